@@ -1,0 +1,75 @@
+# A thin front: CMake and Ninja build, ctest tests.  make help lists the targets.
+BUILD ?= build
+JOBS  ?= $(shell nproc)
+CMAKE ?= cmake
+FLAGS ?=
+
+.PHONY: all
+all: ## build build/bitlathe (the default)
+	@$(CMAKE) -S . -B $(BUILD) -G Ninja $(FLAGS) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+	@$(CMAKE) --build $(BUILD) -j $(JOBS)
+
+.PHONY: test
+test: ## install what is missing, build, run every test
+	@tools/install-packages build test
+	@tools/doors
+	@$(MAKE) --no-print-directory all
+	@$(CMAKE) --build $(BUILD) -j $(JOBS) --target tests
+	@tools/run-tests $(BUILD) $(JOBS)
+
+.PHONY: demo
+demo: ## quantize a small network from start to end
+	@tools/install-packages build demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo $(BUILD)
+
+.PHONY: asan
+asan: ## the tests under the address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory test BUILD=$(BUILD)-asan FLAGS=-DBL_SANITIZE=address,undefined
+
+.PHONY: tsan
+tsan: ## the tests under the thread sanitizer
+	@$(MAKE) --no-print-directory test BUILD=$(BUILD)-tsan FLAGS='-DBL_SANITIZE=thread -DBL_ONEDNN=OFF'
+
+.PHONY: test-clients
+test-clients: ## compare with ONNX Runtime (needs the network, once)
+	@$(MAKE) --no-print-directory all
+	@tools/test-clients $(BUILD)
+
+SECONDS_EACH ?= 60
+.PHONY: fuzz
+fuzz: ## fuzz every reader for SECONDS_EACH=60 seconds
+	@tools/install-packages build fuzz
+	@CC=clang $(MAKE) --no-print-directory all BUILD=$(BUILD)-fuzz \
+	    FLAGS='-DBL_FUZZ=ON -DBL_ONEDNN=OFF -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link -DBL_SANITIZE=address,undefined'
+	@$(CMAKE) --build $(BUILD)-fuzz -j $(JOBS) --target fuzzers
+	@for f in $(BUILD)-fuzz/fuzz/*; do echo "$$f"; mkdir -p $(BUILD)-fuzz/corpus/$${f##*/}; \
+	    $$f -max_total_time=$(SECONDS_EACH) -rss_limit_mb=2048 $(BUILD)-fuzz/corpus/$${f##*/} || exit 1; done
+
+.PHONY: bench
+bench: ## measure; prints medians, spreads and the machine
+	@$(MAKE) --no-print-directory all
+	@for f in bench/*.sh; do [ ! -x "$$f" ] || "$$f" $(BUILD) || exit 1; done
+
+.PHONY: format
+format: ## clang-format over the .c files of src and tests
+	@clang-format -i $$(find src tests -name '*.c')
+
+.PHONY: lines
+lines: ## lines of code by room
+	@for d in include src/*/ tests/*/; do \
+	    printf '%8d  %s\n' "$$(find $$d -name '*.[ch]' -o -name '*.def' -o -name '*.sh' | xargs -r cat | wc -l)" $$d; done
+
+PREFIX ?= /usr/local
+.PHONY: install
+install: all ## install under PREFIX=/usr/local (DESTDIR is kept)
+	@$(CMAKE) --install $(BUILD) --prefix $(PREFIX)
+
+.PHONY: clean
+clean: ## remove the build folders
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The graph room's one door: the network (GRAPH), reading it from ONNX, the passes that prepare it,
+ * and the float walk.  A graph is immutable: a pass makes a new one.
+ */
+#ifndef BL_GRAPH_H
+#define BL_GRAPH_H
+
+#include "ops/op.h"
+
+/* A value: a tensor that flows, or a constant (t.data != NULL and no producer). */
+typedef struct bl_value {
+    const char *name;       /* the model's own, unique */
+    bl_tensor t;            /* static shape, batch bound; t.data only for constants */
+    int producer;           /* node number, -1: graph input or constant */
+    int n_readers;          /* nodes that read it, counted once a reading input */
+    bool is_input, is_output;
+} bl_value;
+
+/* Statistics of a folded BatchNormalization (distilling needs them): per channel of `value`, the
+ * convolution output that it normalised, mean and standard deviation BEFORE folding, and gamma,
+ * beta, so that the folded layer's output has mean beta and deviation gamma. */
+typedef struct bl_bn {
+    const char *name;       /* of the BatchNormalization node */
+    int value;              /* the folded layer's output in this graph */
+    int channels;
+    const float *mean, *sigma, *gamma, *beta; /* sigma = sqrt(running_var + epsilon) */
+} bl_bn;
+
+/* A file beside the model that constants point into. */
+typedef struct bl_external {
+    struct bl_external *next;
+    const char *path;
+    bl_map map;
+} bl_external;
+
+struct bl_graph {
+    bl_arena *arena;
+    bl_map map;             /* the file, when constants point into it */
+    bl_external *external;  /* its data files; NULL: none */
+    bl_hash hash;           /* of the content: operators, attributes, shapes, constants, names */
+    const char *source;     /* path as given */
+    const char *name, *producer;
+    int ir_version, opset;
+    int n_values, n_nodes, n_inputs, n_outputs, n_bn;
+    bl_value *values;
+    bl_node *nodes;         /* in topological order */
+    int *inputs, *outputs;  /* value numbers, in the model's order */
+    bl_bn *bn;
+    bool prepared;          /* folded and fused: what calibrate, sense, lower want */
+    int64_t batch;          /* what the free batch dimension was bound to */
+};
+
+typedef struct bl_dim_binding { const char *name; int64_t size; } bl_dim_binding;
+
+/* Free dimensions of the inputs.  A name is one of the model's own or "INPUT:AXIS" for a dimension
+ * without one.  First dimensions that are not given are 1; others that stay unknown are an error that
+ * names them all. */
+typedef struct bl_import_options {
+    const bl_dim_binding *dims; /* --dim N=1 */
+    size_t n_dims;
+} bl_import_options;
+
+/* ONNX bytes to GRAPH: pre-scan, budgeted unpack, checks, shape inference.  Unsupported operators are
+ * refused in one message that lists every one.  Also refuses NaN or infinite float constants, named (an
+ * infinite scalar, which is some operator's bound, is none). */
+bl_status bl_import(bl_ctx *ctx, const char *path, const bl_import_options *options, bl_graph **out);
+/* The same from memory, which is free to go afterwards; name stands for the path in errors.  External
+ * data are refused. */
+bl_status bl_import_bytes(bl_ctx *ctx, const char *name, const void *data, size_t size,
+                          const bl_import_options *options, bl_graph **out);
+void bl_graph_free(bl_graph *graph);
+
+/* Constant folding, Dropout/Identity removal, BatchNormalization into Conv/Gemm (statistics kept in
+ * bn[]), Relu/Clip into their producer (node->lo, hi), HardSigmoid*x recognised as HardSwish is left
+ * to later passes.  Names of values and nodes that remain are kept; a folded node's output name moves
+ * to the node that now produces it. */
+bl_status bl_prepare(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
+
+/* The same graph at another batch size (shapes inferred again).  Constants are borrowed: `graph` must
+ * outlive *out.  BL_UNAVAILABLE when some node fixes the batch (a hard-coded Reshape). */
+bl_status bl_graph_rebatch(bl_ctx *ctx, const bl_graph *graph, int64_t batch, bl_graph **out);
+
+/* One node with its inputs as graph inputs (constants stay constants): what `measure` lowers. */
+bl_status bl_graph_extract(bl_ctx *ctx, const bl_graph *graph, int node, bl_graph **out);
+
+/* graph.json for `inspect`: nodes, values, shapes, constants' sizes, MACs.  Caller decrefs. */
+json_t *bl_graph_json(bl_ctx *ctx, const bl_graph *graph);
+
+/* Call of node n's facets with shapes only (in[i].data for constants).  For macs and shape. */
+bl_status bl_graph_macs(bl_ctx *ctx, const bl_graph *graph, int node, int64_t *macs);
+int bl_graph_find_value(const bl_graph *graph, const char *name); /* -1: none */
+
+/* ---- building (import and passes) */
+typedef struct bl_builder bl_builder; /* graph/build.c */
+/* Recomputes producers, readers, topological order, hash; checks that every value has one producer and
+ * every input of a node exists.  graph must hold arena, values, nodes, inputs, outputs. */
+bl_status bl_graph_finish(bl_ctx *ctx, bl_graph *graph);
+/* Runs every node's shape facet in order; folds nothing. */
+bl_status bl_graph_infer(bl_ctx *ctx, bl_graph *graph);
+
+/* ------------------------------------------------------------------ walk.c: the one float walk */
+
+/*
+ * One walker: a batched executor of a prepared graph in binary32 with its own buffers; not for two
+ * threads at once.  Parallel work runs one walker a worker, each on its own chunk of samples, so
+ * results do not depend on the number of threads.  Heavy operators go to oneDNN (one thread inside
+ * each walker) unless reference is asked for.
+ */
+typedef struct bl_walk bl_walk;
+
+typedef struct bl_walk_options {
+    bool reference;         /* plain reference for every operator */
+    bool keep_all;          /* every value keeps its own buffer (prefix reuse); else static reuse */
+} bl_walk_options;
+
+/* graph is borrowed and has the walker's batch (bl_graph_rebatch). */
+bl_status bl_walk_new(bl_ctx *ctx, const bl_graph *graph, const bl_walk_options *options, bl_walk **out);
+void bl_walk_free(bl_walk *walk);
+
+/* Called after a node's outputs are computed (fused activation applied) and once for each graph input
+ * before the walk: may read or overwrite t->data (float32). */
+typedef bl_status bl_walk_hook(void *user, int value, bl_tensor *t);
+
+/* What the hook does with a value: by value number, borrowed until replaced; NULL (at first): it may
+ * write all of them.  A value that it leaves alone or only reads is spared a conversion. */
+typedef enum bl_hook_use { BL_HOOK_NONE, BL_HOOK_READS, BL_HOOK_WRITES } bl_hook_use;
+void bl_walk_hook_uses(bl_walk *walk, const uint8_t *uses);
+
+/* Buffer of a graph input, to be filled before the run: float32, t->dim[0] = batch. */
+bl_tensor *bl_walk_input(bl_walk *walk, int which);
+bl_status bl_walk_run(bl_walk *walk, bl_walk_hook *hook, void *user);
+/* Value after the last run (keep_all, or a graph output or input). */
+const bl_tensor *bl_walk_value(const bl_walk *walk, int value);
+
+/*
+ * Prefix reuse (keep_all): computes again only the nodes marked in dirty[n_nodes] into a second set
+ * of buffers; clean values come from the last full run, which stays intact.  For value_dirty[v]
+ * (graph inputs and clean values whose quantizer is on trial) the clean value is first copied to
+ * the second set and passed to the hook.  Results: bl_walk_trial_value().
+ */
+bl_status bl_walk_rerun(bl_walk *walk, const uint8_t *dirty_nodes, const uint8_t *dirty_values,
+                        bl_walk_hook *hook, void *user);
+const bl_tensor *bl_walk_trial_value(const bl_walk *walk, int value);
+
+/* Replaces a constant for this walker (quantized weights); data is borrowed until replaced again;
+ * NULL restores the graph's own. */
+bl_status bl_walk_set_constant(bl_walk *walk, int value, const float *data);
+
+/* Names what is behind the heavy operators: "oneDNN 2.6.3" or "reference". */
+const char *bl_walk_backend(void);
+
+#endif

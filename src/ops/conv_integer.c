@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Integer form of the layers: Conv, Gemm, MatMul with a constant weight, all one contract [Q3][Q4].
+ * The bound of the int32 accumulator is proven here for the very weights at hand.
+ */
+#include "ops/ops_private.h"
+
+/* Bias codes [Q4], multipliers [Q3], and the proof; fills conv->s.acc64, lo, hi and the offsets.
+ * codes: canonical [out_c][k]. */
+static bl_status finish_layer(bl_lowering *low, bl_step *step, const int8_t *codes, const bl_tensor *bias)
+{
+    bl_step_conv *conv = &step->u.conv;
+    const bl_ivalue *x = low->in[0], *y = low->out;
+    const bl_iweight *w = low->weight;
+    size_t n = (size_t)conv->s.out_c, k = (size_t)conv->s.kernel_h * (size_t)conv->s.kernel_w *
+                                          (size_t)(conv->s.in_c / conv->s.groups);
+    int32_t *b = BL_NEW(low->scratch, int32_t, n);
+    float *m = BL_NEW(low->scratch, float, n);
+    if (!b || !m) return bl_pending(low->ctx);
+    int64_t n_bias = bias ? bl_tensor_count(bias) : 0;
+    if (bias && n_bias != 1 && n_bias != (int64_t)n)
+        return bl_integer_fail(low, "a bias of %lld elements for %zu outputs", (long long)n_bias, n);
+    int64_t top = x->bits <= 8 ? 255 : 65535; /* whatever the container can hold */
+    int64_t reach = BL_MAX(x->grid.zero, top - x->grid.zero);
+    for (size_t c = 0; c < n; c++) {
+        float s = x->grid.scale * w->scale[w->n_scale > 1 ? c : 0];
+        m[c] = s / y->grid.scale;
+        if (bias) {
+            float t = ((const float *)bias->data)[n_bias > 1 ? c : 0] / s;
+            if (!(fabsf(t) <= 1073741824.0f))
+                return bl_integer_fail(low, "the bias of output %zu does not fit 31 bits on its grid", c);
+            b[c] = (int32_t)rintf(t);
+        }
+        int64_t sum = llabs(b[c]);
+        for (size_t i = 0; i < k; i++) sum += reach * (codes[c * k + i] < 0 ? -codes[c * k + i] : codes[c * k + i]);
+        if (sum > INT32_MAX) {
+            if (x->bits <= 8)
+                return bl_integer_fail(low, "output %zu may overflow its 32-bit accumulator", c);
+            conv->s.acc64 = 1;
+        }
+    }
+    bl_grid g = bl_clamped_grid(low->node, y->grid);
+    conv->zero_in = x->grid.zero;
+    conv->zero_out = y->grid.zero;
+    conv->lo = g.lo;
+    conv->hi = g.hi;
+    conv->s.in_bits = x->bits;
+    conv->s.out_bits = y->bits;
+    conv->s.weight_bits = w->bits;
+    BL_TRY(low->pack(low, codes, n * k, w->bits, &conv->weights));
+    BL_TRY(low->blob(low, b, n * sizeof *b, &conv->bias));
+    BL_TRY(low->blob(low, m, n * sizeof *m, &conv->mult));
+    return low->emit(low, step);
+}
+
+static bl_status check_layer(const bl_lowering *low, int axis)
+{
+    if (!low->in[0] || !low->weight) return bl_integer_fail(low, "its weight is not constant");
+    if (low->weight->n_scale > 1 && low->weight->axis != axis)
+        return bl_integer_fail(low, "weight scales along axis %d instead of the output channels",
+                               low->weight->axis);
+    return BL_OK;
+}
+
+bl_status bl_conv_integer(bl_lowering *low, const bl_node *node)
+{
+    bl_call call;
+    bl_window win;
+    BL_TRY(check_layer(low, 0));
+    const bl_ivalue *x = low->in[0], *y = low->out;
+    const bl_tensor *w = low->weight->t;
+    const bl_tensor *bias = node->n_in > 2 ? low->constant[2] : NULL;
+    if (node->n_in > 2 && node->in[2] >= 0 && !bias) return bl_integer_fail(low, "a bias that is not constant");
+    if (x->rank != 4) return bl_integer_fail(low, "a convolution over %d dimensions", x->rank - 2);
+    if (x->dim[0] != 1) return bl_integer_fail(low, "a batch of %lld", (long long)x->dim[0]);
+    BL_TRY(bl_integer_call(low, &call));
+    BL_TRY(bl_window_read(&call, call.in[0], w->dim + 2, &win));
+    bl_step step = bl_step_make(BL_C_CONV, x, NULL, y);
+    bl_conv_shape *s = &step.u.conv.s;
+    *s = (bl_conv_shape){
+        .in_h = (int32_t)x->dim[2], .in_w = (int32_t)x->dim[3], .in_c = (int32_t)x->dim[1],
+        .out_h = (int32_t)y->dim[2], .out_w = (int32_t)y->dim[3], .out_c = (int32_t)y->dim[1],
+        .groups = (int32_t)bl_attr_int(node, "group", 1),
+        .kernel_h = (int32_t)win.kernel[0], .kernel_w = (int32_t)win.kernel[1],
+        .stride_h = (int32_t)win.stride[0], .stride_w = (int32_t)win.stride[1],
+        .dilation_h = (int32_t)win.dilation[0], .dilation_w = (int32_t)win.dilation[1],
+        .pad_top = (int32_t)win.pad_begin[0], .pad_left = (int32_t)win.pad_begin[1],
+    };
+    int64_t O = w->dim[0], I = w->dim[1], H = w->dim[2], W = w->dim[3];
+    int8_t *codes = BL_NEW(low->scratch, int8_t, (size_t)bl_tensor_count(w));
+    BL_ALLOC_TRY(low->ctx, codes);
+    for (int64_t o = 0; o < O; o++) /* (O,I,H,W) -> (O,H,W,I) */
+        for (int64_t i = 0; i < I; i++)
+            for (int64_t k = 0; k < H * W; k++)
+                codes[(o * H * W + k) * I + i] = low->weight->codes[(o * I + i) * H * W + k];
+    return finish_layer(low, &step, codes, bias);
+}
+
+/* rows x k by a weight that is [n][k] (transposed) or [k][n]. */
+static bl_status product(bl_lowering *low, int64_t rows, int64_t k, int64_t n, bool transposed,
+                         const bl_tensor *bias)
+{
+    bl_step step = bl_step_make(BL_C_CONV, low->in[0], NULL, low->out);
+    if (rows > INT32_MAX || k > INT32_MAX || n > INT32_MAX) return bl_integer_fail(low, "the product is too large");
+    step.u.conv.s = (bl_conv_shape){ .in_h = (int32_t)rows, .in_w = 1, .in_c = (int32_t)k,
+                                     .out_h = (int32_t)rows, .out_w = 1, .out_c = (int32_t)n, .groups = 1,
+                                     .kernel_h = 1, .kernel_w = 1, .stride_h = 1, .stride_w = 1,
+                                     .dilation_h = 1, .dilation_w = 1 };
+    int8_t *codes = BL_NEW(low->scratch, int8_t, (size_t)(n * k));
+    BL_ALLOC_TRY(low->ctx, codes);
+    for (int64_t c = 0; c < n; c++)
+        for (int64_t i = 0; i < k; i++)
+            codes[c * k + i] = low->weight->codes[transposed ? c * k + i : i * n + c];
+    return finish_layer(low, &step, codes, bias);
+}
+
+bl_status bl_gemm_integer(bl_lowering *low, const bl_node *node)
+{
+    bool trans_b = bl_attr_int(node, "transB", 0) != 0;
+    BL_TRY(check_layer(low, trans_b ? 0 : 1));
+    const bl_ivalue *x = low->in[0];
+    const bl_tensor *bias = node->n_in > 2 ? low->constant[2] : NULL;
+    if (bl_attr_int(node, "transA", 0)) return bl_integer_fail(low, "transA");
+    if (bl_attr_float(node, "alpha", 1) != 1 || bl_attr_float(node, "beta", 1) != 1)
+        return bl_integer_fail(low, "alpha or beta other than 1");
+    if (node->n_in > 2 && node->in[2] >= 0 && !bias) return bl_integer_fail(low, "a bias that is not constant");
+    int64_t n = low->out->dim[1];
+    return product(low, x->dim[0], x->dim[1], n, trans_b, bias);
+}
+
+bl_status bl_matmul_integer(bl_lowering *low, const bl_node *node)
+{
+    (void)node;
+    const bl_tensor *w = low->weight ? low->weight->t : NULL;
+    BL_TRY(check_layer(low, w ? w->rank - 1 : 0));
+    const bl_ivalue *x = low->in[0];
+    if (w->rank != 2 || x->rank < 2) return bl_integer_fail(low, "a weight of rank %d", w->rank);
+    if (!bl_ivalue_row_major(x) || !bl_ivalue_row_major(low->out))
+        return bl_integer_fail(low, "a product over channels-last data");
+    int64_t k = x->dim[x->rank - 1];
+    return product(low, bl_ivalue_count(x) / k, k, w->dim[1], false, NULL);
+}

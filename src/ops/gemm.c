@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Gemm and MatMul in float32.  Each element is one sum over k from low to high: MatMul starts at 0,
+ * Gemm is f( f(alpha * sum) + f(beta * c) ), without the products where alpha or beta is 1.
+ */
+#include "ops/ops_private.h"
+
+/* ------------------------------------------------------------------ Gemm */
+
+typedef struct gemm {
+    bool trans_a, trans_b;
+    int64_t m, n, k;
+} gemm;
+
+static gemm gemm_read(const bl_call *call)
+{
+    const int64_t *a = call->in[0]->dim, *b = call->in[1]->dim;
+    gemm g = {.trans_a = bl_attr_int(call->node, "transA", 0) != 0,
+              .trans_b = bl_attr_int(call->node, "transB", 0) != 0};
+
+    g.m = a[g.trans_a];
+    g.k = a[!g.trans_a];
+    g.n = b[!g.trans_b];
+    return g;
+}
+
+static bl_status gemm_shape(const bl_call *call)
+{
+    gemm g;
+
+    BL_TRY(bl_op_begin(call, "alpha:f beta:f transA:i transB:i"));
+    BL_TRY(bl_op_one_type(call, BL_T_F32));
+    BL_TRY(bl_op_rank(call, 0, 2, 2));
+    BL_TRY(bl_op_rank(call, 1, 2, 2));
+    g = gemm_read(call);
+    if (call->in[1]->dim[g.trans_b] != g.k)
+        return bl_op_fail(call, BL_DATA, "repair the model", "inner sizes %lld and %lld differ",
+                          (long long)g.k, (long long)call->in[1]->dim[g.trans_b]);
+    if (bl_op_has(call, 2)) {
+        const bl_tensor *c = call->in[2];
+        bool fits = c->rank <= 2;
+        for (int i = 0; i < c->rank && fits; i++) {
+            int64_t want = i == c->rank - 1 ? g.n : g.m;
+            fits = c->dim[i] == 1 || c->dim[i] == want;
+        }
+        if (!fits)
+            return bl_op_fail(call, BL_DATA, "repair the model",
+                              "input 2 of shape %s does not broadcast to %lldx%lld",
+                              bl_shape_text(call->scratch, c), (long long)g.m, (long long)g.n);
+    }
+    return bl_op_out(call, 0, BL_F32, 2, (int64_t[]){g.m, g.n});
+}
+
+static int64_t gemm_macs(const bl_call *call)
+{
+    gemm g = gemm_read(call);
+    return g.m * g.n * g.k;
+}
+
+/* y (m x n) += a b with b at b[k * b_row + j * b_col]; columns of b are packed when they are apart. */
+static bl_status multiply(const bl_call *call, gemm g, const float *a, int64_t a_row, int64_t a_col,
+                          const float *b, int64_t b_row, int64_t b_col, float *y)
+{
+    enum { PANEL = 64 };
+    bl_mark mark = bl_arena_mark(call->scratch);
+    float *panel;
+
+    if (b_col == 1) {
+        bl_product(g.m, g.n, g.k, a, a_row, a_col, b, b_row, y, g.n);
+        return BL_OK;
+    }
+    panel = bl_alloc(call->scratch, (size_t)g.k, PANEL * sizeof *panel);
+    BL_ALLOC_TRY(call->ctx, panel);
+    for (int64_t j = 0; j < g.n; j += PANEL) {
+        int64_t n = BL_MIN(PANEL, g.n - j);
+        for (int64_t c = 0; c < n; c++)
+            for (int64_t p = 0; p < g.k; p++)
+                panel[p * PANEL + c] = b[p * b_row + (j + c) * b_col];
+        bl_product(g.m, n, g.k, a, a_row, a_col, panel, PANEL, y + j, g.n);
+    }
+    bl_arena_reset(call->scratch, mark);
+    return BL_OK;
+}
+
+static bl_status gemm_forward(const bl_call *call)
+{
+    gemm g = gemm_read(call);
+    float alpha = bl_attr_float(call->node, "alpha", 1.0f);
+    float beta = bl_attr_float(call->node, "beta", 1.0f);
+    float *y = call->out[0].data;
+    bl_bcast b;
+    const bl_tensor *c = bl_op_has(call, 2) ? call->in[2] : NULL;
+
+    memset(y, 0, bl_tensor_bytes(&call->out[0]));
+    BL_TRY(multiply(call, g, call->in[0]->data, g.trans_a ? 1 : g.k, g.trans_a ? g.m : 1,
+                    call->in[1]->data, g.trans_b ? 1 : g.n, g.trans_b ? g.k : 1, y));
+    if (alpha != 1.0f)
+        for (int64_t i = 0; i < g.m * g.n; i++)
+            y[i] *= alpha;
+    if (!c)
+        return BL_OK;
+    bl_bcast_make(&b, 2, (int64_t[]){g.m, g.n}, 1, &c);
+    for (int64_t i = 0; i < g.m * g.n; i++) {
+        int64_t row = i / g.n, col = i % g.n;
+        int64_t at = b.rank == 2 ? row * b.stride[0][0] + col * b.stride[0][1] : i * b.stride[0][0];
+        float add = ((const float *)c->data)[at];
+        y[i] += beta != 1.0f ? beta * add : add;
+    }
+    return BL_OK;
+}
+
+/* ------------------------------------------------------------------ MatMul */
+
+/* Both operands as stacks of matrices: rank >= 2, a vector becoming one row or one column. */
+static void matmul_operands(const bl_call *call, bl_tensor *a, bl_tensor *b)
+{
+    *a = *call->in[0];
+    *b = *call->in[1];
+    if (a->rank == 1) {
+        a->rank = 2;
+        a->dim[1] = a->dim[0];
+        a->dim[0] = 1;
+    }
+    if (b->rank == 1) {
+        b->rank = 2;
+        b->dim[1] = 1;
+    }
+}
+
+/* The dimensions before the last two. */
+static bl_tensor matmul_batch(bl_tensor t)
+{
+    t.rank -= 2;
+    return t;
+}
+
+static bl_status matmul_shape(const bl_call *call)
+{
+    bl_tensor a, b, ba, bb;
+    int64_t dim[BL_MAX_RANK];
+    int rank;
+
+    BL_TRY(bl_op_begin(call, ""));
+    BL_TRY(bl_op_one_type(call, BL_T_F32));
+    BL_TRY(bl_op_rank(call, 0, 1, BL_MAX_RANK));
+    BL_TRY(bl_op_rank(call, 1, 1, BL_MAX_RANK));
+    matmul_operands(call, &a, &b);
+    if (a.dim[a.rank - 1] != b.dim[b.rank - 2])
+        return bl_op_fail(call, BL_DATA, "repair the model", "inner sizes %lld and %lld differ",
+                          (long long)a.dim[a.rank - 1], (long long)b.dim[b.rank - 2]);
+    ba = matmul_batch(a);
+    bb = matmul_batch(b);
+    BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){&ba, &bb}, &rank, dim));
+    if (call->in[0]->rank > 1)
+        dim[rank++] = a.dim[a.rank - 2];
+    if (call->in[1]->rank > 1)
+        dim[rank++] = b.dim[b.rank - 1];
+    return bl_op_out(call, 0, BL_F32, rank, dim);
+}
+
+static int64_t matmul_macs(const bl_call *call)
+{
+    return bl_tensor_count(&call->out[0]) * call->in[0]->dim[call->in[0]->rank - 1];
+}
+
+static bl_status matmul_forward(const bl_call *call)
+{
+    bl_tensor a, b, ba, bb;
+    int64_t dim[BL_MAX_RANK], index[BL_MAX_RANK] = {0}, batches = 1;
+    float *y = call->out[0].data;
+    bl_bcast space;
+    int rank;
+    gemm g;
+
+    matmul_operands(call, &a, &b);
+    g = (gemm){.m = a.dim[a.rank - 2], .n = b.dim[b.rank - 1], .k = a.dim[a.rank - 1]};
+    ba = matmul_batch(a);
+    bb = matmul_batch(b);
+    BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){&ba, &bb}, &rank, dim));
+    bl_bcast_make(&space, rank, dim, 2, (const bl_tensor *[]){&ba, &bb});
+    for (int d = 0; d < space.rank; d++)
+        batches *= space.dim[d];
+    memset(y, 0, bl_tensor_bytes(&call->out[0]));
+    for (int64_t i = 0; i < batches; i++) {
+        int64_t at_a = 0, at_b = 0;
+        for (int d = 0; d < space.rank; d++) {
+            at_a += index[d] * space.stride[0][d];
+            at_b += index[d] * space.stride[1][d];
+        }
+        BL_TRY(multiply(call, g, (const float *)a.data + at_a * g.m * g.k, g.k, 1,
+                        (const float *)b.data + at_b * g.k * g.n, g.n, 1, y + i * g.m * g.n));
+        for (int d = space.rank - 1; d >= 0 && ++index[d] == space.dim[d]; d--)
+            index[d] = 0;
+    }
+    return BL_OK;
+}
+
+const bl_op bl_op_gemm = {
+    .name = "Gemm",
+    .flags = BL_OP_LAYER,
+    .min_opset = 1,
+    .in_min = 2,
+    .in_max = 3,
+    .out_max = 1,
+    .shape = gemm_shape,
+    .forward = gemm_forward,
+    .integer = bl_gemm_integer,
+    .macs = gemm_macs,
+};
+
+const bl_op bl_op_mat_mul = {
+    .name = "MatMul",
+    .flags = BL_OP_LAYER,
+    .min_opset = 1,
+    .in_min = 2,
+    .in_max = 2,
+    .out_max = 1,
+    .shape = matmul_shape,
+    .forward = matmul_forward,
+    .integer = bl_matmul_integer,
+    .macs = matmul_macs,
+};

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Normalisations in float32: BatchNormalization (inference), InstanceNormalization,
+ * LayerNormalization (one output).  Means and variances of the latter two are sums from left to
+ * right in binary32 [Q17].
+ */
+#include "ops/ops_private.h"
+
+static bl_status check_vectors(const bl_call *call, int first, int64_t channels)
+{
+    for (int i = first; i < call->n_in; i++)
+        if (call->in[i]->rank != 1 || call->in[i]->dim[0] != channels)
+            return bl_op_fail(call, BL_DATA, "repair the model",
+                              "input %d is not one number for each of %lld channels", i,
+                              (long long)channels);
+    return BL_OK;
+}
+
+/* ------------------------------------------------------------------ BatchNormalization */
+
+static bl_status batch_normalization_shape(const bl_call *call)
+{
+    BL_TRY(bl_op_begin(call, "epsilon:f momentum:f is_test:i spatial:i training_mode:i"));
+    BL_TRY(bl_op_one_type(call, BL_T_F32));
+    BL_TRY(bl_op_rank(call, 0, 2, BL_MAX_RANK));
+    if (bl_attr_int(call->node, "training_mode", 0) || !bl_attr_int(call->node, "spatial", 1))
+        return bl_op_fail(call, BL_UNAVAILABLE, "export the model for inference",
+                          "training_mode and spatial=0 are not supported");
+    BL_TRY(check_vectors(call, 1, call->in[0]->dim[1]));
+    return bl_op_like(call);
+}
+
+/* (x - mean) / sqrt(var + epsilon) * scale + shift, as one factor and one addend for a channel. */
+static bl_status batch_normalization_forward(const bl_call *call)
+{
+    const bl_tensor *t = call->in[0];
+    const float *scale = call->in[1]->data, *shift = call->in[2]->data;
+    const float *mean = call->in[3]->data, *var = call->in[4]->data;
+    float epsilon = bl_attr_float(call->node, "epsilon", 1e-5f);
+    int64_t channels = t->dim[1], plane = bl_tensor_count(t) / t->dim[0] / channels;
+    const float *x = t->data;
+    float *y = call->out[0].data;
+
+    for (int64_t p = 0; p < t->dim[0] * channels; p++) {
+        int64_t c = p % channels;
+        float factor = scale[c] / sqrtf(var[c] + epsilon);
+        for (int64_t i = 0; i < plane; i++)
+            y[p * plane + i] = (x[p * plane + i] - mean[c]) * factor + shift[c];
+    }
+    return BL_OK;
+}
+
+/* ------------------------------------------------------------------ over the sample's own values */
+
+static void normalise(const float *x, float *y, int64_t n, float epsilon)
+{
+    float sum = 0.0f, square = 0.0f, mean, factor;
+
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i];
+    mean = sum / (float)n;
+    for (int64_t i = 0; i < n; i++) {
+        float d = x[i] - mean;
+        square += d * d;
+    }
+    factor = 1.0f / sqrtf(square / (float)n + epsilon);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - mean) * factor;
+}
+
+static bl_status instance_normalization_shape(const bl_call *call)
+{
+    BL_TRY(bl_op_begin(call, "epsilon:f"));
+    BL_TRY(bl_op_one_type(call, BL_T_F32));
+    BL_TRY(bl_op_rank(call, 0, 3, BL_MAX_RANK));
+    BL_TRY(check_vectors(call, 1, call->in[0]->dim[1]));
+    return bl_op_like(call);
+}
+
+static bl_status instance_normalization_forward(const bl_call *call)
+{
+    const bl_tensor *t = call->in[0];
+    const float *scale = call->in[1]->data, *shift = call->in[2]->data;
+    float epsilon = bl_attr_float(call->node, "epsilon", 1e-5f);
+    int64_t channels = t->dim[1], plane = bl_tensor_count(t) / t->dim[0] / channels;
+
+    for (int64_t p = 0; p < t->dim[0] * channels; p++) {
+        float *y = (float *)call->out[0].data + p * plane;
+        int64_t c = p % channels;
+        normalise((const float *)t->data + p * plane, y, plane, epsilon);
+        for (int64_t i = 0; i < plane; i++)
+            y[i] = y[i] * scale[c] + shift[c];
+    }
+    return BL_OK;
+}
+
+/* Rows: the dimensions from axis on, which scale and shift must have as their last. */
+static bl_status layer_rows(const bl_call *call, int64_t *n)
+{
+    const bl_tensor *x = call->in[0];
+    int axis;
+
+    BL_TRY(bl_op_axis(call, bl_attr_int(call->node, "axis", -1), x->rank, &axis));
+    *n = 1;
+    for (int i = axis; i < x->rank; i++)
+        *n *= x->dim[i];
+    for (int i = 1; i < call->n_in; i++) {
+        const bl_tensor *t = call->in[i];
+        bool fits = t && t->rank == x->rank - axis;
+        for (int d = 0; fits && d < t->rank; d++)
+            fits = t->dim[d] == x->dim[axis + d];
+        if (t && !fits)
+            return bl_op_fail(call, BL_UNAVAILABLE, "use scale and bias of the normalised shape",
+                              "input %d does not have the shape of the normalised dimensions", i);
+    }
+    return BL_OK;
+}
+
+static bl_status layer_normalization_shape(const bl_call *call)
+{
+    int64_t n;
+
+    BL_TRY(bl_op_begin(call, "axis:i epsilon:f stash_type:i"));
+    BL_TRY(bl_op_one_type(call, BL_T_F32));
+    BL_TRY(layer_rows(call, &n));
+    return bl_op_like(call);
+}
+
+static bl_status layer_normalization_forward(const bl_call *call)
+{
+    float epsilon = bl_attr_float(call->node, "epsilon", 1e-5f);
+    const float *scale = call->in[1]->data;
+    const float *shift = bl_op_has(call, 2) ? call->in[2]->data : NULL;
+    int64_t n, count = bl_tensor_count(call->in[0]);
+
+    BL_TRY(layer_rows(call, &n));
+    for (int64_t at = 0; at < count; at += n) {
+        float *y = (float *)call->out[0].data + at;
+        normalise((const float *)call->in[0]->data + at, y, n, epsilon);
+        for (int64_t i = 0; i < n; i++)
+            y[i] = shift ? y[i] * scale[i] + shift[i] : y[i] * scale[i];
+    }
+    return BL_OK;
+}
+
+const bl_op bl_op_batch_normalization = {
+    .name = "BatchNormalization",
+    .min_opset = 1,
+    .in_min = 5,
+    .in_max = 5,
+    .out_max = 1,
+    .shape = batch_normalization_shape,
+    .forward = batch_normalization_forward,
+};
+
+const bl_op bl_op_instance_normalization = {
+    .name = "InstanceNormalization",
+    .min_opset = 1,
+    .in_min = 3,
+    .in_max = 3,
+    .out_max = 1,
+    .shape = instance_normalization_shape,
+    .forward = instance_normalization_forward,
+};
+
+const bl_op bl_op_layer_normalization = {
+    .name = "LayerNormalization",
+    .min_opset = 1,
+    .in_min = 2,
+    .in_max = 3,
+    .out_max = 1,
+    .shape = layer_normalization_shape,
+    .forward = layer_normalization_forward,
+};

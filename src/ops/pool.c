@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Pooling in float32: AveragePool, MaxPool (values only), GlobalAveragePool, GlobalMaxPool.  Sums run
+ * over the window in row-major order [Q8]; the global average sums its plane in that order too.
+ */
+#include "ops/ops_private.h"
+
+static bl_status pool_shape(const bl_call *call)
+{
+    int64_t dim[BL_MAX_RANK];
+    bl_window w;
+
+    BL_TRY(bl_op_begin(call, "count_include_pad:i storage_order:i " BL_WINDOW_ATTRS));
+    BL_TRY(bl_op_type(call, 0, BL_T_F32));
+    BL_TRY(bl_op_rank(call, 0, 3, 5));
+    BL_TRY(bl_window_read(call, call->in[0], NULL, &w));
+    dim[0] = call->in[0]->dim[0];
+    dim[1] = call->in[0]->dim[1];
+    for (int i = 0; i < w.dims; i++) {
+        int64_t extent = (w.kernel[i] - 1) * w.dilation[i] + 1;
+        if (w.pad_begin[i] >= extent || w.pad_end[i] >= extent)
+            return bl_op_fail(call, BL_DATA, "repair the model",
+                              "padding %lld is as wide as the kernel",
+                              (long long)BL_MAX(w.pad_begin[i], w.pad_end[i]));
+        dim[2 + i] = w.out[i];
+    }
+    return bl_op_out(call, 0, BL_F32, call->in[0]->rank, dim);
+}
+
+/* First tap inside 0..in-1 and one past the last, for a window starting at `start`. */
+static void clip_taps(int64_t start, int64_t in, int64_t dilation, int64_t kernel, int64_t *lo,
+                      int64_t *hi)
+{
+    *lo = start < 0 ? (-start + dilation - 1) / dilation : 0;
+    *hi = start >= in ? 0 : BL_MIN(kernel, (in - 1 - start) / dilation + 1);
+}
+
+/* One plane.  include: the divisor counts taps in the padding, though not those that ceil_mode adds
+ * behind it. */
+static void pool_plane(const bl_window *w, bool average, bool include, const float *x, float *y)
+{
+    int64_t o[3], lo[3], hi[3], full[3], start[3];
+
+    for (o[0] = 0; o[0] < w->out[0]; o[0]++)
+        for (o[1] = 0; o[1] < w->out[1]; o[1]++)
+            for (o[2] = 0; o[2] < w->out[2]; o[2]++) {
+                float best = -INFINITY, sum = 0.0f;
+                int64_t taps = 1;
+                for (int i = 0; i < 3; i++) {
+                    int64_t none;
+                    start[i] = o[i] * w->stride[i] - w->pad_begin[i];
+                    clip_taps(start[i], w->in[i], w->dilation[i], w->kernel[i], &lo[i], &hi[i]);
+                    clip_taps(start[i] + w->pad_begin[i], w->in[i] + w->pad_begin[i] + w->pad_end[i],
+                              w->dilation[i], w->kernel[i], &none, &full[i]);
+                    taps *= include ? full[i] : BL_MAX(hi[i] - lo[i], 0);
+                }
+                for (int64_t a = lo[0]; a < hi[0]; a++)
+                    for (int64_t b = lo[1]; b < hi[1]; b++) {
+                        int64_t d = start[0] + a * w->dilation[0], h = start[1] + b * w->dilation[1];
+                        const float *row = x + (d * w->in[1] + h) * w->in[2];
+                        for (int64_t c = lo[2]; c < hi[2]; c++) {
+                            float v = row[start[2] + c * w->dilation[2]];
+                            sum += v;
+                            best = v > best || v != v ? v : best;
+                        }
+                    }
+                *y++ = !average ? best : taps ? sum / (float)taps : 0.0f;
+            }
+}
+
+static bl_status pool_forward(const bl_call *call, bool average)
+{
+    const bl_tensor *x = call->in[0];
+    bool include = bl_attr_int(call->node, "count_include_pad", 0) != 0;
+    int64_t plane, positions;
+    bl_window w;
+
+    BL_TRY(bl_window_read(call, x, NULL, &w));
+    bl_window_lift(&w, &w);
+    plane = w.in[0] * w.in[1] * w.in[2];
+    positions = w.out[0] * w.out[1] * w.out[2];
+    for (int64_t p = 0; p < x->dim[0] * x->dim[1]; p++)
+        pool_plane(&w, average, include, (const float *)x->data + p * plane,
+                   (float *)call->out[0].data + p * positions);
+    return BL_OK;
+}
+
+static bl_status average_pool_forward(const bl_call *call)
+{
+    return pool_forward(call, true);
+}
+
+static bl_status max_pool_forward(const bl_call *call)
+{
+    return pool_forward(call, false);
+}
+
+static bl_status global_pool_shape(const bl_call *call)
+{
+    int64_t dim[BL_MAX_RANK];
+
+    BL_TRY(bl_op_begin(call, ""));
+    BL_TRY(bl_op_type(call, 0, BL_T_F32));
+    BL_TRY(bl_op_rank(call, 0, 3, BL_MAX_RANK));
+    for (int i = 0; i < call->in[0]->rank; i++)
+        dim[i] = i < 2 ? call->in[0]->dim[i] : 1;
+    return bl_op_out(call, 0, BL_F32, call->in[0]->rank, dim);
+}
+
+static bl_status global_average_pool_forward(const bl_call *call)
+{
+    const float *x = call->in[0]->data;
+    float *y = call->out[0].data;
+    int64_t planes = bl_tensor_count(&call->out[0]), n = bl_tensor_count(call->in[0]) / planes;
+
+    for (int64_t p = 0; p < planes; p++, x += n) {
+        float sum = 0.0f;
+        for (int64_t i = 0; i < n; i++)
+            sum += x[i];
+        y[p] = sum / (float)n;
+    }
+    return BL_OK;
+}
+
+static bl_status global_max_pool_forward(const bl_call *call)
+{
+    const float *x = call->in[0]->data;
+    float *y = call->out[0].data;
+    int64_t planes = bl_tensor_count(&call->out[0]), n = bl_tensor_count(call->in[0]) / planes;
+
+    for (int64_t p = 0; p < planes; p++, x += n) {
+        float best = x[0];
+        for (int64_t i = 1; i < n; i++)
+            best = x[i] > best || x[i] != x[i] ? x[i] : best;
+        y[p] = best;
+    }
+    return BL_OK;
+}
+
+const bl_op bl_op_average_pool = {
+    .name = "AveragePool",
+    .min_opset = 1,
+    .in_min = 1,
+    .in_max = 1,
+    .out_max = 1,
+    .shape = pool_shape,
+    .forward = average_pool_forward,
+    .integer = bl_pool_integer,
+};
+
+const bl_op bl_op_max_pool = {
+    .name = "MaxPool",
+    .flags = BL_OP_MOVES,
+    .min_opset = 1,
+    .in_min = 1,
+    .in_max = 1,
+    .out_max = 1,
+    .shape = pool_shape,
+    .forward = max_pool_forward,
+    .integer = bl_pool_integer,
+};
+
+const bl_op bl_op_global_average_pool = {
+    .name = "GlobalAveragePool",
+    .min_opset = 1,
+    .in_min = 1,
+    .in_max = 1,
+    .out_max = 1,
+    .shape = global_pool_shape,
+    .forward = global_average_pool_forward,
+    .integer = bl_global_pool_integer,
+};
+
+const bl_op bl_op_global_max_pool = {
+    .name = "GlobalMaxPool",
+    .flags = BL_OP_MOVES,
+    .min_opset = 1,
+    .in_min = 1,
+    .in_max = 1,
+    .out_max = 1,
+    .shape = global_pool_shape,
+    .forward = global_max_pool_forward,
+    .integer = bl_global_pool_integer,
+};

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reductions over axes: ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2,
+ * ReduceSumSquare.  float32 sums run in binary32 in row-major order of the input; int32 and int64
+ * wrap.
+ */
+#include "ops/ops_private.h"
+
+/* ReduceSum took its axes as an input from opset 13 on, the others from 18 on. */
+static int axes_since(const bl_call *call)
+{
+    return strcmp(call->node->op->name, "ReduceSum") == 0 ? 13 : 18;
+}
+
+/* Which dimensions go; none given means all, or none with noop_with_empty_axes. */
+static bl_status reduce_read(const bl_call *call, bool *gone)
+{
+    const bl_tensor *x = call->in[0];
+    bool noop = bl_attr_int(call->node, "noop_with_empty_axes", 0) != 0;
+    int axis[BL_MAX_RANK], n;
+
+    BL_TRY(bl_op_axes(call, axes_since(call), 1, x->rank, axis, &n));
+    for (int i = 0; i < x->rank; i++)
+        gone[i] = n <= 0 && !noop;
+    for (int i = 0; i < n; i++)
+        gone[axis[i]] = true;
+    return BL_OK;
+}
+
+static bl_status reduce_shape(const bl_call *call)
+{
+    const bl_tensor *x = call->in[0];
+    int64_t dim[BL_MAX_RANK];
+    bool gone[BL_MAX_RANK], keep;
+    int rank = 0;
+
+    BL_TRY(bl_op_begin(call, "axes:I keepdims:i noop_with_empty_axes:i"));
+    BL_TRY(bl_op_type(call, 0, BL_T_F32 | BL_BIT(BL_I32) | BL_BIT(BL_I64)));
+    BL_TRY(reduce_read(call, gone));
+    keep = bl_attr_int(call->node, "keepdims", 1) != 0;
+    for (int i = 0; i < x->rank; i++)
+        if (!gone[i] || keep)
+            dim[rank++] = gone[i] ? 1 : x->dim[i];
+    return bl_op_out(call, 0, x->type, rank, dim);
+}
+
+typedef enum fold { SUM, MEAN, MOST, LEAST, PRODUCT, L1, L2, SQUARES } fold;
+
+static float fold_f32(fold f, float acc, float v)
+{
+    switch (f) {
+    case MOST: return v > acc || v != v ? v : acc;
+    case LEAST: return v < acc || v != v ? v : acc;
+    case PRODUCT: return acc * v;
+    case L1: return acc + fabsf(v);
+    case L2:
+    case SQUARES: return acc + v * v;
+    default: return acc + v;
+    }
+}
+
+static int64_t fold_i64(fold f, int64_t acc, int64_t v)
+{
+    uint64_t a = (uint64_t)acc, b = (uint64_t)v;
+
+    switch (f) {
+    case MOST: return BL_MAX(acc, v);
+    case LEAST: return BL_MIN(acc, v);
+    case PRODUCT: return (int64_t)(a * b);
+    case L1: return (int64_t)(a + (v < 0 ? 0 - b : b));
+    case L2:
+    case SQUARES: return (int64_t)(a + b * b);
+    default: return (int64_t)(a + b);
+    }
+}
+
+/* What is left to do once every element is in: n of them. */
+static void finish(fold f, const bl_tensor *y, int64_t n)
+{
+    int64_t count = bl_tensor_count(y);
+
+    for (int64_t i = 0; i < count && (f == MEAN || f == L2); i++) {
+        if (y->type == BL_F32) {
+            float *v = (float *)y->data + i;
+            *v = f == MEAN ? *v / (float)n : sqrtf(*v);
+        } else if (y->type == BL_I32) {
+            int32_t *v = (int32_t *)y->data + i;
+            *v = f == MEAN ? (int32_t)(*v / n) : (int32_t)sqrt((double)*v);
+        } else {
+            int64_t *v = (int64_t *)y->data + i;
+            *v = f == MEAN ? *v / n : (int64_t)sqrt((double)*v);
+        }
+    }
+}
+
+/* The input is walked in its own order; `at` is where its current element goes. */
+static bl_status reduce(const bl_call *call, fold f)
+{
+    const bl_tensor *x = call->in[0], *y = &call->out[0];
+    int64_t n = bl_tensor_count(x), count = bl_tensor_count(y);
+    int64_t step[BL_MAX_RANK], index[BL_MAX_RANK] = {0}, run = 1, at = 0;
+    bool gone[BL_MAX_RANK];
+    float real = f == MOST ? -INFINITY : f == LEAST ? INFINITY : f == PRODUCT ? 1.0f : 0.0f;
+    int64_t start = f == MOST ? INT64_MIN : f == LEAST ? INT64_MAX : f == PRODUCT;
+
+    BL_TRY(reduce_read(call, gone));
+    for (int d = x->rank - 1; d >= 0; d--) {
+        step[d] = gone[d] ? 0 : run;
+        run *= gone[d] ? 1 : x->dim[d];
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (y->type == BL_F32)
+            ((float *)y->data)[i] = real;
+        else if (y->type == BL_I32)
+            ((int32_t *)y->data)[i] = (int32_t)BL_MAX(BL_MIN(start, INT32_MAX), INT32_MIN);
+        else
+            ((int64_t *)y->data)[i] = start;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (y->type == BL_F32)
+            ((float *)y->data)[at] = fold_f32(f, ((float *)y->data)[at], ((const float *)x->data)[i]);
+        else if (y->type == BL_I32)
+            ((int32_t *)y->data)[at] =
+                (int32_t)fold_i64(f, ((int32_t *)y->data)[at], ((const int32_t *)x->data)[i]);
+        else
+            ((int64_t *)y->data)[at] =
+                fold_i64(f, ((int64_t *)y->data)[at], ((const int64_t *)x->data)[i]);
+        for (int d = x->rank - 1; d >= 0; d--) {
+            at += step[d];
+            if (++index[d] < x->dim[d])
+                break;
+            at -= step[d] * x->dim[d];
+            index[d] = 0;
+        }
+    }
+    finish(f, y, n / count);
+    return BL_OK;
+}
+
+#define REDUCE(title, symbol, bits, f)                                                             \
+    static bl_status symbol##_forward(const bl_call *call)                                         \
+    {                                                                                              \
+        return reduce(call, f);                                                                    \
+    }                                                                                              \
+    const bl_op bl_op_##symbol = {                                                                 \
+        .name = title,                                                                             \
+        .flags = bits,                                                                             \
+        .min_opset = 1,                                                                            \
+        .in_min = 1,                                                                               \
+        .in_max = 2,                                                                               \
+        .out_max = 1,                                                                              \
+        .shape = reduce_shape,                                                                     \
+        .forward = symbol##_forward,                                                               \
+    }
+
+REDUCE("ReduceL1", reduce_l1, 0, L1);
+REDUCE("ReduceL2", reduce_l2, 0, L2);
+REDUCE("ReduceMax", reduce_max, BL_OP_MOVES, MOST);
+REDUCE("ReduceMean", reduce_mean, 0, MEAN);
+REDUCE("ReduceMin", reduce_min, BL_OP_MOVES, LEAST);
+REDUCE("ReduceProd", reduce_prod, 0, PRODUCT);
+REDUCE("ReduceSum", reduce_sum, 0, SUM);
+REDUCE("ReduceSumSquare", reduce_sum_square, 0, SQUARES);

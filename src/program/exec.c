@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The integer executor.  At load each step gets a kernel row, its weights are unpacked and packed
+ * again for that row, pointers are resolved; after that running is a loop over calls.
+ */
+#include "program/program.h"
+
+#include <string.h>
+
+typedef struct ready {
+    const bl_kernel_info *kernel;
+    int64_t rows;               /* how far the step can be split */
+    union {
+        bl_conv_args conv;
+        bl_pair_args pair;
+        bl_pool_args pool;
+        bl_move_args move;
+        bl_table_args table;
+        bl_softmax_args softmax;
+        bl_edge_args edge;
+    } a;
+} ready;
+
+struct bl_exec {
+    bl_ctx *ctx;
+    bl_arena *arena;
+    const bl_program *p;
+    uint8_t *memory;
+    float **edge;               /* inputs, then outputs */
+    ready *steps;
+    uint8_t *work;              /* work_bytes for each thread */
+    size_t work_bytes;
+    unsigned threads;
+    bl_isa cap;
+    const char *kernel;
+    uint64_t promised_bytes, taken_bytes;
+};
+
+static void *codes_of(const bl_exec *e, int32_t tensor)
+{
+    const bl_ptensor *t = &e->p->tensors[tensor];
+    if (t->flags & BL_TENSOR_CONSTANT) return (void *)(uintptr_t)(e->p->constants + t->offset);
+    return e->memory + t->offset;
+}
+
+static void *offset_codes(const bl_exec *e, int32_t tensor, int64_t elements)
+{
+    return (uint8_t *)codes_of(e, tensor) + elements * (e->p->tensors[tensor].bits <= 8 ? 1 : 2);
+}
+
+static bl_status choose(bl_exec *e, uint32_t i, const void *args)
+{
+    const bl_step *s = &e->p->steps[i];
+    const char *name = s->contract == BL_C_CONV ? e->kernel : NULL;
+    e->steps[i].kernel = bl_kernel_choose((bl_contract)s->contract, args, e->cap, name);
+    if (!e->steps[i].kernel)
+        return bl_fail(e->ctx, BL_UNAVAILABLE, e->p->strings + s->name, "see `bitlathe list kernels`",
+                       "no kernel %sfor this step here", name ? "of that name " : "");
+    return BL_OK;
+}
+
+static uint64_t padded(uint64_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+/* ---- one contract each: kernel arguments of a step */
+
+static bl_status ready_conv(bl_exec *e, uint32_t i, bl_arena *scratch)
+{
+    const bl_step *s = &e->p->steps[i];
+    const bl_step_conv *v = &s->u.conv;
+    BL_TRY(choose(e, i, &v->s));
+    const bl_conv_row *row = e->steps[i].kernel->row;
+    size_t n = (size_t)v->s.out_c * (size_t)v->s.kernel_h * (size_t)v->s.kernel_w * (size_t)(v->s.in_c / v->s.groups);
+    size_t bytes = row->packed_bytes(&v->s);
+    int8_t *codes = BL_NEW(scratch, int8_t, n);
+    void *packed = bl_alloc(e->arena, bytes, 1);
+    if (!codes || !packed) return bl_pending(e->ctx);
+    bl_unpack_codes(e->p->constants + v->weights, n, v->s.weight_bits, codes);
+    const int32_t *bias = (const void *)(e->p->constants + v->bias);
+    row->pack(&v->s, codes, v->zero_in, bias, packed);
+    e->promised_bytes += padded(bytes);
+    e->work_bytes = BL_MAX(e->work_bytes, row->work_bytes(&v->s));
+    e->steps[i].rows = v->s.out_h;
+    e->steps[i].a.conv = (bl_conv_args){
+        .s = v->s, .in = codes_of(e, s->in[0]), .out = codes_of(e, s->out), .packed = packed, .bias = bias,
+        .mult = (const void *)(e->p->constants + v->mult), .zero_in = v->zero_in, .zero_out = v->zero_out,
+        .lo = v->lo, .hi = v->hi };
+    return BL_OK;
+}
+
+static bl_status ready_pair(bl_exec *e, uint32_t i)
+{
+    const bl_step *s = &e->p->steps[i];
+    const bl_step_pair *v = &s->u.pair;
+    bl_pair_args *a = &e->steps[i].a.pair;
+    *a = (bl_pair_args){ .a = codes_of(e, s->in[0]), .b = codes_of(e, s->in[1]), .out = codes_of(e, s->out),
+                         .a_bits = e->p->tensors[s->in[0]].bits, .b_bits = e->p->tensors[s->in[1]].bits,
+                         .out_bits = e->p->tensors[s->out].bits, .rank = v->rank, .ga = v->ga, .gb = v->gb,
+                         .gy = v->gy, .outer_end = v->size[0] };
+    memcpy(a->size, v->size, sizeof a->size);
+    memcpy(a->a_stride, v->a_stride, sizeof a->a_stride);
+    memcpy(a->b_stride, v->b_stride, sizeof a->b_stride);
+    memcpy(a->out_stride, v->out_stride, sizeof a->out_stride);
+    e->steps[i].rows = v->size[0];
+    return choose(e, i, a);
+}
+
+static bl_status ready_pool(bl_exec *e, uint32_t i)
+{
+    const bl_step *s = &e->p->steps[i];
+    const bl_step_pool *v = &s->u.pool;
+    bl_pool_args *a = &e->steps[i].a.pool;
+    *a = (bl_pool_args){ .in = codes_of(e, s->in[0]), .out = codes_of(e, s->out),
+                         .bits_in = e->p->tensors[s->in[0]].bits, .bits_out = e->p->tensors[s->out].bits,
+                         .in_h = v->in_h, .in_w = v->in_w, .c = v->c, .out_h = v->out_h, .out_w = v->out_w,
+                         .kernel_h = v->kernel_h, .kernel_w = v->kernel_w, .stride_h = v->stride_h,
+                         .stride_w = v->stride_w, .dilation_h = v->dilation_h, .dilation_w = v->dilation_w,
+                         .pad_top = v->pad_top, .pad_left = v->pad_left, .count_include_pad = v->count_include_pad,
+                         .gx = v->gx, .gy = v->gy, .row_end = v->out_h };
+    e->steps[i].rows = v->out_h;
+    return choose(e, i, a);
+}
+
+static bl_status ready_move(bl_exec *e, uint32_t i)
+{
+    const bl_step *s = &e->p->steps[i];
+    const bl_step_move *v = &s->u.move;
+    bl_move_args *a = &e->steps[i].a.move;
+    *a = (bl_move_args){ .in = offset_codes(e, s->in[0], v->in_first), .out = offset_codes(e, s->out, v->out_first),
+                         .in_bits = e->p->tensors[s->in[0]].bits, .out_bits = e->p->tensors[s->out].bits,
+                         .rank = v->rank, .table = v->has_table ? e->p->constants + v->table : NULL };
+    memcpy(a->size, v->size, sizeof a->size);
+    memcpy(a->in_stride, v->in_stride, sizeof a->in_stride);
+    memcpy(a->out_stride, v->out_stride, sizeof a->out_stride);
+    return choose(e, i, a);
+}
+
+static bl_status ready_table(bl_exec *e, uint32_t i)
+{
+    const bl_step *s = &e->p->steps[i];
+    bl_table_args *a = &e->steps[i].a.table;
+    *a = (bl_table_args){ .in = codes_of(e, s->in[0]), .out = codes_of(e, s->out), .n = s->u.table.n,
+                          .in_bits = e->p->tensors[s->in[0]].bits, .out_bits = e->p->tensors[s->out].bits,
+                          .table = e->p->constants + s->u.table.table };
+    return choose(e, i, a);
+}
+
+static bl_status ready_softmax(bl_exec *e, uint32_t i)
+{
+    const bl_step *s = &e->p->steps[i];
+    const bl_step_softmax *v = &s->u.softmax;
+    bl_softmax_args *a = &e->steps[i].a.softmax;
+    *a = (bl_softmax_args){ .in = codes_of(e, s->in[0]), .out = codes_of(e, s->out), .rows = v->rows, .d = v->d,
+                            .in_bits = e->p->tensors[s->in[0]].bits, .out_bits = e->p->tensors[s->out].bits,
+                            .table = (const void *)(e->p->constants + v->table), .gx = v->gx, .gy = v->gy };
+    return choose(e, i, a);
+}
+
+static bl_status ready_edge(bl_exec *e, uint32_t i)
+{
+    const bl_step *s = &e->p->steps[i];
+    const bl_step_edge *v = &s->u.edge;
+    bool in = s->contract == BL_C_QUANTIZE;
+    int32_t tensor = in ? s->out : s->in[0];
+    bl_edge_args *a = &e->steps[i].a.edge;
+    *a = (bl_edge_args){ .in = in ? (void *)e->edge[s->in[0]] : codes_of(e, tensor),
+                         .out = in ? codes_of(e, tensor) : (void *)e->edge[s->out],
+                         .bits = e->p->tensors[tensor].bits, .rank = v->rank, .g = v->g };
+    memcpy(a->size, v->size, sizeof a->size);
+    memcpy(a->in_stride, v->in_stride, sizeof a->in_stride);
+    memcpy(a->out_stride, v->out_stride, sizeof a->out_stride);
+    return choose(e, i, a);
+}
+
+static bl_status ready_step(bl_exec *e, uint32_t i, bl_arena *scratch)
+{
+    switch ((bl_contract)e->p->steps[i].contract) {
+    case BL_C_CONV: return ready_conv(e, i, scratch);
+    case BL_C_ADD:
+    case BL_C_MUL: return ready_pair(e, i);
+    case BL_C_GAP:
+    case BL_C_AVGPOOL:
+    case BL_C_MAXPOOL: return ready_pool(e, i);
+    case BL_C_MOVE: return ready_move(e, i);
+    case BL_C_TABLE: return ready_table(e, i);
+    case BL_C_SOFTMAX: return ready_softmax(e, i);
+    default: return ready_edge(e, i);
+    }
+}
+
+static bl_status take_memory(bl_exec *e)
+{
+    const bl_program *p = e->p;
+    uint32_t n_edges = p->n_inputs + p->n_outputs;
+    e->memory = bl_alloc(e->arena, BL_MAX(p->memory_bytes, 64), 1);
+    e->edge = BL_NEW(e->arena, float *, n_edges);
+    e->steps = BL_NEW(e->arena, ready, p->n_steps);
+    if (!e->memory || !e->edge || !e->steps) return bl_pending(e->ctx);
+    e->promised_bytes = padded(p->memory_bytes);
+    for (uint32_t i = 0; i < n_edges; i++) {
+        size_t n = 1;
+        for (int d = 0; d < p->edges[i].rank; d++) n *= (size_t)p->edges[i].dim[d];
+        e->edge[i] = BL_NEW(e->arena, float, BL_MAX(n, 16));
+        BL_ALLOC_TRY(e->ctx, e->edge[i]);
+        e->promised_bytes += padded(BL_MAX(n, 16) * sizeof(float));
+    }
+    return BL_OK;
+}
+
+static bl_status exec_fill(bl_exec *e)
+{
+    BL_TRY(take_memory(e));
+    bl_arena *scratch = bl_arena_new(e->ctx, "unpacking");
+    BL_ALLOC_TRY(e->ctx, scratch);
+    bl_status s = BL_OK;
+    for (uint32_t i = 0; s == BL_OK && i < e->p->n_steps; i++) {
+        bl_mark mark = bl_arena_mark(scratch);
+        s = ready_step(e, i, scratch);
+        bl_arena_reset(scratch, mark);
+    }
+    bl_arena_free(scratch);
+    if (s != BL_OK) return s;
+    e->work_bytes = padded(BL_MAX(e->work_bytes, 64));
+    e->work = bl_alloc(e->arena, e->work_bytes, e->threads);
+    BL_ALLOC_TRY(e->ctx, e->work);
+    e->promised_bytes += e->work_bytes * e->threads;
+    return BL_OK;
+}
+
+bl_status bl_exec_new(bl_ctx *ctx, const bl_program *program, const bl_exec_options *options, bl_exec **out)
+{
+    bl_isa cap;
+    if (options && options->cap_given) cap = options->cap;
+    else BL_TRY(bl_isa_resolve(ctx, &cap));
+    uint64_t before = __atomic_load_n(&ctx->live_bytes, __ATOMIC_RELAXED);
+    bl_arena *a = bl_arena_new(ctx, "executor");
+    BL_ALLOC_TRY(ctx, a);
+    bl_exec *e = BL_NEW(a, bl_exec, 1);
+    bl_status s = e ? BL_OK : bl_pending(ctx);
+    if (e) {
+        *e = (bl_exec){ .ctx = ctx, .arena = a, .p = program, .cap = cap, .kernel = options ? options->kernel : NULL,
+                        .threads = options && options->parallel ? bl_threads(ctx) : 1 };
+        s = exec_fill(e);
+    }
+    if (s != BL_OK) {
+        bl_arena_free(a);
+        return s;
+    }
+    e->taken_bytes = __atomic_load_n(&ctx->live_bytes, __ATOMIC_RELAXED) - before;
+    *out = e;
+    return BL_OK;
+}
+
+void bl_exec_free(bl_exec *exec)
+{
+    if (exec) bl_arena_free(exec->arena);
+}
+
+/* ---- running */
+
+static void run_part(const bl_exec *e, const bl_step *s, const ready *r, int64_t begin, int64_t end, unsigned worker)
+{
+    switch ((bl_contract)s->contract) {
+    case BL_C_CONV: {
+        bl_conv_args a = r->a.conv;
+        a.row_begin = (int32_t)begin;
+        a.row_end = (int32_t)end;
+        a.work = e->work + worker * e->work_bytes;
+        ((const bl_conv_row *)r->kernel->row)->run(&a);
+        break;
+    }
+    case BL_C_ADD:
+    case BL_C_MUL: {
+        bl_pair_args a = r->a.pair;
+        a.outer_begin = begin;
+        a.outer_end = end;
+        ((const bl_pair_row *)r->kernel->row)->run(&a);
+        break;
+    }
+    case BL_C_GAP:
+    case BL_C_AVGPOOL:
+    case BL_C_MAXPOOL: {
+        bl_pool_args a = r->a.pool;
+        a.row_begin = (int32_t)begin;
+        a.row_end = (int32_t)end;
+        ((const bl_pool_row *)r->kernel->row)->run(&a);
+        break;
+    }
+    case BL_C_MOVE: ((const bl_move_row *)r->kernel->row)->run(&r->a.move); break;
+    case BL_C_TABLE: ((const bl_table_row *)r->kernel->row)->run(&r->a.table); break;
+    case BL_C_SOFTMAX: ((const bl_softmax_row *)r->kernel->row)->run(&r->a.softmax); break;
+    default: ((const bl_edge_row *)r->kernel->row)->run(&r->a.edge); break;
+    }
+}
+
+typedef struct part_run {
+    const bl_exec *e;
+    const bl_step *s;
+    const ready *r;
+    int64_t parts;
+} part_run;
+
+static bl_status run_piece(void *arg, size_t i, unsigned worker)
+{
+    const part_run *p = arg;
+    int64_t n = p->r->rows, at = (int64_t)i;
+    run_part(p->e, p->s, p->r, n * at / p->parts, n * (at + 1) / p->parts, worker);
+    return BL_OK;
+}
+
+bl_status bl_exec_step(bl_exec *e, uint32_t step)
+{
+    const ready *r = &e->steps[step];
+    part_run p = { .e = e, .s = &e->p->steps[step], .r = r, .parts = BL_MIN(r->rows, (int64_t)e->threads) };
+    if (p.parts < 2) {
+        run_part(e, p.s, r, 0, r->rows, 0);
+        return BL_OK;
+    }
+    return bl_parallel_for(e->ctx, (size_t)p.parts, run_piece, &p);
+}
+
+bl_status bl_exec_run(bl_exec *e, bl_exec_hook *hook, void *user)
+{
+    for (uint32_t i = 0; i < e->p->n_steps; i++) {
+        BL_TRY(bl_exec_step(e, i));
+        const bl_step *s = &e->p->steps[i];
+        if (hook && s->contract != BL_C_DEQUANTIZE) BL_TRY(hook(user, i, (uint32_t)s->out));
+    }
+    return BL_OK;
+}
+
+float *bl_exec_input(bl_exec *exec, uint32_t i)
+{
+    return exec->edge[i];
+}
+
+const float *bl_exec_output(const bl_exec *exec, uint32_t i)
+{
+    return exec->edge[exec->p->n_inputs + i];
+}
+
+void *bl_exec_codes(bl_exec *exec, uint32_t tensor)
+{
+    return codes_of(exec, (int32_t)tensor);
+}
+
+void bl_exec_read(const bl_exec *exec, uint32_t tensor, uint16_t *out)
+{
+    const bl_ptensor *t = &exec->p->tensors[tensor];
+    const uint8_t *narrow = codes_of(exec, (int32_t)tensor);
+    const uint16_t *wide = (const void *)narrow;
+    int64_t index[BL_MAX_RANK] = { 0 }, n = 1;
+    for (int d = 0; d < t->rank; d++) n *= t->dim[d];
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = 0;
+        for (int d = 0; d < t->rank; d++) at += index[d] * t->stride[d];
+        out[i] = t->bits <= 8 ? narrow[at] : wide[at];
+        for (int d = t->rank - 1; d >= 0 && ++index[d] == t->dim[d]; d--) index[d] = 0;
+    }
+}
+
+const char *bl_exec_kernel(const bl_exec *exec, uint32_t step)
+{
+    return exec->steps[step].kernel->name;
+}
+
+void bl_exec_memory(const bl_exec *exec, uint64_t *promised_bytes, uint64_t *taken_bytes)
+{
+    *promised_bytes = exec->promised_bytes;
+    *taken_bytes = exec->taken_bytes;
+}

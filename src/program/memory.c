@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One static memory plan: each tensor lives from the step that makes it to the last that reads it;
+ * largest first, each takes the lowest place where no living neighbour is.
+ */
+#include "program/builder.h"
+
+#include <stdlib.h>
+
+typedef struct life {
+    uint64_t bytes, offset;
+    uint32_t first, last;
+    int tensor;
+} life;
+
+static int root_of(const bl_pbuilder *b, int t)
+{
+    while (b->alias[t] >= 0) t = b->alias[t];
+    return t;
+}
+
+static int largest_first(const void *a, const void *b)
+{
+    const life *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return x->tensor - y->tensor;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const life *x = *(life *const *)a, *y = *(life *const *)b;
+    return x->offset < y->offset ? -1 : x->offset > y->offset ? 1 : x->tensor - y->tensor;
+}
+
+static void touch(life *l, const bl_pbuilder *b, int tensor, uint32_t step)
+{
+    if (tensor < 0 || (b->tensors[tensor].flags & BL_TENSOR_CONSTANT)) return;
+    life *of = &l[root_of(b, tensor)];
+    of->bytes = BL_MAX(of->bytes, b->tensors[tensor].bytes);
+    of->first = BL_MIN(of->first, step);
+    of->last = BL_MAX(of->last, step);
+}
+
+/* Lowest gap among the placed ones that live at the same time. */
+static void place(life *l, life **placed, size_t n_placed, life **alive)
+{
+    size_t n = 0;
+    uint64_t at = 0;
+    for (size_t i = 0; i < n_placed; i++)
+        if (placed[i]->first <= l->last && l->first <= placed[i]->last) alive[n++] = placed[i];
+    qsort(alive, n, sizeof *alive, by_offset);
+    for (size_t i = 0; i < n; i++) {
+        if (alive[i]->offset >= at + l->bytes) break;
+        uint64_t end = (alive[i]->offset + alive[i]->bytes + 63) / 64 * 64;
+        at = BL_MAX(at, end);
+    }
+    l->offset = at;
+}
+
+bl_status bl_plan_memory(bl_pbuilder *b)
+{
+    uint32_t n = b->p->n_tensors;
+    life *l = BL_NEW(b->arena, life, n), **placed = BL_NEW(b->arena, life *, n), **alive = BL_NEW(b->arena, life *, n);
+    uint64_t *offset = BL_NEW(b->arena, uint64_t, n);
+    if (!l || !placed || !alive || !offset) return bl_pending(b->ctx);
+    for (uint32_t t = 0; t < n; t++) l[t] = (life){ .first = UINT32_MAX, .tensor = (int)t };
+    for (uint32_t i = 0; i < b->p->n_steps; i++) {
+        const bl_step *s = &b->steps[i];
+        bool from_outside = s->contract == BL_C_QUANTIZE, to_outside = s->contract == BL_C_DEQUANTIZE;
+        if (!from_outside) touch(l, b, s->in[0], i);
+        touch(l, b, s->in[1], i);
+        if (!to_outside) touch(l, b, s->out, i);
+    }
+    qsort(l, n, sizeof *l, largest_first);
+    size_t n_placed = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (l[i].first == UINT32_MAX) continue;
+        place(&l[i], placed, n_placed, alive);
+        placed[n_placed++] = &l[i];
+        offset[l[i].tensor] = l[i].offset;
+        b->p->memory_bytes = BL_MAX(b->p->memory_bytes, (l[i].offset + l[i].bytes + 63) / 64 * 64);
+    }
+    for (uint32_t t = 0; t < n; t++)
+        if (!(b->tensors[t].flags & BL_TENSOR_CONSTANT)) b->tensors[t].offset = offset[root_of(b, (int)t)];
+    return BL_OK;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Canonical bit-packed weights: what the plan promised is what the file holds. */
+#include "program/program.h"
+
+#include <string.h>
+
+size_t bl_packed_bytes(size_t n, int bits)
+{
+    return (n * (size_t)bits + 7) / 8;
+}
+
+void bl_pack_codes(const int8_t *codes, size_t n, int bits, uint8_t *out)
+{
+    memset(out, 0, bl_packed_bytes(n, bits));
+    for (size_t i = 0, at = 0; i < n; i++, at += (size_t)bits) {
+        unsigned code = bits == 1 ? codes[i] > 0 : (unsigned)codes[i] & ((1u << bits) - 1);
+        unsigned shifted = code << (at % 8);
+        out[at / 8] |= (uint8_t)shifted;
+        if (shifted > 255) out[at / 8 + 1] |= (uint8_t)(shifted >> 8);
+    }
+}
+
+void bl_unpack_codes(const uint8_t *packed, size_t n, int bits, int8_t *codes)
+{
+    for (size_t i = 0, at = 0; i < n; i++, at += (size_t)bits) {
+        unsigned word = packed[at / 8];
+        if (at % 8 + (size_t)bits > 8) word |= (unsigned)packed[at / 8 + 1] << 8;
+        unsigned code = (word >> (at % 8)) & ((1u << bits) - 1);
+        if (bits == 1) codes[i] = code ? 1 : -1;
+        else codes[i] = (int8_t)((int)(code ^ (1u << (bits - 1))) - (1 << (bits - 1)));
+    }
+}

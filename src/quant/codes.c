@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Weights on their grids: ranges of codes, scales, codes and back.  The default grid is
+ * -2^(b-1)..2^(b-1)-1 for 2..7 bits, -127..127 at 8, {-1,+1} times mean|w| at 1; `narrow` is the
+ * restricted symmetric grid of the haq and hawq recipes.
+ */
+#include "quant/quant.h"
+
+#include <string.h>
+
+void bl_weight_code_range(int bits, bool narrow, int32_t *lo, int32_t *hi)
+{
+    *hi = bits == 1 ? 1 : (1 << (bits - 1)) - 1;
+    *lo = narrow || bits == 8 || bits == 1 ? -*hi : -*hi - 1;
+}
+
+int bl_weight_axis(const bl_graph *g, int layer)
+{
+    const bl_node *n = &g->nodes[layer];
+    int w = bl_layer_weight(g, layer);
+    if (!strcmp(n->op->name, "MatMul")) return g->values[w].t.rank - 1;
+    if (!strcmp(n->op->name, "Gemm")) return bl_attr_int(n, "transB", 0) ? 0 : 1;
+    if (!strcmp(n->op->name, "ConvTranspose")) return 1;
+    return 0;
+}
+
+/* A tensor seen from one axis: outer x size x inner. */
+typedef struct slices { size_t outer, size, inner; } slices;
+
+static slices slice(const bl_tensor *w, int axis)
+{
+    slices s = { 1, 1, 1 };
+    for (int d = 0; d < w->rank; d++) {
+        size_t n = (size_t)w->dim[d];
+        if (axis < 0 || d > axis) s.inner *= n;
+        else if (d < axis) s.outer *= n;
+        else s.size = n;
+    }
+    return s;
+}
+
+/* One channel copied to consecutive places. */
+static void gather(const float *w, slices s, size_t c, float *out)
+{
+    for (size_t o = 0; o < s.outer; o++)
+        memcpy(out + o * s.inner, w + (o * s.size + c) * s.inner, s.inner * sizeof *out);
+}
+
+static float slice_scale(const float *w, size_t n, int bits, bool narrow, const bl_observer *observer)
+{
+    double clip;
+    if (bits == 1) {
+        clip = 0;
+        for (size_t i = 0; i < n; i++) clip += fabsf(w[i]);
+        clip /= (double)n;
+    } else {
+        clip = observer->clip(w, n, 1, bits, narrow) / ((1 << (bits - 1)) - 1);
+    }
+    float scale = (float)clip;
+    if (!(scale > 0)) return 1.0f; /* all zero */
+    return scale < 1e-8f ? 1e-8f : scale;
+}
+
+/* One job of bl_weight_grids: everything it needs is allocated before the threads start. */
+typedef struct grid_job {
+    const bl_tensor *w;
+    slices s;
+    float *channel;
+    bl_weight_grid *out;
+    const bl_observer *observer;
+} grid_job;
+
+static bl_status run_grid_job(void *arg, size_t i, unsigned worker)
+{
+    grid_job *j = (grid_job *)arg + i;
+    size_t n = j->s.outer * j->s.inner;
+    (void)worker;
+    for (size_t c = 0; c < j->s.size; c++) {
+        gather(j->w->data, j->s, c, j->channel);
+        j->out->scale[c] = slice_scale(j->channel, n, j->out->bits, j->out->narrow, j->observer);
+    }
+    return BL_OK;
+}
+
+bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *layers, const int *bits, size_t n,
+                          const bl_grid_options *options, bl_weight_grid *out)
+{
+    bl_ctx *ctx = bl_arena_ctx(arena);
+    const char *name = options && options->weight_range ? options->weight_range : "mse";
+    const bl_observer *observer = bl_observer_find(name);
+    if (!observer)
+        return bl_fail(ctx, BL_USAGE, name, "see `bitlathe list observers`", "unknown range estimator");
+    grid_job *jobs = BL_NEW(arena, grid_job, n);
+    BL_ALLOC_TRY(ctx, jobs);
+    for (size_t i = 0; i < n; i++) {
+        const bl_tensor *w = &graph->values[bl_layer_weight(graph, layers[i])].t;
+        int axis = options && options->per_tensor ? -1 : bl_weight_axis(graph, layers[i]);
+        slices s = slice(w, axis);
+        out[i] = (bl_weight_grid){ .bits = bits[i], .narrow = options && options->narrow, .axis = axis,
+                                   .n_scale = (int)s.size, .scale = BL_NEW(arena, float, s.size) };
+        jobs[i] = (grid_job){ .w = w, .s = s, .out = &out[i], .observer = observer,
+                              .channel = BL_NEW(arena, float, s.outer * s.inner) };
+        if (!out[i].scale || !jobs[i].channel) return bl_pending(ctx);
+    }
+    return bl_parallel_for(ctx, n, run_grid_job, jobs);
+}
+
+void bl_weight_codes(const bl_tensor *w, const float *scale, int n_scale, int axis, int bits, bool narrow,
+                     int8_t *codes)
+{
+    slices s = slice(w, axis);
+    const float *x = w->data;
+    bl_grid g = { .zero = 0 };
+    bl_weight_code_range(bits, narrow, &g.lo, &g.hi);
+    for (size_t o = 0, i = 0; o < s.outer; o++)
+        for (size_t c = 0; c < s.size; c++) {
+            g.scale = scale[n_scale > 1 ? c : 0];
+            for (size_t k = 0; k < s.inner; k++, i++)
+                codes[i] = (int8_t)(bits == 1 ? (x[i] >= 0 ? 1 : -1) : bl_quantize(x[i], g));
+        }
+}
+
+void bl_weight_decode(const bl_tensor *w, const int8_t *codes, const float *scale, int n_scale, int axis,
+                      float *out)
+{
+    slices s = slice(w, axis);
+    for (size_t o = 0, i = 0; o < s.outer; o++)
+        for (size_t c = 0; c < s.size; c++)
+            for (size_t k = 0; k < s.inner; k++, i++) out[i] = (float)codes[i] * scale[n_scale > 1 ? c : 0];
+}
+
+bl_grid bl_affine_grid(const bl_quantizer *q)
+{
+    bl_grid g = { .scale = q->scale[0], .zero = q->zero, .lo = 0, .hi = (int32_t)((1u << q->bits) - 1) };
+    return g;
+}
+
+void bl_fake_quantize_array(float *x, size_t n, bl_grid g)
+{
+    float lo = (float)(g.lo - g.zero), hi = (float)(g.hi - g.zero), scale = g.scale;
+    for (size_t i = 0; i < n; i++) {
+        float t = x[i] / scale;
+        t = t > lo ? t : lo;
+        t = t < hi ? t : hi;
+        x[i] = bl_rne_f32(t) * scale;
+    }
+}

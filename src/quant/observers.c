@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Range estimators of activations (from a histogram) and of weights (from the numbers themselves).
+ * Sources: algorithms of LAPQ/BRECQ (80 shrink steps, norm 2.4), HAWQ (percentile).
+ */
+#include "quant/quant.h"
+
+#include <string.h>
+
+static double bin_centre(const bl_value_stats *s, int i)
+{
+    return s->lo + (s->hi - s->lo) * (i + 0.5) / BL_HIST_BINS;
+}
+
+static void include_zero(double *lo, double *hi)
+{
+    if (*lo > 0) *lo = 0;
+    if (*hi < 0) *hi = 0;
+}
+
+/* ---- minmax */
+
+static void minmax_range(const bl_value_stats *s, int bits, double *lo, double *hi)
+{
+    (void)bits;
+    *lo = s->lo;
+    *hi = s->hi;
+    include_zero(lo, hi);
+}
+
+static double minmax_clip(const float *w, size_t n, size_t step, int bits, bool narrow)
+{
+    (void)bits, (void)narrow;
+    float m = 0;
+    for (size_t i = 0; i < n; i++) m = fmaxf(m, fabsf(w[i * step]));
+    return m;
+}
+
+/* ---- percentile */
+
+static void percentile_range(const bl_value_stats *s, int bits, double *lo, double *hi)
+{
+    (void)bits;
+    double p = 99.99;
+    uint64_t above = (uint64_t)llround((double)s->count * (100 - p) / 100), seen = 0;
+    int top = BL_HIST_BINS - 1, bottom = 0;
+    while (top > 0 && seen + s->bins[top] <= above) seen += s->bins[top--];
+    if (s->lo < 0) {
+        seen = 0;
+        while (bottom < top && seen + s->bins[bottom] <= above) seen += s->bins[bottom++];
+    }
+    double width = (s->hi - s->lo) / BL_HIST_BINS;
+    *hi = s->lo + width * (top + 1);
+    *lo = s->lo + width * bottom;
+    include_zero(lo, hi);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* The k-th smallest |w|, k = round(n p / 100) [HAWQ].  n is a slice of one layer's weight; sorted in
+ * place on a bounded copy: slices above 2^20 elements keep their greatest value. */
+static double percentile_clip(const float *w, size_t n, size_t step, int bits, bool narrow)
+{
+    size_t k = (size_t)llround((double)n * 0.9999);
+    if (k >= n || n > (1u << 20)) return minmax_clip(w, n, step, bits, narrow);
+    float *copy = malloc(n * sizeof *copy);
+    if (!copy) return minmax_clip(w, n, step, bits, narrow);
+    for (size_t i = 0; i < n; i++) copy[i] = fabsf(w[i * step]);
+    qsort(copy, n, sizeof *copy, ascending);
+    double c = copy[k ? k - 1 : 0];
+    free(copy);
+    return c;
+}
+
+/* ---- mse */
+
+static double range_error(const bl_value_stats *s, int bits, double lo, double hi)
+{
+    double levels = (double)((1u << bits) - 1), scale = (hi - lo) / levels;
+    if (!(scale > 0)) return INFINITY;
+    double zero = nearbyint(-lo / scale), error = 0;
+    for (int i = 0; i < BL_HIST_BINS; i++) {
+        if (!s->bins[i]) continue;
+        double x = bin_centre(s, i), q = nearbyint(x / scale) + zero;
+        q = q < 0 ? 0 : q > levels ? levels : q;
+        double e = x - scale * (q - zero);
+        error += e * e * (double)s->bins[i];
+    }
+    return error;
+}
+
+static void mse_range(const bl_value_stats *s, int bits, double *lo, double *hi)
+{
+    double full_lo, full_hi, best = INFINITY;
+    minmax_range(s, bits, &full_lo, &full_hi);
+    *lo = full_lo;
+    *hi = full_hi;
+    for (int i = 0; i < 80; i++) {
+        double k = 1 - 0.01 * i, e = range_error(s, bits, k * full_lo, k * full_hi);
+        if (e < best) {
+            best = e;
+            *lo = k * full_lo;
+            *hi = k * full_hi;
+        }
+    }
+}
+
+static float weight_error(const float *w, size_t n, size_t step, float scale, float lo, float hi)
+{
+    float error = 0;
+    for (size_t i = 0; i < n; i++) {
+        float t = w[i * step] / scale;
+        t = t > lo ? t : lo;
+        t = t < hi ? t : hi;
+        float e = fabsf(w[i * step] - scale * bl_rne_f32(t));
+        if (e > 0) error += powf(e, 2.4f);
+    }
+    return error;
+}
+
+static double mse_clip(const float *w, size_t n, size_t step, int bits, bool narrow)
+{
+    int32_t lo, hi;
+    double full = minmax_clip(w, n, step, bits, narrow), best_clip = full;
+    float best = INFINITY;
+    bl_weight_code_range(bits, narrow, &lo, &hi);
+    for (int i = 0; i < 80 && full > 0; i++) {
+        double clip = full * (1 - 0.01 * i);
+        float scale = (float)(clip / ((1 << (bits - 1)) - 1));
+        if (!(scale > 1e-8f)) break;
+        float e = weight_error(w, n, step, scale, (float)lo, (float)hi);
+        if (e < best) {
+            best = e;
+            best_clip = clip;
+        }
+    }
+    return best_clip;
+}
+
+#define X(symbol, label, text)                                                                    \
+    static const bl_observer observer_##symbol = { .name = label, .help = text,                   \
+                                                   .range = symbol##_range, .clip = symbol##_clip };
+#include "quant/observers.def"
+#undef X
+
+const bl_observer *const bl_observers[] = {
+#define X(symbol, label, text) &observer_##symbol,
+#include "quant/observers.def"
+#undef X
+};
+const size_t bl_n_observers = BL_COUNTOF(bl_observers);
+
+const bl_observer *bl_observer_find(const char *name)
+{
+    for (size_t i = 0; i < bl_n_observers; i++)
+        if (!strcmp(bl_observers[i]->name, name)) return bl_observers[i];
+    return NULL;
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* PLAN from choices: the grid of every value, weight and constant operand. */
+#include "quant/quant.h"
+
+#include <string.h>
+
+static bool moved(const bl_graph *g, int v)
+{
+    int p = g->values[v].producer;
+    return p >= 0 && (g->nodes[p].op->flags & BL_OP_MOVES);
+}
+
+static bl_grid grid_of_range(double lo, double hi, int bits)
+{
+    double levels = (double)((1u << bits) - 1);
+    float scale = (float)((hi - lo) / levels);
+    if (!(scale > 0)) scale = 1.0f;
+    if (scale < 1e-8f) scale = 1e-8f;
+    double zero = nearbyint(-lo / scale);
+    bl_grid g = { .scale = scale, .lo = 0, .hi = (int32_t)levels };
+    g.zero = zero < 0 ? 0 : zero > levels ? g.hi : (int32_t)zero;
+    return g;
+}
+
+bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, const bl_stats *stats, int bits,
+                      const bl_observer *observer, bl_grid *out)
+{
+    double lo = 0, hi = 0;
+    if (unit->fixed_grid) { /* [Q12]: other scales are silently truncated by the runtimes */
+        *out = (bl_grid){ .scale = 1.0f / 256, .zero = 0, .lo = 0, .hi = 255 };
+        return BL_OK;
+    }
+    for (int i = 0; i < unit->n_values; i++) {
+        int v = unit->values[i];
+        /* A moved value holds nothing that its source does not. */
+        if (moved(graph, v) && unit->n_values > 1) continue;
+        const bl_value_stats *s = &stats->value[v];
+        double a, b;
+        if (!s->count)
+            return bl_fail(ctx, BL_DATA, graph->values[v].name, "calibrate again", "no statistics of this value");
+        observer->range(s, bits, &a, &b);
+        lo = BL_MIN(lo, a);
+        hi = BL_MAX(hi, b);
+    }
+    *out = grid_of_range(lo, hi, bits);
+    return BL_OK;
+}
+
+/* ---- what the plan will hold */
+
+static bool is_operand(const bl_graph *g, int v)
+{
+    if (!g->values[v].t.data || g->values[v].t.type != BL_F32) return false;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const bl_node *n = &g->nodes[i];
+        for (int k = 0; (n->op->flags & BL_OP_JOINS) && k < n->n_in; k++)
+            if (n->in[k] == v) return true;
+    }
+    return false;
+}
+
+bl_plan *bl_plan_alloc(bl_ctx *ctx, const bl_graph *g, size_t n_quantizers, size_t n_units)
+{
+    bl_arena *a = bl_arena_new(ctx, "plan");
+    bl_plan *p = a ? BL_NEW(a, bl_plan, 1) : NULL;
+    if (p) {
+        p->arena = a;
+        p->graph = g->hash;
+        p->feasible = true;
+        p->quantizers = BL_NEW(a, bl_quantizer, n_quantizers);
+        p->of_value = BL_NEW(a, int, (size_t)g->n_values);
+        p->unit_name = BL_NEW(a, const char *, n_units);
+        p->choice = BL_NEW(a, bl_candidate, n_units);
+    }
+    if (!p || !p->quantizers || !p->of_value || !p->unit_name || !p->choice) {
+        bl_arena_free(a);
+        return NULL;
+    }
+    for (int v = 0; v < g->n_values; v++) p->of_value[v] = -1;
+    return p;
+}
+
+static bl_quantizer *add(bl_plan *p, int value, int bits, bool weight, const char *range)
+{
+    bl_quantizer *q = &p->quantizers[p->n_quantizers];
+    *q = (bl_quantizer){ .kind = BL_Q_AFFINE, .value = value, .weight = weight, .bits = bits, .range = range,
+                         .rounding = "nearest", .axis = -1, .n_scale = 1 };
+    p->of_value[value] = p->n_quantizers++;
+    return q;
+}
+
+static bl_status add_activation(bl_plan *p, int value, int bits, bl_grid grid, const char *range)
+{
+    bl_quantizer *q = add(p, value, bits, false, range);
+    q->scale = BL_NEW(p->arena, float, 1);
+    BL_ALLOC_TRY(bl_arena_ctx(p->arena), q->scale);
+    q->scale[0] = grid.scale;
+    q->zero = grid.zero;
+    return BL_OK;
+}
+
+static bl_status add_operand(bl_plan *p, const bl_graph *g, int v)
+{
+    const bl_tensor *t = &g->values[v].t;
+    const float *x = t->data;
+    float lo = 0, hi = 0;
+    for (int64_t i = 0; i < bl_tensor_count(t); i++) {
+        lo = BL_MIN(lo, x[i]);
+        hi = BL_MAX(hi, x[i]);
+    }
+    return add_activation(p, v, 8, grid_of_range(lo, hi, 8), "minmax");
+}
+
+/* [Q4]: a bias must fit +-2^30 on its grid; where it does not, that channel's scale grows. */
+static void widen_for_bias(const bl_graph *g, int layer, float sx, bl_quantizer *q)
+{
+    int b = bl_layer_bias(g, layer);
+    if (b < 0) return;
+    const float *bias = g->values[b].t.data;
+    int64_t n = bl_tensor_count(&g->values[b].t);
+    for (int64_t c = 0; c < n && (q->n_scale == 1 || c < q->n_scale); c++) {
+        float *s = &q->scale[q->n_scale > 1 ? c : 0];
+        float least = fabsf(bias[c]) / (sx * 1073000000.0f);
+        if (*s < least) *s = least;
+    }
+}
+
+static bl_status add_weights(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const bl_menu *m, const int *choice,
+                             const bl_grid_options *o)
+{
+    int *layers = BL_NEW(p->arena, int, (size_t)g->n_nodes), *bits = BL_NEW(p->arena, int, (size_t)g->n_nodes);
+    bl_weight_grid *grids = BL_NEW(p->arena, bl_weight_grid, (size_t)g->n_nodes);
+    size_t n = 0;
+    if (!layers || !bits || !grids) return bl_pending(ctx);
+    for (int i = 0; i < g->n_nodes; i++)
+        if (m->unit_of_layer[i] >= 0) {
+            int u = m->unit_of_layer[i];
+            layers[n] = i;
+            bits[n++] = m->units[u].candidates[choice[u]].w_bits;
+        }
+    BL_TRY(bl_weight_grids(p->arena, g, layers, bits, n, o, grids));
+    for (size_t i = 0; i < n; i++) {
+        int w = bl_layer_weight(g, layers[i]);
+        if (p->of_value[w] >= 0) { /* one weight of two layers: one grid, the wider width */
+            bl_quantizer *old = &p->quantizers[p->of_value[w]];
+            if (old->bits >= bits[i]) continue;
+            old->bits = bits[i];
+            old->scale = grids[i].scale;
+            continue;
+        }
+        bl_quantizer *q = add(p, w, bits[i], true, o && o->weight_range ? o->weight_range : "mse");
+        q->axis = grids[i].axis;
+        q->n_scale = grids[i].n_scale;
+        q->scale = grids[i].scale;
+        q->narrow = grids[i].narrow;
+        widen_for_bias(g, layers[i], p->quantizers[p->of_value[g->nodes[layers[i]].in[0]]].scale[0], q);
+    }
+    return BL_OK;
+}
+
+static bl_status plan_fill(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const bl_menu *m, const bl_stats *stats,
+                           const int *choice, const bl_grid_options *o)
+{
+    const char *range = o && o->act_range ? o->act_range : "mse";
+    const bl_observer *observer = bl_observer_find(range);
+    if (!observer)
+        return bl_fail(ctx, BL_USAGE, range, "see `bitlathe list observers`", "unknown range estimator");
+    p->stats = stats->hash;
+    p->n_units = m->n_units;
+    for (int u = 0; u < m->n_units; u++) {
+        const bl_unit *unit = &m->units[u];
+        BL_CHECK(ctx, choice[u] >= 0 && choice[u] < unit->n_candidates);
+        p->choice[u] = unit->candidates[choice[u]];
+        p->unit_name[u] = bl_strdup(p->arena, unit->name);
+        BL_ALLOC_TRY(ctx, p->unit_name[u]);
+        bl_grid grid;
+        BL_TRY(bl_act_grid(ctx, g, unit, stats, p->choice[u].a_bits, observer, &grid));
+        for (int i = 0; i < unit->n_values; i++)
+            BL_TRY(add_activation(p, unit->values[i], p->choice[u].a_bits, grid, unit->fixed_grid ? "given" : range));
+    }
+    for (int v = 0; v < g->n_values; v++)
+        if (is_operand(g, v)) BL_TRY(add_operand(p, g, v));
+    return add_weights(ctx, p, g, m, choice, o);
+}
+
+bl_status bl_plan_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_stats *stats,
+                       const int *choice, const bl_grid_options *options, const char *recipe, bl_plan **out)
+{
+    bl_plan *p = bl_plan_alloc(ctx, graph, (size_t)graph->n_values, (size_t)menu->n_units);
+    BL_ALLOC_TRY(ctx, p);
+    p->recipe = bl_strdup(p->arena, recipe);
+    p->seed = ctx->options.seed;
+    bl_status s = p->recipe ? plan_fill(ctx, p, graph, menu, stats, choice, options) : bl_pending(ctx);
+    if (s != BL_OK) {
+        bl_plan_free(p);
+        return s;
+    }
+    *out = p;
+    return BL_OK;
+}
+
+void bl_plan_free(bl_plan *plan)
+{
+    if (!plan) return;
+    json_decref(plan->solver);
+    bl_arena_free(plan->arena);
+}
+
+bl_status bl_plan_figure(bl_plan *plan, const char *name, double value)
+{
+    for (int i = 0; i < plan->n_figures; i++)
+        if (!strcmp(plan->figures[i].name, name)) {
+            plan->figures[i].value = value;
+            return BL_OK;
+        }
+    bl_figure *f = BL_NEW(plan->arena, bl_figure, (size_t)plan->n_figures + 1);
+    const char *copy = bl_strdup(plan->arena, name);
+    if (!f || !copy) return bl_pending(bl_arena_ctx(plan->arena));
+    if (plan->n_figures) memcpy(f, plan->figures, (size_t)plan->n_figures * sizeof *f);
+    f[plan->n_figures++] = (bl_figure){ copy, value };
+    plan->figures = f;
+    return BL_OK;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The quant room's one door: what flows (STATS, observers), what decides together (units, the menu),
+ * what was decided (PLAN, WEIGHTS), and fake quantization of the float walk by a plan.
+ */
+#ifndef BL_QUANT_H
+#define BL_QUANT_H
+
+#include "data/data.h"
+#include "graph/graph.h"
+
+/* ------------------------------------------------------------------ samples through the walk */
+
+typedef struct bl_fake bl_fake;
+
+/* Called after the walk of one chunk: samples first..first+count-1 of the index lie in the walker's
+ * first count rows; chunk < n. */
+typedef bl_status bl_shard_fn(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count,
+                              unsigned worker);
+typedef struct bl_shards {
+    const bl_graph *graph;
+    bl_data *data;
+    /* Instead of data: writes sample number `sample`. */
+    bl_status (*fill)(void *user, int64_t sample, float *to, size_t n);
+    void *fill_user;
+    const int64_t *index;       /* sample numbers; NULL: 0..n-1 */
+    int64_t n, batch;           /* batch 0: 16, or the graph's own where it cannot be changed */
+    bool keep_all, reference;
+    bool run;                   /* the walk is run (else fn runs it itself) */
+    bl_fake *fake;              /* runs under this plan */
+    const char *stage;          /* progress; NULL: none */
+} bl_shards;
+bl_status bl_shards_run(bl_ctx *ctx, const bl_shards *s, bl_shard_fn *fn, void *user);
+
+/* ------------------------------------------------------------------ units and the menu */
+
+typedef struct bl_candidate { int w_bits, a_bits; } bl_candidate; /* w_bits 0: unit without weights */
+
+/* A value's grid with the weights of all layers that read it.  Values joined by data-moving operators
+ * share the grid. */
+typedef struct bl_unit {
+    const char *name;           /* of its first value */
+    int n_values, n_layers;
+    const int *values;          /* value numbers, in graph order */
+    const int *layers;          /* nodes whose input 0 is one of the values and whose weight is constant */
+    bool end;                   /* network input, first or last layer, or output: kept at 8 bits */
+    bool fixed_grid;            /* Softmax output: its grid is given by [Q12], not by statistics */
+    int n_candidates;
+    const bl_candidate *candidates; /* widest first; [0] is the baseline */
+} bl_unit;
+
+struct bl_menu {
+    bl_arena *arena;
+    bl_hash hash;
+    int n_units;
+    bl_unit *units;
+    int *unit_of_value;         /* -1: not on a grid (constants, integers) */
+    int *unit_of_layer;         /* by node number, -1: not a layer with constant weight */
+};
+
+typedef struct bl_menu_options {
+    int w_bits[16], n_w;        /* default 2 3 4 6 8 */
+    int a_bits[16], n_a;        /* default 4 8 */
+    bool keep_ends;
+    bool equal_grids;           /* target adds integers without rescaling: inputs of JOINS share a grid */
+} bl_menu_options;
+bl_menu_options bl_menu_options_default(void);
+
+/* graph must be prepared. */
+bl_status bl_menu_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu_options *options, bl_menu **out);
+void bl_menu_free(bl_menu *menu);
+int bl_menu_find(const bl_menu *menu, const char *unit); /* -1: none */
+/* "W4A8" or "A8"; buf at least 16 bytes. */
+char *bl_candidate_name(bl_candidate c, char *buf);
+
+/* ------------------------------------------------------------------ STATS */
+
+#define BL_HIST_BINS 2048
+
+typedef struct bl_value_stats {
+    double lo, hi;              /* least and greatest value seen */
+    double mean, mean_square;
+    uint64_t count;
+    uint64_t *bins;             /* BL_HIST_BINS over [lo, hi] */
+} bl_value_stats;
+
+struct bl_stats {
+    bl_arena *arena;
+    bl_hash hash, graph, data;
+    int n_values;
+    bl_value_stats *value;      /* by value number; count 0 where none */
+    int64_t samples;
+};
+
+typedef struct bl_calibrate_options {
+    int64_t samples;            /* 0: 256 */
+} bl_calibrate_options;
+
+/* Two passes of the float walk: ranges, then histograms over them.  Integer counts and sums in sample
+ * order: the same bytes for any number of threads. */
+bl_status bl_calibrate(bl_ctx *ctx, const bl_graph *graph, bl_data *data,
+                       const bl_calibrate_options *options, bl_stats **out);
+void bl_stats_free(bl_stats *stats);
+bl_status bl_stats_write(bl_ctx *ctx, const bl_graph *graph, bl_stats *stats, const char *path);
+bl_status bl_stats_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_stats **out);
+
+/* ------------------------------------------------------------------ observers (observers.def) */
+
+typedef struct bl_observer {
+    const char *name, *help;
+    /* Range of an activation for a width; lo <= 0 <= hi. */
+    void (*range)(const bl_value_stats *s, int bits, double *lo, double *hi);
+    /* Clipping level c of one slice of a weight (n elements, step elements apart). */
+    double (*clip)(const float *w, size_t n, size_t step, int bits, bool narrow);
+} bl_observer;
+extern const bl_observer *const bl_observers[];
+extern const size_t bl_n_observers;
+const bl_observer *bl_observer_find(const char *name);
+
+/* ------------------------------------------------------------------ PLAN */
+
+typedef enum bl_qkind { BL_Q_AFFINE, BL_Q_FIXED, BL_Q_CODEBOOK } bl_qkind;
+
+typedef struct bl_quantizer {
+    bl_qkind kind;
+    int value;                  /* value number: an activation or a constant weight */
+    bool weight;
+    int bits;
+    const char *range, *rounding; /* how the grid was found: "mse", "nearest" ... */
+    /* affine: scale[n_scale] along axis (-1: one), zero; narrow: symmetric restricted grid */
+    int axis, n_scale, group;
+    float *scale;
+    int32_t zero;
+    bool narrow;
+    /* fixed (HGQ): sign, integer and fraction bits, one or an element (arrays live in WEIGHTS) */
+    int n_fixed;
+    int32_t *k, *i, *f;
+    const char *round, *overflow;
+    /* codebook: 2^bits centroids */
+    int n_table;
+    float *table;
+} bl_quantizer;
+
+typedef struct bl_figure { const char *name; double value; } bl_figure;
+
+struct bl_plan {
+    bl_arena *arena;
+    bl_hash hash, graph, stats, sens, cost, weights; /* hex[0] == 0 where not made from one */
+    const char *recipe;
+    uint64_t seed;
+    bool feasible;
+    bool edited;                /* read from a file whose hash does not fit: changed by hand */
+    int n_units, n_quantizers, n_figures;
+    const char **unit_name;
+    bl_candidate *choice;       /* by unit of the menu it was made with */
+    bl_quantizer *quantizers;   /* activations by value, then weights */
+    int *of_value;              /* quantizer of each value number, -1: none */
+    bl_figure *figures;         /* predicted totals: size_bytes, bops, latency_ns, nsr ... */
+    json_t *solver;             /* bound, gap, proof, budgets, refused; may be NULL */
+};
+
+typedef struct bl_grid_options {
+    const char *act_range;      /* observer names; NULL: "mse" */
+    const char *weight_range;   /* NULL: "mse" */
+    bool per_tensor;            /* weights: one scale a tensor instead of one an output channel */
+    bool narrow;                /* restricted symmetric weight grids (haq, hawq recipes) */
+} bl_grid_options;
+
+/* Grids for the chosen candidate of each unit (choice[n_units], index into its candidates). */
+bl_status bl_plan_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_stats *stats,
+                       const int *choice, const bl_grid_options *options, const char *recipe,
+                       bl_plan **out);
+void bl_plan_free(bl_plan *plan);
+/* An empty plan of the graph with room for so many quantizers and units; NULL: see the error. */
+bl_plan *bl_plan_alloc(bl_ctx *ctx, const bl_graph *graph, size_t n_quantizers, size_t n_units);
+/* Sets one predicted total. */
+bl_status bl_plan_figure(bl_plan *plan, const char *name, double value);
+bl_status bl_plan_write(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, const char *path);
+/* Names and dims are checked against the graph: a plan of another network is refused. */
+bl_status bl_plan_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_plan **out);
+
+/* Grid of one activation value at a width; weights: scales of one constant. */
+bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, const bl_stats *stats,
+                      int bits, const bl_observer *observer, bl_grid *out);
+typedef struct bl_weight_grid {
+    int bits, axis, n_scale;
+    bool narrow;
+    float *scale;               /* in the caller's arena */
+} bl_weight_grid;
+/* Grids of n (layer, bits) pairs at once, side by side; scales live in the arena. */
+bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *layers, const int *bits, size_t n,
+                          const bl_grid_options *options, bl_weight_grid *out);
+/* Axis of the output channels of a layer's weight. */
+int bl_weight_axis(const bl_graph *graph, int layer);
+int bl_layer_weight(const bl_graph *graph, int layer); /* value number of the constant weight, -1 */
+int bl_layer_bias(const bl_graph *graph, int layer);   /* value number of the constant bias, -1 */
+
+void bl_weight_code_range(int bits, bool narrow, int32_t *lo, int32_t *hi);
+/* Codes of a constant on an affine grid: nearest, ties to even; 1 bit: +1 where w >= 0, else -1. */
+void bl_weight_codes(const bl_tensor *w, const float *scale, int n_scale, int axis, int bits, bool narrow,
+                     int8_t *codes);
+void bl_weight_decode(const bl_tensor *w, const int8_t *codes, const float *scale, int n_scale, int axis,
+                      float *out);
+bl_grid bl_affine_grid(const bl_quantizer *q); /* of an activation */
+
+/* ------------------------------------------------------------------ WEIGHTS */
+
+typedef struct bl_weight_item {
+    int value;                  /* constant that is replaced */
+    bl_hash replaces;           /* hash of the float bytes that it replaces */
+    const float *data;
+    int64_t count;
+} bl_weight_item;
+
+struct bl_weights {
+    bl_arena *arena;
+    bl_map map;
+    bl_hash hash, graph;
+    int n_items;
+    bl_weight_item *items;
+};
+void bl_weights_free(bl_weights *weights);
+bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights, const char *path);
+bl_status bl_weights_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_weights **out);
+const float *bl_weights_find(const bl_weights *weights, int value); /* NULL: not replaced */
+
+/* ------------------------------------------------------------------ fake quantization */
+
+/* Puts a whole plan on a walker: constants replaced by their dequantized codes (biases on their int32
+ * grid), and a hook that quantizes every value.  weights may be NULL. */
+bl_status bl_fake_new(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, const bl_weights *weights,
+                      bl_fake **out);
+void bl_fake_free(bl_fake *fake);
+bl_status bl_fake_attach(bl_fake *fake, bl_walk *walk); /* replaces the walker's constants */
+bl_status bl_fake_hook(void *fake, int value, bl_tensor *t);
+/* In place, n elements. */
+void bl_fake_quantize_array(float *x, size_t n, bl_grid g);
+
+#endif

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Units and the menu: which quantizers must decide together, and what each may choose.
+ * Source: PMP (arXiv 2302.05397) quantizer groups, built by union-find over value grids.
+ */
+#include "quant/quant.h"
+
+#include <string.h>
+
+bl_menu_options bl_menu_options_default(void)
+{
+    bl_menu_options o = { .w_bits = { 2, 3, 4, 6, 8 }, .n_w = 5, .a_bits = { 4, 8 }, .n_a = 2,
+                          .keep_ends = true };
+    return o;
+}
+
+char *bl_candidate_name(bl_candidate c, char *buf)
+{
+    char *p = buf;
+    for (int part = 0; part < 2; part++) {
+        int bits = part ? c.a_bits : c.w_bits;
+        if (bits == 0) continue;
+        *p++ = part ? 'A' : 'W';
+        if (bits >= 10) *p++ = (char)('0' + bits / 10 % 10);
+        *p++ = (char)('0' + bits % 10);
+    }
+    *p = '\0';
+    return buf;
+}
+
+int bl_layer_weight(const bl_graph *g, int layer)
+{
+    const bl_node *n = &g->nodes[layer];
+    if (!(n->op->flags & BL_OP_LAYER) || n->n_in < 2) return -1;
+    int w = n->in[1], x = n->in[0];
+    if (w < 0 || x < 0 || !g->values[w].t.data || g->values[w].t.type != BL_F32) return -1;
+    return g->values[x].t.data ? -1 : w;
+}
+
+int bl_layer_bias(const bl_graph *g, int layer)
+{
+    const bl_node *n = &g->nodes[layer];
+    if (n->n_in < 3 || n->in[2] < 0) return -1;
+    return g->values[n->in[2]].t.data ? n->in[2] : -1;
+}
+
+static bool on_grid(const bl_value *v)
+{
+    return v->t.type == BL_F32 && !v->t.data;
+}
+
+static int find_root(int *parent, int v)
+{
+    while (parent[v] != v) v = parent[v] = parent[parent[v]];
+    return v;
+}
+
+/* The smaller number stays root, so that a class is named after its first value. */
+static void unite(int *parent, int a, int b)
+{
+    a = find_root(parent, a);
+    b = find_root(parent, b);
+    if (a == b) return;
+    parent[BL_MAX(a, b)] = BL_MIN(a, b);
+}
+
+/* Values numbered by first appearance: graph inputs, then outputs in topological order. */
+static void order_values(const bl_graph *g, int *rank, int *by_rank, int *n)
+{
+    *n = 0;
+    for (int v = 0; v < g->n_values; v++) rank[v] = -1;
+    for (int i = 0; i < g->n_inputs; i++) {
+        int v = g->inputs[i];
+        if (on_grid(&g->values[v]) && rank[v] < 0) by_rank[rank[v] = (*n)++] = v;
+    }
+    for (int i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].n_out; k++) {
+            int v = g->nodes[i].out[k];
+            if (v >= 0 && on_grid(&g->values[v]) && rank[v] < 0) by_rank[rank[v] = (*n)++] = v;
+        }
+}
+
+static void unite_grids(const bl_graph *g, bool equal_grids, const int *rank, int *parent)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        const bl_node *n = &g->nodes[i];
+        int first = -1;
+        bool joins = (n->op->flags & BL_OP_JOINS) && equal_grids;
+        if (n->op->flags & BL_OP_MOVES) {
+            if (n->in[0] >= 0) first = rank[n->in[0]];
+            for (int k = 0; first >= 0 && k < n->n_out; k++)
+                if (n->out[k] >= 0 && rank[n->out[k]] >= 0) unite(parent, first, rank[n->out[k]]);
+        } else if (joins) {
+            for (int k = 0; k < n->n_in; k++) {
+                if (n->in[k] < 0 || rank[n->in[k]] < 0) continue;
+                if (first < 0) first = rank[n->in[k]];
+                else unite(parent, first, rank[n->in[k]]);
+            }
+        }
+    }
+}
+
+/* Does a layer with constant weight lie behind this value?  By value number. */
+static void mark_leads(const bl_graph *g, uint8_t *leads)
+{
+    for (int i = g->n_nodes - 1; i >= 0; i--) {
+        const bl_node *n = &g->nodes[i];
+        bool yes = bl_layer_weight(g, i) >= 0;
+        for (int k = 0; k < n->n_out && !yes; k++) yes = n->out[k] >= 0 && leads[n->out[k]];
+        for (int k = 0; yes && k < n->n_in; k++)
+            if (n->in[k] >= 0) leads[n->in[k]] = 1;
+    }
+}
+
+static bool is_last_layer(const bl_graph *g, const uint8_t *leads, int layer)
+{
+    for (int k = 0; k < g->nodes[layer].n_out; k++)
+        if (g->nodes[layer].out[k] >= 0 && leads[g->nodes[layer].out[k]]) return false;
+    return true;
+}
+
+static void find_ends(const bl_graph *g, bl_menu *m, const uint8_t *leads)
+{
+    for (int u = 0; u < m->n_units; u++) {
+        bl_unit *unit = &m->units[u];
+        bool any_leads = false;
+        for (int i = 0; i < unit->n_values; i++) {
+            const bl_value *v = &g->values[unit->values[i]];
+            any_leads |= leads[unit->values[i]] != 0;
+            unit->end |= v->is_input;
+            if (v->producer >= 0 && !strcmp(g->nodes[v->producer].op->name, "Softmax"))
+                unit->fixed_grid = true;
+        }
+        unit->end |= !any_leads;
+        for (int i = 0; i < unit->n_layers; i++) unit->end |= is_last_layer(g, leads, unit->layers[i]);
+    }
+}
+
+static int widest_first(const void *a, const void *b)
+{
+    const bl_candidate *x = a, *y = b;
+    return x->a_bits != y->a_bits ? y->a_bits - x->a_bits : y->w_bits - x->w_bits;
+}
+
+static bl_status make_candidates(bl_ctx *ctx, bl_menu *m, const bl_menu_options *o)
+{
+    for (int u = 0; u < m->n_units; u++) {
+        bl_unit *unit = &m->units[u];
+        bool kept = (unit->end && o->keep_ends) || unit->fixed_grid;
+        int n_w = unit->n_layers ? (kept ? 1 : o->n_w) : 1, n_a = kept ? 1 : o->n_a, n = 0;
+        bl_candidate *c = BL_NEW(m->arena, bl_candidate, (size_t)(n_w * n_a));
+        BL_ALLOC_TRY(ctx, c);
+        for (int a = 0; a < n_a; a++)
+            for (int w = 0; w < n_w; w++) {
+                c[n].a_bits = kept ? 8 : o->a_bits[a];
+                c[n++].w_bits = !unit->n_layers ? 0 : kept ? 8 : o->w_bits[w];
+            }
+        qsort(c, (size_t)n, sizeof *c, widest_first);
+        int kept_n = 0; /* the same width asked for twice is one candidate */
+        for (int i = 0; i < n; i++)
+            if (i == 0 || widest_first(&c[i], &c[i - 1])) c[kept_n++] = c[i];
+        unit->candidates = c;
+        unit->n_candidates = kept_n;
+    }
+    return BL_OK;
+}
+
+static bl_status check_options(bl_ctx *ctx, const bl_menu_options *o)
+{
+    if (o->n_w < 1 || o->n_a < 1 || o->n_w > 16 || o->n_a > 16)
+        return bl_fail(ctx, BL_USAGE, "widths", "give 1 to 16 widths", "no or too many candidate widths");
+    for (int i = 0; i < o->n_w; i++)
+        if (o->w_bits[i] < 1 || o->w_bits[i] > 8)
+            return bl_fail(ctx, BL_USAGE, "weight widths", "weights have 1 to 8 bits", "%d bits asked for",
+                           o->w_bits[i]);
+    for (int i = 0; i < o->n_a; i++)
+        if (o->a_bits[i] < 1 || (o->a_bits[i] > 8 && o->a_bits[i] != 16))
+            return bl_fail(ctx, BL_USAGE, "activation widths", "activations have 1 to 8 or 16 bits",
+                           "%d bits asked for", o->a_bits[i]);
+    return BL_OK;
+}
+
+static void hash_menu(bl_ctx *ctx, const bl_graph *g, bl_menu *m)
+{
+    bl_hasher *h = bl_hasher_new(m->arena);
+    (void)ctx;
+    if (!h) return;
+    bl_hash_text(h, g->hash.hex);
+    for (int u = 0; u < m->n_units; u++) {
+        bl_hash_text(h, m->units[u].name);
+        for (int i = 0; i < m->units[u].n_candidates; i++) {
+            bl_hash_i64(h, m->units[u].candidates[i].w_bits);
+            bl_hash_i64(h, m->units[u].candidates[i].a_bits);
+        }
+    }
+    m->hash = bl_hash_end(h);
+}
+
+/* Classes become units, numbered by their first value; members and layers in graph order. */
+static bl_status fill_units(bl_ctx *ctx, const bl_graph *g, bl_menu *m, const int *by_rank, int n,
+                            int *parent)
+{
+    int *unit_of_root = BL_NEW(m->arena, int, (size_t)n);
+    BL_ALLOC_TRY(ctx, unit_of_root);
+    for (int r = 0; r < n; r++)
+        if (find_root(parent, r) == r) unit_of_root[r] = m->n_units++;
+    m->units = BL_NEW(m->arena, bl_unit, (size_t)m->n_units);
+    BL_ALLOC_TRY(ctx, m->units);
+    for (int r = 0; r < n; r++) {
+        int u = unit_of_root[find_root(parent, r)];
+        m->unit_of_value[by_rank[r]] = u;
+        m->units[u].n_values++;
+        if (parent[r] == r) m->units[u].name = bl_strdup(m->arena, g->values[by_rank[r]].name);
+    }
+    for (int i = 0; i < g->n_nodes; i++)
+        if (bl_layer_weight(g, i) >= 0) {
+            int u = m->unit_of_value[g->nodes[i].in[0]];
+            if (u < 0) continue;
+            m->unit_of_layer[i] = u;
+            m->units[u].n_layers++;
+        }
+    for (int u = 0; u < m->n_units; u++) {
+        bl_unit *unit = &m->units[u];
+        int *values = BL_NEW(m->arena, int, (size_t)unit->n_values);
+        int *layers = BL_NEW(m->arena, int, (size_t)unit->n_layers);
+        if (!values || !layers || !unit->name) return bl_pending(ctx);
+        unit->values = values;
+        unit->layers = layers;
+        unit->n_values = unit->n_layers = 0;
+    }
+    for (int r = 0; r < n; r++) {
+        bl_unit *unit = &m->units[m->unit_of_value[by_rank[r]]];
+        ((int *)unit->values)[unit->n_values++] = by_rank[r];
+    }
+    for (int i = 0; i < g->n_nodes; i++)
+        if (m->unit_of_layer[i] >= 0) {
+            bl_unit *unit = &m->units[m->unit_of_layer[i]];
+            ((int *)unit->layers)[unit->n_layers++] = i;
+        }
+    return BL_OK;
+}
+
+static bl_status menu_build(bl_ctx *ctx, const bl_graph *g, const bl_menu_options *o, bl_menu *m)
+{
+    bl_arena *a = m->arena;
+    int n = 0, *rank = BL_NEW(a, int, (size_t)g->n_values), *by_rank = BL_NEW(a, int, (size_t)g->n_values);
+    int *parent = BL_NEW(a, int, (size_t)g->n_values);
+    uint8_t *leads = BL_NEW(a, uint8_t, (size_t)g->n_values);
+    m->unit_of_value = BL_NEW(a, int, (size_t)g->n_values);
+    m->unit_of_layer = BL_NEW(a, int, (size_t)g->n_nodes);
+    if (!rank || !by_rank || !parent || !leads || !m->unit_of_value || !m->unit_of_layer) return bl_pending(ctx);
+    for (int v = 0; v < g->n_values; v++) m->unit_of_value[v] = -1;
+    for (int i = 0; i < g->n_nodes; i++) m->unit_of_layer[i] = -1;
+    order_values(g, rank, by_rank, &n);
+    for (int r = 0; r < n; r++) parent[r] = r;
+    unite_grids(g, o->equal_grids, rank, parent);
+    BL_TRY(fill_units(ctx, g, m, by_rank, n, parent));
+    mark_leads(g, leads);
+    find_ends(g, m, leads);
+    BL_TRY(make_candidates(ctx, m, o));
+    hash_menu(ctx, g, m);
+    return BL_OK;
+}
+
+bl_status bl_menu_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu_options *options, bl_menu **out)
+{
+    bl_menu_options defaults = bl_menu_options_default();
+    const bl_menu_options *o = options ? options : &defaults;
+    BL_CHECK(ctx, graph->prepared);
+    BL_TRY(check_options(ctx, o));
+    bl_arena *arena = bl_arena_new(ctx, "menu");
+    BL_ALLOC_TRY(ctx, arena);
+    bl_menu *m = BL_NEW(arena, bl_menu, 1);
+    bl_status s = m ? BL_OK : bl_pending(ctx);
+    if (m) {
+        m->arena = arena;
+        s = menu_build(ctx, graph, o, m);
+    }
+    if (s != BL_OK) bl_arena_free(arena);
+    else *out = m;
+    return s;
+}
+
+void bl_menu_free(bl_menu *menu)
+{
+    if (menu) bl_arena_free(menu->arena);
+}
+
+int bl_menu_find(const bl_menu *menu, const char *unit)
+{
+    for (int u = 0; u < menu->n_units; u++)
+        if (!strcmp(menu->units[u].name, unit)) return u;
+    return -1;
+}

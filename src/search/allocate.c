@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The searches that are arithmetic on two tables: the knapsack (SENS objectives under COST budgets)
+ * and the uniform baseline.
+ */
+#include "search/search.h"
+
+#include <string.h>
+
+#define X(symbol, label, sens, cost, oracle, labels, text)                                        \
+    static const bl_search_row row_##symbol = { .name = label, .help = text, .needs_sens = sens,  \
+                                                .needs_cost = cost, .needs_oracle = oracle,       \
+                                                .needs_labels = labels, .run = bl_search_##symbol };
+#include "search/searches.def"
+#undef X
+
+const bl_search_row *const bl_searches[] = {
+#define X(symbol, label, sens, cost, oracle, labels, text) &row_##symbol,
+#include "search/searches.def"
+#undef X
+};
+const size_t bl_n_searches = BL_COUNTOF(bl_searches);
+
+const bl_search_row *bl_search_find(const char *name)
+{
+    for (size_t i = 0; i < bl_n_searches; i++)
+        if (!strcmp(bl_searches[i]->name, name)) return bl_searches[i];
+    return NULL;
+}
+
+double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *choice)
+{
+    double sum = 0;
+    if (!sens) return NAN;
+    for (int u = 0; u < menu->n_units; u++)
+        if (sens->cell[u]) sum += sens->cell[u][choice[u]].objective;
+    return sum;
+}
+
+double bl_objective_sqnr(double objective)
+{
+    return objective > 0 ? -10 * log10(objective) : INFINITY;
+}
+
+int bl_uniform_candidate(const bl_unit *unit, int w_bits, int a_bits)
+{
+    int best = 0;
+    for (int c = 0; c < unit->n_candidates; c++) { /* widest first: the first that fits is the closest */
+        const bl_candidate *k = &unit->candidates[c];
+        if (k->w_bits <= w_bits && k->a_bits <= a_bits) return c;
+        best = c;
+    }
+    return unit->n_candidates == 1 ? 0 : best;
+}
+
+bl_status bl_search_uniform(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out)
+{
+    double total[BL_N_METRIC];
+    bl_candidate *c = BL_NEW(arena, bl_candidate, (size_t)in->menu->n_units);
+    *out = (bl_search_result){ .choice = BL_NEW(arena, int, (size_t)in->menu->n_units), .feasible = true,
+                               .binding = -1, .objective = NAN };
+    if (!out->choice || !c) return bl_pending(ctx);
+    for (int u = 0; u < in->menu->n_units; u++) c[u] = in->menu->units[u].candidates[0];
+    BL_TRY(bl_price_exact(ctx, in->graph, in->menu, in->cost, c, total));
+    for (int b = 0; b < in->n_budgets; b++)
+        if (total[in->budgets[b].metric] > in->budgets[b].limit * (1 + 1e-12)) {
+            out->feasible = false;
+            out->binding = b;
+        }
+    out->objective = bl_choice_objective(in->menu, in->sens, out->choice);
+    return BL_OK;
+}
+
+/* The problem's options stand narrowest first, as the solver's tie rule wants; candidates widest first. */
+static bl_status make_problem(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_mckp **out)
+{
+    bl_mckp *p = bl_mckp_new(arena, in->menu->n_units, in->n_budgets);
+    BL_ALLOC_TRY(ctx, p);
+    for (int b = 0; b < in->n_budgets; b++) {
+        p->budget_names[b] = bl_metric_name(in->budgets[b].metric);
+        p->limits[b] = in->budgets[b].limit;
+        if (!in->prices->column[in->budgets[b].metric])
+            return bl_fail(ctx, BL_USAGE, p->budget_names[b], "measure this machine (--target here)",
+                           "the target \"%s\" does not price it", in->cost->target);
+    }
+    for (int u = 0; u < in->menu->n_units; u++) {
+        const bl_unit *unit = &in->menu->units[u];
+        int n = unit->n_candidates;
+        BL_TRY(bl_mckp_unit_new(arena, p, u, unit->name, n));
+        for (int k = 0; k < n; k++) {
+            int c = n - 1 - k;
+            char name[16];
+            p->units[u].names[k] = bl_strdup(arena, bl_candidate_name(unit->candidates[c], name));
+            BL_ALLOC_TRY(ctx, p->units[u].names[k]);
+            p->units[u].objective[k] = in->sens->cell[u] ? in->sens->cell[u][c].objective : 0;
+            for (int b = 0; b < in->n_budgets; b++)
+                p->units[u].cost[b][k] = in->prices->column[in->budgets[b].metric][u][c];
+        }
+    }
+    *out = p;
+    return BL_OK;
+}
+
+bl_status bl_search_knapsack(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out)
+{
+    bl_mckp *p = NULL;
+    bl_mckp_result r;
+    bl_mckp_limits limits = { .seconds = in->seconds };
+    BL_TRY(make_problem(ctx, in, arena, &p));
+    BL_TRY(bl_mckp_solve(ctx, p, &limits, arena, &r));
+    *out = (bl_search_result){ .choice = BL_NEW(arena, int, (size_t)in->menu->n_units),
+                               .feasible = r.status != BL_MCKP_INFEASIBLE, .binding = r.binding };
+    BL_ALLOC_TRY(ctx, out->choice);
+    for (int u = 0; u < in->menu->n_units; u++) out->choice[u] = in->menu->units[u].n_candidates - 1 - r.choice[u];
+    if (out->feasible) BL_TRY(bl_improve_choice(ctx, in, arena, out->choice));
+    BL_TRY(bl_mckp_result_json(ctx, p, &r, &out->solver));
+    json_object_del(out->solver, "choice"); /* stands in the plan's units */
+    out->objective = bl_choice_objective(in->menu, in->sens, out->choice);
+    return BL_OK;
+}

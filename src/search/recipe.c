@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Recipe files: which row of which table to use.  The built-in ones are recipes/ of the source. */
+#include "search/search.h"
+
+#include <ctype.h>
+#include <string.h>
+
+typedef struct builtin { const char *name, *text; } builtin;
+static const builtin builtins[] = {
+#include "recipes_embedded.h"
+};
+
+size_t bl_recipe_count(void)
+{
+    return BL_COUNTOF(builtins);
+}
+
+const char *bl_recipe_name(size_t i)
+{
+    return builtins[i].name;
+}
+
+const char *bl_recipe_text(size_t i)
+{
+    return builtins[i].text;
+}
+
+typedef struct parser {
+    bl_ctx *ctx;
+    bl_arena *arena;
+    const char *place;
+    int line;
+    bl_recipe *r;
+} parser;
+
+static bl_status bad(const parser *p, const char *what, const char *value)
+{
+    char place[256];
+    snprintf(place, sizeof place, "%.200s line %d", p->place, p->line);
+    return bl_fail(p->ctx, BL_DATA, place, "see `bitlathe list recipes`", "%s: \"%s\"", what, value);
+}
+
+static bl_status set_count(const parser *p, const char *value, int64_t *out)
+{
+    uint64_t n;
+    if (!bl_parse_u64(value, &n) || n < 1 || n > 1u << 30) return bad(p, "not a number of samples", value);
+    *out = (int64_t)n;
+    return BL_OK;
+}
+
+static bl_status set_flag(const parser *p, const char *value, bool *out)
+{
+    *out = !strcmp(value, "yes");
+    return *out || !strcmp(value, "no") ? BL_OK : bad(p, "neither yes nor no", value);
+}
+
+static bl_status set_widths(const parser *p, const char *value, int *bits, int *n)
+{
+    char *text = bl_strdup(p->arena, value), *save = NULL;
+    BL_ALLOC_TRY(p->ctx, text);
+    *n = 0;
+    for (char *t = strtok_r(text, " ,", &save); t; t = strtok_r(NULL, " ,", &save)) {
+        uint64_t b;
+        if (!bl_parse_u64(t, &b) || b < 1 || b > 16 || *n == 16) return bad(p, "not a list of widths", value);
+        bits[(*n)++] = (int)b;
+    }
+    return *n ? BL_OK : bad(p, "not a list of widths", value);
+}
+
+static bl_status set_key(const parser *p, const char *key, const char *value)
+{
+    bl_recipe *r = p->r;
+    struct { const char *key; const char **to; } texts[] = {
+        { "about", &r->about }, { "sensitivity", &r->sensitivity }, { "target", &r->target },
+        { "search", &r->search }, { "tune", &r->tune }, { "act_range", &r->grids.act_range },
+        { "weight_range", &r->grids.weight_range } };
+    for (size_t i = 0; i < BL_COUNTOF(texts); i++)
+        if (!strcmp(texts[i].key, key)) {
+            *texts[i].to = bl_strdup(p->arena, value);
+            return *texts[i].to ? BL_OK : bl_pending(p->ctx);
+        }
+    if (!strcmp(key, "calibrate")) return set_count(p, value, &r->calibrate);
+    if (!strcmp(key, "sense")) return set_count(p, value, &r->sense);
+    if (!strcmp(key, "weight_bits")) return set_widths(p, value, r->menu.w_bits, &r->menu.n_w);
+    if (!strcmp(key, "act_bits")) return set_widths(p, value, r->menu.a_bits, &r->menu.n_a);
+    if (!strcmp(key, "keep_ends")) return set_flag(p, value, &r->menu.keep_ends);
+    if (!strcmp(key, "equal_grids")) return set_flag(p, value, &r->menu.equal_grids);
+    if (!strcmp(key, "per_tensor")) return set_flag(p, value, &r->grids.per_tensor);
+    if (!strcmp(key, "narrow")) return set_flag(p, value, &r->grids.narrow);
+    return bad(p, "unknown key", key);
+}
+
+static char *trim(char *s)
+{
+    while (isspace((unsigned char)*s)) s++;
+    for (size_t n = strlen(s); n && isspace((unsigned char)s[n - 1]);) s[--n] = 0;
+    return s;
+}
+
+static bl_status parse_recipe(parser *p, const char *text, size_t n)
+{
+    char *copy = bl_strndup(p->arena, text, n);
+    BL_ALLOC_TRY(p->ctx, copy);
+    if (strlen(copy) != n || !bl_utf8_valid(copy, n)) return bad(p, "not a text file", "");
+    for (char *line = copy, *next; line; line = next) { /* not strtok: empty lines count */
+        next = strchr(line, '\n');
+        if (next) *next++ = 0;
+        p->line++;
+        char *hash = strchr(line, '#');
+        if (hash) *hash = 0;
+        char *key = trim(line), *eq = strchr(key, '=');
+        if (!*key) continue;
+        if (!eq) return bad(p, "no `key = value`", key);
+        *eq = 0;
+        BL_TRY(set_key(p, trim(key), trim(eq + 1)));
+    }
+    if (!p->r->search || !bl_search_find(p->r->search)) return bad(p, "unknown search", p->r->search ? p->r->search : "");
+    if (p->r->sensitivity && !bl_sensitivity_find(p->r->sensitivity)) return bad(p, "unknown sensitivity", p->r->sensitivity);
+    if (bl_search_find(p->r->search)->needs_sens && !p->r->sensitivity) return bad(p, "this search needs a sensitivity", p->r->search);
+    return BL_OK;
+}
+
+bl_status bl_recipe_load(bl_ctx *ctx, bl_arena *arena, const char *name, bl_recipe *out)
+{
+    bl_recipe r = { .calibrate = 256, .sense = 128, .target = "here", .menu = bl_menu_options_default() };
+    parser p = { .ctx = ctx, .arena = arena, .place = name, .r = &r };
+    r.name = bl_strdup(arena, bl_path_base(name));
+    BL_ALLOC_TRY(ctx, r.name);
+    for (size_t i = 0; i < BL_COUNTOF(builtins); i++)
+        if (!strcmp(builtins[i].name, name)) {
+            BL_TRY(parse_recipe(&p, builtins[i].text, strlen(builtins[i].text)));
+            *out = r;
+            return BL_OK;
+        }
+    if (!strchr(name, '/') && !(strlen(name) > 7 && !strcmp(name + strlen(name) - 7, ".recipe")))
+        return bl_fail(ctx, BL_USAGE, name, "see `bitlathe list recipes`, or give a file", "unknown recipe");
+    bl_map map;
+    BL_TRY(bl_map_file(ctx, name, 1 << 16, &map));
+    bl_status s = parse_recipe(&p, (const char *)map.data, map.size);
+    bl_unmap(&map);
+    if (s == BL_OK) *out = r;
+    return s;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The search room's one door: from two tables (SENS, COST) and an oracle to a choice for every unit.
+ * Recipes say which row of which table to use.
+ */
+#ifndef BL_SEARCH_H
+#define BL_SEARCH_H
+
+#include "search/knapsack.h"
+#include "sense/sense.h"
+#include "target/target.h"
+
+/* ------------------------------------------------------------------ recipes */
+
+/* A recipe: a short text file, `key = value` lines, # comments. */
+typedef struct bl_recipe {
+    const char *name, *about;
+    const char *sensitivity;    /* row of sensitivities.def, NULL: none */
+    const char *target, *search, *tune; /* rows; tune NULL: none */
+    int64_t calibrate, sense;   /* samples */
+    bl_menu_options menu;
+    bl_grid_options grids;
+} bl_recipe;
+
+/* A built-in name, or a path (it holds a '/' or ends in .recipe).  Lives in the arena. */
+bl_status bl_recipe_load(bl_ctx *ctx, bl_arena *arena, const char *name, bl_recipe *out);
+size_t bl_recipe_count(void);
+const char *bl_recipe_name(size_t i);   /* of the built-in ones, sorted */
+const char *bl_recipe_text(size_t i);
+
+/* ------------------------------------------------------------------ budgets */
+
+typedef struct bl_budget {
+    bl_metric metric;
+    double limit;               /* absolute, in the metric's unit (bytes, ns) */
+    double relative;            /* share of uniform int8 as asked for; NaN when absolute */
+} bl_budget;
+
+/* "size=0.6", "size=300KiB", "latency=2ms", "bops=1e9".  Ratios stay relative until
+ * bl_budget_resolve knows the baseline. */
+bl_status bl_budget_parse(bl_ctx *ctx, const char *text, bl_budget *out);
+void bl_budget_resolve(bl_budget *b, const double baseline[BL_N_METRIC]);
+
+/* ------------------------------------------------------------------ searches */
+
+typedef struct bl_search_input {
+    const bl_graph *graph;
+    const bl_menu *menu;
+    const bl_stats *stats;
+    const bl_sens *sens;        /* NULL: not needed */
+    const bl_cost *cost;
+    const bl_prices *prices;
+    const bl_budget *budgets;   /* resolved */
+    int n_budgets;
+    bl_oracle *oracle;          /* NULL: not needed */
+    double seconds;             /* ceiling of the solver; 0: none */
+} bl_search_input;
+
+typedef struct bl_search_result {
+    int *choice;                /* candidate index by unit; in the arena */
+    bool feasible;
+    int binding;                /* infeasible: the budget that is exceeded most, else -1 */
+    double objective;           /* of the choice, from SENS; NaN where none */
+    json_t *solver;             /* for the plan; the caller's */
+} bl_search_result;
+
+typedef struct bl_search_row {
+    const char *name, *help;
+    bool needs_sens, needs_cost, needs_oracle, needs_labels;
+    bl_status (*run)(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
+} bl_search_row;
+extern const bl_search_row *const bl_searches[];
+extern const size_t bl_n_searches;
+const bl_search_row *bl_search_find(const char *name);
+bl_status bl_search_knapsack(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
+bl_status bl_search_uniform(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
+
+/* Sum of SENS objectives of a choice; NaN without SENS. */
+double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *choice);
+/* Output SQNR that the sum predicts, in dB. */
+double bl_objective_sqnr(double objective);
+/* Candidate of a unit closest from below to (w, a), its widest where none is below. */
+int bl_uniform_candidate(const bl_unit *unit, int w_bits, int a_bits);
+/* One- and two-unit moves under exact prices, budgets kept; separable prices are upper bounds, so there
+ * may be room left.  choice is improved in place. */
+bl_status bl_improve_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice);
+
+#endif

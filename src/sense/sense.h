@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The sense room's one door: SENS, what each candidate of each unit costs in accuracy, and the oracle,
+ * what a whole plan really scores.
+ */
+#ifndef BL_SENSE_H
+#define BL_SENSE_H
+
+#include "program/program.h"
+
+typedef struct bl_sens_cell {
+    double value;               /* in the metric's own unit (dB) */
+    double standard_error;
+    double objective;           /* what searches minimise: >= 0, summed over units; 0 at the baseline */
+} bl_sens_cell;
+
+struct bl_sens {
+    bl_arena *arena;
+    bl_hash hash, graph, stats, menu, data;
+    const char *metric;         /* row of sensitivities.def */
+    const char *weight_range, *act_range;
+    int64_t samples;
+    int n_units;
+    bl_sens_cell **cell;        /* [unit][candidate]; [unit] NULL where there is no choice */
+};
+
+typedef struct bl_sense_options {
+    const char *metric;         /* NULL: "sqnr" */
+    int64_t samples;            /* 0: 128 */
+    bl_grid_options grids;
+} bl_sense_options;
+
+typedef struct bl_sense_input {
+    const bl_graph *graph;
+    const bl_menu *menu;
+    const bl_stats *stats;
+    bl_data *data;
+    const bl_sense_options *options;
+} bl_sense_input;
+
+/* A row of sensitivities.def: fills sens->cell for every unit with a choice. */
+typedef struct bl_sensitivity {
+    const char *name, *unit, *help;
+    bool needs_labels;
+    bl_status (*run)(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens);
+} bl_sensitivity;
+extern const bl_sensitivity *const bl_sensitivities[];
+extern const size_t bl_n_sensitivities;
+const bl_sensitivity *bl_sensitivity_find(const char *name);
+bl_status bl_sense_sqnr(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens);
+
+bl_status bl_sense(bl_ctx *ctx, const bl_sense_input *in, bl_sens **out);
+void bl_sens_free(bl_sens *sens);
+bl_status bl_sens_write(bl_ctx *ctx, const bl_menu *menu, bl_sens *sens, const char *path);
+bl_status bl_sens_read(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const char *path, bl_sens **out);
+
+/* Where a metric is taken: the graph's outputs, or a closing Softmax's input. */
+int bl_metric_value(const bl_graph *graph, int output);
+
+/* ------------------------------------------------------------------ the oracle */
+
+/* score(plan): the fake-quantized walk against the float walk on the same samples.  Answers are kept
+ * by plan content in trials.jsonl, so that a search started again does not ask twice. */
+typedef struct bl_oracle bl_oracle;
+
+typedef struct bl_score {
+    double sqnr_db;             /* at the output, over all samples */
+    double top1;                /* NaN when unlabelled */
+    double agreement;           /* share of samples with the float network's argmax */
+    double seconds;
+    bool remembered;            /* from trials.jsonl */
+} bl_score;
+
+/* trials: path of trials.jsonl or NULL.  Everything is borrowed. */
+bl_status bl_oracle_new(bl_ctx *ctx, const bl_graph *graph, bl_data *data, int64_t samples, const char *trials,
+                        bl_oracle **out);
+void bl_oracle_free(bl_oracle *oracle);
+bl_status bl_oracle_score(bl_oracle *oracle, const bl_plan *plan, const bl_weights *weights, bl_score *out);
+
+/* ------------------------------------------------------------------ evaluation */
+
+typedef struct bl_eval_options {
+    int64_t limit;              /* samples before windows; 0: all */
+    const char *metric;         /* NULL: top1 where labelled; "mse", "reconstruction-auc" */
+    bool reference;             /* float networks: plain reference operators */
+    bool scores;                /* keep the first output of every input */
+} bl_eval_options;
+
+typedef struct bl_eval_result {
+    int64_t samples;            /* before windows */
+    double top1, top5;          /* NaN: not taken */
+    double mse, auc;            /* NaN: not taken */
+    double seconds;
+    uint16_t *predictions;      /* argmax by network input, the first of equals; in arena */
+    float *scores;              /* n_scores floats, NULL unless asked for: the first output of every
+                                   network input; with reconstruction-auc one score a sample */
+    int64_t n_inputs, n_scores;
+    bl_arena *arena;
+} bl_eval_result;
+
+/* A float network (graph prepared or not), a float network under a plan (fake), or a program: give
+ * one of them.  Samples run side by side; counts and sums in sample order. */
+typedef struct bl_eval_subject {
+    const bl_graph *graph;
+    bl_fake *fake;
+    const bl_program *program;
+} bl_eval_subject;
+bl_status bl_eval(bl_ctx *ctx, const bl_eval_subject *subject, bl_data *data, const bl_eval_options *options,
+                  bl_eval_result *out);
+void bl_eval_free(bl_eval_result *result);
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Prices: of candidates for the solver (a sum over units), and of whole choices, exactly. */
+#include "target/target.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const bl_value *first_output(const bl_graph *g, int node)
+{
+    const bl_node *n = &g->nodes[node];
+    return n->n_out < 1 || n->out[0] < 0 ? NULL : &g->values[n->out[0]];
+}
+
+bool bl_node_priced(const bl_graph *g, int node)
+{
+    const bl_value *y = first_output(g, node);
+    const bl_node *n = &g->nodes[node];
+    return y && y->t.type == BL_F32 && n->n_in > 0 && n->in[0] >= 0 && !g->values[n->in[0]].t.data;
+}
+
+static void put(char *buf, size_t cap, size_t *at, const char *format, ...) BL_PRINTF(4, 5);
+static void put(char *buf, size_t cap, size_t *at, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (*at < cap) {
+        int n = vsnprintf(buf + *at, cap - *at, format, args);
+        *at += n > 0 ? (size_t)n : 0;
+    }
+    va_end(args);
+}
+
+static void put_dims(char *buf, size_t cap, size_t *at, const bl_tensor *t)
+{
+    for (int d = 0; d < t->rank; d++) put(buf, cap, at, "%s%lld", d ? "x" : "", (long long)t->dim[d]);
+}
+
+char *bl_node_key(bl_arena *arena, const bl_graph *g, int node)
+{
+    char buf[2048];
+    size_t at = 0;
+    const bl_node *n = &g->nodes[node];
+    put(buf, sizeof buf, &at, "%s(", n->op->name);
+    for (int i = 0; i < n->n_in; i++) {
+        if (n->in[i] < 0) continue;
+        put(buf, sizeof buf, &at, i ? ", " : "");
+        put_dims(buf, sizeof buf, &at, &g->values[n->in[i]].t);
+        if (g->values[n->in[i]].t.data && g->values[n->in[i]].t.type == BL_I64 && bl_tensor_count(&g->values[n->in[i]].t) <= 16)
+            for (int64_t k = 0; k < bl_tensor_count(&g->values[n->in[i]].t); k++) /* shapes, starts, pads: part of the operator */
+                put(buf, sizeof buf, &at, "%c%lld", k ? ',' : '=', (long long)((const int64_t *)g->values[n->in[i]].t.data)[k]);
+    }
+    put(buf, sizeof buf, &at, ")->");
+    if (first_output(g, node)) put_dims(buf, sizeof buf, &at, &first_output(g, node)->t);
+    for (int i = 0; i < n->n_attr; i++) {
+        const bl_attr *a = &n->attr[i];
+        if (a->type == BL_ATTR_INT) put(buf, sizeof buf, &at, " %s=%lld", a->name, (long long)a->i);
+        if (a->type == BL_ATTR_FLOAT) put(buf, sizeof buf, &at, " %s=%g", a->name, (double)a->f);
+        if (a->type == BL_ATTR_INTS) {
+            put(buf, sizeof buf, &at, " %s=", a->name);
+            for (size_t k = 0; k < a->n; k++) put(buf, sizeof buf, &at, "%s%lld", k ? "," : "", (long long)a->ints[k]);
+        }
+    }
+    if (bl_node_clamps(n)) put(buf, sizeof buf, &at, " clamp");
+    buf[sizeof buf - 1] = 0;
+    return bl_strdup(arena, buf);
+}
+
+/* ---- counted prices */
+
+static double layer_bytes(const bl_graph *g, int layer, int w_bits)
+{
+    const bl_tensor *w = &g->values[bl_layer_weight(g, layer)].t;
+    return (double)bl_packed_bytes((size_t)bl_tensor_count(w), w_bits);
+}
+
+static bl_status layer_bops(bl_ctx *ctx, const bl_graph *g, int layer, bl_candidate c, double *out)
+{
+    int64_t macs;
+    BL_TRY(bl_graph_macs(ctx, g, layer, &macs));
+    *out = (double)macs * c.w_bits * c.a_bits;
+    return BL_OK;
+}
+
+/* ---- measured prices */
+
+static double tie_of(const bl_cost *cost, const char *key)
+{
+    for (size_t i = 0; i < cost->n_groups; i++)
+        if (!strcmp(cost->groups[i].key, key)) return fmax(0.03, cost->groups[i].aa_spread);
+    return 0.03;
+}
+
+static int input_unit(const bl_graph *g, const bl_menu *m, int node)
+{
+    const bl_node *n = &g->nodes[node];
+    return n->in[0] >= 0 ? m->unit_of_value[n->in[0]] : -1;
+}
+
+/* A width that does nothing is no width to choose: within the tie the widest cell's time stands. */
+static double tied_ns(const bl_cost *cost, const char *key, bl_candidate widest, int widest_out, int w, int a_in,
+                      int a_out)
+{
+    const bl_cost_cell *x = bl_cost_find(cost, key, w, a_in, a_out);
+    const bl_cost_cell *base = bl_cost_find(cost, key, widest.w_bits, widest.a_bits, widest_out);
+    if (!x) return NAN;
+    if (base && fabs(x->q1_ns - base->q1_ns) <= tie_of(cost, key) * base->q1_ns) return base->q1_ns;
+    return x->q1_ns;
+}
+
+static bl_status no_cell(bl_ctx *ctx, const bl_graph *g, int node, const char *key)
+{
+    return bl_fail(ctx, BL_DATA, g->nodes[node].name, "measure this network on the target",
+                   "the COST record has no cell for %s", key);
+}
+
+/* ---- the table for the solver */
+
+static bl_status add_latency(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_prices *p)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        int u = bl_node_priced(g, i) ? input_unit(g, m, i) : -1;
+        if (u < 0) continue;
+        int v = m->unit_of_value[g->nodes[i].out[0]];
+        bool layer = m->unit_of_layer[i] >= 0;
+        const bl_unit *in = &m->units[u], *out = &m->units[v];
+        char *key = bl_node_key(p->arena, g, i);
+        BL_ALLOC_TRY(ctx, key);
+        bl_candidate widest = { layer ? in->candidates[0].w_bits : 0, in->candidates[0].a_bits };
+        for (int c = 0; c < in->n_candidates; c++) {
+            int w = layer ? in->candidates[c].w_bits : 0, a = in->candidates[c].a_bits;
+            double dearest = 0;
+            for (int o = 0; o < out->n_candidates; o++) {
+                int a_out = u == v ? a : out->candidates[o].a_bits;
+                double ns = tied_ns(cost, key, widest, u == v ? widest.a_bits : out->candidates[0].a_bits, w, a, a_out);
+                if (isnan(ns)) return no_cell(ctx, g, i, key);
+                dearest = fmax(dearest, ns);
+            }
+            p->column[BL_M_LATENCY][u][c] += dearest;
+        }
+    }
+    return BL_OK;
+}
+
+static bl_status fill_prices(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_prices *p)
+{
+    for (int k = 0; k < BL_N_METRIC; k++) {
+        if (k == BL_M_LATENCY && !cost->has_latency) continue;
+        p->column[k] = BL_NEW(p->arena, double *, (size_t)m->n_units);
+        BL_ALLOC_TRY(ctx, p->column[k]);
+        for (int u = 0; u < m->n_units; u++) {
+            p->column[k][u] = BL_NEW(p->arena, double, (size_t)m->units[u].n_candidates);
+            BL_ALLOC_TRY(ctx, p->column[k][u]);
+        }
+    }
+    for (int u = 0; u < m->n_units; u++)
+        for (int l = 0; l < m->units[u].n_layers; l++)
+            for (int c = 0; c < m->units[u].n_candidates; c++) {
+                double bops;
+                BL_TRY(layer_bops(ctx, g, m->units[u].layers[l], m->units[u].candidates[c], &bops));
+                p->column[BL_M_BOPS][u][c] += bops;
+                p->column[BL_M_SIZE][u][c] += layer_bytes(g, m->units[u].layers[l], m->units[u].candidates[c].w_bits);
+            }
+    return cost->has_latency ? add_latency(ctx, g, m, cost, p) : BL_OK;
+}
+
+bl_status bl_prices_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, bl_prices **out)
+{
+    bl_arena *a = bl_arena_new(ctx, "prices");
+    BL_ALLOC_TRY(ctx, a);
+    bl_prices *p = BL_NEW(a, bl_prices, 1);
+    bl_status s = p ? BL_OK : bl_pending(ctx);
+    if (p) {
+        p->arena = a;
+        p->n_units = menu->n_units;
+        s = fill_prices(ctx, graph, menu, cost, p);
+    }
+    if (s != BL_OK) bl_arena_free(a);
+    else *out = p;
+    return s;
+}
+
+void bl_prices_free(bl_prices *prices)
+{
+    if (prices) bl_arena_free(prices->arena);
+}
+
+/* ---- exact */
+
+double bl_price_node(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, int node,
+                     const bl_candidate *choice)
+{
+    int u = bl_node_priced(g, node) ? input_unit(g, m, node) : -1;
+    if (u < 0 || !cost->has_latency) return NAN;
+    int v = m->unit_of_value[g->nodes[node].out[0]];
+    bl_arena *a = bl_arena_new(ctx, "key");
+    char *key = a ? bl_node_key(a, g, node) : NULL;
+    double ns = NAN;
+    if (key) {
+        bool layer = m->unit_of_layer[node] >= 0;
+        bl_candidate widest = { layer ? m->units[u].candidates[0].w_bits : 0, m->units[u].candidates[0].a_bits };
+        ns = tied_ns(cost, key, widest, u == v ? widest.a_bits : m->units[v].candidates[0].a_bits,
+                     layer ? choice[u].w_bits : 0, choice[u].a_bits, choice[v].a_bits);
+    }
+    bl_arena_free(a);
+    return ns;
+}
+
+bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost,
+                         const bl_candidate *choice, double total[BL_N_METRIC])
+{
+    for (int k = 0; k < BL_N_METRIC; k++) total[k] = 0;
+    for (int u = 0; u < m->n_units; u++)
+        for (int l = 0; l < m->units[u].n_layers; l++) {
+            double bops;
+            BL_TRY(layer_bops(ctx, g, m->units[u].layers[l], choice[u], &bops));
+            total[BL_M_BOPS] += bops;
+            total[BL_M_SIZE] += layer_bytes(g, m->units[u].layers[l], choice[u].w_bits);
+        }
+    if (!cost || !cost->has_latency) {
+        total[BL_M_LATENCY] = NAN;
+        return BL_OK;
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        if (!bl_node_priced(g, i) || input_unit(g, m, i) < 0) continue;
+        double ns = bl_price_node(ctx, g, m, cost, i, choice);
+        if (isnan(ns)) return no_cell(ctx, g, i, g->nodes[i].op->name);
+        total[BL_M_LATENCY] += ns;
+    }
+    return BL_OK;
+}

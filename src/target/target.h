@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The target room's one door: COST, what an operator costs at each width; prices of candidates and of
+ * whole plans; the stopwatch for whole networks.
+ */
+#ifndef BL_TARGET_H
+#define BL_TARGET_H
+
+#include "program/program.h"
+
+/* What can be budgeted.  The order is that of the solver's cost columns. */
+typedef enum bl_metric { BL_M_SIZE, BL_M_BOPS, BL_M_LATENCY, BL_N_METRIC } bl_metric;
+const char *bl_metric_name(bl_metric m);            /* "size", "bops", "latency" */
+const char *bl_metric_key(bl_metric m);             /* "size_bytes", "bops", "latency_ns" */
+bool bl_metric_parse(const char *name, bl_metric *out);
+
+/* One measured cell: an operator shape at widths, by one kernel. */
+typedef struct bl_cost_cell {
+    const char *key;            /* operator, attributes, shapes */
+    int w_bits, a_in, a_out;    /* w_bits 0: no weights */
+    const char *kernel;
+    double q1_ns, median_ns, p90_ns;
+} bl_cost_cell;
+
+typedef struct bl_cost_group {
+    const char *key;
+    double aa_spread;           /* the same cell measured twice: relative difference of lower quartiles */
+} bl_cost_group;
+
+struct bl_cost {
+    bl_arena *arena;
+    bl_hash hash, graph, menu;
+    const char *target;         /* row of targets.def */
+    json_t *machine;            /* identity: CPU, caches, instruction set, versions */
+    bool has_latency;
+    size_t n_cells, n_groups, cells_cap, groups_cap;
+    bl_cost_cell *cells;
+    bl_cost_group *groups;
+};
+
+typedef struct bl_measure_options {
+    double seconds;             /* ceiling for one operator shape; 0: 0.5 */
+} bl_measure_options;
+
+/* A row of targets.def. */
+typedef struct bl_target {
+    const char *name, *help;
+    bool latency;               /* prices latency */
+    bl_status (*measure)(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_measure_options *options,
+                         bl_cost *cost);
+} bl_target;
+extern const bl_target *const bl_targets[];
+extern const size_t bl_n_targets;
+const bl_target *bl_target_find(const char *name);
+bl_status bl_target_here(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_measure_options *options,
+                         bl_cost *cost);
+bl_status bl_target_counted(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu,
+                            const bl_measure_options *options, bl_cost *cost);
+
+bl_status bl_measure(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const char *target,
+                     const bl_measure_options *options, bl_cost **out);
+void bl_cost_free(bl_cost *cost);
+bl_status bl_cost_write(bl_ctx *ctx, bl_cost *cost, const char *path);
+/* A COST record may come from another machine: prices do not need the graph that it was made for, only
+ * its operator shapes. */
+bl_status bl_cost_read(bl_ctx *ctx, const char *path, bl_cost **out);
+bl_status bl_cost_add(bl_cost *cost, const bl_cost_cell *cell);
+bl_status bl_cost_add_group(bl_cost *cost, const char *key, double aa_spread);
+const bl_cost_cell *bl_cost_find(const bl_cost *cost, const char *key, int w_bits, int a_in, int a_out);
+/* This machine as COST records name it; caller decrefs. */
+json_t *bl_machine_json(bl_ctx *ctx);
+
+/* Operator, attributes and shapes of a node, the key of its cells; in the arena. */
+char *bl_node_key(bl_arena *arena, const bl_graph *graph, int node);
+/* Is the node an integer step with a price: float output, not a constant? */
+bool bl_node_priced(const bl_graph *graph, int node);
+
+/* ------------------------------------------------------------------ prices */
+
+typedef struct bl_prices {
+    bl_arena *arena;
+    int n_units;
+    double **column[BL_N_METRIC]; /* [metric][unit][candidate]; a metric's table NULL when not priced */
+} bl_prices;
+
+/* Separable prices for the solver: a node goes to the unit of its input at its dearest output width.
+ * Latencies that differ by less than max(3 %, A/A spread) are one: ties go to the wider width. */
+bl_status bl_prices_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, bl_prices **out);
+void bl_prices_free(bl_prices *prices);
+/* A whole choice with its real neighbours: the only price that is printed. */
+bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost,
+                         const bl_candidate *choice, double total[BL_N_METRIC]);
+/* Latency of one node at its widths, the lower quartile; NaN where the record lacks the cell. */
+double bl_price_node(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, int node,
+                     const bl_candidate *choice);
+
+/* ------------------------------------------------------------------ whole networks */
+
+typedef struct bl_timing { double q1_ms, median_ms, p10_ms, p90_ms; int runs; } bl_timing;
+
+/* One thing to time: a program, or a float graph (batch as bound). */
+typedef struct bl_bench_item {
+    const bl_program *program;
+    const bl_graph *graph;
+    bl_timing timing;           /* result */
+    double *step_us;            /* result, median by step of a program; in the arena given */
+} bl_bench_item;
+/* Interleaved: every round runs each item once, in rotated order; seconds bounds the whole. */
+bl_status bl_bench(bl_ctx *ctx, bl_arena *arena, bl_bench_item *items, size_t n, double seconds);
+
+/* Order statistics of a sample (sorted in place). */
+double bl_quantile(double *x, size_t n, double q);
+
+#endif
