@@ -37,7 +37,14 @@ if(NOT BL_PROTOC_C)
 endif()
 find_package(Threads REQUIRED)
 
+# Pictures for images:DIR, both or none.
+bl_find(bl_jpeg jpeglib.h jpeg)
+bl_find(bl_png png.h png)
+
 option(BL_ONEDNN "use oneDNN for the float walk where it is found" ON)
 if(BL_ONEDNN)
   bl_find(bl_onednn dnnl.h dnnl)
+  # Debian's oneDNN stands on OpenMP; each walker tells it to use one thread.
+  find_library(BL_GOMP NAMES gomp libgomp.so.1)
+  mark_as_advanced(BL_GOMP)
 endif()

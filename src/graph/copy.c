@@ -97,10 +97,11 @@ static bl_status copy_bn(const bl_graph *from, const int *map, bl_graph *to)
     to->bn = BL_NEW(to->arena, bl_bn, (size_t)from->n_bn);
     BL_ALLOC_TRY(bl_arena_ctx(to->arena), to->bn);
     for (int i = 0; i < from->n_bn; i++) {
-        if (map[from->bn[i].value] < 0) continue; /* its layer leads nowhere */
+        int value = map[from->bn[i].value];
+        if (value < 0 || to->values[value].producer < 0) continue; /* its layer is not here */
         bl_bn *b = &to->bn[to->n_bn++];
         *b = from->bn[i];
-        b->value = map[from->bn[i].value];
+        b->value = value;
         BL_TRY(copy_text(to->arena, from->bn[i].name, &b->name));
         BL_TRY(copy_floats(to->arena, b->channels, &b->mean));
         BL_TRY(copy_floats(to->arena, b->channels, &b->sigma));
@@ -173,8 +174,8 @@ static bl_status copy_into(bl_ctx *ctx, const bl_graph *from, const uint8_t *dea
     BL_TRY(copy_numbers(to->arena, from->outputs, from->n_outputs, map, &to->outputs));
     to->n_inputs = from->n_inputs;
     to->n_outputs = from->n_outputs;
-    BL_TRY(copy_bn(from, map, to));
-    return bl_graph_link(ctx, to);
+    BL_TRY(bl_graph_link(ctx, to));
+    return copy_bn(from, map, to);
 }
 
 bl_status bl_graph_copy(bl_ctx *ctx, const bl_graph *from, const uint8_t *dead, bl_graph **out)

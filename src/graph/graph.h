@@ -70,6 +70,9 @@ bl_status bl_import(bl_ctx *ctx, const char *path, const bl_import_options *opti
 bl_status bl_import_bytes(bl_ctx *ctx, const char *name, const void *data, size_t size,
                           const bl_import_options *options, bl_graph **out);
 void bl_graph_free(bl_graph *graph);
+/* One TensorProto (.pb); data lives in the arena. */
+bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, size_t size, bl_arena *arena,
+                            bl_tensor *out);
 
 /* Constant folding, Dropout/Identity removal, BatchNormalization into Conv/Gemm (statistics kept in
  * bn[]), Relu/Clip into their producer (node->lo, hi), HardSigmoid*x recognised as HardSwish is left

@@ -296,7 +296,7 @@ static bl_status scalar_or_list(bl_onnx *in, const bl_attr *a, bl_tensor *t)
     size_t n = list ? a->n : 1, unit = floats ? sizeof(float) : sizeof(int64_t);
     const void *from = list ? (floats ? (const void *)a->floats : a->ints)
                             : (floats ? (const void *)&a->f : &a->i);
-    const void *data;
+    const void *data = NULL;
     BL_TRY(copy_list(in, from, n, unit, &data));
     *t = (bl_tensor){.type = floats ? BL_F32 : BL_I64, .rank = list, .data = (void *)data};
     t->dim[0] = list ? (int64_t)n : 0;
@@ -354,12 +354,32 @@ static int trimmed(char *const *names, size_t n)
     return (int)n;
 }
 
-static bl_status read_outputs(bl_onnx *in, const Onnx__NodeProto *from, const char *subject, bl_node *to)
+/* Names that a node or the graph's end reads. */
+static bl_status find_read_names(bl_onnx *in, bl_names *read)
+{
+    const Onnx__GraphProto *p = in->model->graph;
+    int taken;
+    BL_TRY(bl_names_init(read, in->scratch, p->n_node));
+    for (size_t i = 0; i < p->n_node; i++)
+        for (size_t k = 0; k < p->node[i]->n_input; k++)
+            BL_TRY(bl_names_add(read, text(p->node[i]->input[k]), 0, &taken));
+    for (size_t i = 0; i < p->n_output; i++)
+        BL_TRY(bl_names_add(read, text(p->output[i]->name), 0, &taken));
+    return BL_OK;
+}
+
+/* Outputs that the operator here does not give (Dropout's mask, the statistics of old
+ * BatchNormalizations) are left out where nobody reads them. */
+static bl_status read_outputs(bl_onnx *in, const bl_names *read, const Onnx__NodeProto *from,
+                              const char *subject, bl_node *to)
 {
     int *out = BL_NEW(in->graph->arena, int, from->n_output);
     BL_ALLOC_TRY(in->ctx, out);
     to->out = out;
     to->n_out = trimmed(from->output, from->n_output);
+    while (to->n_out > to->op->out_max &&
+           bl_names_find(read, text(from->output[to->n_out - 1])) < 0)
+        to->n_out--;
     for (int i = 0; i < to->n_out; i++) {
         out[i] = -1;
         if (*text(from->output[i]))
@@ -410,9 +430,10 @@ bl_status bl_onnx_nodes(bl_onnx *in)
 {
     const Onnx__GraphProto *p = in->model->graph;
     bl_graph *g = in->graph;
-    bl_names names;
+    bl_names names, read;
     char subject[160];
     BL_TRY(bl_names_init(&names, in->scratch, p->n_node));
+    BL_TRY(find_read_names(in, &read));
     g->nodes = BL_NEW(g->arena, bl_node, p->n_node);
     BL_ALLOC_TRY(in->ctx, g->nodes);
     for (size_t i = 0; i < p->n_node; i++) {
@@ -429,7 +450,7 @@ bl_status bl_onnx_nodes(bl_onnx *in)
         BL_ALLOC_TRY(in->ctx, to->domain);
         BL_TRY(name_node(in, &names, from, i, to));
         BL_TRY(copy_attrs(in, from, subject, to));
-        BL_TRY(read_outputs(in, from, subject, to));
+        BL_TRY(read_outputs(in, &read, from, subject, to));
         if ((i & 255) == 0) BL_TRY(bl_check_interrupt(in->ctx));
     }
     for (size_t i = 0, k = 0; i < p->n_node; i++) {

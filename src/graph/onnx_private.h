@@ -28,9 +28,11 @@ typedef struct bl_onnx_scan {
     bl_onnx_patch *patches;
 } bl_onnx_scan;
 
-/* Reads the whole file once without recursion and believes nothing. */
-bl_status bl_onnx_scan_file(bl_ctx *ctx, bl_arena *arena, const char *place, const uint8_t *data,
-                            size_t size, bl_onnx_scan *out);
+typedef enum bl_onnx_root { BL_ONNX_MODEL, BL_ONNX_TENSOR } bl_onnx_root;
+
+/* Reads a whole file, a ModelProto or TensorProto, once without recursion and believes nothing. */
+bl_status bl_onnx_scan_file(bl_ctx *ctx, bl_arena *arena, const char *place, bl_onnx_root root,
+                            const uint8_t *data, size_t size, bl_onnx_scan *out);
 /* The file without its large payloads: compact_bytes to `out`.  Tensors that lost one say in
  * left_in_file where it lies: offset and length, little-endian uint64. */
 void bl_onnx_compact(const bl_onnx_scan *scan, const uint8_t *data, size_t size, uint8_t *out);
@@ -55,6 +57,9 @@ typedef struct bl_onnx {
 bl_status bl_onnx_fail(const bl_onnx *in, bl_status code, const char *subject, const char *remedy,
                        const char *format, ...) BL_PRINTF(5, 6);
 
+/* onnx_read.c: scan, memory ceiling, compact form, parser.  The message lies in in->scratch. */
+bl_status bl_onnx_parse(bl_onnx *in, bl_onnx_root root, const ProtobufCMessageDescriptor *descriptor,
+                        ProtobufCMessage **out);
 /* The model, checked, as in->graph: linked, shapes inferred. */
 bl_status bl_onnx_graph(bl_onnx *in);
 /* A new value; refuses a name that is empty or taken.  subject: who brings it. */

@@ -94,31 +94,32 @@ static bl_status check_ceiling(bl_ctx *ctx, const char *place, uint64_t need)
                    bl_human_bytes(ceiling, ceiling_text));
 }
 
-static bl_status parse(bl_onnx *in, const bl_onnx_scan *scan)
+bl_status bl_onnx_parse(bl_onnx *in, bl_onnx_root root, const ProtobufCMessageDescriptor *descriptor,
+                        ProtobufCMessage **out)
 {
+    bl_onnx_scan scan;
     const uint8_t *bytes = in->data;
-    if (scan->n_cuts > 0) {
-        uint8_t *compact = BL_NEW(in->scratch, uint8_t, scan->compact_bytes);
+    BL_TRY(bl_onnx_scan_file(in->ctx, in->scratch, in->place, root, in->data, in->size, &scan));
+    BL_TRY(check_ceiling(in->ctx, in->place, scan.need_bytes));
+    if (scan.n_cuts > 0) {
+        uint8_t *compact = BL_NEW(in->scratch, uint8_t, scan.compact_bytes);
         BL_ALLOC_TRY(in->ctx, compact);
-        bl_onnx_compact(scan, in->data, in->size, compact);
+        bl_onnx_compact(&scan, in->data, in->size, compact);
         bytes = compact;
     }
     parser_memory memory = {in->scratch, false};
     ProtobufCAllocator allocator = {parser_alloc, parser_free, &memory};
-    in->model = onnx__model_proto__unpack(&allocator, scan->compact_bytes, bytes);
-    if (in->model) return BL_OK;
+    *out = protobuf_c_message_unpack(descriptor, &allocator, scan.compact_bytes, bytes);
+    if (*out) return BL_OK;
     if (memory.refused) return bl_fail_within(in->ctx, "%s", in->place);
     return bl_fail(in->ctx, BL_DATA, in->place, BL_ONNX_DAMAGED, "the parser rejects it");
 }
 
 static bl_status read_model(bl_onnx *in)
 {
-    bl_onnx_scan scan;
-    bl_status status = bl_onnx_scan_file(in->ctx, in->scratch, in->place, in->data, in->size, &scan);
-    if (status == BL_OK) {
-        BL_TRY(check_ceiling(in->ctx, in->place, scan.need_bytes));
-        status = parse(in, &scan);
-    }
+    ProtobufCMessage *message = NULL;
+    bl_status status = bl_onnx_parse(in, BL_ONNX_MODEL, &onnx__model_proto__descriptor, &message);
+    in->model = (const Onnx__ModelProto *)message;
     if (status == BL_OK && !in->model->graph)
         status = bl_fail(in->ctx, BL_DATA, in->place, BL_ONNX_DAMAGED, "it holds no graph");
     if (status == BL_DATA && is_foreign(in->ctx, in->place, in->data, in->size)) return BL_DATA;

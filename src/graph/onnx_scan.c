@@ -313,12 +313,14 @@ static bl_status take_field(scanner *s)
     }
 }
 
-bl_status bl_onnx_scan_file(bl_ctx *ctx, bl_arena *arena, const char *place, const uint8_t *data,
-                            size_t size, bl_onnx_scan *out)
+bl_status bl_onnx_scan_file(bl_ctx *ctx, bl_arena *arena, const char *place, bl_onnx_root root,
+                            const uint8_t *data, size_t size, bl_onnx_scan *out)
 {
     scanner s = {.ctx = ctx, .arena = arena, .place = place, .data = data, .out = out};
-    *out = (bl_onnx_scan){.depth = 1, .n_messages = 1, .need_bytes = sizeof(Onnx__ModelProto) + 64};
-    s.stack[0] = (frame){.end = size, .kind = MODEL};
+    kind outermost = root == BL_ONNX_TENSOR ? TENSOR : MODEL;
+    *out = (bl_onnx_scan){.depth = 1, .n_messages = 1,
+                          .need_bytes = arena_bytes(kinds[outermost].bytes)};
+    s.stack[0] = (frame){.end = size, .kind = outermost};
     for (uint64_t step = 0;; step++) {
         if ((step & 0xFFFFF) == 0) BL_TRY(bl_check_interrupt(ctx));
         if (s.at < s.stack[s.top].end)

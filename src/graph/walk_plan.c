@@ -256,13 +256,13 @@ bl_status bl_walk_new(bl_ctx *ctx, const bl_graph *graph, const bl_walk_options 
     walk = BL_NEW(arena, bl_walk, 1);
     if (!walk) {
         bl_arena_free(arena);
-        return ctx->code;
+        return bl_pending(ctx);
     }
     *walk = (bl_walk){.self = walk, .ctx = ctx, .graph = graph, .arena = arena};
     walk->scratch = bl_arena_new(ctx, "walk scratch");
     if (!walk->scratch) {
         bl_walk_free(walk);
-        return ctx->code;
+        return bl_pending(ctx);
     }
     before = bl_dnn_enter();
     status = build(walk, options);

@@ -133,6 +133,72 @@ static double thresholded_relu_unary(const bl_node *node, double x)
     return x <= (double)bl_attr_float(node, "alpha", 1.0f) ? 0 : x;
 }
 
+static double acos_unary(const bl_node *node, double x)
+{
+    (void)node;
+    return acos(x);
+}
+
+static double acosh_unary(const bl_node *node, double x)
+{
+    (void)node;
+    return acosh(x);
+}
+
+static double asin_unary(const bl_node *node, double x)
+{
+    (void)node;
+    return asin(x);
+}
+
+static double asinh_unary(const bl_node *node, double x)
+{
+    (void)node;
+    return asinh(x);
+}
+
+static double atan_unary(const bl_node *node, double x)
+{
+    (void)node;
+    return atan(x);
+}
+
+static double atanh_unary(const bl_node *node, double x)
+{
+    (void)node;
+    return atanh(x);
+}
+
+static double cosh_unary(const bl_node *node, double x)
+{
+    (void)node;
+    return cosh(x);
+}
+
+static double sinh_unary(const bl_node *node, double x)
+{
+    (void)node;
+    return sinh(x);
+}
+
+static double tan_unary(const bl_node *node, double x)
+{
+    (void)node;
+    return tan(x);
+}
+
+static double celu_unary(const bl_node *node, double x)
+{
+    double alpha = bl_attr_float(node, "alpha", 1.0f);
+    return x < 0 ? alpha * expm1(x / alpha) : x;
+}
+
+static double shrink_unary(const bl_node *node, double x)
+{
+    double bias = bl_attr_float(node, "bias", 0.0f), lambd = bl_attr_float(node, "lambd", 0.5f);
+    return x < -lambd ? x + bias : x > lambd ? x - bias : x != x ? x : 0;
+}
+
 static double gelu_unary(const bl_node *node, double x)
 {
     if (strcmp(bl_attr_string(node, "approximate", "none"), "tanh") == 0)
@@ -171,7 +237,7 @@ static double hard_swish_unary(const bl_node *node, double x)
 
 static bl_status unary_shape(const bl_call *call)
 {
-    BL_TRY(bl_op_begin(call, "alpha:f beta:f gamma:f approximate:s"));
+    BL_TRY(bl_op_begin(call, "alpha:f approximate:s beta:f bias:f gamma:f lambd:f"));
     BL_TRY(bl_op_type(call, 0, BL_BIT(BL_F32) | BL_BIT(BL_F64)));
     return bl_op_like(call);
 }
@@ -360,8 +426,16 @@ static double clip_unary(const bl_node *node, double x)
     }
 
 UNARY("Abs", abs, unary_number_shape, unary_number_forward);
+UNARY("Acos", acos, unary_shape, unary_forward);
+UNARY("Acosh", acosh, unary_shape, unary_forward);
+UNARY("Asin", asin, unary_shape, unary_forward);
+UNARY("Asinh", asinh, unary_shape, unary_forward);
+UNARY("Atan", atan, unary_shape, unary_forward);
+UNARY("Atanh", atanh, unary_shape, unary_forward);
 UNARY("Ceil", ceil, unary_shape, unary_forward);
+UNARY("Celu", celu, unary_shape, unary_forward);
 UNARY("Cos", cos, unary_shape, unary_forward);
+UNARY("Cosh", cosh, unary_shape, unary_forward);
 UNARY("Elu", elu, unary_shape, unary_forward);
 UNARY("Erf", erf, unary_shape, unary_forward);
 UNARY("Exp", exp, unary_shape, unary_forward);
@@ -376,12 +450,15 @@ UNARY("Reciprocal", reciprocal, unary_shape, unary_forward);
 UNARY("Relu", relu, unary_number_shape, relu_forward);
 UNARY("Round", round, unary_shape, unary_forward);
 UNARY("Selu", selu, unary_shape, unary_forward);
+UNARY("Shrink", shrink, unary_shape, unary_forward);
 UNARY("Sigmoid", sigmoid, unary_shape, unary_forward);
 UNARY("Sign", sign, unary_number_shape, unary_number_forward);
 UNARY("Sin", sin, unary_shape, unary_forward);
+UNARY("Sinh", sinh, unary_shape, unary_forward);
 UNARY("Softplus", softplus, unary_shape, unary_forward);
 UNARY("Softsign", softsign, unary_shape, unary_forward);
 UNARY("Sqrt", sqrt, unary_shape, unary_forward);
+UNARY("Tan", tan, unary_shape, unary_forward);
 UNARY("Tanh", tanh, unary_shape, unary_forward);
 UNARY("ThresholdedRelu", thresholded_relu, unary_shape, unary_forward);
 

@@ -215,7 +215,10 @@ static bl_status pow_forward(const bl_call *call)
         }
     }
     BL_TRY(legacy_operand(call, &b));
-    run_pair(call, pow_rows, call->in[0], &b);
+    if (n == 1 && bl_element_f64(&b, 0) == 2) /* the same bits: a square is exact in double */
+        run_pair(call, mul_rows, call->in[0], call->in[0]);
+    else
+        run_pair(call, pow_rows, call->in[0], &b);
     return BL_OK;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Normalisations in float32: BatchNormalization (inference), InstanceNormalization,
- * LayerNormalization (one output).  Means and variances of the latter two are sums from left to
+ * LayerNormalization.  Means and variances of the latter two are sums from left to
  * right in binary32 [Q17].
  */
 #include "ops/ops_private.h"
@@ -52,7 +52,9 @@ static bl_status batch_normalization_forward(const bl_call *call)
 
 /* ------------------------------------------------------------------ over the sample's own values */
 
-static void normalise(const float *x, float *y, int64_t n, float epsilon)
+/* Gives mean and 1 / deviation too where asked for. */
+static void normalise(const float *x, float *y, int64_t n, float epsilon, float *mean_out,
+                      float *factor_out)
 {
     float sum = 0.0f, square = 0.0f, mean, factor;
 
@@ -66,6 +68,10 @@ static void normalise(const float *x, float *y, int64_t n, float epsilon)
     factor = 1.0f / sqrtf(square / (float)n + epsilon);
     for (int64_t i = 0; i < n; i++)
         y[i] = (x[i] - mean) * factor;
+    if (mean_out)
+        *mean_out = mean;
+    if (factor_out)
+        *factor_out = factor;
 }
 
 static bl_status instance_normalization_shape(const bl_call *call)
@@ -87,7 +93,7 @@ static bl_status instance_normalization_forward(const bl_call *call)
     for (int64_t p = 0; p < t->dim[0] * channels; p++) {
         float *y = (float *)call->out[0].data + p * plane;
         int64_t c = p % channels;
-        normalise((const float *)t->data + p * plane, y, plane, epsilon);
+        normalise((const float *)t->data + p * plane, y, plane, epsilon, NULL, NULL);
         for (int64_t i = 0; i < plane; i++)
             y[i] = y[i] * scale[c] + shift[c];
     }
@@ -118,11 +124,17 @@ static bl_status layer_rows(const bl_call *call, int64_t *n)
 
 static bl_status layer_normalization_shape(const bl_call *call)
 {
-    int64_t n;
+    int64_t n, dim[BL_MAX_RANK];
+    int axis;
 
     BL_TRY(bl_op_begin(call, "axis:i epsilon:f stash_type:i"));
     BL_TRY(bl_op_one_type(call, BL_T_F32));
     BL_TRY(layer_rows(call, &n));
+    BL_TRY(bl_op_axis(call, bl_attr_int(call->node, "axis", -1), call->in[0]->rank, &axis));
+    for (int i = 0; i < call->in[0]->rank; i++)
+        dim[i] = i < axis ? call->in[0]->dim[i] : 1;
+    for (int i = 1; i < call->n_out; i++) /* mean, 1 / deviation */
+        BL_TRY(bl_op_out(call, i, BL_F32, call->in[0]->rank, dim));
     return bl_op_like(call);
 }
 
@@ -135,8 +147,10 @@ static bl_status layer_normalization_forward(const bl_call *call)
 
     BL_TRY(layer_rows(call, &n));
     for (int64_t at = 0; at < count; at += n) {
-        float *y = (float *)call->out[0].data + at;
-        normalise((const float *)call->in[0]->data + at, y, n, epsilon);
+        float *y = (float *)call->out[0].data + at, *more[3] = {NULL, NULL, NULL};
+        for (int i = 1; i < call->n_out; i++)
+            more[i] = call->out[i].data ? (float *)call->out[i].data + at / n : NULL;
+        normalise((const float *)call->in[0]->data + at, y, n, epsilon, more[1], more[2]);
         for (int64_t i = 0; i < n; i++)
             y[i] = shift ? y[i] * scale[i] + shift[i] : y[i] * scale[i];
     }
@@ -168,7 +182,7 @@ const bl_op bl_op_layer_normalization = {
     .min_opset = 1,
     .in_min = 2,
     .in_max = 3,
-    .out_max = 1,
+    .out_max = 3,
     .shape = layer_normalization_shape,
     .forward = layer_normalization_forward,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Reductions over axes: ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2,
- * ReduceSumSquare.  float32 sums run in binary32 in row-major order of the input; int32 and int64
+ * ReduceSumSquare, ReduceLogSum, ReduceLogSumExp (float32 only).  float32 sums run in binary32 in row-major order of the input; int32 and int64
  * wrap.
  */
 #include "ops/ops_private.h"
@@ -44,7 +44,13 @@ static bl_status reduce_shape(const bl_call *call)
     return bl_op_out(call, 0, x->type, rank, dim);
 }
 
-typedef enum fold { SUM, MEAN, MOST, LEAST, PRODUCT, L1, L2, SQUARES } fold;
+static bl_status reduce_float_shape(const bl_call *call)
+{
+    BL_TRY(reduce_shape(call));
+    return bl_op_type(call, 0, BL_T_F32);
+}
+
+typedef enum fold { SUM, MEAN, MOST, LEAST, PRODUCT, L1, L2, SQUARES, LOG, LOG_EXP } fold;
 
 static float fold_f32(fold f, float acc, float v)
 {
@@ -55,6 +61,7 @@ static float fold_f32(fold f, float acc, float v)
     case L1: return acc + fabsf(v);
     case L2:
     case SQUARES: return acc + v * v;
+    case LOG_EXP: return acc + (float)exp((double)v);
     default: return acc + v;
     }
 }
@@ -79,8 +86,11 @@ static void finish(fold f, const bl_tensor *y, int64_t n)
 {
     int64_t count = bl_tensor_count(y);
 
-    for (int64_t i = 0; i < count && (f == MEAN || f == L2); i++) {
-        if (y->type == BL_F32) {
+    for (int64_t i = 0; i < count && (f == MEAN || f == L2 || f >= LOG); i++) {
+        if (f >= LOG) {
+            float *v = (float *)y->data + i;
+            *v = (float)log((double)*v);
+        } else if (y->type == BL_F32) {
             float *v = (float *)y->data + i;
             *v = f == MEAN ? *v / (float)n : sqrtf(*v);
         } else if (y->type == BL_I32) {
@@ -137,7 +147,7 @@ static bl_status reduce(const bl_call *call, fold f)
     return BL_OK;
 }
 
-#define REDUCE(title, symbol, bits, f)                                                             \
+#define REDUCE(title, symbol, bits, f, checks)                                                     \
     static bl_status symbol##_forward(const bl_call *call)                                         \
     {                                                                                              \
         return reduce(call, f);                                                                    \
@@ -149,15 +159,17 @@ static bl_status reduce(const bl_call *call, fold f)
         .in_min = 1,                                                                               \
         .in_max = 2,                                                                               \
         .out_max = 1,                                                                              \
-        .shape = reduce_shape,                                                                     \
+        .shape = checks,                                                                           \
         .forward = symbol##_forward,                                                               \
     }
 
-REDUCE("ReduceL1", reduce_l1, 0, L1);
-REDUCE("ReduceL2", reduce_l2, 0, L2);
-REDUCE("ReduceMax", reduce_max, BL_OP_MOVES, MOST);
-REDUCE("ReduceMean", reduce_mean, 0, MEAN);
-REDUCE("ReduceMin", reduce_min, BL_OP_MOVES, LEAST);
-REDUCE("ReduceProd", reduce_prod, 0, PRODUCT);
-REDUCE("ReduceSum", reduce_sum, 0, SUM);
-REDUCE("ReduceSumSquare", reduce_sum_square, 0, SQUARES);
+REDUCE("ReduceL1", reduce_l1, 0, L1, reduce_shape);
+REDUCE("ReduceL2", reduce_l2, 0, L2, reduce_shape);
+REDUCE("ReduceLogSum", reduce_log_sum, 0, LOG, reduce_float_shape);
+REDUCE("ReduceLogSumExp", reduce_log_sum_exp, 0, LOG_EXP, reduce_float_shape);
+REDUCE("ReduceMax", reduce_max, BL_OP_MOVES, MOST, reduce_shape);
+REDUCE("ReduceMean", reduce_mean, 0, MEAN, reduce_shape);
+REDUCE("ReduceMin", reduce_min, BL_OP_MOVES, LEAST, reduce_shape);
+REDUCE("ReduceProd", reduce_prod, 0, PRODUCT, reduce_shape);
+REDUCE("ReduceSum", reduce_sum, 0, SUM, reduce_shape);
+REDUCE("ReduceSumSquare", reduce_sum_square, 0, SQUARES, reduce_shape);

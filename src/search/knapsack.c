@@ -32,7 +32,7 @@ typedef struct search {
     double root, upper;    /* value of the plan known, v_base aside; INFINITY: none */
     double lower;          /* no plan is below it */
     double unit;           /* real value of a whole number in the last round */
-    bool burst;            /* labels were too many once: branch and bound from here on */
+    int turn;              /* see turn_limit; never goes back */
     bool proven;           /* the choice is the best; without a plan: there is none */
     uint16_t *choice, *trial; /* (n_full) */
 } search;
@@ -52,23 +52,32 @@ static void adopt(search *s)
     memcpy(s->choice, s->trial, (size_t)s->full->n_full * sizeof *s->choice);
 }
 
+/* Labels and branch and bound by turns, each turn allowed more: on some tables only one of them ends.
+ * Labels first, since they settle the order among equals. */
+static uint64_t turn_limit(const search *s, int turn)
+{
+    static const uint64_t few[] = {1000000, 300000, 4000000, 0}, many[] = {300000, 100000, 4000000, 0};
+    if (s->work->label_limit) return turn == 0 ? s->work->label_limit : 0;
+    return (s->full->k <= 2 ? few : many)[turn];
+}
+
 /* Searches what is left of a round. */
 static bl_status round_search(search *s, const bl_knap *t, double target, const bl_knap_pool *pool,
                               bl_knap_end *end, double *bound)
 {
     *bound = -INFINITY;
+    memset(s->trial, 0xff, (size_t)t->n_full * sizeof *s->trial);
     if (t->n == 0) { /* fixing left one plan, and it fits */
         memcpy(s->trial, t->fixed, (size_t)t->n_full * sizeof *s->trial);
         *end = BL_KNAP_FOUND;
         return BL_OK;
     }
-    if (!s->burst) {
-        BL_TRY(bl_knap_labels(s->work, t, target, pool, end, s->trial));
+    for (;; s->turn++) {
+        uint64_t limit = turn_limit(s, s->turn);
+        if (s->turn % 2 == 0) BL_TRY(bl_knap_labels(s->work, t, target, pool, limit, end, s->trial));
+        else BL_TRY(bl_knap_branch(s->work, t, target, pool, limit, end, s->trial, bound));
         if (*end != BL_KNAP_LIMIT || s->work->stopped) return BL_OK;
-        s->burst = true;
     }
-    memset(s->trial, 0xff, (size_t)t->n_full * sizeof *s->trial);
-    return bl_knap_branch(s->work, t, target, pool, end, s->trial, bound);
 }
 
 static bl_status round_run(search *s, double target, bool last)
@@ -148,9 +157,9 @@ bl_status bl_knap_solve(bl_knap_work *work, const bl_knap_merged *merged, bl_are
                         bl_knap_answer *answer)
 {
     bl_ctx *ctx = work->ctx;
-    bl_mark mark = bl_arena_mark(work->arena);
     *answer = (bl_knap_answer){.value = INFINITY, .bound = INFINITY, .status = BL_MCKP_INFEASIBLE};
     BL_ALLOC_TRY(ctx, answer->choice = BL_NEW(arena, uint16_t, (size_t)merged->n));
+    bl_mark mark = bl_arena_mark(work->arena); /* behind the choice, where both are one arena */
     bl_knap full;
     bool empty;
     BL_TRY(bl_knap_table(ctx, merged, work->arena, &full, &empty));

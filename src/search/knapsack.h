@@ -62,8 +62,8 @@ typedef enum bl_mckp_proof {
 
 typedef struct bl_mckp_limits {
     double seconds;        /* 0: none.  A result that the clock ended says BL_MCKP_LIMIT */
-    uint64_t labels;       /* kept in one round before branch and bound takes over; 0: 4 million for
-                              one or two budgets that can bind, 200,000 for more */
+    uint64_t labels;       /* 0: labels and branch and bound by turns, at most 4 million labels a
+                              round; else at most so many, then branch and bound alone */
     uint64_t nodes;        /* of branch and bound, in all; 0: no limit */
 } bl_mckp_limits;
 

@@ -28,6 +28,8 @@ typedef struct frame {
 typedef struct tree {
     bl_knap_work *work;
     const bl_knap *t;
+    uint64_t last_node;     /* where this search gives up */
+    bool gave_up;
     double cutoff;          /* plans above it are of no use */
     bool found;
     uint16_t *best, *now;   /* (n) picks */
@@ -319,7 +321,7 @@ static bl_status walk(tree *s)
     bool open;
     BL_TRY(examine(s, &open));
     if (open) branch(s);
-    while (s->depth > 0 && !s->work->stopped) {
+    while (s->depth > 0 && !s->work->stopped && !s->gave_up) {
         frame *f = &s->frames[s->depth - 1];
         undo(s, f->trail);
         if (f->next == f->n || s->children[f->first + f->next].bound > s->cutoff) {
@@ -328,6 +330,10 @@ static bl_status walk(tree *s)
         }
         if (s->work->node_limit && s->work->nodes >= s->work->node_limit) {
             s->work->stopped = true;
+            break;
+        }
+        if (s->work->nodes >= s->last_node) {
+            s->gave_up = true;
             break;
         }
         s->work->nodes++;
@@ -407,10 +413,11 @@ static bl_status tree_space(tree *s)
 }
 
 bl_status bl_knap_branch(bl_knap_work *work, const bl_knap *t, double target,
-                         const bl_knap_pool *pool, bl_knap_end *end, uint16_t *full_choice,
-                         double *bound)
+                         const bl_knap_pool *pool, uint64_t node_limit, bl_knap_end *end,
+                         uint16_t *full_choice, double *bound)
 {
     tree s = {.work = work, .t = t, .cutoff = target};
+    s.last_node = node_limit ? work->nodes + node_limit : UINT64_MAX;
     memcpy(s.room, t->room, sizeof s.room);
     if (pool->n > 0) memcpy(s.lambda, pool->lambda[0], sizeof s.lambda);
     bl_mark mark = bl_arena_mark(work->arena);
@@ -420,7 +427,7 @@ bl_status bl_knap_branch(bl_knap_work *work, const bl_knap *t, double target,
     for (int f = 0; f < s.depth; f++)
         for (uint32_t c = s.frames[f].next; c < s.frames[f].n; c++)
             *bound = fmin(*bound, s.children[s.frames[f].first + c].bound);
-    *end = work->stopped ? BL_KNAP_LIMIT : s.found ? BL_KNAP_FOUND : BL_KNAP_EMPTY;
+    *end = work->stopped || s.gave_up ? BL_KNAP_LIMIT : s.found ? BL_KNAP_FOUND : BL_KNAP_EMPTY;
     if (s.found) {
         memcpy(full_choice, t->fixed, (size_t)t->n_full * sizeof *full_choice);
         for (int i = 0; i < t->n; i++)

@@ -395,7 +395,11 @@ bl_status bl_knap_labels(bl_knap_work *work, const bl_knap *t, double target,
     s.front[0] = bl_arena_new(ctx, "labels");
     s.front[1] = s.front[0] ? bl_arena_new(ctx, "labels") : NULL;
     s.pass = s.front[1] ? bl_arena_new(ctx, "labels") : NULL;
-    bl_status status = s.pass ? walk(&s, end, full_choice) : bl_pending(ctx);
+    bl_status status = s.pass ? walk(&s, end, full_choice) : ctx->code;
+    if (status == BL_UNAVAILABLE) { /* the memory ceiling: branch and bound needs little */
+        *end = BL_KNAP_LIMIT;
+        status = BL_OK;
+    }
     work->labels += s.kept;
     bl_arena_free(s.front[0]);
     bl_arena_free(s.front[1]);

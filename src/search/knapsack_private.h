@@ -69,8 +69,8 @@ typedef struct bl_knap_work {
     bl_ctx *ctx;
     bl_arena *arena;            /* scratch */
     uint64_t deadline_ns;       /* 0: none */
-    uint64_t label_limit;       /* in one round; 0: by the number of budgets */
-    uint64_t node_limit;        /* 0: none */
+    uint64_t label_limit;       /* in one round, then branch and bound alone; 0: see knapsack.c */
+    uint64_t node_limit;        /* in all; 0: none */
     uint64_t labels, nodes, rounds;
     bool stopped;               /* a limit was met */
 } bl_knap_work;
@@ -130,19 +130,23 @@ bl_status bl_knap_plan(bl_knap_work *work, const bl_knap *t, const bl_knap_pool 
 bl_status bl_knap_reduce(bl_knap_work *work, const bl_knap *full, double target,
                          bl_knap_pool *pool, bl_knap *out, double *target_whole, bool *empty);
 
-/* Both look for the best plan of a reduced table with value <= target; full_choice (n_full). */
+/* Both look for the best plan of a reduced table with value <= target; full_choice (n_full).  Labels
+ * end with BL_KNAP_LIMIT and no plan when more than label_limit would be kept or memory is short;
+ * branch and bound after node_limit nodes (0: none) with the best plan met, if any, and with a
+ * bound on all plans. */
 bl_status bl_knap_labels(bl_knap_work *work, const bl_knap *t, double target,
-                         const bl_knap_pool *pool, bl_knap_end *end, uint16_t *full_choice);
+                         const bl_knap_pool *pool, uint64_t label_limit, bl_knap_end *end,
+                         uint16_t *full_choice);
 bl_status bl_knap_branch(bl_knap_work *work, const bl_knap *t, double target,
-                         const bl_knap_pool *pool, bl_knap_end *end, uint16_t *full_choice,
-                         double *bound);
+                         const bl_knap_pool *pool, uint64_t node_limit, bl_knap_end *end,
+                         uint16_t *full_choice, double *bound);
 
 /* The core: from a merged problem to the best plan.  See knapsack.c. */
 typedef struct bl_knap_answer {
     bl_mckp_status status;
     bl_mckp_proof proof;
     uint16_t *choice;           /* (n) option of each merged item */
-    double value, bound, root;  /* real, unshifted; value INFINITY when no plan is known */
+    double value, bound;        /* real, unshifted; value INFINITY when no plan is known */
     double lambda[BL_KNAP_K];   /* per budget of the merged problem */
 } bl_knap_answer;
 bl_status bl_knap_solve(bl_knap_work *work, const bl_knap_merged *merged, bl_arena *arena,

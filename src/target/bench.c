@@ -20,7 +20,7 @@ static void fill_random(bl_ctx *ctx, float *x, size_t n, uint64_t which)
     for (size_t i = 0; i < n; i++) x[i] = (float)bl_rng_normal(&r);
 }
 
-static bl_status runner_make(bl_ctx *ctx, bl_arena *a, runner *r)
+static bl_status runner_make(bl_ctx *ctx, bl_arena *a, bool parallel, runner *r)
 {
     const bl_program *p = r->item->program;
     r->total = BL_NEW(a, double, ROUNDS_MAX);
@@ -33,7 +33,7 @@ static bl_status runner_make(bl_ctx *ctx, bl_arena *a, runner *r)
         }
         return BL_OK;
     }
-    bl_exec_options o = { .parallel = bl_threads(ctx) > 1 };
+    bl_exec_options o = { .parallel = parallel };
     BL_TRY(bl_exec_new(ctx, p, &o, &r->exec));
     r->step = BL_NEW(a, float, (size_t)ROUNDS_MAX * p->n_steps);
     r->item->step_us = BL_NEW(a, double, p->n_steps);
@@ -79,12 +79,12 @@ static void finish(runner *r, int rounds, double *column)
     }
 }
 
-static bl_status bench(bl_ctx *ctx, bl_arena *arena, runner *r, size_t n, double seconds)
+static bl_status bench(bl_ctx *ctx, bl_arena *arena, runner *r, size_t n, bool parallel, double seconds)
 {
     int rounds = 0;
     double *column = BL_NEW(arena, double, ROUNDS_MAX);
     BL_ALLOC_TRY(ctx, column);
-    for (size_t i = 0; i < n; i++) BL_TRY(runner_make(ctx, arena, &r[i]));
+    for (size_t i = 0; i < n; i++) BL_TRY(runner_make(ctx, arena, parallel, &r[i]));
     for (int warm = 0; warm < 3; warm++)
         for (size_t i = 0; i < n; i++) BL_TRY(run_once(&r[i], 0));
     uint64_t start = bl_now_ns();
@@ -97,12 +97,12 @@ static bl_status bench(bl_ctx *ctx, bl_arena *arena, runner *r, size_t n, double
     return BL_OK;
 }
 
-bl_status bl_bench(bl_ctx *ctx, bl_arena *arena, bl_bench_item *items, size_t n, double seconds)
+bl_status bl_bench(bl_ctx *ctx, bl_arena *arena, bl_bench_item *items, size_t n, bool parallel, double seconds)
 {
     runner *r = BL_NEW(arena, runner, n);
     BL_ALLOC_TRY(ctx, r);
     for (size_t i = 0; i < n; i++) r[i].item = &items[i];
-    bl_status s = bench(ctx, arena, r, n, seconds);
+    bl_status s = bench(ctx, arena, r, n, parallel, seconds);
     for (size_t i = 0; i < n; i++) {
         bl_exec_free(r[i].exec);
         bl_walk_free(r[i].walk);

@@ -105,8 +105,9 @@ typedef struct bl_bench_item {
     bl_timing timing;           /* result */
     double *step_us;            /* result, median by step of a program; in the arena given */
 } bl_bench_item;
-/* Interleaved: every round runs each item once, in rotated order; seconds bounds the whole. */
-bl_status bl_bench(bl_ctx *ctx, bl_arena *arena, bl_bench_item *items, size_t n, double seconds);
+/* Interleaved: every round runs each item once, in rotated order; seconds bounds the whole.  parallel:
+ * programs on all threads of the context, else on one, as COST is measured. */
+bl_status bl_bench(bl_ctx *ctx, bl_arena *arena, bl_bench_item *items, size_t n, bool parallel, double seconds);
 
 /* Order statistics of a sample (sorted in place). */
 double bl_quantile(double *x, size_t n, double q);

@@ -47,6 +47,7 @@ typedef struct im2col {
     size_t pixel, row;      /* bytes from pixel to pixel, row to row */
     size_t run;             /* bytes of one kernel row in the gathered window */
     bool joined;            /* a kernel row inside the image is one run of memory */
+    bool dense;             /* 1x1 on every pixel: windows lie in memory as they are gathered */
 } im2col;
 
 static inline im2col im2col_of(const bl_conv_args *a)
@@ -59,6 +60,9 @@ static inline im2col im2col_of(const bl_conv_args *a)
     m.row = (size_t)a->s.in_w * m.pixel;
     m.run = (size_t)a->s.kernel_w * m.tap;
     m.joined = a->s.groups == 1 && (a->s.dilation_w == 1 || a->s.kernel_w == 1);
+    m.dense = m.joined && a->s.kernel_h == 1 && a->s.kernel_w == 1 && a->s.stride_h == 1 &&
+              a->s.stride_w == 1 && a->s.pad_top == 0 && a->s.pad_left == 0 &&
+              a->s.out_w == a->s.in_w && a->s.out_h <= a->s.in_h;
     return m;
 }
 
@@ -88,6 +92,10 @@ static inline void gather_tile(const im2col *m, int64_t pos, size_t n, size_t gr
 {
     const bl_conv_shape *s = &m->a->s;
     const uint8_t *in = (const uint8_t *)m->a->in + group * m->tap;
+    if (m->dense && stride == m->pixel) {
+        memcpy(to, in + (size_t)pos * m->pixel, n * m->pixel);
+        return;
+    }
     int64_t oy = pos / s->out_w, ox = pos % s->out_w;
     int64_t reach_h = (int64_t)(s->kernel_h - 1) * s->dilation_h;
     int64_t reach_w = (int64_t)(s->kernel_w - 1) * s->dilation_w;

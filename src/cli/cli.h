@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The command line: one file a verb, one row each in commands.def.  Only this room prints and exits.
+ */
+#ifndef BL_CLI_H
+#define BL_CLI_H
+
+#include "emit/emit.h"
+#include "search/search.h"
+
+#include <argp.h>
+
+enum { BL_CLI_ARGS_MAX = 64, BL_CLI_DIMS_MAX = 16 };
+
+/* What every verb understands; the first member of each verb's own state. */
+typedef struct bl_cli {
+    bl_ctx *ctx;
+    bl_arena *arena;            /* for what lives as long as the call */
+    bl_options options;
+    const char *program;        /* "bitlathe eval" */
+    const char *output;         /* -o */
+    bool json;
+    int verbose;
+    bl_data_options data;
+    bool has_data;
+    bl_dim_binding dims[BL_CLI_DIMS_MAX];
+    size_t n_dims;
+    const char *args[BL_CLI_ARGS_MAX];
+    int n_args;
+    bl_status bad;              /* an option's value made no sense: the error is in early */
+    char early[512];
+} bl_cli;
+
+typedef struct bl_command {
+    const char *name, *words, *help;
+    int (*main)(int argc, char **argv);
+} bl_command;
+#define X(symbol, name, words, help) int bl_cmd_##symbol(int argc, char **argv);
+#include "cli/commands.def"
+#undef X
+extern const bl_command bl_commands[];
+extern const size_t bl_n_commands;
+
+/* Parses a verb's command line: the common options, those of data sets when `data`, and the verb's own.
+ * `example` ends --help.  Makes the context.  On failure prints the error and returns its exit code;
+ * BL_OK (0) to go on. */
+typedef struct bl_verb {
+    const char *name, *words, *help, *example;
+    const struct argp_option *options;  /* may be NULL */
+    error_t (*parse)(int key, char *arg, void *state); /* ARGP_ERR_UNKNOWN for what is not its own */
+    bool data;
+    int args_min, args_max;
+} bl_verb;
+int bl_cli_open(bl_cli *cli, void *state, const bl_verb *verb, int argc, char **argv);
+/* Prints the pending error if status is one, frees everything, returns the exit code. */
+int bl_cli_close(bl_cli *cli, bl_status status);
+/* For a parse function: an option's value makes no sense. */
+error_t bl_cli_bad(bl_cli *cli, const char *option, const char *value, const char *remedy);
+
+/* Prints a JSON object on standard output and takes it. */
+bl_status bl_cli_json(bl_cli *cli, json_t *value);
+
+/* Model files: .blp by content, else ONNX.  One of the two results is set. */
+bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program);
+bl_status bl_cli_data(bl_cli *cli, const bl_tensor *input, bl_data **out);
+/* Input shape at batch 1 of whichever is set. */
+void bl_cli_input_shape(const bl_graph *graph, const bl_program *program, bl_tensor *out);
+
+#endif

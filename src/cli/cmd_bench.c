@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* bitlathe bench: whole networks against the clock, interleaved; the first one twice (A/A). */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+enum { KEY_SECONDS = 0x200 };
+
+typedef struct state {
+    bl_cli cli;
+    double seconds;
+} state;
+
+static const struct argp_option options[] = {
+    { "seconds", KEY_SECONDS, "S", 0, "longest time in all (5)", 1 },
+    { 0 }
+};
+
+static error_t parse(int key, char *arg, void *input)
+{
+    state *s = input;
+    if (key != KEY_SECONDS) return ARGP_ERR_UNKNOWN;
+    if (!bl_parse_f64(arg, &s->seconds) || !(s->seconds > 0) || s->seconds > 36000)
+        return bl_cli_bad(&s->cli, "--seconds", arg, "give seconds, such as 5");
+    return 0;
+}
+
+static json_t *item_json(state *s, int i, const bl_bench_item *it, const char *isa)
+{
+    json_t *o = json_pack("{s:s, s:{s:f, s:f, s:f, s:f}, s:i, s:s, s:i}", "model", s->cli.args[i], "latency_ms", "median",
+                          it->timing.median_ms, "p10", it->timing.p10_ms, "p90", it->timing.p90_ms, "q1", it->timing.q1_ms,
+                          "runs", it->timing.runs, "isa", isa, "threads", (int)bl_threads(s->cli.ctx));
+    if (it->program) {
+        bl_exec_options eo = { .parallel = bl_threads(s->cli.ctx) > 1 };
+        bl_exec *e;
+        uint64_t promised, taken;
+        if (bl_exec_new(s->cli.ctx, it->program, &eo, &e) == BL_OK) {
+            bl_exec_memory(e, &promised, &taken);
+            json_object_set_new(o, "promised_bytes", json_integer((json_int_t)promised));
+            json_object_set_new(o, "peak_bytes", json_integer((json_int_t)taken));
+            bl_exec_free(e);
+        }
+    }
+    return o;
+}
+
+static bl_status show(state *s, const bl_bench_item *items, int n)
+{
+    bl_isa isa;
+    json_t *all = json_array();
+    BL_TRY(bl_isa_resolve(s->cli.ctx, &isa));
+    double aa = items[n].timing.q1_ms / items[0].timing.q1_ms - 1;
+    if (!s->cli.json) printf("%-40s %10s %10s %10s %8s\n", bl_cpu_name(), "median ms", "p10", "p90", "ratio");
+    for (int i = 0; i < n; i++) {
+        const bl_timing *t = &items[i].timing;
+        json_array_append_new(all, item_json(s, i, &items[i], bl_isa_name(isa)));
+        if (!s->cli.json)
+            printf("%-40s %10.4f %10.4f %10.4f %8.3f\n", bl_path_base(s->cli.args[i]), t->median_ms, t->p10_ms, t->p90_ms,
+                   t->q1_ms / items[0].timing.q1_ms);
+    }
+    if (!s->cli.json) {
+        printf("first one again (A/A): %+.1f %%; %s, %u threads, batch 1\n", 100 * aa, bl_isa_name(isa), bl_threads(s->cli.ctx));
+        json_decref(all);
+        return BL_OK;
+    }
+    if (n == 1) { /* one network: its object is the answer */
+        json_t *o = json_incref(json_array_get(all, 0));
+        json_object_set_new(o, "aa_spread", json_real(aa));
+        json_decref(all);
+        return bl_cli_json(&s->cli, o);
+    }
+    return bl_cli_json(&s->cli, json_pack("{s:o, s:f, s:s}", "items", all, "aa_spread", aa, "cpu", bl_cpu_name()));
+}
+
+static bl_status bench(state *s)
+{
+    int n = s->cli.n_args;
+    bl_graph **g = BL_NEW(s->cli.arena, bl_graph *, (size_t)n);
+    bl_program **p = BL_NEW(s->cli.arena, bl_program *, (size_t)n);
+    bl_bench_item *items = BL_NEW(s->cli.arena, bl_bench_item, (size_t)n + 1);
+    if (!g || !p || !items) return bl_pending(s->cli.ctx);
+    bl_status st = BL_OK;
+    for (int i = 0; st == BL_OK && i < n; i++) {
+        st = bl_cli_model(&s->cli, s->cli.args[i], true, &g[i], &p[i]);
+        items[i] = (bl_bench_item){ .program = p[i], .graph = g[i] };
+    }
+    items[n] = items[0];
+    if (st == BL_OK) st = bl_bench(s->cli.ctx, s->cli.arena, items, (size_t)n + 1, bl_threads(s->cli.ctx) > 1, s->seconds > 0 ? s->seconds : 5);
+    if (st == BL_OK) st = show(s, items, n);
+    for (int i = 0; i < n; i++) {
+        bl_program_free(p[i]);
+        bl_graph_free(g[i]);
+    }
+    return st;
+}
+
+int bl_cmd_bench(int argc, char **argv)
+{
+    state s = { 0 };
+    const bl_verb verb = { "bench", "MODEL.onnx|MODEL.blp...", "Times whole networks at batch 1, interleaved in one run.",
+                           "bitlathe bench run/model.blp run/baselines/int8.blp --threads 1", options, parse, false, 1, 16 };
+    int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
+    return code ? code : bl_cli_close(&s.cli, bench(&s));
+}

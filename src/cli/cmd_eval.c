@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* bitlathe eval: accuracy of a float network, a network under a plan, or a program. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { KEY_PREDICTIONS = 0x200, KEY_SCORES, KEY_METRIC, KEY_PLAN, KEY_REFERENCE };
+
+typedef struct state {
+    bl_cli cli;
+    const char *predictions, *scores, *plan;
+    bl_eval_options o;
+} state;
+
+static const struct argp_option options[] = {
+    { "predictions", KEY_PREDICTIONS, "FILE", 0, "argmax of each input, little-endian uint16", 1 },
+    { "scores", KEY_SCORES, "FILE", 0, "the first output as float32", 1 },
+    { "metric", KEY_METRIC, "NAME", 0, "top1, mse or reconstruction-auc", 1 },
+    { "plan", KEY_PLAN, "FILE", 0, "a float network quantized by this plan.json", 1 },
+    { "reference", KEY_REFERENCE, NULL, 0, "plain reference operators", 1 },
+    { 0 }
+};
+
+static error_t parse(int key, char *arg, void *input)
+{
+    state *s = input;
+    switch (key) {
+    case KEY_PREDICTIONS: s->predictions = arg; return 0;
+    case KEY_SCORES: s->scores = arg; return 0;
+    case KEY_METRIC: s->o.metric = arg; return 0;
+    case KEY_PLAN: s->plan = arg; return 0;
+    case KEY_REFERENCE: s->o.reference = true; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void add_figure(json_t *o, const char *key, double v)
+{
+    if (!isnan(v)) json_object_set_new(o, key, bl_json_real(v));
+}
+
+static bl_status print_result(state *s, const bl_eval_result *r)
+{
+    if (s->cli.json) {
+        json_t *o = json_pack("{s:I}", "samples", (json_int_t)r->samples);
+        add_figure(o, "top1", r->top1);
+        add_figure(o, "top5", r->top5);
+        add_figure(o, "auc", r->auc);
+        add_figure(o, "mse", r->mse);
+        add_figure(o, "seconds", r->seconds);
+        return bl_cli_json(&s->cli, o);
+    }
+    printf("%lld samples", (long long)r->samples);
+    if (!isnan(r->top1)) printf(", top-1 %.2f %%", 100 * r->top1);
+    if (!isnan(r->top5)) printf(", top-5 %.2f %%", 100 * r->top5);
+    if (!isnan(r->auc)) printf(", AUC %.4f", r->auc);
+    if (!isnan(r->mse)) printf(", mean squared error %.6g", r->mse);
+    printf(" (%.1f s)\n", r->seconds);
+    return BL_OK;
+}
+
+static bl_status write_results(state *s, const bl_eval_result *r)
+{
+    if (s->predictions)
+        BL_TRY(bl_write_file(s->cli.ctx, s->predictions, r->predictions, (size_t)r->n_inputs * sizeof *r->predictions));
+    if (s->scores)
+        BL_TRY(bl_write_file(s->cli.ctx, s->scores, r->scores, (size_t)r->n_scores * sizeof *r->scores));
+    return print_result(s, r);
+}
+
+static bl_status evaluate(state *s, const bl_eval_subject *subject)
+{
+    bl_tensor input;
+    bl_data *data = NULL;
+    bl_eval_result r;
+    bl_cli_input_shape(subject->graph, subject->program, &input);
+    BL_TRY(bl_cli_data(&s->cli, &input, &data));
+    s->o.limit = s->cli.data.limit;
+    s->o.scores = s->scores != NULL;
+    bl_status st = bl_eval(s->cli.ctx, subject, data, &s->o, &r);
+    if (st == BL_OK) {
+        st = write_results(s, &r);
+        bl_eval_free(&r);
+    }
+    bl_data_free(data);
+    return st;
+}
+
+static bl_status run(state *s)
+{
+    bl_graph *g = NULL;
+    bl_program *p = NULL;
+    bl_plan *plan = NULL;
+    bl_eval_subject subject = { 0 };
+    BL_TRY(bl_cli_model(&s->cli, s->cli.args[0], true, &g, &p));
+    bl_status st = BL_OK;
+    if (s->plan && p)
+        st = bl_fail(s->cli.ctx, BL_USAGE, "--plan", "give the float network", "a program holds its plan already");
+    if (st == BL_OK && s->plan) st = bl_plan_read(s->cli.ctx, g, s->plan, &plan);
+    if (st == BL_OK && plan) st = bl_fake_new(s->cli.ctx, g, plan, NULL, &subject.fake);
+    subject.graph = g;
+    subject.program = p;
+    if (st == BL_OK) st = evaluate(s, &subject);
+    bl_fake_free(subject.fake);
+    bl_plan_free(plan);
+    bl_program_free(p);
+    bl_graph_free(g);
+    return st;
+}
+
+int bl_cmd_eval(int argc, char **argv)
+{
+    state s = { 0 };
+    const bl_verb verb = { "eval", "MODEL.onnx|MODEL.blp", "Accuracy on a data set; samples run side by side.",
+                           "bitlathe eval run/model.blp --data cifar:test.bin --mean 125,123,114 --std 63,62,67 --json",
+                           options, parse, true, 1, 1 };
+    int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
+    return code ? code : bl_cli_close(&s.cli, run(&s));
+}

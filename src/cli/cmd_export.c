@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* bitlathe export, bitlathe report: other forms of a finished run. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS };
+
+typedef struct state {
+    bl_cli cli;
+    const char *format, *model, *plan, *weights;
+    bl_export_options o;
+} state;
+
+static const struct argp_option export_options[] = {
+    { "format", KEY_FORMAT, "NAME", 0, "row of `bitlathe list exporters` (qdq)", 1 },
+    { "all-outputs", KEY_ALL, NULL, 0, "every quantized value is an output too", 1 },
+    { "reduce-range", KEY_REDUCE, NULL, 0, "8-bit weights on -64..63, for CPUs without VNNI", 1 },
+    { "model", KEY_MODEL, "FILE", 0, "the ONNX file, when it is not where the run found it", 1 },
+    { "plan", KEY_PLAN, "FILE", 0, "another plan of that network", 1 },
+    { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that tuning made", 1 },
+    { 0 }
+};
+
+static error_t parse(int key, char *arg, void *input)
+{
+    state *s = input;
+    switch (key) {
+    case KEY_FORMAT: s->format = arg; return 0;
+    case KEY_ALL: s->o.all_outputs = true; return 0;
+    case KEY_REDUCE: s->o.reduce_range = true; return 0;
+    case KEY_MODEL: s->model = arg; return 0;
+    case KEY_PLAN: s->plan = arg; return 0;
+    case KEY_WEIGHTS: s->weights = arg; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static char *in_run(state *s, const char *name)
+{
+    return bl_path_join(s->cli.arena, s->cli.args[0], name);
+}
+
+/* Where the run read its model. */
+static bl_status find_model(state *s)
+{
+    json_t *j;
+    const char *path;
+    if (s->model) return BL_OK;
+    char *file = in_run(s, "run.json");
+    BL_TRY(bl_json_read(s->cli.ctx, file, &j));
+    bl_status st = bl_json_str(s->cli.ctx, j, "model", file, &path);
+    if (st == BL_OK) s->model = bl_strdup(s->cli.arena, path);
+    json_decref(j);
+    return st == BL_OK && !s->model ? bl_pending(s->cli.ctx) : st;
+}
+
+static bl_status export_run(state *s)
+{
+    bl_ctx *ctx = s->cli.ctx;
+    const bl_exporter *e = bl_exporter_find(s->format ? s->format : "qdq");
+    bl_graph *g;
+    bl_plan *plan = NULL;
+    bl_weights *w = NULL;
+    if (!e) return bl_fail(ctx, BL_USAGE, s->format, "see `bitlathe list exporters`", "unknown format");
+    if (!s->cli.output) return bl_fail(ctx, BL_USAGE, s->cli.program, "give -o FILE", "no output");
+    BL_TRY(find_model(s));
+    BL_TRY(bl_cli_model(&s->cli, s->model, true, &g, NULL));
+    bl_status st = bl_plan_read(ctx, g, s->plan ? s->plan : in_run(s, "plan.json"), &plan);
+    if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
+    if (st == BL_OK) st = e->fn(ctx, g, plan, w, &s->o, s->cli.output);
+    if (st == BL_OK && !s->cli.json) printf("%s\n", s->cli.output);
+    if (st == BL_OK && s->cli.json) st = bl_cli_json(&s->cli, json_pack("{s:s, s:s}", "format", e->name, "file", s->cli.output));
+    bl_weights_free(w);
+    bl_plan_free(plan);
+    bl_graph_free(g);
+    return st;
+}
+
+static bl_status read_if_there(state *s, const char *name, json_t **out)
+{
+    char *path = in_run(s, name);
+    return path && bl_file_exists(path) ? bl_json_read(s->cli.ctx, path, out) : BL_OK;
+}
+
+static bl_status report_run(state *s)
+{
+    json_t *r[5] = { 0 };
+    static const char *const names[] = { "summary.json", "plan.json", "sens.json", "cost.json", "graph.json" };
+    bl_status st = BL_OK;
+    for (int i = 0; st == BL_OK && i < 5; i++) st = read_if_there(s, names[i], &r[i]);
+    if (st == BL_OK && !r[0])
+        st = bl_fail(s->cli.ctx, BL_NOINPUT, s->cli.args[0], "give the folder of `bitlathe quantize -o`", "no summary.json in it");
+    bl_report_input in = { .summary = r[0], .plan = r[1], .sens = r[2], .cost = r[3], .graph = r[4] };
+    const char *to = s->cli.output ? s->cli.output : in_run(s, "report.html");
+    if (st == BL_OK) st = bl_report_write(s->cli.ctx, &in, to);
+    if (st == BL_OK) printf("%s\n", to);
+    for (int i = 0; i < 5; i++) json_decref(r[i]);
+    return st;
+}
+
+int bl_cmd_export(int argc, char **argv)
+{
+    state s = { 0 };
+    const bl_verb verb = { "export", "RUNDIR", "The quantized network of a run in another tool's form.",
+                           "bitlathe export run --format qdq -o net.qdq.onnx", export_options, parse, false, 1, 1 };
+    int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
+    return code ? code : bl_cli_close(&s.cli, export_run(&s));
+}
+
+int bl_cmd_report(int argc, char **argv)
+{
+    state s = { 0 };
+    const bl_verb verb = { "report", "RUNDIR", "Writes report.html of a run from its records.", "bitlathe report run -o page.html",
+                           NULL, NULL, false, 1, 1 };
+    int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
+    return code ? code : bl_cli_close(&s.cli, report_run(&s));
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* bitlathe import, bitlathe prepare: what is in a model, as it stands or folded and fused. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+
+static bl_status print_graph(bl_cli *cli, const bl_graph *g)
+{
+    json_t *j = bl_graph_json(cli->ctx, g);
+    if (!j) return bl_pending(cli->ctx);
+    bl_status s = BL_OK;
+    if (cli->output) s = bl_json_write(cli->ctx, cli->output, j);
+    if (s != BL_OK || cli->json) {
+        if (s == BL_OK) return bl_cli_json(cli, j);
+        json_decref(j);
+        return s;
+    }
+    const json_t *totals = json_object_get(j, "totals"), *ops = json_object_get(j, "operators"), *n;
+    char bytes[32];
+    const char *op;
+    printf("%s: opset %d, %s%s\n", cli->args[0], g->opset, g->prepared ? "prepared, " : "",
+           g->producer && *g->producer ? g->producer : "unknown producer");
+    for (int i = 0; i < g->n_inputs; i++)
+        printf("  input   %-24s %s %s\n", g->values[g->inputs[i]].name, bl_dtype_name(g->values[g->inputs[i]].t.type),
+               bl_shape_text(cli->arena, &g->values[g->inputs[i]].t));
+    for (int i = 0; i < g->n_outputs; i++)
+        printf("  output  %-24s %s %s\n", g->values[g->outputs[i]].name, bl_dtype_name(g->values[g->outputs[i]].t.type),
+               bl_shape_text(cli->arena, &g->values[g->outputs[i]].t));
+    printf("  %d nodes, %lld parameters, %.1f million multiply-accumulates, %s of constants\n", g->n_nodes,
+           (long long)json_integer_value(json_object_get(totals, "params")),
+           1e-6 * json_number_value(json_object_get(totals, "macs")),
+           bl_human_bytes((uint64_t)json_integer_value(json_object_get(totals, "constant_bytes")), bytes));
+    printf("  operators:");
+    json_object_foreach((json_t *)ops, op, n) printf(" %s x%lld", op, (long long)json_integer_value(n));
+    printf("\n");
+    json_decref(j);
+    return BL_OK;
+}
+
+static int run(bool prepared, const bl_verb *verb, int argc, char **argv)
+{
+    bl_cli cli = { 0 };
+    bl_graph *g;
+    int code = bl_cli_open(&cli, &cli, verb, argc, argv);
+    if (code) return code;
+    bl_status s = bl_cli_model(&cli, cli.args[0], prepared, &g, NULL);
+    if (s == BL_OK) {
+        s = print_graph(&cli, g);
+        bl_graph_free(g);
+    }
+    return bl_cli_close(&cli, s);
+}
+
+int bl_cmd_import(int argc, char **argv)
+{
+    const bl_verb verb = { "import", "MODEL.onnx", "Reads an ONNX file, checks it, says what is in it.",
+                           "bitlathe import net.onnx --dim N=1 -o graph.json", NULL, NULL, false, 1, 1 };
+    return run(false, &verb, argc, argv);
+}
+
+int bl_cmd_prepare(int argc, char **argv)
+{
+    const bl_verb verb = { "prepare", "MODEL.onnx", "Folds constants and BatchNormalization, fuses activations; says what is left.",
+                           "bitlathe prepare net.onnx --json", NULL, NULL, false, 1, 1 };
+    return run(true, &verb, argc, argv);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* bitlathe inspect: describes a model, a program or a record. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bl_status inspect_program(bl_cli *cli, const bl_program *p)
+{
+    if (cli->json) return bl_cli_json(cli, bl_program_json(cli->ctx, p));
+    char a[32], b[32];
+    printf("%s: integer program, %u steps, %u tensors, weights %s, working memory %s\n", cli->args[0], p->n_steps,
+           p->n_tensors, bl_human_bytes(p->weight_bytes, a), bl_human_bytes(p->memory_bytes, b));
+    printf("  made from %s, graph %s, plan %s\n", p->meta, p->graph.hex, p->plan.hex);
+    for (uint32_t i = 0; i < p->n_steps; i++) {
+        const bl_step *s = &p->steps[i];
+        printf("  %4u %-10s %-32s", i, bl_contract_name((bl_contract)s->contract), p->strings + s->name);
+        if (s->contract == BL_C_CONV) printf(" W%d A%d->A%d", s->u.conv.s.weight_bits, s->u.conv.s.in_bits, s->u.conv.s.out_bits);
+        printf("\n");
+    }
+    return BL_OK;
+}
+
+static bl_status inspect_graph(bl_cli *cli, const bl_graph *g)
+{
+    json_t *j = bl_graph_json(cli->ctx, g);
+    if (!j) return bl_pending(cli->ctx);
+    if (cli->json) return bl_cli_json(cli, j);
+    json_decref(j);
+    for (int i = 0; i < g->n_nodes; i++) {
+        const bl_node *n = &g->nodes[i];
+        printf("%4d %-22s %-32s", i, n->op->name, n->name);
+        for (int k = 0; k < n->n_out; k++)
+            if (n->out[k] >= 0) printf(" %s", bl_shape_text(cli->arena, &g->values[n->out[k]].t));
+        printf("\n");
+    }
+    return BL_OK;
+}
+
+static bl_status inspect(bl_cli *cli)
+{
+    bl_map map;
+    BL_TRY(bl_map_file(cli->ctx, cli->args[0], 0, &map));
+    bool record = map.size && map.data[0] == '{';
+    bl_unmap(&map);
+    if (record) { /* a record says itself what it is; its hash is checked where it has one */
+        json_t *j;
+        BL_TRY(bl_json_read(cli->ctx, cli->args[0], &j));
+        return bl_cli_json(cli, j);
+    }
+    bl_graph *g = NULL;
+    bl_program *p = NULL;
+    BL_TRY(bl_cli_model(cli, cli->args[0], false, &g, &p));
+    bl_status s = p ? inspect_program(cli, p) : inspect_graph(cli, g);
+    bl_program_free(p);
+    bl_graph_free(g);
+    return s;
+}
+
+int bl_cmd_inspect(int argc, char **argv)
+{
+    bl_cli cli = { 0 };
+    const bl_verb verb = { "inspect", "FILE", "Describes a model, a program (.blp) or a record.",
+                           "bitlathe inspect run/model.blp --json", NULL, NULL, false, 1, 1 };
+    int code = bl_cli_open(&cli, &cli, &verb, argc, argv);
+    return code ? code : bl_cli_close(&cli, inspect(&cli));
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* bitlathe list: the rows of the tables. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* One row: name, and a few words; facts are extra columns for --json. */
+typedef struct lister {
+    bl_cli *cli;
+    json_t *rows;
+} lister;
+
+static void row(lister *l, const char *name, const char *words)
+{
+    if (l->rows) json_array_append_new(l->rows, json_pack("{s:s, s:s}", "name", name, "help", words));
+    else printf("%-24s %s\n", name, words);
+}
+
+static void list_ops(lister *l)
+{
+    for (size_t i = 0; i < bl_n_ops; i++) {
+        const bl_op *o = bl_ops[i];
+        char facets[80];
+        snprintf(facets, sizeof facets, "%s%s%s%s", o->forward ? "float" : "-", o->integer ? " integer" : "",
+                 o->gradient ? " gradient" : "", o->flags & BL_OP_LAYER ? " layer" : "");
+        row(l, o->name, facets);
+    }
+}
+
+static void list_kernels(lister *l)
+{
+    for (size_t i = 0; i < bl_n_kernels; i++) {
+        const bl_kernel_info *k = &bl_kernels[i];
+        row(l, k->name, bl_format(l->cli->arena, "%s, %s%s: %s", bl_contract_name(k->contract), bl_isa_name(k->isa),
+                                  bl_isa_here(k->isa) ? "" : " (not here)", k->summary));
+    }
+}
+
+static void list_recipes(lister *l)
+{
+    for (size_t i = 0; i < bl_recipe_count(); i++) {
+        bl_recipe r;
+        if (bl_recipe_load(l->cli->ctx, l->cli->arena, bl_recipe_name(i), &r) == BL_OK) row(l, bl_recipe_name(i), r.about ? r.about : "");
+    }
+}
+
+static void list_targets(lister *l)
+{
+    for (size_t i = 0; i < bl_n_targets; i++) row(l, bl_targets[i]->name, bl_targets[i]->help);
+}
+
+static void list_searches(lister *l)
+{
+    for (size_t i = 0; i < bl_n_searches; i++) row(l, bl_searches[i]->name, bl_searches[i]->help);
+}
+
+static void list_sensitivities(lister *l)
+{
+    for (size_t i = 0; i < bl_n_sensitivities; i++) row(l, bl_sensitivities[i]->name, bl_sensitivities[i]->help);
+}
+
+static void list_observers(lister *l)
+{
+    for (size_t i = 0; i < bl_n_observers; i++) row(l, bl_observers[i]->name, bl_observers[i]->help);
+}
+
+static void list_loaders(lister *l)
+{
+    for (size_t i = 0; i < bl_n_loader_rows; i++) row(l, bl_loader_rows[i].prefix, bl_loader_rows[i].words);
+}
+
+static void list_exporters(lister *l)
+{
+    for (size_t i = 0; i < bl_n_exporters; i++) row(l, bl_exporters[i].name, bl_exporters[i].help);
+}
+
+static void list_commands(lister *l)
+{
+    for (size_t i = 0; i < bl_n_commands; i++) row(l, bl_commands[i].name, bl_commands[i].help);
+}
+
+static const struct { const char *name; void (*list)(lister *); } tables[] = {
+    { "commands", list_commands },   { "exporters", list_exporters }, { "kernels", list_kernels },
+    { "loaders", list_loaders },     { "observers", list_observers }, { "ops", list_ops },
+    { "recipes", list_recipes },     { "searches", list_searches },   { "sensitivities", list_sensitivities },
+    { "targets", list_targets },
+};
+
+static bl_status list(bl_cli *cli)
+{
+    for (size_t i = 0; i < BL_COUNTOF(tables); i++) {
+        if (cli->n_args && strcmp(tables[i].name, cli->args[0])) continue;
+        lister l = { cli, cli->json ? json_array() : NULL };
+        if (!cli->n_args) {
+            printf("%s\n", tables[i].name);
+            continue;
+        }
+        tables[i].list(&l);
+        return l.rows ? bl_cli_json(cli, json_pack("{s:o}", cli->args[0], l.rows)) : BL_OK;
+    }
+    return cli->n_args ? bl_fail(cli->ctx, BL_USAGE, cli->args[0], "see `bitlathe list` for the tables", "no such table") : BL_OK;
+}
+
+int bl_cmd_list(int argc, char **argv)
+{
+    bl_cli cli = { 0 };
+    const bl_verb verb = { "list", "WHAT", "Rows of a table; without a name, the tables.", "bitlathe list kernels",
+                           NULL, NULL, false, 0, 1 };
+    int code = bl_cli_open(&cli, &cli, &verb, argc, argv);
+    return code ? code : bl_cli_close(&cli, list(&cli));
+}

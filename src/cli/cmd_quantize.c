@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bitlathe quantize: the straight way in one command.  Calls the stages in order, skips what is there,
+ * compares the chosen plan with the uniform ones, and refuses it where it is worse.
+ */
+#include "cli/summary.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEY_EVAL = 0x200, KEY_EVAL_LIMIT, KEY_METRIC, KEY_FORCE, KEY_NO_BENCH };
+
+typedef struct state {
+    bl_cli cli;
+    bl_recipe_words words;
+    const char *eval, *metric;
+    int64_t eval_limit;
+    bool force, no_bench;
+    bl_pipeline p;
+    bl_contender row[8];        /* float, int8, uniform ones, the chosen one last */
+    int n_rows, int8_row, chosen_row;
+    bl_search_result found;
+    const char *refused;
+    json_t *notes;
+} state;
+
+static const struct argp_option options[] = {
+    { "eval", KEY_EVAL, "SPEC", 0, "evaluate on this data set (same preprocessing as --data)", 1 },
+    { "eval-limit", KEY_EVAL_LIMIT, "N", 0, "its first N samples", 1 },
+    { "metric", KEY_METRIC, "NAME", 0, "top1, mse or reconstruction-auc", 1 },
+    { "force", KEY_FORCE, NULL, 0, "keep a plan that is worse than uniform, or slower than int8", 1 },
+    { "no-bench", KEY_NO_BENCH, NULL, 0, "do not time the whole networks", 1 },
+    { 0 }
+};
+
+static error_t parse(int key, char *arg, void *input)
+{
+    state *s = input;
+    uint64_t n;
+    switch (key) {
+    case KEY_EVAL: s->eval = arg; return 0;
+    case KEY_METRIC: s->metric = arg; return 0;
+    case KEY_FORCE: s->force = true; return 0;
+    case KEY_NO_BENCH: s->no_bench = true; return 0;
+    case KEY_EVAL_LIMIT:
+        if (!bl_parse_u64(arg, &n) || n < 1 || n > INT64_MAX) return bl_cli_bad(&s->cli, "--eval-limit", arg, "give a number of samples");
+        s->eval_limit = (int64_t)n;
+        return 0;
+    default: return bl_recipe_parse(&s->cli, &s->words, key, arg);
+    }
+}
+
+static void note(state *s, const char *text)
+{
+    json_array_append_new(s->notes, json_string(text));
+    bl_note(s->cli.ctx, "%s", text);
+}
+
+/* ---- contenders */
+
+static bool same_choice(const bl_pipeline *p, const int *a, const int *b)
+{
+    return !memcmp(a, b, (size_t)p->menu->n_units * sizeof *a);
+}
+
+/* A program's hash stands for what it computes; one that never was a file has none yet. */
+static bl_status save_program(state *s, bl_contender *c, const char *path)
+{
+    BL_TRY(bl_program_write(s->cli.ctx, c->program, path));
+    bl_program *again;
+    BL_TRY(bl_program_open(s->cli.ctx, path, &again)); /* what was written is what is used from here on */
+    bl_program_free(c->program);
+    c->program = again;
+    c->file_bytes = again->map.size;
+    return BL_OK;
+}
+
+static bl_status lower_contender(state *s, bl_contender *c, const char *plan_path, const char *program_path)
+{
+    bl_pipeline *p = &s->p;
+    BL_TRY(bl_pipeline_plan(p, c->choice, c->recipe, &c->plan));
+    if (c == &s->row[s->chosen_row]) {
+        c->plan->feasible = s->found.feasible;
+        c->plan->solver = json_incref(s->found.solver);
+    }
+    BL_TRY(bl_plan_write(p->ctx, p->graph, c->plan, plan_path));
+    BL_TRY(bl_lower(p->ctx, p->graph, c->plan, NULL, &c->program));
+    return save_program(s, c, program_path);
+}
+
+static bl_status add_uniform(state *s, const char *name, int w_bits, int a_bits)
+{
+    bl_contender *c = &s->row[s->n_rows];
+    *c = (bl_contender){ .name = name, .recipe = "uniform" };
+    BL_TRY(bl_pipeline_uniform(&s->p, w_bits, a_bits, &c->choice));
+    char *plan = bl_pipeline_path(&s->p, bl_format(s->cli.arena, "baselines/%s.plan.json", name));
+    char *program = bl_pipeline_path(&s->p, bl_format(s->cli.arena, "baselines/%s.blp", name));
+    s->n_rows++;
+    return lower_contender(s, c, plan, program);
+}
+
+static bool menu_holds(const bl_menu_options *m, int w, int a)
+{
+    bool has_w = false, has_a = false;
+    for (int i = 0; i < m->n_w; i++) has_w |= m->w_bits[i] == w;
+    for (int i = 0; i < m->n_a; i++) has_a |= m->a_bits[i] == a;
+    return has_w && has_a;
+}
+
+static bl_status make_contenders(state *s)
+{
+    bl_pipeline *p = &s->p;
+    const bl_menu_options *m = &p->recipe.menu;
+    bool uniform = m->n_w == 1 && m->n_a == 1;
+    s->row[s->n_rows++] = (bl_contender){ .name = "float" };
+    BL_TRY(bl_make_dir(p->ctx, bl_pipeline_path(p, "baselines")));
+    s->chosen_row = -1;
+    if (menu_holds(m, 8, 8) && !uniform) {
+        s->int8_row = s->n_rows;
+        BL_TRY(add_uniform(s, "int8", 8, 8));
+    }
+    if (menu_holds(m, 4, 8) && !uniform) BL_TRY(add_uniform(s, "W4A8", 4, 8));
+    if (menu_holds(m, 4, 4) && !uniform) BL_TRY(add_uniform(s, "W4A4", 4, 4));
+    s->chosen_row = s->n_rows;
+    char *name = uniform ? bl_format(s->cli.arena, "W%dA%d", m->w_bits[0], m->a_bits[0]) : NULL;
+    s->row[s->n_rows++] = (bl_contender){ .name = uniform ? (menu_holds(m, 8, 8) ? "int8" : name) : "mixed",
+                                          .recipe = p->recipe.name, .choice = s->found.choice };
+    if (uniform && menu_holds(m, 8, 8)) s->int8_row = s->chosen_row;
+    return lower_contender(s, &s->row[s->chosen_row], bl_pipeline_path(p, "plan.json"), bl_pipeline_path(p, "model.blp"));
+}
+
+/* ---- is it worth having? */
+
+/* Uniform plans that keep the same budgets: does one have less noise on the calibration samples? */
+static bl_status compare_with_uniform(state *s)
+{
+    bl_pipeline *p = &s->p;
+    bl_contender *chosen = &s->row[s->chosen_row];
+    BL_TRY(bl_pipeline_oracle(p));
+    BL_TRY(bl_oracle_score(p->oracle, chosen->plan, NULL, &chosen->score));
+    chosen->scored = true;
+    for (int w = 0; w < p->recipe.menu.n_w; w++)
+        for (int a = 0; a < p->recipe.menu.n_a; a++) {
+            int wb = p->recipe.menu.w_bits[w], ab = p->recipe.menu.a_bits[a], *choice;
+            double total[BL_N_METRIC];
+            bool fits = true;
+            bl_plan *plan;
+            bl_score score;
+            BL_TRY(bl_pipeline_uniform(p, wb, ab, &choice));
+            BL_TRY(bl_pipeline_price(p, choice, total));
+            for (int b = 0; b < p->n_budgets; b++) fits &= total[p->budgets[b].metric] <= p->budgets[b].limit * (1 + 1e-12);
+            bl_contender *shown = NULL;
+            for (int r = 1; r < s->chosen_row; r++)
+                if (same_choice(p, s->row[r].choice, choice)) shown = &s->row[r];
+            if ((!fits && !shown) || same_choice(p, choice, chosen->choice)) continue;
+            BL_TRY(bl_pipeline_plan(p, choice, "uniform", &plan));
+            bl_status st = bl_oracle_score(p->oracle, plan, NULL, &score);
+            bl_plan_free(plan);
+            BL_TRY(st);
+            if (shown) {
+                shown->score = score;
+                shown->scored = true;
+            }
+            if (fits && s->found.feasible && score.sqnr_db > chosen->score.sqnr_db + 0.05)
+                s->refused = bl_format(s->cli.arena, "uniform W%dA%d keeps the same budgets with %.2f dB instead of %.2f dB",
+                                       wb, ab, score.sqnr_db, chosen->score.sqnr_db);
+        }
+    return BL_OK;
+}
+
+static bl_status time_contenders(state *s)
+{
+    bl_pipeline *p = &s->p;
+    uint64_t start = bl_now_ns();
+    bl_bench_item items[10];
+    int of[10], n = 0;
+    for (int r = 0; r < s->n_rows; r++) {
+        items[n] = (bl_bench_item){ .program = s->row[r].program, .graph = s->row[r].program ? NULL : p->graph };
+        of[n++] = r;
+    }
+    if (s->int8_row) items[n++] = (bl_bench_item){ .program = s->row[s->int8_row].program }; /* A/A */
+    BL_TRY(bl_bench(p->ctx, s->cli.arena, items, (size_t)n, false, 2.0));
+    for (int i = 0; i < s->n_rows; i++) {
+        s->row[of[i]].timing = items[i].timing;
+        s->row[of[i]].step_us = items[i].step_us;
+        s->row[of[i]].timed = true;
+    }
+    bl_pipeline_time(p, "bench", start);
+    if (!s->int8_row || s->int8_row == s->chosen_row) return BL_OK;
+    double int8 = items[s->int8_row].timing.q1_ms, twin = items[n - 1].timing.q1_ms, mixed = s->row[s->chosen_row].timing.q1_ms;
+    double tie = fmax(0.03, fabs(int8 - twin) / fmin(int8, twin));
+    bool asked = false;
+    for (int b = 0; b < p->n_budgets; b++) asked |= p->budgets[b].metric == BL_M_LATENCY;
+    if (mixed > int8 * (1 + tie)) {
+        char *text = bl_format(s->cli.arena, "measured %.3f ms against %.3f ms of uniform int8", mixed, int8);
+        if (asked && !s->refused) s->refused = bl_format(s->cli.arena, "slower than int8: %s", text);
+        else note(s, bl_format(s->cli.arena, "the plan is slower than int8 here: %s", text));
+    } else if (mixed > int8 * (1 - tie)) {
+        note(s, "narrow widths gain no time with the kernels of this chip: the benefit is size");
+    }
+    return BL_OK;
+}
+
+/* The refused plan is put aside and int8 takes its place. */
+static bl_status refuse(state *s)
+{
+    bl_pipeline *p = &s->p;
+    note(s, bl_format(s->cli.arena, "the plan is refused: %s", s->refused));
+    if (s->force || !s->int8_row) return BL_OK;
+    char *from = bl_pipeline_path(p, "plan.json"), *to = bl_pipeline_path(p, "plan.refused.json");
+    if (!from || !to) return bl_pending(p->ctx);
+    BL_TRY(bl_plan_write(p->ctx, p->graph, s->row[s->chosen_row].plan, to));
+    BL_TRY(bl_plan_write(p->ctx, p->graph, s->row[s->int8_row].plan, from));
+    return bl_program_write(p->ctx, s->row[s->int8_row].program, bl_pipeline_path(p, "model.blp"));
+}
+
+/* ---- figures */
+
+static bl_status evaluate(state *s)
+{
+    bl_pipeline *p = &s->p;
+    bl_data_options o = s->cli.data;
+    bl_data *data;
+    bl_tensor input;
+    if (!s->eval) return BL_OK;
+    uint64_t start = bl_now_ns();
+    BL_TRY(bl_data_option(p->ctx, "data", s->eval, &o));
+    o.limit = s->eval_limit;
+    bl_cli_input_shape(p->graph, NULL, &input);
+    BL_TRY(bl_data_open(p->ctx, &o, &input, &data));
+    bl_eval_options eo = { .limit = s->eval_limit, .metric = s->metric };
+    bl_status st = BL_OK;
+    for (int r = 0; st == BL_OK && r < s->n_rows; r++) st = bl_contender_eval(p, &s->row[r], data, &eo);
+    bl_data_free(data);
+    bl_pipeline_time(p, "evaluate", start);
+    return st;
+}
+
+static bl_status make_summary(state *s, json_t **out)
+{
+    bl_pipeline *p = &s->p;
+    const bl_contender *chosen = &s->row[s->chosen_row];
+    json_t *front = NULL, *uniform = json_array(), *o = json_object();
+    if (bl_search_find(p->recipe.search)->needs_sens) BL_TRY(bl_front_json(p, &front));
+    json_object_set_new(o, "model", json_string(bl_path_base(s->cli.args[0])));
+    json_object_set_new(o, "recipe", json_string(p->recipe.name));
+    json_object_set_new(o, "target", json_string(p->cost->target));
+    json_object_set_new(o, "seed", json_integer((json_int_t)p->ctx->options.seed));
+    json_object_set_new(o, "feasible", json_boolean(s->found.feasible));
+    if (s->refused) json_object_set_new(o, "refused", json_string(s->refused));
+    json_object_set(o, "notes", s->notes);
+    json_object_set_new(o, "float", bl_contender_json(p, &s->row[0]));
+    if (s->int8_row) json_object_set_new(o, "int8", bl_contender_json(p, &s->row[s->int8_row]));
+    if (s->chosen_row != s->int8_row) json_object_set_new(o, "mixed", bl_contender_json(p, chosen));
+    for (int r = 1; r < s->n_rows; r++)
+        if (r != s->chosen_row) json_array_append_new(uniform, bl_contender_json(p, &s->row[r]));
+    json_object_set_new(o, "uniform", uniform);
+    json_object_set_new(o, "budgets", bl_budgets_json(p, chosen, s->found.binding));
+    if (front) json_object_set_new(o, "front", front);
+    json_object_set_new(o, "layers", bl_layers_json(p, chosen));
+    json_object_set(o, "seconds", p->seconds);
+    json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)bl_peak_rss_bytes()));
+    json_t *samples = json_pack("{s:I}", "calibration", (json_int_t)p->stats->samples);
+    if (p->sens) json_object_set_new(samples, "sense", json_integer(p->sens->samples));
+    if (s->row[0].evaluated) json_object_set_new(samples, "evaluation", json_integer(s->row[0].eval.samples));
+    json_object_set_new(o, "samples", samples);
+    json_t *machine = json_deep_copy(p->cost->machine);
+    json_object_set_new(machine, "threads", json_integer(bl_threads(p->ctx)));
+    json_object_set_new(o, "machine", machine);
+    json_object_set_new(o, "hashes", json_pack("{s:s, s:s, s:s}", "graph", p->graph->hash.hex, "plan", chosen->plan->hash.hex,
+                                               "cost", p->cost->hash.hex));
+    if (s->found.solver) json_object_set(o, "solver", s->found.solver);
+    json_object_set_new(o, "tool", json_string(BL_VERSION_STRING));
+    *out = o;
+    return BL_OK;
+}
+
+static bl_status write_report(state *s, const json_t *summary)
+{
+    bl_pipeline *p = &s->p;
+    json_t *plan = NULL, *sens = NULL, *cost = NULL, *graph = bl_graph_json(p->ctx, p->graph);
+    bl_status st = bl_json_read(p->ctx, bl_pipeline_path(p, "plan.json"), &plan);
+    if (st == BL_OK && p->sens) st = bl_json_read(p->ctx, bl_pipeline_path(p, "sens.json"), &sens);
+    if (st == BL_OK) st = bl_json_read(p->ctx, bl_pipeline_path(p, "cost.json"), &cost);
+    bl_report_input in = { .summary = summary, .plan = plan, .sens = sens, .cost = cost, .graph = graph };
+    if (st == BL_OK && graph) st = bl_json_write(p->ctx, bl_pipeline_path(p, "graph.json"), graph);
+    if (st == BL_OK) st = bl_report_write(p->ctx, &in, bl_pipeline_path(p, "report.html"));
+    json_decref(plan);
+    json_decref(sens);
+    json_decref(cost);
+    json_decref(graph);
+    return st;
+}
+
+static bl_status print_summary(state *s, json_t *summary)
+{
+    if (s->cli.json) return bl_cli_json(&s->cli, json_incref(summary));
+    bool color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+    char *table = bl_table_text(s->cli.arena, summary, color, 100);
+    if (!table) return bl_pending(s->cli.ctx);
+    printf("%s\nreport: %s\n", table, bl_pipeline_path(&s->p, "report.html"));
+    return BL_OK;
+}
+
+static bl_status finish(state *s)
+{
+    bl_pipeline *p = &s->p;
+    json_t *summary = NULL;
+    uint64_t start = bl_now_ns();
+    BL_TRY(bl_export_qdq(p->ctx, p->graph, s->refused && !s->force && s->int8_row ? s->row[s->int8_row].plan : s->row[s->chosen_row].plan,
+                         NULL, NULL, bl_pipeline_path(p, "model.qdq.onnx")));
+    bl_pipeline_time(p, "export", start);
+    bl_status st = make_summary(s, &summary);
+    if (st == BL_OK) st = bl_json_write(p->ctx, bl_pipeline_path(p, "summary.json"), summary);
+    if (st == BL_OK) st = write_report(s, summary);
+    if (st == BL_OK) st = print_summary(s, summary);
+    json_decref(summary);
+    return st;
+}
+
+static bl_status stages(state *s)
+{
+    bl_pipeline *p = &s->p;
+    if (!s->cli.output)
+        return bl_fail(s->cli.ctx, BL_USAGE, "bitlathe quantize", "give -o RUNDIR", "no folder for the result");
+    BL_TRY(bl_pipeline_open(p, &s->cli, &s->words, s->cli.output));
+    BL_TRY(bl_pipeline_stats(p));
+    if (bl_search_find(p->recipe.search)->needs_sens) BL_TRY(bl_pipeline_sens(p));
+    BL_TRY(bl_pipeline_cost(p));
+    BL_TRY(bl_pipeline_search(p, &s->found));
+    BL_TRY(make_contenders(s));
+    BL_TRY(compare_with_uniform(s));
+    if (!s->no_bench) BL_TRY(time_contenders(s));
+    if (s->refused) BL_TRY(refuse(s));
+    BL_TRY(evaluate(s));
+    BL_TRY(finish(s));
+    if (!s->found.feasible) {
+        const bl_budget *b = &p->budgets[BL_MAX(s->found.binding, 0)];
+        fprintf(stderr, "bitlathe: %s: no plan keeps the budget %s=%g; the nearest one is written, give a larger budget\n",
+                s->cli.output, bl_metric_name(b->metric), isnan(b->relative) ? b->limit : b->relative);
+        return BL_GOAL;
+    }
+    return s->refused && !s->force ? BL_GOAL : BL_OK;
+}
+
+int bl_cmd_quantize(int argc, char **argv)
+{
+    state s = { 0 };
+    struct argp_option all[32];
+    size_t n = 0;
+    for (const struct argp_option *o = options; o->name || o->doc; o++) all[n++] = *o;
+    for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
+    all[n] = (struct argp_option){ 0 };
+    const bl_verb verb = { "quantize", "MODEL.onnx", "Chooses bits under budgets and makes the network run: every stage in order.",
+                           "bitlathe quantize net.onnx --data npy:train.npy --budget size=0.6 --eval npy:test.npy,test.csv -o run",
+                           all, parse, true, 1, 1 };
+    int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
+    if (code) return code;
+    s.notes = json_array();
+    bl_status st = stages(&s);
+    for (int r = 0; r < s.n_rows; r++) bl_contender_free(&s.row[r]);
+    json_decref(s.found.solver);
+    json_decref(s.notes);
+    bl_pipeline_close(&s.p);
+    return bl_cli_close(&s.cli, st);
+}

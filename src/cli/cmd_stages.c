@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The stages one by one: calibrate, sense, measure, search, lower.  Each reads what lies in the folder
+ * of -o from the stages before it and writes its own record there.
+ */
+#include "cli/pipeline.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_PLAN, KEY_WEIGHTS };
+
+typedef struct state {
+    bl_cli cli;
+    bl_recipe_words words;
+    bl_pipeline p;
+    const char *problem, *lp, *plan, *weights;
+} state;
+
+static error_t parse(int key, char *arg, void *input)
+{
+    state *s = input;
+    switch (key) {
+    case KEY_PROBLEM: s->problem = arg; return 0;
+    case KEY_LP: s->lp = arg; return 0;
+    case KEY_PLAN: s->plan = arg; return 0;
+    case KEY_WEIGHTS: s->weights = arg; return 0;
+    default: return bl_recipe_parse(&s->cli, &s->words, key, arg);
+    }
+}
+
+static int run_stage(const bl_verb *verb, bl_status (*stage)(state *), int argc, char **argv)
+{
+    state s = { 0 };
+    int code = bl_cli_open(&s.cli, &s, verb, argc, argv);
+    if (code) return code;
+    bl_status st = stage(&s);
+    if (s.p.seconds) bl_pipeline_close(&s.p);
+    return bl_cli_close(&s.cli, st);
+}
+
+static bl_status open_dir(state *s)
+{
+    if (!s->cli.output) return bl_fail(s->cli.ctx, BL_USAGE, s->cli.program, "give -o RUNDIR", "no folder for the record");
+    return bl_pipeline_open(&s->p, &s->cli, &s->words, s->cli.output);
+}
+
+static bl_status say(state *s, const char *file)
+{
+    char *path = bl_pipeline_path(&s->p, file);
+    if (s->cli.json) return bl_cli_json(&s->cli, json_pack("{s:s}", "record", path));
+    printf("%s\n", path);
+    return BL_OK;
+}
+
+/* ---- stages */
+
+static bl_status calibrate(state *s)
+{
+    BL_TRY(open_dir(s));
+    BL_TRY(bl_pipeline_stats(&s->p));
+    return say(s, "stats.json");
+}
+
+static bl_status sense(state *s)
+{
+    BL_TRY(open_dir(s));
+    if (!s->p.recipe.sensitivity)
+        return bl_fail(s->cli.ctx, BL_USAGE, s->p.recipe.name, "give another --recipe", "this recipe uses no sensitivities");
+    BL_TRY(bl_pipeline_stats(&s->p));
+    BL_TRY(bl_pipeline_sens(&s->p));
+    return say(s, "sens.json");
+}
+
+static bl_status measure(state *s)
+{
+    BL_TRY(open_dir(s));
+    BL_TRY(bl_pipeline_cost(&s->p));
+    return say(s, "cost.json");
+}
+
+/* A stand-alone allocation problem. */
+static bl_status solve(state *s)
+{
+    bl_ctx *ctx = s->cli.ctx;
+    json_t *j, *answer;
+    bl_mckp *problem;
+    bl_mckp_result r;
+    BL_TRY(bl_json_read(ctx, s->problem, &j));
+    bl_status st = bl_mckp_from_json(ctx, s->problem, j, s->cli.arena, &problem);
+    json_decref(j);
+    BL_TRY(st);
+    if (s->lp) BL_TRY(bl_mckp_write_lp(ctx, problem, s->lp));
+    BL_TRY(bl_mckp_solve(ctx, problem, NULL, s->cli.arena, &r));
+    BL_TRY(bl_mckp_result_json(ctx, problem, &r, &answer));
+    if (s->cli.output) st = bl_json_write(ctx, s->cli.output, answer);
+    if (st == BL_OK && (!s->cli.output || s->cli.json)) st = bl_cli_json(&s->cli, json_incref(answer));
+    json_decref(answer);
+    return st == BL_OK && r.status == BL_MCKP_INFEASIBLE ? BL_GOAL : st;
+}
+
+static bl_status search(state *s)
+{
+    if (s->problem) return solve(s);
+    if (!s->cli.n_args) return bl_fail(s->cli.ctx, BL_USAGE, s->cli.program, "give MODEL.onnx or --problem FILE", "nothing to search");
+    bl_search_result found = { 0 };
+    bl_plan *plan = NULL;
+    BL_TRY(open_dir(s));
+    BL_TRY(bl_pipeline_stats(&s->p));
+    if (bl_search_find(s->p.recipe.search)->needs_sens) BL_TRY(bl_pipeline_sens(&s->p));
+    BL_TRY(bl_pipeline_cost(&s->p));
+    bl_status st = bl_pipeline_search(&s->p, &found);
+    if (st == BL_OK) st = bl_pipeline_plan(&s->p, found.choice, s->p.recipe.name, &plan);
+    if (st == BL_OK) {
+        plan->feasible = found.feasible;
+        plan->solver = json_incref(found.solver);
+        st = bl_plan_write(s->cli.ctx, s->p.graph, plan, bl_pipeline_path(&s->p, "plan.json"));
+    }
+    if (st == BL_OK) st = say(s, "plan.json");
+    bl_plan_free(plan);
+    json_decref(found.solver);
+    return st == BL_OK && !found.feasible ? BL_GOAL : st;
+}
+
+static bl_status lower(state *s)
+{
+    bl_ctx *ctx = s->cli.ctx;
+    bl_graph *g;
+    bl_plan *plan = NULL;
+    bl_weights *w = NULL;
+    bl_program *p = NULL;
+    if (!s->plan || !s->cli.output) return bl_fail(ctx, BL_USAGE, s->cli.program, "give --plan plan.json and -o model.blp", "no plan or no output");
+    BL_TRY(bl_cli_model(&s->cli, s->cli.args[0], true, &g, NULL));
+    bl_status st = bl_plan_read(ctx, g, s->plan, &plan);
+    if (st == BL_OK && plan->edited) bl_note(ctx, "%s was changed by hand since it was made", s->plan);
+    if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
+    if (st == BL_OK) st = bl_lower(ctx, g, plan, w, &p);
+    if (st == BL_OK) st = bl_program_write(ctx, p, s->cli.output);
+    if (st == BL_OK && s->cli.json)
+        st = bl_cli_json(&s->cli, json_pack("{s:s, s:I, s:I}", "program", s->cli.output, "weight_bytes", (json_int_t)p->weight_bytes,
+                                            "memory_bytes", (json_int_t)p->memory_bytes));
+    bl_program_free(p);
+    bl_weights_free(w);
+    bl_plan_free(plan);
+    bl_graph_free(g);
+    return st;
+}
+
+/* ---- verbs */
+
+int bl_cmd_calibrate(int argc, char **argv)
+{
+    const bl_verb verb = { "calibrate", "MODEL.onnx", "Ranges and histograms of every value on unlabelled samples.",
+                           "bitlathe calibrate net.onnx --data npy:train.npy --limit 256 -o run", bl_recipe_options, parse, true, 1, 1 };
+    return run_stage(&verb, calibrate, argc, argv);
+}
+
+int bl_cmd_sense(int argc, char **argv)
+{
+    const bl_verb verb = { "sense", "MODEL.onnx", "What each width of each unit costs in accuracy.",
+                           "bitlathe sense net.onnx --data npy:train.npy -o run", bl_recipe_options, parse, true, 1, 1 };
+    return run_stage(&verb, sense, argc, argv);
+}
+
+int bl_cmd_measure(int argc, char **argv)
+{
+    const bl_verb verb = { "measure", "MODEL.onnx", "What each operator costs here at each width, with the kernels that will run.",
+                           "bitlathe measure net.onnx -o run", bl_recipe_options, parse, false, 1, 1 };
+    return run_stage(&verb, measure, argc, argv);
+}
+
+int bl_cmd_search(int argc, char **argv)
+{
+    struct argp_option all[32] = { { "problem", KEY_PROBLEM, "FILE", 0, "a stand-alone allocation problem (JSON)", 1 },
+                                   { "write-lp", KEY_LP, "FILE", 0, "the problem as CPLEX LP text", 1 } };
+    size_t n = 2;
+    for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
+    const bl_verb verb = { "search", "[MODEL.onnx]", "Chooses bits; or solves a stand-alone problem exactly.",
+                           "bitlathe search --problem problem.json --json", all, parse, true, 0, 1 };
+    return run_stage(&verb, search, argc, argv);
+}
+
+int bl_cmd_lower(int argc, char **argv)
+{
+    static const struct argp_option own[] = { { "plan", KEY_PLAN, "FILE", 0, "plan.json, found or edited by hand", 1 },
+                                              { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that tuning made", 1 }, { 0 } };
+    const bl_verb verb = { "lower", "MODEL.onnx", "A plan becomes an integer program.",
+                           "bitlathe lower net.onnx --plan run/plan.json -o model.blp", own, parse, false, 1, 1 };
+    return run_stage(&verb, lower, argc, argv);
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Stages over a run directory; see pipeline.h. */
+#include "cli/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET, KEY_ACT_RANGE, KEY_WEIGHT_RANGE,
+       KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_MEASURE_SECONDS };
+
+const struct argp_option bl_recipe_options[] = {
+    { NULL, 0, NULL, 0, "Choosing bits:", 10 },
+    { "recipe", KEY_RECIPE, "NAME|FILE", 0, "see `bitlathe list recipes` (mixed)", 10 },
+    { "weights-bits", KEY_WEIGHT_BITS, "N[,N]", 0, "candidate widths of weights; one: uniform", 10 },
+    { "act-bits", KEY_ACT_BITS, "N[,N]", 0, "candidate widths of activations; one: uniform", 10 },
+    { "budget", KEY_BUDGET, "METRIC=LIMIT", 0, "size=0.6 (of uniform int8), size=300KiB, latency=2ms, bops=0.5 (repeat)", 10 },
+    { "target", KEY_TARGET, "NAME|FILE", 0, "what prices a width: here, counted, or a cost.json of another machine", 10 },
+    { "act-range", KEY_ACT_RANGE, "NAME", 0, "range estimator of activations", 10 },
+    { "weight-range", KEY_WEIGHT_RANGE, "NAME", 0, "range estimator of weights", 10 },
+    { "per-tensor", KEY_PER_TENSOR, NULL, 0, "one scale a weight instead of one an output channel", 10 },
+    { "narrow", KEY_NARROW, NULL, 0, "restricted symmetric weight grids", 10 },
+    { "no-keep-ends", KEY_NO_ENDS, NULL, 0, "first and last layer, input and output may be narrow too", 10 },
+    { "measure-seconds", KEY_MEASURE_SECONDS, "S", 0, "longest time for one operator shape (0.5)", 10 },
+    { 0 }
+};
+
+error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg)
+{
+    switch (key) {
+    case KEY_RECIPE: w->recipe = arg; return 0;
+    case KEY_WEIGHT_BITS: w->weight_bits = arg; return 0;
+    case KEY_ACT_BITS: w->act_bits = arg; return 0;
+    case KEY_TARGET: w->target = arg; return 0;
+    case KEY_ACT_RANGE: w->act_range = arg; return 0;
+    case KEY_WEIGHT_RANGE: w->weight_range = arg; return 0;
+    case KEY_PER_TENSOR: w->per_tensor = true; return 0;
+    case KEY_NARROW: w->narrow = true; return 0;
+    case KEY_NO_ENDS: w->no_ends = true; return 0;
+    case KEY_BUDGET:
+        if (w->n_budgets == BL_MCKP_BUDGETS_MAX) return bl_cli_bad(cli, "--budget", arg, "give at most four budgets");
+        w->budget[w->n_budgets++] = arg;
+        return 0;
+    case KEY_MEASURE_SECONDS:
+        if (!bl_parse_f64(arg, &w->measure_seconds) || !(w->measure_seconds > 0) || w->measure_seconds > 3600)
+            return bl_cli_bad(cli, "--measure-seconds", arg, "give seconds, such as 0.5");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+char *bl_pipeline_path(bl_pipeline *p, const char *name)
+{
+    return bl_path_join(p->cli->arena, p->dir, name);
+}
+
+void bl_pipeline_time(bl_pipeline *p, const char *stage, uint64_t start_ns)
+{
+    json_object_set_new(p->seconds, stage, bl_json_real((double)(bl_now_ns() - start_ns) * 1e-9));
+}
+
+/* ---- opening */
+
+static bl_status set_bits(bl_pipeline *p, const char *option, const char *text, int *bits, int *n)
+{
+    char *copy = bl_strdup(p->cli->arena, text), *save = NULL;
+    BL_ALLOC_TRY(p->ctx, copy);
+    *n = 0;
+    for (char *t = strtok_r(copy, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
+        uint64_t b;
+        if (!bl_parse_u64(t, &b) || b < 1 || b > 16 || *n == 16)
+            return bl_fail(p->ctx, BL_USAGE, option, "give widths such as 2,4,8", "\"%s\" is no list of widths", text);
+        bits[(*n)++] = (int)b;
+    }
+    return *n ? BL_OK : bl_fail(p->ctx, BL_USAGE, option, "give widths such as 2,4,8", "no width");
+}
+
+static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
+{
+    bl_recipe *r = &p->recipe;
+    bool one_each = w->weight_bits && w->act_bits && !strchr(w->weight_bits, ',') && !strchr(w->act_bits, ',');
+    const char *name = w->recipe ? w->recipe : (one_each && !w->n_budgets) ? "uniform" : "mixed";
+    BL_TRY(bl_recipe_load(p->ctx, p->cli->arena, name, r));
+    if (w->weight_bits) BL_TRY(set_bits(p, "--weights-bits", w->weight_bits, r->menu.w_bits, &r->menu.n_w));
+    if (w->act_bits) BL_TRY(set_bits(p, "--act-bits", w->act_bits, r->menu.a_bits, &r->menu.n_a));
+    if (w->act_range) r->grids.act_range = w->act_range;
+    if (w->weight_range) r->grids.weight_range = w->weight_range;
+    if (w->per_tensor) r->grids.per_tensor = true;
+    if (w->narrow) r->grids.narrow = true;
+    if (w->no_ends) r->menu.keep_ends = false;
+    if (r->tune)
+        return bl_fail(p->ctx, BL_UNAVAILABLE, r->name, "leave `tune` out of the recipe", "no tuner is called \"%s\"", r->tune);
+    p->target = w->target ? w->target : r->target;
+    p->measure_seconds = w->measure_seconds;
+    p->n_budgets = w->n_budgets;
+    for (int b = 0; b < w->n_budgets; b++) BL_TRY(bl_budget_parse(p->ctx, w->budget[b], &p->budgets[b]));
+    for (int b = 0; b < w->n_budgets; b++)
+        for (int c = 0; c < b; c++)
+            if (p->budgets[b].metric == p->budgets[c].metric)
+                return bl_fail(p->ctx, BL_USAGE, w->budget[b], "give each metric one budget", "a second budget for one metric");
+    return BL_OK;
+}
+
+bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w, const char *dir)
+{
+    *p = (bl_pipeline){ .cli = cli, .ctx = cli->ctx, .dir = dir, .seconds = json_object() };
+    uint64_t start = bl_now_ns();
+    BL_TRY(apply_words(p, w));
+    BL_TRY(bl_cli_model(cli, cli->args[0], true, &p->graph, NULL));
+    BL_TRY(bl_menu_make(p->ctx, p->graph, &p->recipe.menu, &p->menu));
+    if (dir) {
+        /* Where the model lies, for verbs that are given the folder alone. */
+        BL_TRY(bl_make_dir(p->ctx, dir));
+        char *full = realpath(cli->args[0], NULL);
+        json_t *run = json_pack("{s:s, s:s}", "model", full ? full : cli->args[0], "graph", p->graph->hash.hex);
+        free(full);
+        bl_status s = bl_json_write(p->ctx, bl_pipeline_path(p, "run.json"), run);
+        json_decref(run);
+        BL_TRY(s);
+    }
+    bl_pipeline_time(p, "import", start);
+    return BL_OK;
+}
+
+void bl_pipeline_close(bl_pipeline *p)
+{
+    bl_oracle_free(p->oracle);
+    bl_prices_free(p->prices);
+    bl_cost_free(p->cost);
+    bl_sens_free(p->sens);
+    bl_stats_free(p->stats);
+    bl_menu_free(p->menu);
+    bl_data_free(p->data);
+    bl_graph_free(p->graph);
+    json_decref(p->seconds);
+}
+
+bl_status bl_pipeline_data(bl_pipeline *p)
+{
+    bl_tensor input;
+    if (p->data) return BL_OK;
+    bl_cli_input_shape(p->graph, NULL, &input);
+    return bl_cli_data(p->cli, &input, &p->data);
+}
+
+/* ---- stages */
+
+static bool same(bl_hash a, bl_hash b)
+{
+    return !strcmp(a.hex, b.hex);
+}
+
+/* A record that cannot be used is made again; why is only said when asked. */
+static void say_again(bl_pipeline *p, const char *file)
+{
+    if (p->cli->verbose) bl_note(p->ctx, "%s is made again: %s", file, bl_last_error(p->ctx).what);
+}
+
+bl_status bl_pipeline_stats(bl_pipeline *p)
+{
+    uint64_t start = bl_now_ns();
+    int64_t want = p->cli->data.limit ? p->cli->data.limit : p->recipe.calibrate, n;
+    int64_t *index;
+    char *path = p->dir ? bl_pipeline_path(p, "stats.json") : NULL;
+    BL_TRY(bl_pipeline_data(p));
+    BL_TRY(bl_data_pick(p->data, want, p->cli->arena, &index, &n));
+    if (path && bl_file_exists(path)) {
+        bl_status s = bl_stats_read(p->ctx, p->graph, path, &p->stats);
+        if (s == BL_OK && p->stats->samples == n && same(p->stats->data, bl_data_hash(p->data))) return BL_OK;
+        if (s != BL_OK) say_again(p, "stats.json");
+        bl_stats_free(p->stats);
+        p->stats = NULL;
+    }
+    bl_calibrate_options o = { .samples = want };
+    BL_TRY(bl_calibrate(p->ctx, p->graph, p->data, &o, &p->stats));
+    if (path) BL_TRY(bl_stats_write(p->ctx, p->graph, p->stats, path));
+    bl_pipeline_time(p, "calibrate", start);
+    return BL_OK;
+}
+
+bl_status bl_pipeline_sens(bl_pipeline *p)
+{
+    uint64_t start = bl_now_ns();
+    char *path = p->dir ? bl_pipeline_path(p, "sens.json") : NULL;
+    bl_sense_options o = { .metric = p->recipe.sensitivity, .samples = p->recipe.sense, .grids = p->recipe.grids };
+    bl_sense_input in = { p->graph, p->menu, p->stats, p->data, &o };
+    int64_t *index, n;
+    BL_TRY(bl_data_pick(p->data, o.samples, p->cli->arena, &index, &n));
+    if (path && bl_file_exists(path)) {
+        bl_status s = bl_sens_read(p->ctx, p->graph, p->menu, path, &p->sens);
+        const char *wr = o.grids.weight_range ? o.grids.weight_range : "mse", *ar = o.grids.act_range ? o.grids.act_range : "mse";
+        if (s == BL_OK && same(p->sens->stats, p->stats->hash) && p->sens->samples == n && same(p->sens->data, bl_data_hash(p->data)) &&
+            !strcmp(p->sens->metric, o.metric) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar))
+            return BL_OK;
+        if (s != BL_OK) say_again(p, "sens.json");
+        bl_sens_free(p->sens);
+        p->sens = NULL;
+    }
+    BL_TRY(bl_sense(p->ctx, &in, &p->sens));
+    if (path) BL_TRY(bl_sens_write(p->ctx, p->menu, p->sens, path));
+    bl_pipeline_time(p, "sense", start);
+    return BL_OK;
+}
+
+/* Of this machine, or only its words for it when the record comes from a file. */
+static bool cost_fits(bl_pipeline *p, const bl_cost *c)
+{
+    json_t *here = bl_machine_json(p->ctx);
+    bool fits = same(c->graph, p->graph->hash) && same(c->menu, p->menu->hash) && !strcmp(c->target, p->target) &&
+                json_equal(here, c->machine);
+    json_decref(here);
+    return fits;
+}
+
+static bl_status own_cost(bl_pipeline *p, const char *path)
+{
+    if (path && bl_file_exists(path)) {
+        bl_status s = bl_cost_read(p->ctx, path, &p->cost);
+        if (s == BL_OK && cost_fits(p, p->cost)) return BL_OK;
+        if (s != BL_OK) say_again(p, "cost.json");
+        bl_cost_free(p->cost);
+        p->cost = NULL;
+    }
+    bl_measure_options o = { .seconds = p->measure_seconds };
+    uint64_t start = bl_now_ns();
+    BL_TRY(bl_measure(p->ctx, p->graph, p->menu, p->target, &o, &p->cost));
+    bl_pipeline_time(p, "measure", start);
+    return path ? bl_cost_write(p->ctx, p->cost, path) : BL_OK;
+}
+
+bl_status bl_pipeline_price(bl_pipeline *p, const int *choice, double total[BL_N_METRIC])
+{
+    bl_candidate *c = BL_NEW(p->cli->arena, bl_candidate, (size_t)p->menu->n_units);
+    BL_ALLOC_TRY(p->ctx, c);
+    for (int u = 0; u < p->menu->n_units; u++) c[u] = p->menu->units[u].candidates[choice[u]];
+    return bl_price_exact(p->ctx, p->graph, p->menu, p->cost, c, total);
+}
+
+/* The baseline of every ratio is uniform int8, also where the menu does not hold it. */
+static bl_status price_int8(bl_pipeline *p)
+{
+    bl_candidate *c = BL_NEW(p->cli->arena, bl_candidate, (size_t)p->menu->n_units);
+    BL_ALLOC_TRY(p->ctx, c);
+    for (int u = 0; u < p->menu->n_units; u++) c[u] = (bl_candidate){ p->menu->units[u].n_layers ? 8 : 0, 8 };
+    bl_cost counted = { .target = "counted" };
+    BL_TRY(bl_price_exact(p->ctx, p->graph, p->menu, &counted, c, p->int8));
+    int *choice;
+    BL_TRY(bl_pipeline_uniform(p, 8, 8, &choice));
+    double total[BL_N_METRIC];
+    BL_TRY(bl_pipeline_price(p, choice, total));
+    p->int8[BL_M_LATENCY] = total[BL_M_LATENCY];
+    return BL_OK;
+}
+
+bl_status bl_pipeline_cost(bl_pipeline *p)
+{
+    if (bl_target_find(p->target)) {
+        BL_TRY(own_cost(p, p->dir ? bl_pipeline_path(p, "cost.json") : NULL));
+    } else {
+        BL_TRY(bl_cost_read(p->ctx, p->target, &p->cost));
+        json_t *here = bl_machine_json(p->ctx);
+        if (!json_equal(here, p->cost->machine))
+            bl_note(p->ctx, "%s was measured on %s, this is %s", p->target,
+                    json_string_value(json_object_get(p->cost->machine, "cpu")), bl_cpu_name());
+        json_decref(here);
+        if (p->dir) BL_TRY(bl_cost_write(p->ctx, p->cost, bl_pipeline_path(p, "cost.json")));
+    }
+    BL_TRY(bl_prices_make(p->ctx, p->graph, p->menu, p->cost, &p->prices));
+    BL_TRY(price_int8(p));
+    for (int b = 0; b < p->n_budgets; b++) bl_budget_resolve(&p->budgets[b], p->int8);
+    return BL_OK;
+}
+
+bl_status bl_pipeline_oracle(bl_pipeline *p)
+{
+    if (p->oracle) return BL_OK;
+    return bl_oracle_new(p->ctx, p->graph, p->data, p->recipe.sense, p->dir ? bl_pipeline_path(p, "trials.jsonl") : NULL,
+                         &p->oracle);
+}
+
+bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
+{
+    const bl_search_row *row = bl_search_find(p->recipe.search);
+    uint64_t start = bl_now_ns();
+    if (row->needs_oracle) BL_TRY(bl_pipeline_oracle(p));
+    if (row->needs_labels && !bl_data_labelled(p->data))
+        return bl_fail(p->ctx, BL_DATA, bl_data_name(p->data), "give labels", "the search \"%s\" needs labelled samples", row->name);
+    bl_search_input in = { .graph = p->graph, .menu = p->menu, .stats = p->stats, .sens = p->sens, .cost = p->cost,
+                           .prices = p->prices, .budgets = p->budgets, .n_budgets = p->n_budgets, .oracle = p->oracle };
+    BL_TRY(row->run(p->ctx, &in, p->cli->arena, out));
+    bl_pipeline_time(p, "search", start);
+    return BL_OK;
+}
+
+bl_status bl_pipeline_uniform(bl_pipeline *p, int w_bits, int a_bits, int **choice)
+{
+    *choice = BL_NEW(p->cli->arena, int, (size_t)p->menu->n_units);
+    BL_ALLOC_TRY(p->ctx, *choice);
+    for (int u = 0; u < p->menu->n_units; u++) (*choice)[u] = bl_uniform_candidate(&p->menu->units[u], w_bits, a_bits);
+    return BL_OK;
+}
+
+bl_status bl_pipeline_plan(bl_pipeline *p, const int *choice, const char *recipe, bl_plan **out)
+{
+    double total[BL_N_METRIC];
+    bl_plan *plan;
+    BL_TRY(bl_plan_make(p->ctx, p->graph, p->menu, p->stats, choice, &p->recipe.grids, recipe, &plan));
+    bl_status s = bl_pipeline_price(p, choice, total);
+    for (int m = 0; s == BL_OK && m < BL_N_METRIC; m++)
+        if (!isnan(total[m])) s = bl_plan_figure(plan, bl_metric_key((bl_metric)m), total[m]);
+    double objective = bl_choice_objective(p->menu, p->sens, choice);
+    if (s == BL_OK && !isnan(objective)) {
+        s = bl_plan_figure(plan, "objective", objective);
+        if (s == BL_OK && objective > 0) s = bl_plan_figure(plan, "sqnr_db", bl_objective_sqnr(objective));
+    }
+    if (p->sens) plan->sens = p->sens->hash;
+    if (p->cost) plan->cost = p->cost->hash;
+    if (s != BL_OK) bl_plan_free(plan);
+    else *out = plan;
+    return s;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The straight way as stages over a run directory: each stage reads its record when it is there and
+ * made from the same inputs, else makes and writes it.  That is what resumes a killed run.
+ */
+#ifndef BL_PIPELINE_H
+#define BL_PIPELINE_H
+
+#include "cli/cli.h"
+
+typedef struct bl_pipeline {
+    bl_cli *cli;
+    bl_ctx *ctx;
+    const char *dir;            /* run directory, NULL: records are not kept */
+    bl_recipe recipe;
+    const char *target;         /* --target: a row's name or a COST file; NULL: the recipe's */
+    double measure_seconds;
+    bl_graph *graph;            /* prepared */
+    bl_data *data;
+    bl_menu *menu;
+    bl_stats *stats;
+    bl_sens *sens;
+    bl_cost *cost;
+    bl_prices *prices;
+    bl_oracle *oracle;
+    bl_budget budgets[BL_MCKP_BUDGETS_MAX];
+    int n_budgets;
+    double int8[BL_N_METRIC];   /* exact price of uniform int8 */
+    json_t *seconds;            /* by stage */
+} bl_pipeline;
+
+/* What the stage verbs share: --recipe and its overrides, --target, budgets. */
+extern const struct argp_option bl_recipe_options[];
+typedef struct bl_recipe_words {
+    const char *recipe, *weight_bits, *act_bits, *target, *act_range, *weight_range;
+    const char *budget[BL_MCKP_BUDGETS_MAX];
+    int n_budgets;
+    bool per_tensor, narrow, no_ends;
+    double measure_seconds;
+} bl_recipe_words;
+error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg);
+
+/* Model of args[0], recipe with overrides, menu, budgets.  dir may be NULL. */
+bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w, const char *dir);
+void bl_pipeline_close(bl_pipeline *p);
+bl_status bl_pipeline_data(bl_pipeline *p);
+bl_status bl_pipeline_stats(bl_pipeline *p);
+bl_status bl_pipeline_sens(bl_pipeline *p);
+bl_status bl_pipeline_cost(bl_pipeline *p);     /* and prices, and the int8 baseline */
+bl_status bl_pipeline_oracle(bl_pipeline *p);
+bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out);
+/* Grids for a choice, predicted figures filled in. */
+bl_status bl_pipeline_plan(bl_pipeline *p, const int *choice, const char *recipe, bl_plan **out);
+/* Choice of the closest candidates to one (w, a) everywhere. */
+bl_status bl_pipeline_uniform(bl_pipeline *p, int w_bits, int a_bits, int **choice);
+bl_status bl_pipeline_price(bl_pipeline *p, const int *choice, double total[BL_N_METRIC]);
+char *bl_pipeline_path(bl_pipeline *p, const char *name);
+void bl_pipeline_time(bl_pipeline *p, const char *stage, uint64_t start_ns);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The emit room's one door: records in other people's forms.  An exporter writes the network with
+ * its plan for a tool that is not bitlathe; one row in exporters.def each.
+ */
+#ifndef BL_EMIT_H
+#define BL_EMIT_H
+
+#include "graph/graph.h"
+#include "quant/quant.h"
+
+typedef struct bl_export_options {
+    bool all_outputs;   /* every quantized value is a graph output too: for comparing integers */
+    bool reduce_range;  /* weights of 8 bits are put on -64..63, for CPUs whose u8 x s8 product
+                           saturates at int16 (AVX2 and AVX-512 without VNNI): other integers than
+                           the program's */
+} bl_export_options;
+
+/* graph: prepared, the one that the plan was made for.  weights may be NULL, options too.  The file
+ * is written whole or not at all. */
+typedef bl_status bl_export_fn(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan,
+                               const bl_weights *weights, const bl_export_options *options,
+                               const char *path);
+
+typedef struct bl_exporter {
+    const char *name, *help;
+    bl_export_fn *fn;
+} bl_exporter;
+extern const bl_exporter bl_exporters[];
+extern const size_t bl_n_exporters;
+const bl_exporter *bl_exporter_find(const char *name); /* NULL: unknown */
+
+/*
+ * ONNX with QuantizeLinear/DequantizeLinear pairs, in the form that ONNX Runtime turns into the
+ * same integers as our executor ("Export choice", [Q13]..[Q16] in docs/arithmetic.md).  The float
+ * tensor behind value X keeps the name X, its codes are X_quantized on the grid X_scale,
+ * X_zero_point; a graph input X is read as X_dequantized.  Quantizers without such a form
+ * (codebook, HGQ's fixed point, groups) are refused, named.
+ */
+bl_export_fn bl_export_qdq;
+
+#include "emit/report.h"
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Between the files of the QDQ exporter: a model under construction.  qdq_build.c holds the ONNX
+ * structures, qdq_node.c carries the source's nodes to the file's opset, qdq.c places the
+ * quantizers.  Everything lies in one arena; bytes of constants are borrowed until the file is
+ * written.
+ */
+#ifndef BL_QDQ_PRIVATE_H
+#define BL_QDQ_PRIVATE_H
+
+#include "emit/emit.h"
+
+#include "onnx.pb-c.h"
+
+typedef struct bl_qdq_list {
+    void **item;
+    size_t n, capacity;
+} bl_qdq_list;
+
+/* Names in use: open addressing, a power of two. */
+typedef struct bl_qdq_names {
+    const char **taken;
+    size_t n, capacity;
+} bl_qdq_names;
+
+typedef struct bl_qdq {
+    bl_ctx *ctx;
+    bl_arena *arena;
+    const bl_graph *graph;
+    const bl_plan *plan;
+    const bl_weights *weights;
+    bl_export_options options;
+    int opset;                  /* of ONNX's own domain in the file */
+    bool free_batch;            /* dimension 0 of inputs and outputs is "N" */
+    bl_qdq_list nodes, tensors, inputs, outputs, properties;
+    bl_qdq_names tensor_names, node_names;
+    const char **name;          /* by value: the float tensor that readers take; NULL: not yet */
+    bl_status status;           /* the first failure sticks; every call below then does nothing */
+} bl_qdq;
+
+/* ---- qdq_build.c */
+
+/* From the model's arena; NULL once something has failed. */
+void *bl_qdq_alloc(bl_qdq *q, size_t count, size_t size);
+
+/* A name that no tensor has: the wanted one, else with _2, _3 ... behind it; NULL on failure. */
+const char *bl_qdq_name(bl_qdq *q, const char *format, ...) BL_PRINTF(2, 3);
+/* Keeps a name of the source's nodes for that node. */
+void bl_qdq_claim_node(bl_qdq *q, const char *name);
+/* Names of inputs and outputs (NULL: absent); the node itself is named name, or after its first
+ * output where that is NULL.  NULL on failure. */
+Onnx__NodeProto *bl_qdq_node(bl_qdq *q, const char *op, const char *name, const char *const *in,
+                             size_t n_in, const char *const *out, size_t n_out);
+/* An attribute added to a node; f, i, ints as the type says. */
+void bl_qdq_attr(bl_qdq *q, Onnx__NodeProto *node, const bl_attr *attr);
+void bl_qdq_attr_int(bl_qdq *q, Onnx__NodeProto *node, const char *name, int64_t v);
+/* An initializer; data is borrowed. */
+void bl_qdq_tensor(bl_qdq *q, const char *name, bl_dtype type, int rank, const int64_t *dim,
+                   const void *data);
+/* A list of n integers (rank 1), copied; gives its name. */
+const char *bl_qdq_ints(bl_qdq *q, const char *name, const int64_t *v, size_t n);
+/* A float scalar, copied; gives its name. */
+const char *bl_qdq_scalar(bl_qdq *q, const char *name, float v);
+/* Graph input or output; t NULL: shape unknown. */
+void bl_qdq_port(bl_qdq *q, bl_qdq_list *ports, const char *name, bl_dtype type,
+                 const bl_tensor *t);
+void bl_qdq_property(bl_qdq *q, const char *key, const char *value);
+/* Puts the model together and writes it. */
+bl_status bl_qdq_write(bl_qdq *q, const char *path);
+
+/* ---- qdq_node.c */
+
+/* The least opset whose operators can say this graph: at least 13 and the source's own. */
+int bl_qdq_opset(const bl_graph *graph);
+/* A node of the source with inputs and outputs under new names, said at the file's opset. */
+void bl_qdq_copy_node(bl_qdq *q, const bl_node *n, const char *const *in, const char *const *out);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Records for people: the HTML page, its trade-off picture alone, the table of the terminal.  All
+ * three read JSON and nothing else; a figure that is missing, or of another type than expected, is
+ * left out and never shown as zero.
+ */
+#ifndef BL_EMIT_REPORT_H
+#define BL_EMIT_REPORT_H
+
+#include "base/base.h"
+
+/* The records of one run, borrowed; any may be NULL, but not all. */
+typedef struct bl_report_input {
+    const json_t *summary; /* summary.json */
+    const json_t *plan;    /* plan.json */
+    const json_t *sens;    /* sens.json */
+    const json_t *cost;    /* cost.json */
+    const json_t *graph;   /* bl_graph_json */
+} bl_report_input;
+
+/* One HTML file that needs nothing else: no network, no fonts, readable without its script.  The
+ * same records give the same bytes.  BL_USAGE when there is no record at all. */
+bl_status bl_report_write(bl_ctx *ctx, const bl_report_input *in, const char *path);
+
+/* The trade-off pictures of the page as one SVG on a light ground.  BL_DATA when the summary has
+ * fewer than two points to draw. */
+bl_status bl_tradeoff_svg(bl_ctx *ctx, const json_t *summary, const char *path);
+
+/* Float, uniform and chosen network side by side, then the bits of each layer, in lines of at most
+ * `columns` characters (0: 80); what does not fit is left out, the least important first.  color:
+ * ANSI colours and block characters (a UTF-8 terminal); else plain ASCII, one digit a layer.  The
+ * text is the arena's; NULL: see the error. */
+char *bl_table_text(bl_arena *arena, const json_t *summary, bool color, int columns) BL_NODISCARD;
+
+#endif

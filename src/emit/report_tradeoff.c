@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What accuracy costs: plans as points, quality upwards, size or time to the right, both relative to
+ * uniform int8 where that is known.  The line joins the best plans that the solver found; networks
+ * with one width for all and the chosen plan are marks beside it.
+ */
+#include "emit/report_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum x_axis { X_SIZE, X_TIME } x_axis;
+typedef enum y_axis { Y_SQNR, Y_TOP1 } y_axis;
+
+typedef struct point {
+    double x, y;
+    const bl_row *row; /* NULL: on the front */
+    const json_t *front;
+} point;
+
+typedef struct picture {
+    bl_report *r;
+    bl_arena *arena;
+    x_axis across;
+    y_axis up;
+    double unit;   /* x is in these: int8's bytes or milliseconds, or a KiB or millisecond */
+    bool relative; /* to int8 */
+    point *points; /* the front first, from left to right */
+    size_t n, n_front;
+    double float_y; /* NAN: not known */
+} picture;
+
+/* ------------------------------------------------------------------ collecting */
+
+static double row_x(const picture *pic, const bl_row *row)
+{
+    return (pic->across == X_SIZE ? row->size_bytes : row->predicted_ms) / pic->unit;
+}
+
+static double front_x(const picture *pic, const json_t *o)
+{
+    double ns = bl_figure_num(o, "latency_ns");
+    return (pic->across == X_SIZE ? bl_figure_num(o, "size_bytes") : ns * 1e-6) / pic->unit;
+}
+
+static double row_y(const picture *pic, const bl_row *row)
+{
+    return pic->up == Y_SQNR ? row->sqnr_db : row->top1 * 100;
+}
+
+static double front_y(const picture *pic, const json_t *o)
+{
+    return pic->up == Y_SQNR ? bl_figure_num(o, "sqnr_db") : bl_figure_num(o, "top1") * 100;
+}
+
+static void add(picture *pic, double x, double y, const bl_row *row, const json_t *front)
+{
+    if (x > 0 && isfinite(x) && isfinite(y))
+        pic->points[pic->n++] = (point){x, y, row, front};
+}
+
+static int by_x(const void *pa, const void *pb)
+{
+    const point *a = pa, *b = pb;
+    return a->x != b->x ? (a->x < b->x ? -1 : 1) : a->y < b->y ? -1 : a->y > b->y;
+}
+
+/* The chosen plan has no quality of its own where only the front was predicted: the front's plan of
+ * the same size, to a thousandth, lends it. */
+static double borrowed_y(const picture *pic, double x)
+{
+    double best = NAN, away = 1e-3 * x;
+    for (size_t i = 0; i < pic->n_front; i++)
+        if (fabs(pic->points[i].x - x) <= away) {
+            away = fabs(pic->points[i].x - x);
+            best = pic->points[i].y;
+        }
+    return best;
+}
+
+static bool collect(picture *pic)
+{
+    const bl_report *r = pic->r;
+    const json_t *front = bl_figure_at(r->in.summary, "front");
+    double base = r->int8 ? (pic->across == X_SIZE ? r->int8->size_bytes : r->int8->predicted_ms) : NAN;
+    pic->relative = base > 0;
+    pic->unit = pic->relative ? base : pic->across == X_SIZE ? 1024 : 1;
+    pic->float_y = r->flt ? row_y(pic, r->flt) : NAN;
+    pic->points = BL_NEW(pic->arena, point, json_array_size(front) + r->n_rows);
+    if (!pic->points) {
+        pic->r->page.failed = true;
+        return false;
+    }
+    for (size_t i = 0; i < json_array_size(front); i++) {
+        const json_t *o = json_array_get(front, i);
+        add(pic, front_x(pic, o), front_y(pic, o), NULL, o);
+    }
+    pic->n_front = pic->n;
+    qsort(pic->points, pic->n, sizeof *pic->points, by_x);
+    for (size_t i = 0; i < r->n_rows; i++) {
+        const bl_row *row = &r->rows[i];
+        double x = row_x(pic, row), y = row_y(pic, row);
+        if (row->kind == BL_ROW_FLOAT) continue; /* far to the right: a line instead */
+        if (row->kind == BL_ROW_CHOSEN && isnan(y)) y = borrowed_y(pic, x);
+        add(pic, x, y, row, NULL);
+    }
+    return pic->n >= 2;
+}
+
+/* Two pictures of time are no use where no plan's time is another one's. */
+static bool spreads(const picture *pic)
+{
+    double lo = INFINITY, hi = 0;
+    for (size_t i = 0; i < pic->n; i++) {
+        lo = fmin(lo, pic->points[i].x);
+        hi = fmax(hi, pic->points[i].x);
+    }
+    return hi > lo * 1.001;
+}
+
+/* ------------------------------------------------------------------ drawing */
+
+static char *tip(const picture *pic, const point *p)
+{
+    char size[BL_SHOW], time[BL_SHOW], at[BL_SHOW] = "";
+    double bytes = p->row ? p->row->size_bytes : bl_figure_num(p->front, "size_bytes");
+    double ms = p->row ? p->row->predicted_ms : bl_figure_num(p->front, "latency_ns") * 1e-6;
+    const char *name = !p->row                         ? "a best plan"
+                       : p->row->kind == BL_ROW_CHOSEN ? bl_report_chosen_name(pic->r)
+                       : p->row->kind == BL_ROW_INT8   ? "int8: 8 bits everywhere"
+                                                       : p->row->name;
+    if (pic->relative) snprintf(at, sizeof at, ", %.3g of int8's", p->x);
+    return bl_format(pic->arena, "%s\n%.*f %s%s%s%s%s%s%s", name, pic->up == Y_TOP1 ? 2 : 1, p->y,
+                     pic->up == Y_TOP1 ? "% top-1" : "dB", bytes >= 0 ? "\nsize " : "",
+                     bytes >= 0 ? bl_show_bytes(bytes, size) : "", pic->across == X_SIZE ? at : "",
+                     ms >= 0 ? "\npredicted latency " : "", ms >= 0 ? bl_show_ms(ms, time) : "",
+                     pic->across == X_TIME ? at : "");
+}
+
+static void draw_front(const picture *pic, bl_plot *plot)
+{
+    bl_page *o = plot->page;
+    for (size_t i = 0; i < pic->n_front; i++)
+        bl_page_put(o, "%s%.1f %.1f", i ? "L" : "<path class=\"front\" d=\"M",
+                    bl_plot_x(plot, pic->points[i].x), bl_plot_y(plot, pic->points[i].y));
+    if (pic->n_front) bl_page_raw(o, "\"/>\n");
+    /* Labels keep off the line, too: a box every few pixels. */
+    for (size_t i = 0; i + 1 < pic->n_front; i++) {
+        double x = bl_plot_x(plot, pic->points[i].x), y = bl_plot_y(plot, pic->points[i].y);
+        double dx = bl_plot_x(plot, pic->points[i + 1].x) - x, dy = bl_plot_y(plot, pic->points[i + 1].y) - y;
+        int steps = (int)(fmax(fabs(dx), fabs(dy)) / 5);
+        for (int s = 1; s < steps; s++) {
+            double at = (double)s / steps;
+            bl_plot_take(plot, (bl_box){x + dx * at - 2, y + dy * at - 2, x + dx * at + 2, y + dy * at + 2});
+        }
+    }
+}
+
+static void draw_guide(bl_plot *plot, bool upright, double v, const char *text)
+{
+    double lo = upright ? plot->x_lo : plot->y_lo, hi = upright ? plot->x_hi : plot->y_hi;
+    if (!(v >= lo && v <= hi)) return;
+    double width = bl_text_width(text), x = bl_plot_x(plot, v), y = bl_plot_y(plot, v);
+    bl_box b = upright ? (bl_box){x - width / 2, plot->top - 13, x + width / 2, plot->top}
+                       : (bl_box){plot->left + 6, y - 15, plot->left + 6 + width, y - 2};
+    if (upright) bl_page_put(plot->page, "<path class=\"guide\" d=\"M%.1f %.1fV%.1f\"/>", x, plot->top, plot->bottom);
+    else bl_page_put(plot->page, "<path class=\"guide\" d=\"M%.1f %.1fH%.1f\"/>", plot->left, y, plot->right);
+    bl_page_put(plot->page, "<text class=\"label dim\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", b.x0, b.y1 - 3, text);
+    bl_plot_take(plot, b);
+}
+
+static void draw_guides(const picture *pic, bl_plot *plot)
+{
+    const json_t *budgets = bl_figure_at(pic->r->in.summary, "budgets");
+    const char *wanted = pic->across == X_SIZE ? "size" : "latency";
+    for (size_t i = 0; i < json_array_size(budgets); i++) {
+        const json_t *b = json_array_get(budgets, i);
+        const char *name = bl_figure_text(b, "name");
+        double share = bl_figure_num(b, "limit") / bl_figure_num(b, "baseline");
+        if (name && !strcmp(name, wanted) && pic->relative) draw_guide(plot, true, share, "budget");
+    }
+    if (pic->up == Y_TOP1) draw_guide(plot, false, pic->float_y, "float");
+}
+
+static void draw_legend(bl_plot *plot, double y, bool front)
+{
+    static const struct {
+        bl_mark_kind kind;
+        const char *class, *text;
+    } items[] = {{BL_DOT, "best", "best plans"},
+                 {BL_DIAMOND, "uniform", "one width for all"},
+                 {BL_RING, "chosen", "chosen plan"}};
+    double x = plot->left - 30;
+    for (size_t i = front ? 0 : 1; i < BL_COUNTOF(items); i++) {
+        bl_plot_mark(plot, items[i].kind, items[i].class, x + 4, y - 4, items[i].text);
+        bl_page_put(plot->page, "<text class=\"label dim\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", x + 17, y,
+                    items[i].text);
+        x += 17 + bl_text_width(items[i].text) + 10;
+    }
+}
+
+static void fit(const picture *pic, bl_plot *plot)
+{
+    plot->x_lo = plot->y_lo = INFINITY;
+    plot->x_hi = plot->y_hi = -INFINITY;
+    for (size_t i = 0; i < pic->n; i++) {
+        plot->x_lo = fmin(plot->x_lo, pic->points[i].x);
+        plot->x_hi = fmax(plot->x_hi, pic->points[i].x);
+        plot->y_lo = fmin(plot->y_lo, pic->points[i].y);
+        plot->y_hi = fmax(plot->y_hi, pic->points[i].y);
+    }
+    if (pic->up == Y_TOP1 && isfinite(pic->float_y)) {
+        plot->y_hi = fmax(plot->y_hi, pic->float_y);
+        plot->y_lo = fmin(plot->y_lo, pic->float_y);
+    }
+    bl_plot_pad(&plot->x_lo, &plot->x_hi, 0.06, false);
+    bl_plot_pad(&plot->y_lo, &plot->y_hi, 0.08, false);
+    plot->x_lo = fmax(plot->x_lo, 0);
+}
+
+/* Marks first, so that labels know them all; the chosen plan lies on top and is named first. */
+static void draw(const picture *pic, bl_page *page, double width, double height)
+{
+    static const char *const x_names[2][2] = {{"size, KiB", "predicted latency, ms"},
+                                              {"size, int8 = 1", "predicted latency, int8 = 1"}};
+    static const char *const y_names[] = {"signal to noise at the output, dB", "top-1 measured, %"};
+    bl_plot plot = {.page = page, .left = 46, .right = width - 12, .top = 40, .bottom = height - 66};
+    fit(pic, &plot);
+    size_t along = (size_t)((width + height) / 5) * 2 + 16; /* boxes on a falling or rising line */
+    if (!bl_plot_reserve(&plot, pic->arena, 3 * pic->n + along)) page->failed = true;
+    if (page->failed) return;
+    bl_plot_axes(&plot, x_names[pic->relative][pic->across], y_names[pic->up]);
+    draw_guides(pic, &plot);
+    draw_front(pic, &plot);
+    for (size_t i = 0; i < pic->n; i++) {
+        const point *p = &pic->points[i];
+        bl_row_kind kind = p->row ? p->row->kind : BL_ROW_FLOAT;
+        bool chosen = p->row && kind == BL_ROW_CHOSEN, int8 = p->row && kind == BL_ROW_INT8;
+        char *text = tip(pic, p);
+        if (!text) page->failed = true;
+        if (page->failed) return;
+        bl_plot_mark(&plot, chosen ? BL_RING : int8 ? BL_SQUARE : p->row ? BL_DIAMOND : BL_DOT,
+                     chosen ? "chosen" : int8 ? "int8" : p->row ? "uniform" : "best",
+                     bl_plot_x(&plot, p->x), bl_plot_y(&plot, p->y), text);
+    }
+    for (size_t i = pic->n; i-- > pic->n_front;) {
+        const point *p = &pic->points[i];
+        bool chosen = p->row->kind == BL_ROW_CHOSEN;
+        char text[BL_SHOW];
+        bl_plot_label(&plot, chosen ? "strong" : "", bl_plot_x(&plot, p->x), bl_plot_y(&plot, p->y),
+                      chosen ? "chosen" : bl_show_short(p->row->name, 12, text));
+    }
+    draw_legend(&plot, height - 8, pic->n_front > 0);
+}
+
+/* ------------------------------------------------------------------ on the page */
+
+static const char *caption(const picture *pic)
+{
+    if (pic->across == X_TIME)
+        return "Up is less noise, left is predicted to be faster on this target.";
+    if (pic->up == Y_TOP1)
+        return "Up is more samples answered correctly, as counted by running each network; left is smaller.";
+    return "Up is less noise in the answer as the solver predicts it, left is smaller; a good choice lies "
+           "above the diamonds, which give every layer the same width.";
+}
+
+static void part_picture(bl_report *r, x_axis across, y_axis up, const char *title)
+{
+    picture pic = {.r = r, .arena = r->page.arena, .across = across, .up = up};
+    if (!collect(&pic) || (across == X_TIME && !spreads(&pic))) return;
+    bl_page_put(&r->page, "<figure><h3>%s</h3>\n", title);
+    static const struct {
+        const char *class;
+        double width, height;
+    } sizes[] = {{"wide", 470, 372}, {"narrow", 330, 330}};
+    for (size_t i = 0; i < BL_COUNTOF(sizes); i++) {
+        bl_svg_open(&r->page, sizes[i].class, sizes[i].width, sizes[i].height, title);
+        draw(&pic, &r->page, sizes[i].width, sizes[i].height);
+        bl_svg_close(&r->page);
+    }
+    bl_page_put(&r->page, "<figcaption>%s</figcaption></figure>\n", caption(&pic));
+}
+
+void bl_part_tradeoff(bl_report *r)
+{
+    picture any = {.r = r, .arena = r->page.arena, .across = X_SIZE};
+    picture top1 = {.r = r, .arena = r->page.arena, .across = X_SIZE, .up = Y_TOP1};
+    picture time = {.r = r, .arena = r->page.arena, .across = X_TIME};
+    if (!collect(&any) & !collect(&top1) & !collect(&time)) return;
+    bl_part_open(r, "tradeoff", "What fewer bits cost");
+    bl_page_raw(&r->page, "<div class=\"pair\">\n");
+    part_picture(r, X_SIZE, Y_SQNR, "Predicted quality against size");
+    part_picture(r, X_SIZE, Y_TOP1, "Measured accuracy against size");
+    part_picture(r, X_TIME, Y_SQNR, "Predicted quality against time");
+    bl_page_raw(&r->page, "</div>\n");
+    bl_part_close(r);
+}
+
+/* ------------------------------------------------------------------ alone */
+
+static void alone(bl_report *r, const picture *pics, size_t n)
+{
+    bl_page *o = &r->page;
+    const char *model = bl_figure_text(r->in.summary, "model");
+    double width = 470, height = 372;
+    bl_page_put(o, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
+                   "viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n",
+                (double)n * width + 10, height + 16, (double)n * width + 10, height + 16);
+    bl_page_put(o, "<title>Accuracy against size%s%s</title>\n<style>", model ? ": " : "", model ? model : "");
+    bl_page_raw(o, bl_svg_style);
+    bl_page_raw(o, "</style>\n<rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n");
+    for (size_t i = 0; i < n; i++) {
+        bl_page_put(o, "<g transform=\"translate(%.0f 8)\">\n", (double)i * width);
+        draw(&pics[i], o, width, height);
+        bl_page_raw(o, "</g>\n");
+    }
+    bl_page_raw(o, "</svg>\n");
+}
+
+bl_status bl_tradeoff_svg(bl_ctx *ctx, const json_t *summary, const char *path)
+{
+    bl_report r;
+    BL_TRY(bl_report_begin(ctx, &(bl_report_input){.summary = summary}, &r));
+    picture pics[2];
+    size_t n = 0;
+    for (y_axis up = Y_SQNR; up <= Y_TOP1; up++) {
+        pics[n] = (picture){.r = &r, .arena = r.page.arena, .across = X_SIZE, .up = up};
+        n += collect(&pics[n]);
+    }
+    if (n) alone(&r, pics, n);
+    else if (!r.page.failed)
+        bl_fail(ctx, BL_DATA, path, "evaluate more than one network",
+                "the summary has fewer than two points with a size and a quality");
+    return bl_report_end(&r, path, n > 0);
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Runs one network in ONNX Runtime and in our executor and counts differing integers.
+//   node compare.mjs CACHE BITLATHE RUN ALL_OUTPUTS.onnx DATA_WORDS SAMPLES
+// CACHE holds node_modules with onnxruntime-node; RUN holds model.blp and model.qdq.onnx.
+// Prints one JSON line: values, elements, differing, worst, outputs_differ, float_layers, first.
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+
+import { readNpy, writeNpy } from './npy.mjs';
+import { operators } from './onnx.mjs';
+import { samples } from './samples.mjs';
+
+const [cache, bitlathe, run, allOutputs, words, count] = process.argv.slice(2);
+const ort = createRequire(path.resolve(cache, 'package.json'))('onnxruntime-node');
+
+async function open(file) {
+  const optimized = path.join(run, `${path.basename(file, '.onnx')}.optimized.onnx`);
+  fs.rmSync(optimized, { force: true });
+  const session = await ort.InferenceSession.create(file, {
+    executionProviders: ['cpu'], graphOptimizationLevel: 'all', intraOpNumThreads: 1,
+    logSeverityLevel: 3, optimizedModelFilePath: optimized,
+  });
+  // A layer that is left in float would not compute our integers, or only by luck.
+  const layer = /^(Fused)?(Conv|Gemm|MatMul)$/;
+  const floats = operators(optimized).filter((op) => layer.test(op)).length;
+  fs.rmSync(optimized, { force: true });
+  return { session, floats };
+}
+
+function sameBits(a, b) {
+  return Buffer.compare(Buffer.from(a.buffer, a.byteOffset, a.byteLength),
+    Buffer.from(b.buffer, b.byteOffset, b.byteLength)) === 0;
+}
+
+const plain = await open(path.join(run, 'model.qdq.onnx'));
+const all = await open(allOutputs);
+const input = plain.session.inputMetadata[0];
+const shape = input.shape.map((d) => (typeof d === 'number' ? d : 1));
+const size = shape.reduce((a, b) => a * b, 1);
+const out = path.join(run, 'values');
+const result = { values: 0, elements: 0, differing: 0, worst: 0, outputs_differ: 0,
+  float_layers: Math.max(plain.floats, all.floats), first: '' };
+const seen = new Set();
+
+for (const x of samples(words, Number(count), size)) {
+  const feed = { [input.name]: new ort.Tensor('float32', x, shape) };
+  const theirs = await all.session.run(feed);
+  const theirPlain = await plain.session.run(feed);
+  writeNpy(path.join(run, 'x.npy'), shape, x);
+  fs.rmSync(out, { recursive: true, force: true });
+  execFileSync(bitlathe, ['run', path.join(run, 'model.blp'), '--in', path.join(run, 'x.npy'),
+    '--out', out, '--all-values'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const index = JSON.parse(fs.readFileSync(path.join(out, 'index.json'), 'utf8'));
+  for (const value of index.values) {
+    const their = theirs[`${value.name}_quantized`];
+    if (!their) continue; // a constant, or inside of one of our steps
+    const ours = readNpy(path.join(out, value.file)).data;
+    if (ours.length !== their.data.length)
+      throw new Error(`${value.name}: ${ours.length} codes here, ${their.data.length} there`);
+    seen.add(value.name);
+    result.elements += ours.length;
+    for (let i = 0; i < ours.length; i++) {
+      const step = Math.abs(ours[i] - their.data[i]);
+      if (step === 0) continue;
+      result.differing++;
+      result.worst = Math.max(result.worst, step);
+      result.first ||= value.name;
+    }
+  }
+  plain.session.outputNames.forEach((name, i) => {
+    const ours = readNpy(path.join(out, `out${i}.npy`)).data;
+    if (!sameBits(ours, theirPlain[name].data) || !sameBits(ours, theirs[name].data))
+      result.outputs_differ++;
+  });
+}
+result.values = seen.size;
+result.expected = all.session.outputNames.length - plain.session.outputNames.length;
+fs.rmSync(out, { recursive: true, force: true });
+console.log(JSON.stringify(result));

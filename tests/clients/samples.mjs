@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Real samples as float32 network inputs, from the words after --data in models.json.  Only what
+// the networks of tools/test-clients need: CIFAR binary, IDX, and .npy rows with --layout and
+// --window.
+import fs from 'node:fs';
+import zlib from 'node:zlib';
+
+import { readNpy } from './npy.mjs';
+
+function words(text) {
+  const out = {};
+  const parts = text.split(/\s+/).filter((s) => s);
+  for (let i = 0; i < parts.length; i += 2) out[parts[i].replace(/^--/, '')] = parts[i + 1];
+  return out;
+}
+
+// Rows of raw numbers in channel-first order, and how many channels they have.
+function rawRows(data) {
+  const colon = data.indexOf(':');
+  const kind = data.slice(0, colon);
+  const file = data.slice(colon + 1).split(',')[0];
+  if (kind === 'cifar') {
+    const bytes = fs.readFileSync(file);
+    return { n: bytes.length / 3073, channels: 3,
+      row: (i) => bytes.subarray(i * 3073 + 1, (i + 1) * 3073) };
+  }
+  if (kind === 'idx') {
+    const raw = fs.readFileSync(file);
+    const bytes = file.endsWith('.gz') ? zlib.gunzipSync(raw) : raw;
+    const size = bytes.readUInt32BE(8) * bytes.readUInt32BE(12);
+    return { n: bytes.readUInt32BE(4), channels: 1,
+      row: (i) => bytes.subarray(16 + i * size, 16 + (i + 1) * size) };
+  }
+  if (kind === 'npy') {
+    const { shape, data: all } = readNpy(file);
+    const size = all.length / shape[0];
+    return { n: shape[0], channels: shape.length === 4 ? shape[3] : 1, shape,
+      row: (i) => all.subarray(i * size, (i + 1) * size) };
+  }
+  throw new Error(`no reader for ${data}`);
+}
+
+function toChannelsFirst(row, channels) {
+  const pixels = row.length / channels;
+  const out = new Float32Array(row.length);
+  for (let p = 0; p < pixels; p++)
+    for (let c = 0; c < channels; c++) out[c * pixels + p] = row[p * channels + c];
+  return out;
+}
+
+// `count` samples of `size` numbers, evenly spaced over the set.
+export function samples(text, count, size) {
+  const w = words(text);
+  const rows = rawRows(w.data);
+  const list = (s, otherwise) => (s ?? otherwise).split(',').map(Number);
+  const mean = list(w.mean, '0');
+  const std = list(w.std, '1');
+  const out = [];
+  for (let k = 0; k < count; k++) {
+    let row = Float32Array.from(rows.row(Math.floor((k * rows.n) / count)));
+    if (w.layout === 'nhwc') row = toChannelsFirst(row, rows.channels);
+    if (w.window) { // windows over the first axis of a sample: one from its middle
+      const step = row.length / rows.shape[1];
+      const first = Math.floor((rows.shape[1] - Number(w.window)) / 2);
+      row = row.slice(first * step, (first + Number(w.window)) * step);
+    }
+    const plane = row.length / mean.length;
+    for (let i = 0; i < row.length; i++) {
+      const c = Math.floor(i / plane);
+      row[i] = Math.fround(Math.fround(row[i] - Math.fround(mean[c])) /
+        Math.fround(std[std.length > 1 ? c : 0]));
+    }
+    if (row.length !== size) throw new Error(`${w.data}: ${row.length} numbers, not ${size}`);
+    out.push(row);
+  }
+  return out;
+}

@@ -1,0 +1,1099 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* ONNX bytes to GRAPH: what is read, in every storage form, and what is refused with which words. */
+#include "onnx_build.h"
+
+#include <dirent.h>
+#include <math.h>
+
+static int setup(void **state)
+{
+    *state = test_ctx(1, 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    test_ctx_free(*state);
+    return 0;
+}
+
+static const bl_value *value(const bl_graph *g, const char *name)
+{
+    int i = bl_graph_find_value(g, name);
+    if (i < 0) fail_msg("no value \"%s\"", name);
+    return &g->values[i];
+}
+
+static void assert_shape(const bl_graph *g, const char *name, int rank, const int64_t *dim)
+{
+    const bl_value *v = value(g, name);
+    assert_int_equal(v->t.rank, rank);
+    for (int i = 0; i < rank; i++) assert_int_equal(v->t.dim[i], dim[i]);
+}
+#define SHAPE(...)                                                                                \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
+
+/* The model is refused with this code and text; one line, nothing left over. */
+static void refuses(onnx_build *b, bl_status code, const char *says)
+{
+    bl_graph *g;
+    assert_fails(b->ctx, ob_import(b, &g), code, says);
+    assert_null(g);
+    bl_error e = bl_last_error(b->ctx);
+    assert_non_null(strstr(e.place, "by_hand.onnx"));
+    assert_null(strchr(e.what, '\n'));
+    ob_free(b);
+}
+
+/* x (1,4) -> Relu -> y, to which tests add what they are about. */
+static onnx_build *tiny(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,4");
+    ob_node(b, "Relu", "x", "y");
+    ob_output(b, "y");
+    return b;
+}
+
+/* ------------------------------------------------------------------ what is read */
+
+static void reads_a_network(void **state)
+{
+    onnx_build *b = ob_small_network(*state);
+    bl_graph *g;
+    b->graph.node[0]->name = ob_text(b, "first");
+    b->graph.node[2]->name = ob_text(b, "first");
+    assert_ok(*state, ob_import(b, &g));
+    ob_free(b); /* the graph borrows nothing from the bytes */
+    assert_int_equal(g->n_nodes, 6);
+    assert_int_equal(g->opset, 13);
+    assert_int_equal(g->ir_version, 8);
+    assert_int_equal(g->batch, 1);
+    assert_false(g->prepared);
+    assert_string_equal(g->producer, "by hand");
+    assert_string_equal(g->source, "by_hand.onnx");
+    assert_string_equal(g->nodes[0].name, "first");
+    assert_string_equal(g->nodes[1].name, "BatchNormalization_1");
+    assert_string_equal(g->nodes[2].name, "first_2");
+    assert_string_equal(g->nodes[0].op->name, "Conv");
+    assert_int_equal(g->nodes[0].n_in, 2);
+    assert_int_equal(bl_node_attr(&g->nodes[0], "pads")->n, 4);
+    assert_false(bl_node_clamps(&g->nodes[2]));
+    assert_shape(g, "x", SHAPE(1, 3, 8, 8));
+    assert_shape(g, "conv", SHAPE(1, 4, 8, 8));
+    assert_shape(g, "y", SHAPE(1, 5));
+    assert_true(value(g, "x")->is_input && value(g, "y")->is_output);
+    assert_non_null(value(g, "w")->t.data);
+    assert_null(value(g, "conv")->t.data);
+    assert_int_equal(value(g, "conv")->producer, 0);
+    assert_int_equal(value(g, "conv")->n_readers, 1);
+    assert_int_equal(value(g, "gamma")->producer, -1);
+    bl_graph_free(g);
+}
+
+/* Initializers that are also listed as inputs are constants. */
+static void inputs_without_initializers(void **state)
+{
+    onnx_build *b = ob_small_network(*state);
+    bl_graph *g;
+    b->model.ir_version = 3;
+    ob_input(b, "w", "4,3,3,3");
+    ob_input(b, "gamma", "4");
+    assert_ok(*state, ob_import(b, &g));
+    assert_int_equal(g->n_inputs, 1);
+    assert_string_equal(g->values[g->inputs[0]].name, "x");
+    bl_graph_free(g);
+    ob_free(b);
+}
+
+static void sorts_nodes(void **state)
+{
+    onnx_build *b = ob_small_network(*state);
+    bl_graph *g;
+    for (size_t i = 0, k = b->graph.n_node - 1; i < k; i++, k--) {
+        Onnx__NodeProto *n = b->graph.node[i];
+        b->graph.node[i] = b->graph.node[k];
+        b->graph.node[k] = n;
+    }
+    assert_ok(*state, ob_import(b, &g));
+    static const char *const order[] = {"Conv", "BatchNormalization", "Relu", "GlobalAveragePool",
+                                        "Flatten", "Gemm"};
+    for (int i = 0; i < g->n_nodes; i++) {
+        assert_string_equal(g->nodes[i].op->name, order[i]);
+        assert_int_equal(g->values[g->nodes[i].out[0]].producer, i);
+    }
+    bl_graph_free(g);
+    ob_free(b);
+}
+
+/* Nodes that are in order already keep it, even where another order would do. */
+static void keeps_a_good_order(void **state)
+{
+    onnx_build *b = ob_new(*state, 13);
+    bl_graph *g;
+    ob_input(b, "x", "N,4");
+    ob_node(b, "Relu", "x", "a");
+    ob_node(b, "Sigmoid", "x", "b");
+    ob_node(b, "Tanh", "a", "c");
+    ob_node(b, "Add", "b,c", "y");
+    ob_output(b, "y");
+    assert_ok(*state, ob_import(b, &g));
+    assert_string_equal(g->nodes[1].op->name, "Sigmoid");
+    assert_string_equal(g->nodes[2].op->name, "Tanh");
+    bl_graph_free(g);
+    ob_free(b);
+}
+
+/* Absent optional inputs: "" inside, nothing at the end. */
+static void absent_inputs(void **state)
+{
+    onnx_build *b = ob_new(*state, 13);
+    bl_graph *g;
+    float six = 6;
+    ob_input(b, "x", "N,4");
+    ob_floats(b, "six", "", &six);
+    ob_node(b, "Clip", "x,,six", "a");
+    ob_node(b, "Clip", "a,,", "y");
+    ob_output(b, "y");
+    assert_ok(*state, ob_import(b, &g));
+    assert_int_equal(g->nodes[0].n_in, 3);
+    assert_int_equal(g->nodes[0].in[1], -1);
+    assert_int_equal(g->nodes[1].n_in, 1);
+    bl_graph_free(g);
+    ob_free(b);
+}
+
+/* An output that no operator here gives is left out where nobody reads it, refused where somebody does. */
+static void unread_outputs(void **state)
+{
+    onnx_build *b = tiny(*state);
+    bl_graph *g;
+    ob_node(b, "Relu", "x", "z,extra,more");
+    assert_ok(*state, ob_import(b, &g));
+    assert_int_equal(g->nodes[1].n_out, 1);
+    assert_int_equal(bl_graph_find_value(g, "extra"), -1);
+    bl_graph_free(g);
+    ob_node(b, "Tanh", "extra", "t");
+    refuses(b, BL_UNAVAILABLE, "output 1 of Relu is not supported");
+}
+
+static void constant_nodes(void **state)
+{
+    onnx_build *b = tiny(*state);
+    bl_graph *g;
+    Onnx__AttributeProto *a = ob_attr(ob_node(b, "Constant", "", "tensor"), b, "value", BL_ATTR_TENSOR);
+    a->t = ob_tensor(b, "", BL_I64, "2");
+    ob_raw(b, a->t, (int64_t[]){7, -8}, 16);
+    ob_float_attr(ob_node(b, "Constant", "", "float"), b, "value_float", 1.5f);
+    ob_int_attr(ob_node(b, "Constant", "", "int"), b, "value_int", -3);
+    ob_ints_attr(ob_node(b, "Constant", "", "ints"), b, "value_ints", "4,5,6");
+    a = ob_attr(ob_node(b, "Constant", "", "floats"), b, "value_floats", BL_ATTR_FLOATS);
+    a->n_floats = 2;
+    a->floats = (float[]){0.5f, -0.25f};
+    assert_ok(*state, ob_import(b, &g));
+    assert_int_equal(g->n_nodes, 1);
+    assert_int_equal(((int64_t *)value(g, "tensor")->t.data)[1], -8);
+    assert_int_equal(value(g, "float")->t.rank, 0);
+    assert_true(*(float *)value(g, "float")->t.data == 1.5f);
+    assert_int_equal(*(int64_t *)value(g, "int")->t.data, -3);
+    assert_int_equal(((int64_t *)value(g, "ints")->t.data)[2], 6);
+    assert_shape(g, "ints", SHAPE(3));
+    assert_true(((float *)value(g, "floats")->t.data)[1] == -0.25f);
+    bl_graph_free(g);
+    ob_free(b);
+}
+
+/* Attributes of format version 1 declare no type. */
+static void attributes_without_types(void **state)
+{
+    onnx_build *b = ob_small_network(*state);
+    bl_graph *g;
+    b->model.ir_version = 1;
+    for (size_t i = 0; i < b->graph.n_node; i++)
+        for (size_t k = 0; k < b->graph.node[i]->n_attribute; k++)
+            b->graph.node[i]->attribute[k]->has_type = 0;
+    assert_ok(*state, ob_import(b, &g));
+    assert_int_equal(bl_node_attr(&g->nodes[0], "pads")->type, BL_ATTR_INTS);
+    assert_int_equal(bl_attr_int(&g->nodes[5], "transB", 0), 1);
+    bl_graph_free(g);
+    ob_free(b);
+}
+
+/* Shapes that hang on computed numbers: Shape, Gather, Unsqueeze, Concat, Reshape. */
+static void infers_through_shape_arithmetic(void **state)
+{
+    onnx_build *b = ob_new(*state, 11);
+    bl_graph *g;
+    ob_input(b, "x", "N,3,4,5");
+    Onnx__TensorProto *zero = ob_constant(b, ob_tensor(b, "zero", BL_I64, ""));
+    ob_raw(b, zero, (int64_t[]){0}, 8);
+    ob_int64s(b, "rest", "-1");
+    ob_node(b, "Shape", "x", "shape");
+    ob_node(b, "Gather", "shape,zero", "batch");
+    ob_ints_attr(ob_node(b, "Unsqueeze", "batch", "batch1"), b, "axes", "0");
+    ob_int_attr(ob_node(b, "Concat", "batch1,rest", "target"), b, "axis", 0);
+    ob_node(b, "Reshape", "x,target", "y");
+    ob_output(b, "y");
+    assert_ok(*state, ob_import(b, &g));
+    assert_shape(g, "y", SHAPE(1, 60));
+    assert_int_equal(g->n_nodes, 5); /* faithful: nothing is folded */
+    assert_null(value(g, "target")->t.data);
+    bl_graph_free(g);
+    ob_free(b);
+}
+
+/* ------------------------------------------------------------------ storage forms */
+
+/* A constant of a type in its typed list, read next to the same one in raw_data. */
+static void typed_lists(void **state)
+{
+    static const struct {
+        int type;
+        int32_t numbers[3];
+    } narrow[] = {
+        {BL_U8, {0, 200, 255}},       {BL_I8, {-128, 0, 127}},     {BL_U16, {0, 40000, 65535}},
+        {BL_I16, {-32768, 1, 32767}}, {BL_BOOL, {0, 1, 1}},        {BL_F16, {0, 0x3C00, 0xFBFF}},
+        {BL_BF16, {0, 0x3F80, 0xBF80}}, {BL_I32, {INT32_MIN, 0, INT32_MAX}},
+    };
+    onnx_build *b = tiny(*state);
+    bl_graph *g;
+    for (size_t i = 0; i < BL_COUNTOF(narrow); i++) {
+        size_t unit = bl_dtype_bytes((bl_dtype)narrow[i].type);
+        char listed[32], raw[32];
+        uint8_t bytes[12];
+        snprintf(listed, sizeof(listed), "listed%d", narrow[i].type);
+        snprintf(raw, sizeof(raw), "raw%d", narrow[i].type);
+        Onnx__TensorProto *t = ob_constant(b, ob_tensor(b, listed, narrow[i].type, "3"));
+        t->n_int32_data = 3;
+        t->int32_data = (int32_t *)narrow[i].numbers;
+        for (size_t k = 0; k < 3; k++) memcpy(bytes + k * unit, &narrow[i].numbers[k], unit);
+        t = ob_constant(b, ob_tensor(b, raw, narrow[i].type, "3"));
+        ob_raw(b, t, bytes, 3 * unit);
+    }
+    Onnx__TensorProto *t = ob_constant(b, ob_tensor(b, "f32", BL_F32, "2"));
+    t->n_float_data = 2;
+    t->float_data = (float[]){1.5f, -2};
+    t = ob_constant(b, ob_tensor(b, "f64", BL_F64, "2"));
+    t->n_double_data = 2;
+    t->double_data = (double[]){0.1, -2};
+    t = ob_constant(b, ob_tensor(b, "i64", BL_I64, "2"));
+    t->n_int64_data = 2;
+    t->int64_data = (int64_t[]){INT64_MIN, 5};
+    t = ob_constant(b, ob_tensor(b, "u64", BL_U64, "2"));
+    t->n_uint64_data = 2;
+    t->uint64_data = (uint64_t[]){UINT64_MAX, 5};
+    t = ob_constant(b, ob_tensor(b, "u32", BL_U32, "2"));
+    t->n_uint64_data = 2;
+    t->uint64_data = (uint64_t[]){UINT32_MAX, 5};
+    ob_constant(b, ob_tensor(b, "none", BL_F32, "0"));
+    assert_ok(*state, ob_import(b, &g));
+    for (size_t i = 0; i < BL_COUNTOF(narrow); i++) {
+        char listed[32], raw[32];
+        snprintf(listed, sizeof(listed), "listed%d", narrow[i].type);
+        snprintf(raw, sizeof(raw), "raw%d", narrow[i].type);
+        assert_memory_equal(value(g, listed)->t.data, value(g, raw)->t.data,
+                            bl_tensor_bytes(&value(g, raw)->t));
+    }
+    assert_true(((float *)value(g, "f32")->t.data)[0] == 1.5f);
+    assert_true(((double *)value(g, "f64")->t.data)[0] == 0.1);
+    assert_true(((int64_t *)value(g, "i64")->t.data)[0] == INT64_MIN);
+    assert_true(((uint64_t *)value(g, "u64")->t.data)[0] == UINT64_MAX);
+    assert_true(((uint32_t *)value(g, "u32")->t.data)[0] == UINT32_MAX);
+    assert_int_equal(bl_tensor_count(&value(g, "none")->t), 0);
+    bl_graph_free(g);
+    ob_free(b);
+}
+
+/* Large payloads at every alignment come through, and lie in the mapping where they can. */
+static void large_payloads(void **state)
+{
+    bl_ctx *ctx = *state;
+    char folder[256], path[300];
+    test_folder(folder);
+    snprintf(path, sizeof(path), "%s/m.onnx", folder);
+    int in_place = 0;
+    for (int shift = 0; shift < 4; shift++) {
+        onnx_build *b = tiny(ctx);
+        bl_graph *g, *same;
+        size_t size;
+        char name[16];
+        snprintf(name, sizeof(name), "net%.*s", shift, "xyz");
+        b->graph.name = ob_text(b, name);
+        Onnx__TensorProto *t = ob_floats(b, "large", "5000", NULL);
+        const uint8_t *bytes = ob_pack(b, &size);
+        assert_ok(ctx, bl_write_file(ctx, path, bytes, size));
+        assert_ok(ctx, bl_import(ctx, path, NULL, &g));
+        assert_memory_equal(value(g, "large")->t.data, t->raw_data.data, 20000);
+        const uint8_t *p = value(g, "large")->t.data;
+        in_place += p >= g->map.data && p < g->map.data + g->map.size;
+        assert_int_equal((uintptr_t)p % 4, 0);
+        assert_ok(ctx, bl_import_bytes(ctx, "other", bytes, size, NULL, &same));
+        assert_string_equal(g->hash.hex, same->hash.hex);
+        bl_graph_free(same);
+        bl_graph_free(g);
+        ob_free(b);
+    }
+    assert_int_equal(in_place, 1);
+    test_folder_remove(folder);
+}
+
+static void bad_tensors(void **state)
+{
+    static const struct {
+        int type;
+        const char *dims;
+        size_t raw, floats, ints;
+        int32_t number;
+        bl_status code;
+        const char *says;
+    } cases[] = {
+        {BL_F32, "2,2", 12, 0, 0, 0, BL_DATA, "needs 16 bytes, 12 are stored"},
+        {BL_F32, "2,2", 20, 0, 0, 0, BL_DATA, "needs 16 bytes, 20 are stored"},
+        {BL_F32, "2,2", 0, 3, 0, 0, BL_DATA, "needs 4 numbers, 3 are stored"},
+        {BL_F32, "2,2", 0, 0, 0, 0, BL_DATA, "needs 4 numbers, 0 are stored"},
+        {BL_F32, "1", 4, 1, 0, 0, BL_DATA, "stored twice"},
+        {BL_F32, "-1", 0, 0, 0, 0, BL_DATA, "dimension 0 is negative"},
+        {BL_F32, "2,-9223372036854775808", 8, 0, 0, 0, BL_DATA, "dimension 1 is negative"},
+        {BL_F32, "4294967296,4294967296", 8, 0, 0, 0, BL_DATA, "overflow"},
+        {BL_F32, "9223372036854775807", 8, 0, 0, 0, BL_DATA, "overflow"},
+        {BL_F32, "1,1,1,1,1,1,1,1,1", 4, 0, 0, 0, BL_UNAVAILABLE, "has 9 dimensions"},
+        {BL_U8, "1", 0, 0, 1, 256, BL_DATA, "element 0 does not fit uint8"},
+        {BL_I8, "1", 0, 0, 1, -129, BL_DATA, "does not fit int8"},
+        {BL_BOOL, "1", 0, 0, 1, 2, BL_DATA, "does not fit bool"},
+        {BL_F16, "1", 0, 0, 1, -1, BL_DATA, "does not fit float16"},
+        {8, "1", 0, 0, 0, 0, BL_UNAVAILABLE, "unsupported element type string"},
+        {17, "1", 1, 0, 0, 0, BL_UNAVAILABLE, "unsupported element type float8e4m3fn"},
+        {22, "2", 1, 0, 0, 0, BL_UNAVAILABLE, "unsupported element type int4"},
+        {0, "1", 4, 0, 0, 0, BL_UNAVAILABLE, "undefined"},
+        {99, "1", 4, 0, 0, 0, BL_DATA, "element type 99"},
+        {-7, "1", 4, 0, 0, 0, BL_DATA, "element type -7"},
+    };
+    static uint8_t zeros[64];
+    for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
+        onnx_build *b = tiny(*state);
+        Onnx__TensorProto *t = ob_constant(b, ob_tensor(b, "odd", cases[i].type, cases[i].dims));
+        if (cases[i].raw) ob_raw(b, t, zeros, cases[i].raw);
+        t->n_float_data = cases[i].floats;
+        t->float_data = ob_alloc(b, 8, sizeof(float));
+        t->n_int32_data = cases[i].ints;
+        t->int32_data = (int32_t *)&cases[i].number;
+        refuses(b, cases[i].code, cases[i].says);
+        assert_non_null(strstr(bl_last_error(*state).place, "constant \"odd\""));
+    }
+    onnx_build *b = tiny(*state);
+    ob_raw(b, ob_constant(b, ob_tensor(b, "flags", BL_BOOL, "3")), "\0\1\2", 3);
+    refuses(b, BL_DATA, "element 2 is 2");
+    b = tiny(*state);
+    Onnx__TensorProto *t = ob_floats(b, "parts", "4", NULL);
+    t->segment = ob_alloc(b, 1, sizeof(*t->segment));
+    onnx__tensor_proto__segment__init(t->segment);
+    refuses(b, BL_UNAVAILABLE, "segments");
+}
+
+static void refuses_numbers_that_are_none(void **state)
+{
+    for (int i = 0; i < 3; i++) {
+        onnx_build *b = ob_small_network(*state);
+        float *w = (float *)b->graph.initializer[0]->raw_data.data;
+        w[37] = i == 0 ? NAN : i == 1 ? INFINITY : -INFINITY;
+        refuses(b, BL_DATA, i == 0 ? "element 37 is not a number" : "element 37 is infinite");
+        assert_non_null(strstr(bl_last_error(*state).place, "constant \"w\""));
+        assert_string_equal(bl_last_error(*state).remedy, "export the network again");
+    }
+    onnx_build *b = tiny(*state);
+    float bound = -INFINITY;
+    bl_graph *g;
+    ob_floats(b, "bound", "", &bound);
+    assert_ok(*state, ob_import(b, &g)); /* a scalar: the bound of a Max or Clip */
+    bl_graph_free(g);
+    bound = NAN;
+    ob_floats(b, "nan", "", &bound);
+    refuses(b, BL_DATA, "not a number");
+}
+
+/* ------------------------------------------------------------------ external data */
+
+typedef struct outside { char folder[256], path[300]; float data[64]; } outside;
+
+static onnx_build *with_external(bl_ctx *ctx, const char *location, const char *offset, const char *length)
+{
+    onnx_build *b = tiny(ctx);
+    const char *pairs[3][2] = {{"location", location}, {"offset", offset}, {"length", length}};
+    Onnx__TensorProto *t = ob_constant(b, ob_tensor(b, "far", BL_F32, "4,2"));
+    t->has_data_location = 1;
+    t->data_location = 1;
+    t->external_data = ob_alloc(b, 3, sizeof(void *));
+    for (int i = 0; i < 3; i++) {
+        if (!pairs[i][1]) continue;
+        Onnx__StringStringEntryProto *e = ob_alloc(b, 1, sizeof(*e));
+        onnx__string_string_entry_proto__init(e);
+        e->key = ob_text(b, pairs[i][0]);
+        e->value = ob_text(b, pairs[i][1]);
+        t->external_data[t->n_external_data++] = e;
+    }
+    return b;
+}
+
+static bl_status import_at(onnx_build *b, const char *path, bl_graph **g)
+{
+    size_t size;
+    const uint8_t *bytes = ob_pack(b, &size);
+    assert_ok(b->ctx, bl_write_file(b->ctx, path, bytes, size));
+    *g = NULL;
+    return bl_import(b->ctx, path, NULL, g);
+}
+
+static void external_data(void **state)
+{
+    bl_ctx *ctx = *state;
+    outside o;
+    char name[320], link[320];
+    bl_graph *g;
+    test_folder(o.folder);
+    for (int i = 0; i < 64; i++) o.data[i] = (float)i;
+    snprintf(name, sizeof(name), "%s/model", o.folder);
+    assert_ok(ctx, bl_make_dir(ctx, name));
+    snprintf(o.path, sizeof(o.path), "%.250s/model/m.onnx", o.folder);
+    snprintf(name, sizeof(name), "%s/model/w.data", o.folder);
+    assert_ok(ctx, bl_write_file(ctx, name, o.data, sizeof(o.data)));
+    snprintf(name, sizeof(name), "%s/secret", o.folder);
+    assert_ok(ctx, bl_write_file(ctx, name, o.data, sizeof(o.data)));
+    snprintf(link, sizeof(link), "%s/model/leads_out", o.folder);
+    assert_int_equal(symlink("../secret", link), 0);
+    snprintf(link, sizeof(link), "%s/model/stays_in", o.folder);
+    assert_int_equal(symlink("w.data", link), 0);
+
+    static const struct {
+        const char *location, *offset, *length;
+        int first; /* number that comes first; -1: refused */
+        bl_status code;
+        const char *says;
+    } cases[] = {
+        {"w.data", "16", "32", 4, BL_OK, NULL},
+        {"w.data", NULL, NULL, 0, BL_OK, NULL},
+        {"./w.data", "224", "32", 56, BL_OK, NULL},
+        {"stays_in", "0", NULL, 0, BL_OK, NULL},
+        {"w.data", "228", "32", -1, BL_DATA, "pass the end"},
+        {"w.data", "300", NULL, -1, BL_DATA, "pass the end"},
+        {"w.data", "18446744073709551615", "32", -1, BL_DATA, "pass the end"},
+        {"w.data", "0", "28", -1, BL_DATA, "needs 32 bytes, 28 are stored"},
+        {"w.data", "x", NULL, -1, BL_DATA, "no number"},
+        {"w.data", "-4", NULL, -1, BL_DATA, "no number"},
+        {NULL, "0", NULL, -1, BL_DATA, "no data file is named"},
+        {"", "0", NULL, -1, BL_DATA, "outside"},
+        {"../secret", "0", NULL, -1, BL_DATA, "outside"},
+        {"a/../../secret", "0", NULL, -1, BL_DATA, "outside"},
+        {"..\\secret", "0", NULL, -1, BL_DATA, "outside"},
+        {"/etc/hostname", "0", NULL, -1, BL_DATA, "outside"},
+        {"leads_out", "0", NULL, -1, BL_DATA, "links to outside"},
+        {"missing.data", "0", NULL, -1, BL_NOINPUT, "missing"},
+    };
+    for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
+        onnx_build *b = with_external(ctx, cases[i].location, cases[i].offset, cases[i].length);
+        if (cases[i].code != BL_OK)
+            assert_fails(ctx, import_at(b, o.path, &g), cases[i].code, cases[i].says);
+        else {
+            assert_ok(ctx, import_at(b, o.path, &g));
+            assert_true(*(float *)value(g, "far")->t.data == (float)cases[i].first);
+            bl_graph_free(g);
+        }
+        ob_free(b);
+    }
+    onnx_build *b = with_external(ctx, "w.data", "2", NULL); /* not aligned: copied */
+    float *p;
+    assert_ok(ctx, import_at(b, o.path, &g));
+    p = value(g, "far")->t.data;
+    assert_int_equal((uintptr_t)p % 4, 0);
+    assert_memory_equal(p, (char *)o.data + 2, 32);
+    bl_graph_free(g);
+    ob_free(b);
+    refuses(with_external(ctx, "w.data", "0", NULL), BL_UNAVAILABLE, "another file"); /* from memory */
+    test_folder_remove(o.folder);
+}
+
+/* ------------------------------------------------------------------ dimensions */
+
+static bl_status import_dims(onnx_build *b, const bl_dim_binding *dims, size_t n, bl_graph **g)
+{
+    size_t size;
+    const uint8_t *bytes = ob_pack(b, &size);
+    bl_import_options o = {dims, n};
+    *g = NULL;
+    return bl_import_bytes(b->ctx, "by_hand.onnx", bytes, size, &o, g);
+}
+
+static onnx_build *unary(bl_ctx *ctx, const char *dims)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", dims);
+    ob_node(b, "Relu", "x", "y");
+    ob_output(b, "y");
+    return b;
+}
+
+static void binds_dimensions(void **state)
+{
+    static const struct {
+        const char *dims;
+        bl_dim_binding given;
+        int64_t batch, second;
+    } cases[] = {
+        {"N,4", {NULL, 0}, 1, 4},   {"?,4", {NULL, 0}, 1, 4},     {"-1,4", {NULL, 0}, 1, 4},
+        {"N,4", {"N", 3}, 3, 4},    {"?,4", {"x:0", 3}, 3, 4},    {"2,4", {NULL, 0}, 2, 4},
+        {"N,H", {"H", 9}, 1, 9},    {"N,?", {"x:1", 9}, 1, 9},    {"N,-1", {"x:1", 9}, 1, 9},
+        {"N,N", {NULL, 0}, 1, 1},   {"N,N", {"N", 5}, 5, 5},      {"N,4", {"other", 5}, 1, 4},
+        {"2,4", {"x:0", 2}, 2, 4},
+    };
+    for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
+        onnx_build *b = unary(*state, cases[i].dims);
+        bl_graph *g;
+        assert_ok(*state, import_dims(b, &cases[i].given, cases[i].given.name != NULL, &g));
+        assert_shape(g, "y", SHAPE(cases[i].batch, cases[i].second));
+        assert_int_equal(g->batch, cases[i].batch);
+        bl_graph_free(g);
+        ob_free(b);
+    }
+}
+
+static void refuses_dimensions(void **state)
+{
+    static const struct {
+        const char *dims;
+        bl_dim_binding given[2];
+        bl_status code;
+        const char *says, *remedy;
+    } cases[] = {
+        {"N,H,W", {{"W", 2}}, BL_UNAVAILABLE, "\"H\"", "--dim H=SIZE"},
+        {"N,?,W", {{NULL, 0}}, BL_UNAVAILABLE, "\"x:1\", \"W\"", "--dim x:1=SIZE --dim W=SIZE"},
+        {"N,H,H", {{NULL, 0}}, BL_UNAVAILABLE, ": \"H\"", "add --dim H=SIZE"},
+        {"N,0", {{NULL, 0}}, BL_DATA, "dimension 1 is zero", ""},
+        {"0,4", {{NULL, 0}}, BL_DATA, "dimension 0 is zero", ""},
+        {"N,4", {{"N", 0}}, BL_USAGE, "N=0", ""},
+        {"N,4", {{"N", -2}}, BL_USAGE, "N=-2", ""},
+        {"N,4", {{"N", 1}, {"N", 2}}, BL_USAGE, "both 1 and 2", ""},
+        {"2,4", {{"x:0", 3}}, BL_USAGE, "fixed to 2", ""},
+        {"N,4611686018427387904,4", {{NULL, 0}}, BL_DATA, "overflow", ""},
+        {"1,1,1,1,1,1,1,1,1", {{NULL, 0}}, BL_UNAVAILABLE, "has 9 dimensions", ""},
+    };
+    for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
+        onnx_build *b = unary(*state, cases[i].dims);
+        size_t n = cases[i].given[1].name ? 2 : cases[i].given[0].name != NULL;
+        bl_graph *g;
+        assert_fails(*state, import_dims(b, cases[i].given, n, &g), cases[i].code, cases[i].says);
+        if (!strstr(bl_last_error(*state).remedy, cases[i].remedy))
+            fail_msg("remedy \"%s\"", bl_last_error(*state).remedy);
+        ob_free(b);
+    }
+}
+
+/* A dimension that is first somewhere is 1 elsewhere too, whatever the order of the inputs. */
+static void batch_in_second_place(void **state)
+{
+    onnx_build *b = ob_new(*state, 13);
+    bl_graph *g;
+    ob_input(b, "state", "2,N,4");
+    ob_input(b, "x", "N,4");
+    ob_node(b, "Add", "state,x", "y");
+    ob_output(b, "y");
+    assert_ok(*state, ob_import(b, &g));
+    assert_shape(g, "y", SHAPE(2, 1, 4));
+    assert_int_equal(g->batch, 2);
+    bl_graph_free(g);
+    ob_free(b);
+}
+
+static void refuses_inputs(void **state)
+{
+    onnx_build *b = tiny(*state);
+    b->graph.input[0]->type->tensor_type->shape = NULL;
+    refuses(b, BL_UNAVAILABLE, "number of dimensions is not known");
+    b = tiny(*state);
+    b->graph.input[0]->type = NULL;
+    refuses(b, BL_DATA, "has no type");
+    b = tiny(*state);
+    b->graph.input[0]->type->tensor_type->elem_type = 8;
+    refuses(b, BL_UNAVAILABLE, "unsupported element type string");
+    b = tiny(*state);
+    b->graph.input[0]->type->tensor_type->elem_type = 77;
+    refuses(b, BL_DATA, "element type 77");
+    b = tiny(*state);
+    Onnx__TypeProto__Sequence *s = ob_alloc(b, 1, sizeof(*s));
+    onnx__type_proto__sequence__init(s);
+    s->elem_type = b->graph.input[0]->type;
+    b->graph.input[0]->type = ob_alloc(b, 1, sizeof(Onnx__TypeProto));
+    onnx__type_proto__init(b->graph.input[0]->type);
+    b->graph.input[0]->type->sequence_type = s;
+    refuses(b, BL_UNAVAILABLE, "not a dense tensor");
+    b = tiny(*state);
+    ob_input(b, "x", "N,4");
+    refuses(b, BL_DATA, "already gives the value \"x\"");
+    b = tiny(*state);
+    b->graph.input[0]->name = NULL;
+    refuses(b, BL_DATA, "no name");
+}
+
+/* ------------------------------------------------------------------ broken graphs */
+
+static void refuses_broken_models(void **state)
+{
+    onnx_build *b = tiny(*state);
+    b->model.graph = NULL;
+    refuses(b, BL_DATA, "no graph");
+    b = tiny(*state);
+    b->model.n_opset_import = 0;
+    refuses(b, BL_DATA, "operator sets");
+    b = tiny(*state);
+    b->opset.version = 0;
+    refuses(b, BL_DATA, "version 0");
+    b = tiny(*state);
+    b->model.has_ir_version = 0;
+    refuses(b, BL_DATA, "version of the format");
+    b = tiny(*state);
+    b->graph.n_output = 0;
+    refuses(b, BL_DATA, "no output");
+    b = tiny(*state);
+    ob_output(b, "nowhere");
+    refuses(b, BL_DATA, "nothing produces the graph output \"nowhere\"");
+    b = tiny(*state);
+    ob_output(b, "y");
+    refuses(b, BL_DATA, "two graph outputs");
+    b = tiny(*state);
+    b->graph.n_sparse_initializer = 1;
+    b->graph.sparse_initializer = ob_alloc(b, 1, sizeof(void *));
+    b->graph.sparse_initializer[0] = ob_alloc(b, 1, sizeof(Onnx__SparseTensorProto));
+    onnx__sparse_tensor_proto__init(b->graph.sparse_initializer[0]);
+    refuses(b, BL_UNAVAILABLE, "sparse");
+}
+
+static void refuses_broken_nodes(void **state)
+{
+    onnx_build *b = tiny(*state);
+    ob_node(b, "Sigmoid", "x", "y");
+    refuses(b, BL_DATA, "already gives the value \"y\"");
+    b = tiny(*state);
+    ob_node(b, "Sigmoid", "y", "x");
+    refuses(b, BL_DATA, "already gives the value \"x\"");
+    b = tiny(*state);
+    ob_node(b, "Sigmoid", "ghost", "z");
+    refuses(b, BL_DATA, "nothing produces its input \"ghost\"");
+    b = tiny(*state);
+    ob_node(b, "Add", "y,q", "p");
+    ob_node(b, "Relu", "p", "q");
+    refuses(b, BL_DATA, "cycle");
+    b = tiny(*state);
+    ob_node(b, "Relu", "z", "z");
+    refuses(b, BL_DATA, "cycle");
+    b = tiny(*state);
+    ob_node(b, "Relu", "", "z");
+    refuses(b, BL_DATA, "has 0 inputs; Relu takes 1 to 1");
+    b = tiny(*state);
+    ob_node(b, "Add", ",x", "z");
+    refuses(b, BL_DATA, "input 0 is left out");
+    b = tiny(*state);
+    ob_node(b, "Relu", "x", "");
+    refuses(b, BL_DATA, "has no output");
+    b = tiny(*state);
+    ob_floats(b, "y", "4", NULL);
+    refuses(b, BL_DATA, "already gives the value \"y\"");
+    b = tiny(*state);
+    ob_floats(b, "", "4", NULL);
+    refuses(b, BL_DATA, "has no name");
+    b = tiny(*state);
+    Onnx__NodeProto *n = ob_node(b, "LeakyRelu", "x", "z");
+    ob_float_attr(n, b, "alpha", 0.1f);
+    ob_float_attr(n, b, "alpha", 0.2f);
+    refuses(b, BL_DATA, "attribute \"alpha\" twice");
+    b = tiny(*state);
+    Onnx__AttributeProto *a = ob_attr(ob_node(b, "LeakyRelu", "x", "z"), b, "alpha", BL_ATTR_FLOAT);
+    a->has_i = 1;
+    refuses(b, BL_DATA, "attribute \"alpha\" does not hold what its type says");
+    b = tiny(*state);
+    ob_attr(ob_node(b, "Constant", "", "z"), b, "value", BL_ATTR_TENSOR);
+    refuses(b, BL_DATA, "lacks its tensor");
+    b = tiny(*state);
+    ob_node(b, "Constant", "", "z");
+    refuses(b, BL_DATA, "Constant without a value");
+    b = ob_small_network(*state);
+    b->graph.initializer[5]->dims[1] = 3; /* fc.w (5,4) becomes (5,3) */
+    b->graph.initializer[5]->raw_data.len = 60;
+    refuses(b, BL_DATA, "Gemm");
+}
+
+static void lists_unsupported_operators(void **state)
+{
+    onnx_build *b = tiny(*state);
+    ob_node(b, "Nonsense", "x", "a")->name = ob_text(b, "odd one");
+    ob_node(b, "Nonsense", "x", "b");
+    ob_node(b, "Relu", "x", "c")->domain = ob_text(b, "com.acme");
+    Onnx__NodeProto *branch = ob_node(b, "If", "x", "d");
+    Onnx__GraphProto *inner = ob_alloc(b, 1, sizeof(*inner));
+    onnx__graph_proto__init(inner);
+    Onnx__NodeProto *hidden = ob_node(b, "Hidden", "", "e");
+    b->graph.n_node--;
+    inner->n_node = 1;
+    inner->node = ob_alloc(b, 1, sizeof(void *));
+    inner->node[0] = hidden;
+    ob_attr(branch, b, "then_branch", BL_ATTR_GRAPH)->g = inner;
+    bl_graph *g;
+    assert_fails(*state, ob_import(b, &g), BL_UNAVAILABLE, "unsupported operators: ");
+    const char *what = bl_last_error(*state).what;
+    static const char *const items[] = {"Nonsense x2 (first at node \"odd one\")",
+                                        "com.acme.Relu x1 (first at node \"Relu_3\")",
+                                        "If with a subgraph x1", "Hidden x1"};
+    for (size_t i = 0; i < BL_COUNTOF(items); i++)
+        if (!strstr(what, items[i])) fail_msg("\"%s\" does not say \"%s\"", what, items[i]);
+    ob_free(b);
+}
+
+static void cuts_long_lists(void **state)
+{
+    onnx_build *b = tiny(*state);
+    for (int i = 0; i < 200; i++) {
+        char op[32];
+        snprintf(op, sizeof(op), "Strange%d", i);
+        ob_node(b, op, "x", "a");
+    }
+    bl_graph *g;
+    assert_fails(*state, ob_import(b, &g), BL_UNAVAILABLE, "Strange0 x1");
+    const char *what = bl_last_error(*state).what, *more = strstr(what, " and ");
+    int shown = 0, rest = 0;
+    assert_non_null(more);
+    assert_int_equal(sscanf(more, " and %d more", &rest), 1);
+    for (const char *p = what; (p = strstr(p, " x1 (")) != NULL; p++) shown++;
+    assert_int_equal(shown + rest, 200);
+    assert_in_range(strlen(what), 800, 950);
+    ob_free(b);
+}
+
+static void names_versions(void **state)
+{
+    onnx_build *b = tiny(*state);
+    b->opset.version = 1;
+    bl_graph *g;
+    bl_status status = ob_import(b, &g);
+    if (bl_op_find("", "Relu")->min_opset <= 1) {
+        assert_ok(*state, status);
+        bl_graph_free(g);
+    } else {
+        assert_int_equal(status, BL_UNAVAILABLE);
+        assert_non_null(strstr(bl_last_error(*state).what, "Relu of opset 1 (understood from"));
+    }
+    ob_free(b);
+}
+
+/* Text from a file never reaches the terminal as it is. */
+static void prints_names_safely(void **state)
+{
+    onnx_build *b = tiny(*state);
+    ob_node(b, "Relu", "evil\x1b[31m\nname", "z");
+    refuses(b, BL_DATA, "evil?[31m?name");
+    b = tiny(*state);
+    ob_node(b, "Relu", "caf\xC3\xA9", "z");
+    refuses(b, BL_DATA, "caf\xC3\xA9");
+}
+
+/* ------------------------------------------------------------------ what is no ONNX file */
+
+static void refuses_other_files(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *says;
+    } cases[] = {
+        {"", 0, "empty"},
+        {"<!DOCTYPE html>\n<html><body>Sign in</body></html>", 49, "this is text (\"<!DOCTYPE html>\")"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", 57, "git-lfs"},
+        {"PK\x03\x04\x14\x00\x00\x00", 8, "ZIP archive"},
+        {"\x1c\x00\x00\x00TFL3\x14\x00", 10, "TensorFlow Lite"},
+        {"\x89HDF\r\n\x1a\n", 8, "HDF5"},
+        {"\x93NUMPY\x01\x00", 8, "NumPy"},
+        {"\xff\xff\xff\xff", 4, "byte 0"},
+    };
+    bl_graph *g;
+    for (size_t i = 0; i < BL_COUNTOF(cases); i++)
+        assert_fails(*state, bl_import_bytes(*state, "odd.bin", cases[i].bytes, cases[i].n, NULL, &g),
+                     BL_DATA, cases[i].says);
+    assert_fails(*state, bl_import(*state, "/nowhere/at/all.onnx", NULL, &g), BL_NOINPUT, "all.onnx");
+    char folder[256];
+    test_folder(folder);
+    assert_fails(*state, bl_import(*state, folder, NULL, &g), BL_NOINPUT, "");
+    test_folder_remove(folder);
+}
+
+static void every_prefix_is_refused(void **state)
+{
+    onnx_build *b = ob_small_network(*state);
+    size_t size;
+    const uint8_t *bytes = ob_pack(b, &size);
+    for (size_t n = 0; n < size; n++) {
+        bl_graph *g;
+        uint8_t *exact = malloc(n ? n : 1);
+        memcpy(exact, bytes, n);
+        bl_status status = bl_import_bytes(*state, "cut.onnx", exact, n, NULL, &g);
+        free(exact);
+        if (status != BL_DATA) fail_msg("%zu of %zu bytes gave %d", n, size, (int)status);
+        assert_non_null(strstr(bl_last_error(*state).place, "cut.onnx"));
+    }
+    ob_free(b);
+}
+
+/* 20,000 small mutations: bytes changed, runs removed, repeated.  Anything may come out, in order. */
+static void random_damage(void **state)
+{
+    bl_ctx *ctx = test_ctx(1, 64 << 20); /* a mutated dimension may ask for much */
+    onnx_build *b = ob_small_network(*state);
+    size_t size;
+    const uint8_t *bytes = ob_pack(b, &size);
+    bl_rng r = bl_rng_make(1, "damage", 0);
+    int taken = 0;
+    for (int i = 0; i < 20000; i++) {
+        size_t n = size, changes = 1 + bl_rng_below(&r, 4);
+        uint8_t *copy = malloc(size + 64);
+        memcpy(copy, bytes, size);
+        for (size_t k = 0; k < changes; k++) {
+            size_t at = bl_rng_below(&r, n), length = 1 + bl_rng_below(&r, 16);
+            uint64_t kind = bl_rng_below(&r, 10);
+            length = BL_MIN(length, n - at);
+            if (kind == 0 && n > 64) {
+                memmove(copy + at, copy + at + length, n - at - length);
+                n -= length;
+            } else if (kind == 1 && n + length <= size + 64) {
+                memmove(copy + at + length, copy + at, n - at);
+                n += length;
+            } else
+                copy[at] = (uint8_t)bl_rng_u64(&r);
+        }
+        bl_graph *g = NULL, *p = NULL;
+        bl_status status = bl_import_bytes(ctx, "damaged.onnx", copy, n, NULL, &g);
+        free(copy);
+        bl_error e = bl_last_error(ctx);
+        if (status == BL_OK) {
+            taken++;
+            status = bl_prepare(ctx, g, &p);
+            if (status == BL_OK) bl_graph_free(p);
+            bl_graph_free(g);
+        } else
+            assert_true(e.code == status && *e.place && *e.what && !strchr(e.what, '\n'));
+        assert_true(status == BL_OK || status == BL_DATA || status == BL_UNAVAILABLE);
+    }
+    assert_in_range(taken, 100, 19000); /* neither all luck nor all refused */
+    ob_free(b);
+    test_ctx_free(ctx);
+}
+
+static void refuses_a_million_empty_nodes(void **state)
+{
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 32 << 20);
+    size_t n = 2000000;
+    uint8_t *bytes = malloc(n + 8);
+    bytes[0] = 0x08; /* ir_version 8 */
+    bytes[1] = 0x08;
+    bytes[2] = 0x3A; /* graph: 2,000,000 bytes of empty nodes */
+    bytes[3] = 0x80;
+    bytes[4] = 0x89;
+    bytes[5] = 0x7A;
+    for (size_t i = 0; i < n; i += 2) {
+        bytes[6 + i] = 0x0A;
+        bytes[7 + i] = 0;
+    }
+    bl_graph *g;
+    uint64_t peak;
+    assert_fails(ctx, bl_import_bytes(ctx, "many.onnx", bytes, n + 6, NULL, &g), BL_UNAVAILABLE,
+                 "reading it needs");
+    assert_non_null(strstr(bl_last_error(ctx).remedy, "--memory"));
+    bl_memory_use(ctx, NULL, &peak);
+    assert_true(peak < 1 << 20); /* refused before anything was taken */
+    free(bytes);
+    test_ctx_free(ctx);
+}
+
+/* Whichever allocation fails, the call ends in a sentence and gives back all it had. */
+static void every_allocation_may_fail(void **state)
+{
+    onnx_build *b = ob_small_network(*state);
+    size_t size;
+    const uint8_t *bytes = ob_pack(b, &size);
+    bl_ctx *ctx = test_ctx(1, 0);
+    long n = 1;
+    for (;; n++) {
+        bl_graph *g = NULL, *p = NULL;
+        ctx->fail_alloc = n;
+        bl_status status = bl_import_bytes(ctx, "net.onnx", bytes, size, NULL, &g);
+        if (status == BL_OK) status = bl_prepare(ctx, g, &p);
+        long left = ctx->fail_alloc;
+        ctx->fail_alloc = -1;
+        bl_graph_free(p);
+        bl_graph_free(g);
+        uint64_t now;
+        bl_memory_use(ctx, &now, NULL);
+        assert_int_equal(now, 0);
+        if (status == BL_OK) {
+            assert_true(left > 0);
+            break;
+        }
+        assert_int_equal(status, BL_UNAVAILABLE);
+        assert_true(*bl_last_error(ctx).what);
+    }
+    assert_true(n > 200);
+    test_ctx_free(ctx);
+    ob_free(b);
+}
+
+/* ------------------------------------------------------------------ single tensors */
+
+static void tensors_from_files(void **state)
+{
+    bl_ctx *ctx = *state;
+    onnx_build *b = ob_new(ctx, 13);
+    static const char *const dims[] = {"3,2", "600,2"}; /* copied by the parser, and left in place */
+    bl_tensor t;
+    for (size_t i = 0; i < BL_COUNTOF(dims); i++) {
+        Onnx__TensorProto *from = ob_floats(b, i ? "large" : "small", dims[i], NULL);
+        size_t size = onnx__tensor_proto__get_packed_size(from);
+        uint8_t *bytes = ob_alloc(b, size, 1);
+        onnx__tensor_proto__pack(from, bytes);
+        assert_ok(ctx, bl_tensor_from_pb(ctx, "in0.pb", bytes, size, b->arena, &t));
+        assert_int_equal(t.rank, 2);
+        assert_int_equal(t.dim[1], 2);
+        assert_memory_equal(t.data, from->raw_data.data, from->raw_data.len);
+        for (size_t n = 0; n < BL_MIN(size, (size_t)64); n++)
+            if (bl_tensor_from_pb(ctx, "in0.pb", bytes, n, b->arena, &t) == BL_OK)
+                fail_msg("%zu of %zu bytes are a tensor", n, size);
+        from->has_data_location = 1;
+        from->data_location = 1;
+        from->has_raw_data = 0;
+        size = onnx__tensor_proto__pack(from, bytes);
+        assert_fails(ctx, bl_tensor_from_pb(ctx, "in0.pb", bytes, size, b->arena, &t), BL_DATA,
+                     "no data file");
+    }
+    assert_fails(ctx, bl_tensor_from_pb(ctx, "in0.pb", "", 0, b->arena, &t), BL_DATA, "empty");
+    assert_fails(ctx, bl_tensor_from_pb(ctx, "in0.pb", "<html>", 6, b->arena, &t), BL_DATA, "byte 0");
+    ob_free(b);
+}
+
+/* ------------------------------------------------------------------ hash */
+
+static bl_hash hash_after(bl_ctx *ctx, int change)
+{
+    onnx_build *b = ob_small_network(ctx);
+    bl_graph *g;
+    size_t size;
+    switch (change) {
+    case 1: b->graph.initializer[0]->raw_data.data[5] ^= 1; break;
+    case 2: b->graph.node[0]->name = ob_text(b, "renamed"); break;
+    case 3: b->graph.node[0]->attribute[0]->ints[0] = 0; break;
+    case 4: b->opset.version = 14; break;
+    case 5: b->graph.output[0] = ob_value(b, "flat", BL_F32, "?"); break;
+    case 6: b->graph.node[2]->op_type = ob_text(b, "Sigmoid"); break;
+    case 7: b->model.doc_string = ob_text(b, "says nothing"); break;
+    case 8: b->graph.input[0]->type->tensor_type->shape->dim[2]->dim_value = 9; break;
+    default: break;
+    }
+    const uint8_t *bytes = ob_pack(b, &size);
+    assert_ok(ctx, bl_import_bytes(ctx, change == 9 ? "elsewhere" : "here", bytes, size, NULL, &g));
+    bl_hash h = g->hash;
+    bl_graph_free(g);
+    ob_free(b);
+    return h;
+}
+
+static void hash_is_of_the_content(void **state)
+{
+    bl_hash h = hash_after(*state, 0);
+    assert_int_equal(strlen(h.hex), 32);
+    assert_string_equal(h.hex, hash_after(*state, 0).hex);
+    assert_string_equal(h.hex, hash_after(*state, 7).hex);
+    assert_string_equal(h.hex, hash_after(*state, 9).hex);
+    static const int changes[] = {1, 2, 3, 4, 5, 6, 8};
+    for (size_t i = 0; i < BL_COUNTOF(changes); i++)
+        assert_string_not_equal(h.hex, hash_after(*state, changes[i]).hex);
+}
+
+/* ------------------------------------------------------------------ real files */
+
+static void import_shared(bl_ctx *ctx, const char *folder, const char *name, int *read, int *refused)
+{
+    static const bl_dim_binding dims[] = {{"x:2", 64}, {"x:3", 192}};
+    const bl_import_options options = {dims, 2};
+    char path[800];
+    bl_graph *g, *p;
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    bl_status status = bl_import(ctx, path, &options, &g);
+    if (status == BL_UNAVAILABLE) {
+        print_message("refused: %s: %s\n", name, bl_last_error(ctx).what);
+        assert_non_null(strstr(bl_last_error(ctx).what, "unsupported operators: "));
+        ++*refused;
+        return;
+    }
+    assert_ok(ctx, status);
+    assert_ok(ctx, bl_prepare(ctx, g, &p));
+    print_message("read: %s: %d nodes, prepared %d\n", name, g->n_nodes, p->n_nodes);
+    for (int i = 0; i < p->n_outputs; i++)
+        assert_string_equal(p->values[p->outputs[i]].name, g->values[g->outputs[i]].name);
+    ++*read;
+    bl_graph_free(p);
+    bl_graph_free(g);
+}
+
+static void shared_models(void **state)
+{
+    static const char *const folders[] = {"models", "models/wild"};
+    int read = 0, refused = 0;
+    for (size_t i = 0; i < BL_COUNTOF(folders); i++) {
+        char path[512];
+        struct dirent **list;
+        test_shared(folders[i], path);
+        int n = scandir(path, &list, NULL, alphasort);
+        assert_true(n >= 0);
+        for (int k = 0; k < n; k++) {
+            size_t length = strlen(list[k]->d_name);
+            if (length > 5 && strcmp(list[k]->d_name + length - 5, ".onnx") == 0)
+                import_shared(*state, path, list[k]->d_name, &read, &refused);
+            free(list[k]);
+        }
+        free(list);
+    }
+    print_message("%d read, %d refused\n", read, refused);
+    assert_true(read > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(reads_a_network, setup, teardown),
+        cmocka_unit_test_setup_teardown(inputs_without_initializers, setup, teardown),
+        cmocka_unit_test_setup_teardown(sorts_nodes, setup, teardown),
+        cmocka_unit_test_setup_teardown(keeps_a_good_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(absent_inputs, setup, teardown),
+        cmocka_unit_test_setup_teardown(unread_outputs, setup, teardown),
+        cmocka_unit_test_setup_teardown(constant_nodes, setup, teardown),
+        cmocka_unit_test_setup_teardown(attributes_without_types, setup, teardown),
+        cmocka_unit_test_setup_teardown(infers_through_shape_arithmetic, setup, teardown),
+        cmocka_unit_test_setup_teardown(typed_lists, setup, teardown),
+        cmocka_unit_test_setup_teardown(large_payloads, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_tensors, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_numbers_that_are_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(external_data, setup, teardown),
+        cmocka_unit_test_setup_teardown(binds_dimensions, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_dimensions, setup, teardown),
+        cmocka_unit_test_setup_teardown(batch_in_second_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_inputs, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_broken_models, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_broken_nodes, setup, teardown),
+        cmocka_unit_test_setup_teardown(lists_unsupported_operators, setup, teardown),
+        cmocka_unit_test_setup_teardown(cuts_long_lists, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_versions, setup, teardown),
+        cmocka_unit_test_setup_teardown(prints_names_safely, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_other_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_prefix_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(random_damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_a_million_empty_nodes, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_allocation_may_fail, setup, teardown),
+        cmocka_unit_test_setup_teardown(tensors_from_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(hash_is_of_the_content, setup, teardown),
+        cmocka_unit_test_setup_teardown(shared_models, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("import", tests, NULL, NULL);
+}
