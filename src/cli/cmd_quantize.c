@@ -254,7 +254,7 @@ static bl_status make_summary(state *s, json_t **out)
     if (s->int8_row) json_object_set_new(o, "int8", bl_contender_json(p, &s->row[s->int8_row]));
     if (s->chosen_row != s->int8_row) json_object_set_new(o, "mixed", bl_contender_json(p, chosen));
     for (int r = 1; r < s->n_rows; r++)
-        if (r != s->chosen_row) json_array_append_new(uniform, bl_contender_json(p, &s->row[r]));
+        if (r != s->chosen_row && r != s->int8_row) json_array_append_new(uniform, bl_contender_json(p, &s->row[r]));
     json_object_set_new(o, "uniform", uniform);
     json_object_set_new(o, "budgets", bl_budgets_json(p, chosen, s->found.binding));
     if (front) json_object_set_new(o, "front", front);

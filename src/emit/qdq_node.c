@@ -102,11 +102,28 @@ static const char *moved_input(bl_qdq *q, const bl_node *n, const bl_attr *a)
     return bl_qdq_ints(q, name, a->ints, a->n);
 }
 
+/* Resize of opset 10 knew one mapping of coordinates, which is no longer the default. */
+static void resize_attributes(bl_qdq *q, Onnx__NodeProto *node)
+{
+    static const char *const said[][2] = { { "coordinate_transformation_mode", "asymmetric" },
+                                           { "nearest_mode", "floor" } };
+    for (size_t i = 0; i < BL_COUNTOF(said); i++)
+        bl_qdq_attr(q, node, &(bl_attr){ .name = said[i][0], .type = BL_ATTR_STRING,
+                                         .s = said[i][1], .s_len = strlen(said[i][1]) });
+}
+
 void bl_qdq_copy_node(bl_qdq *q, const bl_node *n, const char *const *in, const char *const *out)
 {
     const char *own[INPUTS_MAX] = { NULL };
     size_t n_in = (size_t)n->n_in;
+    bool old_resize = !strcmp(n->op->name, "Resize") && n->opset < 11;
 
+    if (old_resize) { /* X, scales -> X, roi, scales */
+        own[0] = in[0];
+        own[2] = in[1];
+        in = own;
+        n_in = 3;
+    }
     for (int i = 0; i < n->n_attr; i++) { /* inputs first: a node's are fixed when it is made */
         const struct moved *m = find_moved(q, n, n->attr[i].name);
         if (!m) continue;
@@ -126,6 +143,7 @@ void bl_qdq_copy_node(bl_qdq *q, const bl_node *n, const char *const *in, const 
         if (old_softmax && !strcmp(a->name, "axis")) continue;
         bl_qdq_attr(q, node, a);
     }
+    if (old_resize) resize_attributes(q, node);
     if (!strcmp(n->op->name, "Split") && n->opset < 18 && q->opset >= 18 && n_in < 2)
         bl_qdq_attr_int(q, node, "num_outputs", n->n_out);
 }

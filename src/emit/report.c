@@ -8,6 +8,8 @@
 #include <locale.h>
 #include <string.h>
 
+enum { TAIL = 10 }; /* bytes at the end of a long name that always show */
+
 /* ------------------------------------------------------------------ begin and end */
 
 /* Numbers are written with the C locale's point whatever the program has set.  glibc gives the C
@@ -67,14 +69,24 @@ void bl_part_close(bl_report *r)
     bl_page_raw(&r->page, "</section>\n");
 }
 
+void bl_part_name(bl_report *r, const char *name)
+{
+    size_t n = strlen(name), tail = n - BL_MIN(n, (size_t)TAIL);
+    while (tail < n && ((unsigned char)name[tail] & 0xC0) == 0x80) tail++; /* not within a character */
+    char *front = n > 2 * TAIL ? bl_strndup(r->page.arena, name, tail) : NULL;
+    if (front) bl_page_put(&r->page, "<span class=\"long\"><span>%s</span><span>%s</span></span>", front, name + tail);
+    else bl_page_put(&r->page, "%s", name);
+}
+
 void bl_part_bar(bl_report *r, const char *label, double share, const char *class, const char *text)
 {
     double percent = 100 * fmin(fmax(share, 0), 1);
+    bl_page_put(&r->page, "<div class=\"bar\"><span class=\"who\" title=\"%s\">", label);
+    bl_part_name(r, label);
     bl_page_put(&r->page,
-                "<div class=\"bar\"><span class=\"who\" title=\"%s\">%s</span><span class=\"track\">"
-                "<span class=\"%s\" style=\"width:%.2f%%\"></span></span><span class=\"much\">%s</span>"
-                "</div>\n",
-                label, label, class, isfinite(percent) ? percent : 0.0, text);
+                "</span><span class=\"track\"><span class=\"%s\" style=\"width:%.2f%%\"></span></span>"
+                "<span class=\"much\">%s</span></div>\n",
+                class, isfinite(percent) ? percent : 0.0, text);
 }
 
 void bl_part_fact(bl_report *r, const char *name, const char *text)
@@ -85,7 +97,7 @@ void bl_part_fact(bl_report *r, const char *name, const char *text)
 void bl_part_row(bl_report *r, const bl_row *row)
 {
     bool chosen = row->kind == BL_ROW_CHOSEN;
-    bl_page_put(&r->page, "<tr%s><th scope=\"row\">%s%s</th>", chosen ? " class=\"chosen\"" : "",
+    bl_page_put(&r->page, "<tr class=\"%s\"><th scope=\"row\">%s%s</th>", chosen ? "chosen" : "",
                 row->kind == BL_ROW_UNIFORM || row->kind == BL_ROW_INT8 ? "uniform " : "",
                 chosen ? bl_report_chosen_name(r) : row->name);
 }

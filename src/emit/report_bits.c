@@ -45,19 +45,18 @@ static width_by choose_width(const bl_report *r, double *total)
 
 /* ------------------------------------------------------------------ the picture */
 
-static void draw_scale(const bars *b, double height)
+static void draw_scale(const bars *b)
 {
     bl_page *o = &b->r->page;
-    double top = b->axis - b->bits_most * b->per_bit, bottom = b->axis + b->bits_most * b->per_bit;
     for (int bits = 2; bits <= b->bits_most; bits *= 2)
         for (int side = -1; side <= 1; side += 2) {
             double y = b->axis + side * bits * b->per_bit;
             bl_page_put(o, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/>", b->left, y, b->right);
             bl_page_put(o, "<text class=\"tick end\" x=\"%.1f\" y=\"%.1f\">%d</text>\n", b->left - 6, y + 4, bits);
         }
-    bl_page_put(o, "<text class=\"name\" x=\"2\" y=\"%.1f\">weight bits \xE2\x86\x91</text>", top - 12);
-    bl_page_put(o, "<text class=\"name\" x=\"2\" y=\"%.1f\">activation bits \xE2\x86\x93</text>\n",
-                b->names ? height - 6 : bottom + 36);
+    for (int side = -1; side <= 1; side += 2)
+        bl_page_put(o, "<text class=\"name mid\" transform=\"translate(%.1f %.1f) rotate(-90)\">%s</text>\n", b->left - 26,
+                    b->axis + side * b->bits_most * b->per_bit / 2, side < 0 ? "weight bits" : "activation bits");
 }
 
 static void tip(bl_page *o, const bl_layer *l, size_t number)
@@ -112,7 +111,8 @@ static void draw_bars(const bars *b)
                         middle + 4, bottom + 12, bl_show_short(l->name, 14, text));
             next_label = middle + 13;
         } else if (middle >= next_label) {
-            bl_page_put(o, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%zu</text>\n", middle, bottom + 16, i + 1);
+            bl_page_put(o, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%zu</text>\n", fmin(middle, b->right - 7),
+                        bottom + 16, i + 1);
             next_label = middle + 28;
         }
         x += pitch;
@@ -122,15 +122,16 @@ static void draw_bars(const bars *b)
 
 static void picture(bl_report *r, const char *class, double width, bool names)
 {
-    bars b = {.r = r, .left = names ? 66 : 26, .right = width - 4, .bits_most = 8, .names = names};
+    bars b = {.r = r, .left = names ? 66 : 40, .right = width - 4, .bits_most = 8, .names = names};
     for (size_t i = 0; i < r->n_layers; i++)
         if (BL_MAX(r->layers[i].w_bits, activation_bits(&r->layers[i])) > 8) b.bits_most = 16;
+    b.right = fmin(b.right, b.left + 120.0 * (double)r->n_layers);
     b.by = choose_width(r, &b.total);
-    b.per_bit = (names ? 100.0 : 84.0) / b.bits_most;
-    b.axis = 26 + b.bits_most * b.per_bit;
-    double height = b.axis + b.bits_most * b.per_bit + (names ? 98 : 44);
+    b.per_bit = (names ? 104.0 : 88.0) / b.bits_most;
+    b.axis = 10 + b.bits_most * b.per_bit;
+    double height = b.axis + b.bits_most * b.per_bit + (names ? 92 : 26);
     bl_svg_open(&r->page, class, width, height, "Bits of the weights and activations of each layer");
-    draw_scale(&b, height);
+    draw_scale(&b);
     draw_bars(&b);
     bl_svg_close(&r->page);
 }
@@ -145,7 +146,8 @@ static void caption(bl_report *r)
     bl_page_raw(&r->page, by == BY_TIME      ? "; a bar is the wider the more of the predicted time the layer takes"
                           : by == BY_WEIGHTS ? "; a bar is the wider the more weights the layer has"
                                              : "");
-    bl_page_raw(&r->page, ".</figcaption></figure>\n");
+    bl_page_put(&r->page, ".<span class=\"%s\"> The numbers below count the layers, as in the table.</span>"
+                          "</figcaption></figure>\n", r->n_layers > NAMES_MOST ? "" : "narrow");
 }
 
 /* ------------------------------------------------------------------ the table */
@@ -185,8 +187,9 @@ static void layer_row(bl_report *r, size_t i, has h)
 {
     const bl_layer *l = &r->layers[i];
     char text[BL_SHOW];
-    bl_page_put(&r->page, "<tr><td data-v=\"%zu\">%zu</td><th scope=\"row\" title=\"%s\">%s</th>", i + 1, i + 1, l->name,
-                l->name);
+    bl_page_put(&r->page, "<tr><td data-v=\"%zu\">%zu</td><th scope=\"row\" title=\"%s\">", i + 1, i + 1, l->name);
+    bl_part_name(r, l->name);
+    bl_page_raw(&r->page, "</th>");
     if (h.op) text_cell(r, l->op);
     if (h.shape) text_cell(r, l->shape);
     if (h.macs) bl_part_cell(r, l->macs, bl_show_count(l->macs, text), "");
@@ -218,7 +221,7 @@ static void table(bl_report *r)
                    {"size", h.size},
                    {"predicted", h.predicted},
                    {"measured", h.measured}};
-    bl_page_put(&r->page, "<details><summary>All %zu layers as a table</summary>\n", r->n_layers);
+    bl_page_put(&r->page, "<details><summary>All layers as a table (%zu)</summary>\n", r->n_layers);
     bl_page_raw(&r->page, "<div class=\"scroll tall\"><table class=\"sort layers\">\n<thead><tr>");
     for (size_t c = 0; c < BL_COUNTOF(columns); c++)
         if (columns[c].shown) bl_page_put(&r->page, "<th scope=\"col\">%s</th>", columns[c].title);

@@ -46,7 +46,7 @@ static void draw_diagonal(const bl_plot *p)
 
 static void scatter(bl_report *r, const char *class, double width, double height)
 {
-    bl_plot p = {.page = &r->page, .left = 46, .right = width - 12, .top = 40, .bottom = height - 46, .logarithmic = true};
+    bl_plot p = {.page = &r->page, .left = 46, .right = width - 12, .top = 26, .bottom = height - 46, .logarithmic = true};
     if (!bl_plot_reserve(&p, r->page.arena, 2 * r->n_layers)) r->page.failed = true;
     if (r->page.failed) return;
     fit(r, &p);
@@ -172,14 +172,16 @@ static shape *shapes_gather(bl_report *r, size_t *n)
 
 static void shape_rows(bl_report *r, const shape *list, size_t n)
 {
-    bl_page_raw(&r->page, "<details><summary>Time of each operator shape</summary>\n<div class=\"scroll tall\">"
+    bl_page_raw(&r->page, "<div class=\"scroll tall\">"
                           "<table class=\"sort\">\n<thead><tr><th scope=\"col\">operator shape</th><th scope=\"col\">8 bits"
                           "</th><th scope=\"col\">best narrower</th><th scope=\"col\">at</th><th scope=\"col\">of 8 bits"
                           "</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < n; i++) {
         const shape *s = &list[i];
         char text[BL_SHOW];
-        bl_page_put(&r->page, "<tr><th scope=\"row\" title=\"%s\">%s</th>", s->key, s->key);
+        bl_page_put(&r->page, "<tr><th scope=\"row\" title=\"%s\">", s->key);
+        bl_part_name(r, s->key);
+        bl_page_raw(&r->page, "</th>");
         bl_part_cell(r, s->ns8, bl_show_ms(s->ns8 * 1e-6, text), "");
         bl_part_cell(r, s->ns, bl_show_ms(s->ns * 1e-6, text), "");
         if (isnan(s->ns)) bl_page_raw(&r->page, "<td class=\"none\">\xE2\x80\x93</td>");
@@ -189,7 +191,8 @@ static void shape_rows(bl_report *r, const shape *list, size_t n)
         bl_part_cell(r, s->ns / s->ns8, text, "");
         bl_page_raw(&r->page, "</tr>\n");
     }
-    bl_page_raw(&r->page, "</tbody></table></div></details>\n");
+    bl_page_raw(&r->page, "</tbody></table></div>\n<p class=\"caption\">Time of one operator by itself, with 8 bits and "
+                          "with the fewer bits that are fastest; below 1 is a gain.</p></div>\n");
 }
 
 static bool comparable(const shape *s)
@@ -206,7 +209,7 @@ static void shapes(bl_report *r, const shape *list, size_t n)
         gain += comparable(&list[i]) && list[i].ns < list[i].ns8 * (1 - tie);
     }
     bl_page_put(&r->page,
-                "<h3>What narrow widths gain on this target</h3>\n<p>%s%zu of %zu operator shapes run "
+                "<div><h3>What narrow widths gain on this target</h3>\n<p>%s%zu of %zu operator shapes run "
                 "faster with fewer than 8 bits, by more than the %.0f&nbsp;%% that the clock can tell "
                 "apart.%s</p>\n",
                 gain ? "" : "None: ", gain, both, tie * 100,
@@ -225,13 +228,15 @@ void bl_part_latency(bl_report *r)
     if (!layers && !rows && !widths) return;
     bl_part_open(r, "latency", "Time: predicted and measured");
     if (rows) totals(r);
+    bl_page_raw(&r->page, "<div class=\"pair\">\n");
     if (layers) {
-        bl_page_raw(&r->page, "<figure class=\"single\"><h3>Layer by layer</h3>\n");
-        scatter(r, "wide", 560, 420);
+        bl_page_raw(&r->page, "<figure><h3>Layer by layer</h3>\n");
+        scatter(r, "wide", 470, 410);
         scatter(r, "narrow", 330, 330);
         say_total(r);
         bl_page_raw(&r->page, "</figure>\n");
     }
     if (widths) shapes(r, list, n);
+    bl_page_raw(&r->page, "</div>\n");
     bl_part_close(r);
 }

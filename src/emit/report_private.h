@@ -121,6 +121,9 @@ void bl_plot_axes(bl_plot *p, const char *x_label, const char *y_label);
 bool bl_plot_reserve(bl_plot *p, bl_arena *arena, size_t n);
 void bl_plot_take(bl_plot *p, bl_box box);
 void bl_plot_mark(bl_plot *p, bl_mark_kind kind, const char *class, double x, double y, const char *tip);
+enum { BL_LABEL_HEIGHT = 13 };
+/* Text with its upper left corner there; false: no room, nothing written. */
+bool bl_plot_write(bl_plot *p, const char *class, double left, double top, const char *text);
 /* Text beside the mark at (x, y), where there is room; false: nowhere, nothing written. */
 bool bl_plot_label(bl_plot *p, const char *class, double x, double y, const char *text);
 double bl_text_width(const char *text); /* in pixels, roughly, at the size of labels */
@@ -134,6 +137,8 @@ void bl_part_open(bl_report *r, const char *id, const char *title);
 void bl_part_close(bl_report *r);
 /* A horizontal bar with a label before and a text behind it; share in 0..1. */
 void bl_part_bar(bl_report *r, const char *label, double share, const char *class, const char *text);
+/* A name that gives way in its middle where it is too long: its end tells layers apart. */
+void bl_part_name(bl_report *r, const char *name);
 /* A row of a list of facts; nothing where the text is NULL or empty. */
 void bl_part_fact(bl_report *r, const char *name, const char *text);
 /* Opens the table row of one way to run the network, with its name. */

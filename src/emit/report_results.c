@@ -34,7 +34,7 @@ static const struct column {
     {"top-1",     "share of samples whose first answer is right; in small print the difference to float, in points",
                   offsetof(bl_row, top1), show_percent, POINTS_OF_FLOAT},
     {"top-5",     "share of samples whose first five answers hold the right one",
-                  offsetof(bl_row, top5), show_percent, POINTS_OF_FLOAT},
+                  offsetof(bl_row, top5), show_percent, ALONE},
     {"AUC",       "area under the curve of detection", offsetof(bl_row, auc), show_share, ALONE},
     {"SQNR",      "signal to quantization noise at the output", offsetof(bl_row, sqnr_db), show_db, ALONE},
     {"size",      "bytes of the weights as packed; in small print as a share of int8",
@@ -46,7 +46,7 @@ static const struct column {
                   offsetof(bl_row, predicted_ms), bl_show_ms, RATIO_OF_INT8},
     {"BOPs",      "bit operations: multiplications weighted by both widths",
                   offsetof(bl_row, bops), bl_show_count, RATIO_OF_INT8},
-    {"memory",    "bytes that the running network needs", offsetof(bl_row, memory_bytes), bl_show_bytes, RATIO_OF_INT8},
+    {"memory",    "bytes that the running network needs", offsetof(bl_row, memory_bytes), bl_show_bytes, ALONE},
 };
 /* clang-format on */
 
@@ -68,7 +68,7 @@ static void cell(bl_report *r, const bl_row *row, const struct column *c)
 
 static void table(bl_report *r)
 {
-    bl_page_raw(&r->page, "<div class=\"scroll\"><table class=\"sort\">\n<thead><tr><th scope=\"col\">network</th>");
+    bl_page_raw(&r->page, "<div class=\"scroll\"><table class=\"sort results\">\n<thead><tr><th scope=\"col\">network</th>");
     bool shown[BL_COUNTOF(columns)];
     for (size_t c = 0; c < BL_COUNTOF(columns); c++) {
         shown[c] = false;
@@ -91,7 +91,7 @@ void bl_part_results(bl_report *r)
     if (r->n_rows == 0) return;
     bl_part_open(r, "results", "Results");
     table(r);
-    bl_page_raw(&r->page, "<p class=\"caption\">The same network run in several ways; small print compares the "
-                          "accuracy with float and everything else with int8, eight bits everywhere.</p>\n");
+    bl_page_raw(&r->page, "<p class=\"caption\">The same network run in several ways; small print compares "
+                          "top-1 with float, in points, and costs with int8, eight bits everywhere.</p>\n");
     bl_part_close(r);
 }

@@ -143,13 +143,19 @@ static void cell(const map *m, const char *unit, const json_t *o, const char *ca
     bl_page_raw(page, chosen ? "<span class=\"sr\"> chosen</span></td>" : "</td>");
 }
 
+static char *show_level(double v, char *buf)
+{
+    snprintf(buf, BL_SHOW, "%.2g", v);
+    return buf;
+}
+
 static void legend(const map *m)
 {
     bl_page *o = &m->r->page;
     char text[BL_SHOW];
     bl_page_put(o, "<p class=\"legend\"><span>noise added: none</span>");
     for (int i = 0; i <= STEPS; i++) bl_page_put(o, "<span class=\"swatch h%d\"></span>", i);
-    if (m->hi > 0) bl_page_put(o, "<span>%s and more</span>", bl_show_number(m->hi * pow(m->lo / m->hi, 1.0 / STEPS), text));
+    if (m->hi > 0) bl_page_put(o, "<span>%s and more</span>", show_level(m->hi * pow(m->lo / m->hi, 1.0 / STEPS), text));
     if (json_object_size(m->choice)) bl_page_raw(o, "<span class=\"swatch pick\"></span><span>chosen</span>");
     bl_page_raw(o, "</p>\n");
 }
@@ -165,7 +171,9 @@ static void heat(const map *m)
         const char *name = bl_figure_text(unit, "name");
         const char *pick = name ? json_string_value(json_object_get(m->choice, name)) : NULL;
         if (!name) continue;
-        bl_page_put(o, "<tr><th scope=\"row\" title=\"%s\">%s</th>", name, name);
+        bl_page_put(o, "<tr><th scope=\"row\" title=\"%s\">", name);
+        bl_part_name(m->r, name);
+        bl_page_raw(o, "</th>");
         for (size_t c = 0; c < m->n_columns; c++)
             cell(m, name, find_cell(unit, m->columns[c]), m->columns[c], pick && !strcmp(pick, m->columns[c]));
         bl_page_raw(o, "</tr>\n");

@@ -15,6 +15,7 @@
     ".grid{stroke:" GRID ";fill:none}.axis{stroke:" LINE ";fill:none}\n"                            \
     ".guide{stroke:" DIM ";stroke-dasharray:4 4;fill:none}.band{fill:" GRID ";opacity:.6}\n"        \
     ".front{stroke:" WEIGHT ";stroke-width:1.5;fill:none;opacity:.7}\n"                             \
+    ".whisker{stroke:" DIM ";stroke-width:1.5}\n"                                                  \
     ".hit{fill:transparent;stroke:none}\n"                                                          \
     ".mark.best{fill:" WEIGHT "}.mark.uniform{fill:" ACT "}.mark.int8{fill:" TEXT "}\n"             \
     ".mark.uniform,.mark.int8,.mark.best{stroke:" GROUND ";stroke-width:1}\n"                       \
@@ -27,8 +28,8 @@ const char bl_svg_style[] = PLOT_RULES("#1a1f26", "#566170", "#ffffff", "#8a94a2
     "--ground:#ffffff;--panel:#f6f7f9;--line:#d5dae1;--grid:#e6e9ee;--text:#1a1f26;--dim:#566170;"  \
     "--link:#0a5c99;--weight:#0068a8;--act:#c27400;--chosen:#bf3a00;--pick:#fbeee8;"                \
     "--bad:#b3261e;--badbg:#fdeceb;--warn:#8f5a00;--warnbg:#fff5e0;"                                \
-    "--h0:#fdfdf9;--h1:#fff7d6;--h2:#fee9a8;--h3:#fed976;--h4:#feb84a;--h5:#f98e28;--h6:#e26a12;"   \
-    "--h7:#b84503;--h8:#7a2d05;--hlow:#1a1f26;--hhigh:#ffffff;"
+    "--h0:#fdfdf9;--h1:#fff7d6;--h2:#fee9a8;--h3:#fed976;--h4:#feb84a;--h5:#f98e28;--h6:#c8560a;"   \
+    "--h7:#9f3c05;--h8:#6b2604;--hlow:#1a1f26;--hhigh:#ffffff;"
 #define DARK                                                                                       \
     "--ground:#13161b;--panel:#1b2027;--line:#38414d;--grid:#272e38;--text:#e7eaef;--dim:#9eabba;"  \
     "--link:#7cc0f5;--weight:#56b4e9;--act:#e69f00;--chosen:#ff8a57;--pick:#33251f;"                \
@@ -60,10 +61,10 @@ const char bl_report_style[] =
     ".tile span{display:block;font-size:13px;color:var(--dim)}.tile b{font-size:23px;line-height:1.3;display:block}\n"
     "nav{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13.5px;border-block:1px solid var(--line);padding:8px 0}\n"
     "a{color:var(--link)}nav a{text-decoration:none}nav a:hover{text-decoration:underline}\n"
-    "figure{margin:0 0 16px}figure.single{max-width:600px;margin-top:20px}\n"
+    "figure{margin:0 0 16px}\n"
     ".pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:24px 36px}\n"
-    ".pair figure{max-width:560px}\n"
-    "svg{display:block;width:100%;height:auto}svg.narrow{display:none}\n"
+    ".pair{margin-top:8px}.pair>*{min-width:0}.pair figure{max-width:560px}\n"
+    "svg{display:block;width:100%;height:auto}svg.narrow,span.narrow{display:none}\n"
     PLOT_RULES("var(--text)", "var(--dim)", "var(--ground)", "var(--line)", "var(--grid)", "var(--weight)",
                "var(--act)", "var(--chosen)")
     ".w{fill:var(--weight);background:var(--weight)}.a{fill:var(--act);background:var(--act)}.pale{opacity:.38}\n"
@@ -74,21 +75,25 @@ const char bl_report_style[] =
     ".scroll.tall{max-height:560px;overflow-y:auto}\n"
     "table{border-collapse:separate;border-spacing:0;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums;"
     "overflow-wrap:normal}\n"
-    "td,th{padding:6px 12px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--grid)}\n"
+    "td,th{padding:6px 10px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--grid)}\n"
     "tbody tr:last-child>*{border-bottom:0}th{font-weight:500}\n"
     "thead th{position:sticky;top:0;background:var(--panel);color:var(--dim);font-size:12.5px;z-index:1}\n"
     "th[scope=row],thead th:first-child,td.text{text-align:left}td.none{color:var(--dim)}\n"
     "th[scope=row]{max-width:260px;overflow:hidden;text-overflow:ellipsis}\n"
+    ".long{display:flex;max-width:240px;white-space:pre}.long span{overflow:hidden;text-overflow:ellipsis}\n"
+    ".long span+span{flex:none}.who .long{max-width:none}\n"
     "tr.chosen>*{background:var(--pick);font-weight:600}tr.chosen small{font-weight:400}\n"
+    ".results td,.results th{padding:6px 7px}.results{font-size:13px}\n"
+    ".scroll th[scope=row]{position:sticky;left:0;background:var(--ground);z-index:2}\n"
+    ".scroll thead th:first-child{left:0;z-index:3}tr.chosen>th[scope=row]{background:var(--pick)}\n"
     "table.layers thead th:nth-child(2){text-align:left}\n"
     "th button{all:unset;cursor:pointer}th button:hover{color:var(--text)}\n"
     "th button:focus-visible,a:focus-visible,summary:focus-visible{outline:2px solid var(--link);outline-offset:2px}\n"
     "th[aria-sort=ascending] button::after{content:' \\2191'}th[aria-sort=descending] button::after{content:' \\2193'}\n"
     "details{margin:6px 0 12px}summary{cursor:pointer;color:var(--link);font-size:13.5px;margin-bottom:8px}\n"
     ".heat td{text-align:center;border:0;padding:5px 8px;min-width:54px}.heat thead th{text-align:center}\n"
-    ".heat thead th:first-child{text-align:left;left:0;z-index:3}\n"
-    ".heat th[scope=row]{position:sticky;left:0;background:var(--ground);z-index:2;border:0;"
-    "border-right:1px solid var(--line);max-width:min(260px,38vw);padding:5px 12px}\n"
+    ".heat thead th:first-child{text-align:left}.heat th[scope=row]{border:0;"
+    "border-right:1px solid var(--line);padding:5px 12px}\n"
     ".h0{background:var(--h0)}.h1{background:var(--h1)}.h2{background:var(--h2)}.h3{background:var(--h3)}\n"
     ".h4{background:var(--h4)}.h5{background:var(--h5)}.h6{background:var(--h6)}.h7{background:var(--h7)}\n"
     ".h8{background:var(--h8)}td.h0,td.h1,td.h2,td.h3,td.h4,td.h5{color:var(--hlow)}\n"
@@ -96,9 +101,9 @@ const char bl_report_style[] =
     ".pick{box-shadow:inset 0 0 0 2px var(--text);font-weight:700}\n"
     ".legend{display:flex;flex-wrap:wrap;align-items:center;gap:0;font-size:12.5px;color:var(--dim)}\n"
     ".legend span:not(.swatch){margin:0 8px 0 0}.legend .swatch+span{margin-left:8px}\n"
-    ".swatch{width:20px;height:14px}.swatch.pick{margin-left:10px}\n"
+    ".swatch{width:18px;height:14px}.swatch.h0{box-shadow:inset 0 0 0 1px var(--line)}.swatch.pick{margin-left:10px}\n"
     ".sr{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}\n"
-    ".bar{display:grid;grid-template-columns:minmax(70px,170px) 1fr minmax(70px,auto);gap:10px;align-items:center;"
+    ".bar{display:grid;grid-template-columns:minmax(70px,170px) 1fr 110px;gap:10px;align-items:center;"
     "font-size:13.5px;padding:2px 0}\n"
     ".who{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}.much{white-space:nowrap;color:var(--dim)}\n"
     ".bars{margin-bottom:10px;max-width:760px}\n"
@@ -115,8 +120,8 @@ const char bl_report_style[] =
     "#tip{position:fixed;z-index:9;pointer-events:none;white-space:pre-line;max-width:min(340px,90vw);padding:6px 10px;"
     "border-radius:6px;background:var(--text);color:var(--ground);font-size:12.5px;line-height:1.4}\n"
     "@media (max-width:760px){main{padding:18px 14px 48px}svg.wide{display:none}"
-    "svg.narrow{display:block;max-width:460px}.words{columns:1}.lead{font-size:17px}h1{font-size:23px}"
-    "td,th{padding:6px 9px}.bar{grid-template-columns:minmax(60px,32%) 1fr minmax(64px,auto)}"
+    "svg.narrow{display:block;max-width:460px}span.narrow{display:inline}th[scope=row]{max-width:44vw}.scroll .long{max-width:38vw}.words{columns:1}.lead{font-size:17px}h1{font-size:23px}"
+    "td,th{padding:6px 9px}.bar{grid-template-columns:minmax(60px,30%) 1fr 104px}"
     ".tiles{grid-template-columns:1fr 1fr}.tile b{font-size:20px}}\n";
 
 /* Tooltips from what the browser would show by itself, and tables sorted by a click on a heading. */

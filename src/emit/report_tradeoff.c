@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum x_axis { X_SIZE, X_TIME } x_axis;
+typedef enum x_axis { X_SIZE, X_TIME, X_CLOCK } x_axis; /* X_CLOCK: time as measured */
 typedef enum y_axis { Y_SQNR, Y_TOP1 } y_axis;
 
 typedef struct point {
@@ -33,15 +33,15 @@ typedef struct picture {
 
 /* ------------------------------------------------------------------ collecting */
 
-static double row_x(const picture *pic, const bl_row *row)
+static double row_cost(const picture *pic, const bl_row *row)
 {
-    return (pic->across == X_SIZE ? row->size_bytes : row->predicted_ms) / pic->unit;
+    return pic->across == X_SIZE ? row->size_bytes : pic->across == X_TIME ? row->predicted_ms : row->latency_ms;
 }
 
 static double front_x(const picture *pic, const json_t *o)
 {
-    double ns = bl_figure_num(o, "latency_ns");
-    return (pic->across == X_SIZE ? bl_figure_num(o, "size_bytes") : ns * 1e-6) / pic->unit;
+    if (pic->across == X_CLOCK) return NAN;
+    return (pic->across == X_SIZE ? bl_figure_num(o, "size_bytes") : bl_figure_num(o, "latency_ns") * 1e-6) / pic->unit;
 }
 
 static double row_y(const picture *pic, const bl_row *row)
@@ -83,7 +83,7 @@ static bool collect(picture *pic)
 {
     const bl_report *r = pic->r;
     const json_t *front = bl_figure_at(r->in.summary, "front");
-    double base = r->int8 ? (pic->across == X_SIZE ? r->int8->size_bytes : r->int8->predicted_ms) : NAN;
+    double base = r->int8 ? row_cost(pic, r->int8) : NAN;
     pic->relative = base > 0;
     pic->unit = pic->relative ? base : pic->across == X_SIZE ? 1024 : 1;
     pic->float_y = r->flt ? row_y(pic, r->flt) : NAN;
@@ -100,7 +100,7 @@ static bool collect(picture *pic)
     qsort(pic->points, pic->n, sizeof *pic->points, by_x);
     for (size_t i = 0; i < r->n_rows; i++) {
         const bl_row *row = &r->rows[i];
-        double x = row_x(pic, row), y = row_y(pic, row);
+        double x = row_cost(pic, row) / pic->unit, y = row_y(pic, row);
         if (row->kind == BL_ROW_FLOAT) continue; /* far to the right: a line instead */
         if (row->kind == BL_ROW_CHOSEN && isnan(y)) y = borrowed_y(pic, x);
         add(pic, x, y, row, NULL);
@@ -126,6 +126,8 @@ static char *tip(const picture *pic, const point *p)
     char size[BL_SHOW], time[BL_SHOW], at[BL_SHOW] = "";
     double bytes = p->row ? p->row->size_bytes : bl_figure_num(p->front, "size_bytes");
     double ms = p->row ? p->row->predicted_ms : bl_figure_num(p->front, "latency_ns") * 1e-6;
+    bool clock = pic->across == X_CLOCK;
+    if (clock) ms = p->row->latency_ms;
     const char *name = !p->row                         ? "a best plan"
                        : p->row->kind == BL_ROW_CHOSEN ? bl_report_chosen_name(pic->r)
                        : p->row->kind == BL_ROW_INT8   ? "int8: 8 bits everywhere"
@@ -134,17 +136,19 @@ static char *tip(const picture *pic, const point *p)
     return bl_format(pic->arena, "%s\n%.*f %s%s%s%s%s%s%s", name, pic->up == Y_TOP1 ? 2 : 1, p->y,
                      pic->up == Y_TOP1 ? "% top-1" : "dB", bytes >= 0 ? "\nsize " : "",
                      bytes >= 0 ? bl_show_bytes(bytes, size) : "", pic->across == X_SIZE ? at : "",
-                     ms >= 0 ? "\npredicted latency " : "", ms >= 0 ? bl_show_ms(ms, time) : "",
-                     pic->across == X_TIME ? at : "");
+                     ms < 0 || isnan(ms) ? "" : clock ? "\nmeasured latency " : "\npredicted latency ", ms >= 0 ? bl_show_ms(ms, time) : "",
+                     pic->across == X_SIZE ? "" : at);
 }
 
 static void draw_front(const picture *pic, bl_plot *plot)
 {
     bl_page *o = plot->page;
+    if (pic->n_front == 0) return;
+    bl_page_raw(o, "<path class=\"front\" d=\"");
     for (size_t i = 0; i < pic->n_front; i++)
-        bl_page_put(o, "%s%.1f %.1f", i ? "L" : "<path class=\"front\" d=\"M",
-                    bl_plot_x(plot, pic->points[i].x), bl_plot_y(plot, pic->points[i].y));
-    if (pic->n_front) bl_page_raw(o, "\"/>\n");
+        bl_page_put(o, "%c%.1f %.1f", i ? 'L' : 'M', bl_plot_x(plot, pic->points[i].x),
+                    bl_plot_y(plot, pic->points[i].y));
+    bl_page_raw(o, "\"/>\n");
     /* Labels keep off the line, too: a box every few pixels. */
     for (size_t i = 0; i + 1 < pic->n_front; i++) {
         double x = bl_plot_x(plot, pic->points[i].x), y = bl_plot_y(plot, pic->points[i].y);
@@ -157,30 +161,45 @@ static void draw_front(const picture *pic, bl_plot *plot)
     }
 }
 
-static void draw_guide(bl_plot *plot, bool upright, double v, const char *text)
+/* A dashed line over the whole frame; its name comes when the marks stand. */
+static void draw_guide(bl_plot *p, bool upright, double at)
 {
-    double lo = upright ? plot->x_lo : plot->y_lo, hi = upright ? plot->x_hi : plot->y_hi;
-    if (!(v >= lo && v <= hi)) return;
-    double width = bl_text_width(text), x = bl_plot_x(plot, v), y = bl_plot_y(plot, v);
-    bl_box b = upright ? (bl_box){x - width / 2, plot->top - 13, x + width / 2, plot->top}
-                       : (bl_box){plot->left + 6, y - 15, plot->left + 6 + width, y - 2};
-    if (upright) bl_page_put(plot->page, "<path class=\"guide\" d=\"M%.1f %.1fV%.1f\"/>", x, plot->top, plot->bottom);
-    else bl_page_put(plot->page, "<path class=\"guide\" d=\"M%.1f %.1fH%.1f\"/>", plot->left, y, plot->right);
-    bl_page_put(plot->page, "<text class=\"label dim\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", b.x0, b.y1 - 3, text);
-    bl_plot_take(plot, b);
+    double x = bl_plot_x(p, at), y = bl_plot_y(p, at);
+    if (upright ? !(at >= p->x_lo && at <= p->x_hi) : !(at >= p->y_lo && at <= p->y_hi)) return;
+    bl_box line = upright ? (bl_box){x, p->top, x, p->bottom} : (bl_box){p->left, y, p->right, y};
+    bl_page_put(p->page, "<path class=\"guide\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", line.x0, line.y0, line.x1, line.y1);
+    bl_plot_take(p, (bl_box){line.x0 - 1, line.y0 - 1, line.x1 + 1, line.y1 + 1});
 }
 
-static void draw_guides(const picture *pic, bl_plot *plot)
+/* The name beside its line, at the first of eleven places along it where there is room. */
+static void name_guide(bl_plot *p, bool upright, double at, const char *text)
+{
+    double x = bl_plot_x(p, at), y = bl_plot_y(p, at), width = bl_text_width(text), tall = BL_LABEL_HEIGHT;
+    if (upright ? !(at >= p->x_lo && at <= p->x_hi) : !(at >= p->y_lo && at <= p->y_hi)) return;
+    for (int i = 0; i < 22; i++) {
+        double along = i / 2 / 10.0, left = x + 4, top = y + 2;
+        if (upright) {
+            if (i % 2) left = x - 4 - width;
+            top = p->top + 1 + along * (p->bottom - p->top - tall - 5);
+        } else {
+            left = p->left + 5 + along * (p->right - p->left - width - 10);
+            if (i % 2) top = y - tall - 2;
+        }
+        if (bl_plot_write(p, "dim", left, top, text)) return;
+    }
+}
+
+/* The size or latency budget as a share of int8's; NAN where there is none. */
+static double budget(const picture *pic)
 {
     const json_t *budgets = bl_figure_at(pic->r->in.summary, "budgets");
     const char *wanted = pic->across == X_SIZE ? "size" : "latency";
-    for (size_t i = 0; i < json_array_size(budgets); i++) {
+    for (size_t i = 0; i < json_array_size(budgets) && pic->relative; i++) {
         const json_t *b = json_array_get(budgets, i);
         const char *name = bl_figure_text(b, "name");
-        double share = bl_figure_num(b, "limit") / bl_figure_num(b, "baseline");
-        if (name && !strcmp(name, wanted) && pic->relative) draw_guide(plot, true, share, "budget");
+        if (name && !strcmp(name, wanted)) return bl_figure_num(b, "limit") / bl_figure_num(b, "baseline");
     }
-    if (pic->up == Y_TOP1) draw_guide(plot, false, pic->float_y, "float");
+    return NAN;
 }
 
 static void draw_legend(bl_plot *plot, double y, bool front)
@@ -200,6 +219,19 @@ static void draw_legend(bl_plot *plot, double y, bool front)
     }
 }
 
+/* A network that has broken down would press all others into one line: accuracies far below the best
+ * lie outside the frame and are said in words. */
+static double window_floor(const picture *pic, double best)
+{
+    double room = 5;
+    size_t inside = 0;
+    for (size_t i = 0; i < pic->n; i++)
+        if (pic->points[i].row && pic->points[i].row->kind == BL_ROW_CHOSEN)
+            room = fmax(room, 2 * (best - pic->points[i].y));
+    for (size_t i = 0; i < pic->n; i++) inside += pic->points[i].y >= best - room;
+    return inside >= 2 ? best - room : -INFINITY;
+}
+
 static void fit(const picture *pic, bl_plot *plot)
 {
     plot->x_lo = plot->y_lo = INFINITY;
@@ -210,47 +242,84 @@ static void fit(const picture *pic, bl_plot *plot)
         plot->y_lo = fmin(plot->y_lo, pic->points[i].y);
         plot->y_hi = fmax(plot->y_hi, pic->points[i].y);
     }
-    if (pic->up == Y_TOP1 && isfinite(pic->float_y)) {
-        plot->y_hi = fmax(plot->y_hi, pic->float_y);
-        plot->y_lo = fmin(plot->y_lo, pic->float_y);
+    double lowest = plot->y_lo;
+    if (pic->up == Y_TOP1) {
+        if (isfinite(pic->float_y)) plot->y_hi = fmax(plot->y_hi, pic->float_y);
+        plot->y_lo = fmax(lowest, window_floor(pic, plot->y_hi));
     }
     bl_plot_pad(&plot->x_lo, &plot->x_hi, 0.06, false);
+    double edge = plot->y_lo;
     bl_plot_pad(&plot->y_lo, &plot->y_hi, 0.08, false);
+    if (lowest < edge) plot->y_lo = edge;
     plot->x_lo = fmax(plot->x_lo, 0);
 }
 
-/* Marks first, so that labels know them all; the chosen plan lies on top and is named first. */
-static void draw(const picture *pic, bl_page *page, double width, double height)
+/* Points below the frame stand on its lower edge. */
+static double shown_y(const bl_plot *plot, const point *p)
 {
-    static const char *const x_names[2][2] = {{"size, KiB", "predicted latency, ms"},
-                                              {"size, int8 = 1", "predicted latency, int8 = 1"}};
-    static const char *const y_names[] = {"signal to noise at the output, dB", "top-1 measured, %"};
-    bl_plot plot = {.page = page, .left = 46, .right = width - 12, .top = 40, .bottom = height - 66};
-    fit(pic, &plot);
-    size_t along = (size_t)((width + height) / 5) * 2 + 16; /* boxes on a falling or rising line */
-    if (!bl_plot_reserve(&plot, pic->arena, 3 * pic->n + along)) page->failed = true;
-    if (page->failed) return;
-    bl_plot_axes(&plot, x_names[pic->relative][pic->across], y_names[pic->up]);
-    draw_guides(pic, &plot);
-    draw_front(pic, &plot);
+    return fmin(bl_plot_y(plot, p->y), plot->bottom);
+}
+
+static void draw_whisker(const picture *pic, bl_plot *plot, const point *p)
+{
+    if (pic->across != X_CLOCK || !(p->row->latency_p10_ms > 0) || !(p->row->latency_p90_ms > 0)) return;
+    double y = shown_y(plot, p), from = bl_plot_x(plot, p->row->latency_p10_ms / pic->unit);
+    double to = bl_plot_x(plot, p->row->latency_p90_ms / pic->unit);
+    bl_box b = {fmax(from, plot->left), y - 1, fmin(to, plot->right), y + 1};
+    bl_page_put(plot->page, "<path class=\"whisker\" d=\"M%.1f %.1fH%.1f\"/>\n", b.x0, y, b.x1);
+    bl_plot_take(plot, b);
+}
+
+static void draw_points(const picture *pic, bl_plot *plot)
+{
+    for (size_t i = 0; i < pic->n; i++)
+        if (pic->points[i].row) draw_whisker(pic, plot, &pic->points[i]);
     for (size_t i = 0; i < pic->n; i++) {
         const point *p = &pic->points[i];
         bl_row_kind kind = p->row ? p->row->kind : BL_ROW_FLOAT;
-        bool chosen = p->row && kind == BL_ROW_CHOSEN, int8 = p->row && kind == BL_ROW_INT8;
+        bool chosen = kind == BL_ROW_CHOSEN, int8 = kind == BL_ROW_INT8;
         char *text = tip(pic, p);
-        if (!text) page->failed = true;
-        if (page->failed) return;
-        bl_plot_mark(&plot, chosen ? BL_RING : int8 ? BL_SQUARE : p->row ? BL_DIAMOND : BL_DOT,
-                     chosen ? "chosen" : int8 ? "int8" : p->row ? "uniform" : "best",
-                     bl_plot_x(&plot, p->x), bl_plot_y(&plot, p->y), text);
+        if (!text) plot->page->failed = true;
+        if (!text) return;
+        bl_plot_mark(plot, chosen ? BL_RING : int8 ? BL_SQUARE : p->row ? BL_DIAMOND : BL_DOT,
+                     chosen ? "chosen" : int8 ? "int8" : p->row ? "uniform" : "best", bl_plot_x(plot, p->x),
+                     shown_y(plot, p), text);
     }
+}
+
+/* The chosen plan, the last row, is named first. */
+static void name_points(const picture *pic, bl_plot *plot)
+{
     for (size_t i = pic->n; i-- > pic->n_front;) {
         const point *p = &pic->points[i];
         bool chosen = p->row->kind == BL_ROW_CHOSEN;
-        char text[BL_SHOW];
-        bl_plot_label(&plot, chosen ? "strong" : "", bl_plot_x(&plot, p->x), bl_plot_y(&plot, p->y),
-                      chosen ? "chosen" : bl_show_short(p->row->name, 12, text));
+        char text[2 * BL_SHOW];
+        bl_show_short(p->row->name, 12, text);
+        if (p->y < plot->y_lo) snprintf(text + strlen(text), BL_SHOW, " \xE2\x86\x93 %.1f", p->y);
+        bl_plot_label(plot, chosen ? "strong" : "", bl_plot_x(plot, p->x), shown_y(plot, p), chosen ? "chosen" : text);
     }
+}
+
+static void draw(const picture *pic, bl_page *page, double width, double height)
+{
+    static const char *const x_names[2][3] = {
+        {"size, KiB", "predicted latency, ms", "measured latency, ms"},
+        {"size, int8 = 1", "predicted latency, int8 = 1", "measured latency, int8 = 1"}};
+    static const char *const y_names[] = {"signal to noise at the output, dB", "top-1 measured, %"};
+    bl_plot plot = {.page = page, .left = 46, .right = width - 12, .top = 26, .bottom = height - 66};
+    double limit = budget(pic), flt = pic->up == Y_TOP1 ? pic->float_y : NAN;
+    fit(pic, &plot);
+    size_t along = (size_t)((width + height) / 5) * 2; /* boxes on a rising line */
+    if (!bl_plot_reserve(&plot, pic->arena, 3 * pic->n + along + 16)) page->failed = true;
+    if (page->failed) return;
+    bl_plot_axes(&plot, x_names[pic->relative][pic->across], y_names[pic->up]);
+    draw_guide(&plot, true, limit);
+    draw_guide(&plot, false, flt);
+    draw_front(pic, &plot);
+    draw_points(pic, &plot);
+    name_points(pic, &plot);
+    name_guide(&plot, true, limit, "budget");
+    name_guide(&plot, false, flt, "float");
     draw_legend(&plot, height - 8, pic->n_front > 0);
 }
 
@@ -258,10 +327,15 @@ static void draw(const picture *pic, bl_page *page, double width, double height)
 
 static const char *caption(const picture *pic)
 {
+    if (pic->across == X_CLOCK)
+        return "Up is more samples answered correctly, left is faster under the clock; a whisker spans the middle "
+               "four fifths of the runs, the dashed line is float.";
     if (pic->across == X_TIME)
-        return "Up is less noise, left is predicted to be faster on this target.";
+        return "Up is less noise, left is predicted to be faster on this target; the line joins the best plans for "
+               "their size.";
     if (pic->up == Y_TOP1)
-        return "Up is more samples answered correctly, as counted by running each network; left is smaller.";
+        return "Up is more samples answered correctly, as counted by running each network; left is smaller. "
+               "The dashed line is float.";
     return "Up is less noise in the answer as the solver predicts it, left is smaller; a good choice lies "
            "above the diamonds, which give every layer the same width.";
 }
@@ -269,12 +343,12 @@ static const char *caption(const picture *pic)
 static void part_picture(bl_report *r, x_axis across, y_axis up, const char *title)
 {
     picture pic = {.r = r, .arena = r->page.arena, .across = across, .up = up};
-    if (!collect(&pic) || (across == X_TIME && !spreads(&pic))) return;
+    if (!collect(&pic) || (across != X_SIZE && !spreads(&pic))) return;
     bl_page_put(&r->page, "<figure><h3>%s</h3>\n", title);
     static const struct {
         const char *class;
         double width, height;
-    } sizes[] = {{"wide", 470, 372}, {"narrow", 330, 330}};
+    } sizes[] = {{"wide", 470, 358}, {"narrow", 330, 320}};
     for (size_t i = 0; i < BL_COUNTOF(sizes); i++) {
         bl_svg_open(&r->page, sizes[i].class, sizes[i].width, sizes[i].height, title);
         draw(&pic, &r->page, sizes[i].width, sizes[i].height);
@@ -288,12 +362,14 @@ void bl_part_tradeoff(bl_report *r)
     picture any = {.r = r, .arena = r->page.arena, .across = X_SIZE};
     picture top1 = {.r = r, .arena = r->page.arena, .across = X_SIZE, .up = Y_TOP1};
     picture time = {.r = r, .arena = r->page.arena, .across = X_TIME};
-    if (!collect(&any) & !collect(&top1) & !collect(&time)) return;
+    picture clock = {.r = r, .arena = r->page.arena, .across = X_CLOCK, .up = Y_TOP1};
+    if (!collect(&any) & !collect(&top1) & !collect(&time) & !collect(&clock)) return;
     bl_part_open(r, "tradeoff", "What fewer bits cost");
     bl_page_raw(&r->page, "<div class=\"pair\">\n");
     part_picture(r, X_SIZE, Y_SQNR, "Predicted quality against size");
     part_picture(r, X_SIZE, Y_TOP1, "Measured accuracy against size");
-    part_picture(r, X_TIME, Y_SQNR, "Predicted quality against time");
+    part_picture(r, X_TIME, Y_SQNR, "Predicted quality against predicted time");
+    part_picture(r, X_CLOCK, Y_TOP1, "Measured accuracy against measured time");
     bl_page_raw(&r->page, "</div>\n");
     bl_part_close(r);
 }
@@ -304,7 +380,7 @@ static void alone(bl_report *r, const picture *pics, size_t n)
 {
     bl_page *o = &r->page;
     const char *model = bl_figure_text(r->in.summary, "model");
-    double width = 470, height = 372;
+    double width = 470, height = 358;
     bl_page_put(o, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
                    "viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n",
                 (double)n * width + 10, height + 16, (double)n * width + 10, height + 16);

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LABEL_HEIGHT = 13 };
-
 void bl_svg_open(bl_page *page, const char *class, double width, double height, const char *label)
 {
     bl_page_put(page, "<svg class=\"%s\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\">\n",
@@ -90,7 +88,8 @@ static void decade_ticks(ticks *t, double lo, double hi, int wanted)
             double v = steps[s] * pow(10, e);
             if (v < lo || v > hi || t->n == TICKS_MAX || e % every) continue;
             t->at[t->n] = v;
-            snprintf(t->text[t->n++], sizeof t->text[0], "%g", v);
+            if (v < 1e5 && v > 1e-4) snprintf(t->text[t->n++], sizeof t->text[0], "%g", v);
+            else snprintf(t->text[t->n++], sizeof t->text[0], "%ge%d", steps[s], e);
         }
 }
 
@@ -124,7 +123,7 @@ void bl_plot_axes(bl_plot *p, const char *x_label, const char *y_label)
                 p->right);
     bl_page_put(o, "<text class=\"name end\" x=\"%.1f\" y=\"%.1f\">%s</text>", p->right, p->bottom + 36,
                 x_label);
-    bl_page_put(o, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", p->left - 34, p->top - 12,
+    bl_page_put(o, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", p->left - 34, p->top - 11,
                 y_label);
 }
 
@@ -158,7 +157,7 @@ void bl_plot_mark(bl_plot *p, bl_mark_kind kind, const char *class, double x, do
                     "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>",
                     x, y, x, y);
     bl_page_raw(o, "</g>\n");
-    double r = kind == BL_RING ? 9 : kind == BL_DOT ? 3 : 6;
+    double r = kind == BL_RING ? 10 : kind == BL_DOT ? 3 : 6;
     bl_plot_take(p, (bl_box){x - r, y - r, x + r, y + r});
 }
 
@@ -186,28 +185,33 @@ static bool is_free(const bl_plot *p, bl_box b)
     return true;
 }
 
+bool bl_plot_write(bl_plot *p, const char *class, double left, double top, const char *text)
+{
+    /* Bold text is a tenth wider. */
+    double width = bl_text_width(text) * (strcmp(class, "strong") ? 1 : 1.1);
+    bl_box b = {left, top, left + width, top + BL_LABEL_HEIGHT};
+    if (!is_free(p, b)) return false;
+    bl_plot_take(p, b);
+    bl_page_put(p->page, "<text class=\"label %s\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", class, b.x0, b.y1 - 2.5,
+                text);
+    return true;
+}
+
 bool bl_plot_label(bl_plot *p, const char *class, double x, double y, const char *text)
 {
-    /* Where the text's box starts from the mark, in halves of its size: right, left, above, below,
-     * then the corners; a second round stands further off. */
+    /* Where the text's box starts from the mark, in parts of its size: right, left, above, below,
+     * then the corners; later rounds stand further off. */
     static const struct {
         double across, down;
     } sides[] = {{0, -0.5}, {-1, -0.5}, {-0.5, -1}, {-0.5, 0}, {0, -1}, {0, 0}, {-1, -1}, {-1, 0}};
-    double width = bl_text_width(text);
-    for (double far = 0; far < 2; far++)
+    double width = bl_text_width(text) * (strcmp(class, "strong") ? 1 : 1.1);
+    for (double far = 1; far < 3; far += 0.5)
         for (size_t s = 0; s < BL_COUNTOF(sides); s++) {
             double off_x = sides[s].across == -0.5 ? 0 : sides[s].across < 0 ? -9 : 9;
             double off_y = sides[s].down == -0.5 ? 0 : sides[s].down < 0 ? -6 : 6;
-            bl_box b;
-            b.x0 = x + off_x * (1 + far) + sides[s].across * width;
-            b.y0 = y + off_y * (1 + 1.5 * far) + sides[s].down * LABEL_HEIGHT;
-            b.x1 = b.x0 + width;
-            b.y1 = b.y0 + LABEL_HEIGHT;
-            if (!is_free(p, b)) continue;
-            bl_plot_take(p, b);
-            bl_page_put(p->page, "<text class=\"label %s\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", class,
-                        b.x0, b.y1 - 2.5, text);
-            return true;
+            if (bl_plot_write(p, class, x + off_x * far + sides[s].across * width,
+                              y + off_y * far + sides[s].down * BL_LABEL_HEIGHT, text))
+                return true;
         }
     return false;
 }

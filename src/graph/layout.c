@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Plain and packed orders of a value, and the way between them: transposing matrices of channels and
- * positions.  A hook on every value passes here twice for each, so it works on whole cache lines.
+ * Plain and packed orders of a value, and the way between them: transposing matrices of channels
+ * and positions.  A hook on every value passes here twice for each, so it works on whole cache
+ * lines.
  */
 #include "graph/layout.h"
 
@@ -16,10 +17,8 @@ void bl_layout_view(const bl_tensor *t, bl_layout layout, void *data, bl_tensor 
 {
     *view = *t;
     view->data = data;
-    if (layout == BL_LAYOUT_PLAIN)
-        return;
-    for (int d = 2; d < t->rank; d++)
-        view->dim[layout == BL_LAYOUT_LAST ? d - 1 : d] = t->dim[d];
+    if (layout == BL_LAYOUT_PLAIN) return;
+    for (int d = 2; d < t->rank; d++) view->dim[layout == BL_LAYOUT_LAST ? d - 1 : d] = t->dim[d];
     if (layout == BL_LAYOUT_LAST) {
         view->dim[t->rank - 1] = t->dim[1];
     } else {
@@ -44,8 +43,7 @@ static inline void transpose_4x4(const float *src, int64_t ss, float *dst, int64
 {
     v4 r[4], a, b, c, d;
 
-    for (int i = 0; i < 4; i++)
-        memcpy(&r[i], src + i * ss, sizeof r[i]);
+    for (int i = 0; i < 4; i++) memcpy(&r[i], src + i * ss, sizeof r[i]);
     a = __builtin_shuffle(r[0], r[1], (i4){0, 4, 1, 5});
     b = __builtin_shuffle(r[2], r[3], (i4){0, 4, 1, 5});
     c = __builtin_shuffle(r[0], r[1], (i4){2, 6, 3, 7});
@@ -54,8 +52,7 @@ static inline void transpose_4x4(const float *src, int64_t ss, float *dst, int64
     r[1] = __builtin_shuffle(a, b, (i4){2, 3, 6, 7});
     r[2] = __builtin_shuffle(c, d, (i4){0, 1, 4, 5});
     r[3] = __builtin_shuffle(c, d, (i4){2, 3, 6, 7});
-    for (int i = 0; i < 4; i++)
-        memcpy(dst + i * ds, &r[i], sizeof r[i]);
+    for (int i = 0; i < 4; i++) memcpy(dst + i * ds, &r[i], sizeof r[i]);
 }
 
 /* dst[j * ds + i] = src[i * ss + j], i < rows, j < cols. */
@@ -63,15 +60,14 @@ static void transpose_any(const float *src, int64_t ss, float *dst, int64_t ds, 
                           int64_t cols)
 {
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++)
-            dst[j * ds + i] = src[i * ss + j];
+        for (int64_t j = 0; j < cols; j++) dst[j * ds + i] = src[i * ss + j];
 }
 
-/* Tiles of 16 x 16, four rows or columns at a time: rows that lie a power of two apart share cache sets,
- * so few of them are open at once and each cache line is finished before it is left.  by_rows: the
- * source is the side with distant rows. */
-static void transpose(const float *src, int64_t ss, float *dst, int64_t ds, int64_t rows, int64_t cols,
-                      bool by_rows)
+/* Tiles of 16 x 16, four rows or columns at a time: rows that lie a power of two apart share cache
+ * sets, so few of them are open at once and each cache line is finished before it is left. by_rows:
+ * the source is the side with distant rows. */
+static void transpose(const float *src, int64_t ss, float *dst, int64_t ds, int64_t rows,
+                      int64_t cols, bool by_rows)
 {
     enum { TILE = 16 };
 
@@ -104,8 +100,7 @@ void bl_layout_pack(const bl_tensor *t, bl_layout layout, const float *plain, fl
     for (int64_t n = 0; n < t->dim[0]; n++)
         for (int64_t c = 0; c < channels; c += block) {
             int64_t some = BL_MIN(block, channels - c);
-            if (some < block)
-                memset(packed, 0, (size_t)(positions * block) * sizeof *packed);
+            if (some < block) memset(packed, 0, (size_t)(positions * block) * sizeof *packed);
             if (positions == 1)
                 memcpy(packed, plain, (size_t)some * sizeof *packed);
             else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Orders of a float32 value's elements in memory besides ONNX's own, which convolutions run best in.
- * Private to src/graph.
+ * Orders of a float32 value's elements in memory besides ONNX's own, which convolutions run best
+ * in. Private to src/graph.
  */
 #ifndef BL_LAYOUT_H
 #define BL_LAYOUT_H

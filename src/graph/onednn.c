@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Heavy float operators on oneDNN (C API, 2.6): Conv, Gemm, MatMul and pooling.  Primitives, reordered
- * weights and scratch memory are made once for a walker and node; each call runs on the calling thread
- * alone, so walkers may run side by side.  Convolutions want blocked channels: between such nodes values
- * stay in that order ("packed"), and the walk asks for the plain one where somebody else reads it.
- * A node that oneDNN would run on its own slow reference is left to ours.
+ * Heavy float operators on oneDNN (C API, 2.6): Conv, Gemm, MatMul and pooling.  Primitives,
+ * reordered weights and scratch memory are made once for a walker and node; each call runs on the
+ * calling thread alone, so walkers may run side by side.  Convolutions want blocked channels:
+ * between such nodes values stay in that order ("packed"), and the walk asks for the plain one
+ * where somebody else reads it. A node that oneDNN would run on its own slow reference is left to
+ * ours.
  */
 #include "graph/onednn.h"
 
@@ -31,9 +32,9 @@ void bl_dnn_leave(int before)
 
 /* A constant in the order that a primitive wants. */
 typedef struct dnn_constant {
-    int value;                      /* -1: none */
-    uint32_t version;               /* what `wanted` holds; UINT32_MAX: nothing yet */
-    dnnl_memory_t given, wanted;    /* the same object where the orders agree */
+    int value;                   /* -1: none */
+    uint32_t version;            /* what `wanted` holds; UINT32_MAX: nothing yet */
+    dnnl_memory_t given, wanted; /* the same object where the orders agree */
     dnnl_primitive_t reorder;
 } dnn_constant;
 
@@ -43,9 +44,9 @@ typedef struct dnn_node {
     dnnl_memory_t scratch;
     dnn_constant weight, bias;
     bl_layout src_layout, dst_layout; /* orders read and written */
-    bool own_src;                   /* src and dst below describe them, plain with dimensions joined */
-    bool weight_flows;              /* weight is no constant: an input like the first */
-    dnnl_memory_t src, other, dst;  /* descriptions of this node's own, handles set for each call */
+    bool own_src;      /* src and dst below describe them, plain with dimensions joined */
+    bool weight_flows; /* weight is no constant: an input like the first */
+    dnnl_memory_t src, other, dst; /* descriptions of this node's own, handles set for each call */
 } dnn_node;
 
 struct bl_dnn {
@@ -62,8 +63,7 @@ struct bl_dnn {
 
 static bl_status check(const bl_dnn *dnn, dnnl_status_t status, const char *what)
 {
-    if (status == dnnl_success)
-        return BL_OK;
+    if (status == dnnl_success) return BL_OK;
     return bl_fail(dnn->ctx, status == dnnl_out_of_memory ? BL_UNAVAILABLE : BL_INTERNAL, "oneDNN",
                    status == dnnl_out_of_memory ? "free some memory" : "please report this",
                    "%s failed with status %d", what, (int)status);
@@ -83,8 +83,9 @@ bl_status bl_dnn_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const 
     BL_ALLOC_TRY(ctx, dnn->nodes);
     status = check(dnn, dnnl_engine_create(&dnn->engine, dnnl_cpu, 0), "engine");
     if (status == BL_OK)
-        status = check(dnn, dnnl_stream_create(&dnn->stream, dnn->engine, dnnl_stream_default_flags),
-                       "stream");
+        status =
+            check(dnn, dnnl_stream_create(&dnn->stream, dnn->engine, dnnl_stream_default_flags),
+                  "stream");
     if (status != BL_OK) {
         bl_dnn_free(dnn, NULL, 0);
         return status;
@@ -95,16 +96,14 @@ bl_status bl_dnn_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const 
 
 static void free_constant(dnn_constant *c)
 {
-    if (c->wanted != c->given)
-        dnnl_memory_destroy(c->wanted);
+    if (c->wanted != c->given) dnnl_memory_destroy(c->wanted);
     dnnl_memory_destroy(c->given);
     dnnl_primitive_destroy(c->reorder);
 }
 
 void bl_dnn_free(bl_dnn *dnn, bl_place *const *sets, int n_sets)
 {
-    if (!dnn)
-        return;
+    if (!dnn) return;
     for (int s = 0; s < n_sets; s++)
         for (int v = 0; sets[s] && v < dnn->graph->n_values; v++) {
             dnnl_memory_destroy(sets[s][v].memory_plain);
@@ -131,8 +130,7 @@ static dnnl_memory_desc_t describe(int rank, const int64_t *dim, dnnl_format_tag
     dnnl_memory_desc_t md;
     dnnl_dims_t dims = {0};
 
-    for (int i = 0; i < rank; i++)
-        dims[i] = dim[i];
+    for (int i = 0; i < rank; i++) dims[i] = dim[i];
     if (dnnl_memory_desc_init_by_tag(&md, rank, dims, dnnl_f32, tag) != dnnl_success)
         memset(&md, 0, sizeof md);
     return md;
@@ -140,8 +138,8 @@ static dnnl_memory_desc_t describe(int rank, const int64_t *dim, dnnl_format_tag
 
 static dnnl_memory_desc_t layout_md(const bl_tensor *t, bl_layout layout)
 {
-    static const dnnl_format_tag_t plain[] = {dnnl_a, dnnl_a, dnnl_ab, dnnl_abc, dnnl_abcd, dnnl_abcde,
-                                              dnnl_abcdef};
+    static const dnnl_format_tag_t plain[] = {dnnl_a,    dnnl_a,     dnnl_ab,    dnnl_abc,
+                                              dnnl_abcd, dnnl_abcde, dnnl_abcdef};
     static const dnnl_format_tag_t packed[][3] = {
         [BL_LAYOUT_LAST] = {dnnl_acb, dnnl_acdb, dnnl_acdeb},
         [BL_LAYOUT_BLOCK8] = {dnnl_aBc8b, dnnl_aBcd8b, dnnl_aBcde8b},
@@ -173,7 +171,8 @@ static const bl_tensor *value_tensor(const bl_dnn *dnn, int value)
 }
 
 /* oneDNN's description of a place's buffer, made on first use. */
-static bl_status place_memory(const bl_dnn *dnn, bl_place *place, bl_layout layout, dnnl_memory_t *out)
+static bl_status place_memory(const bl_dnn *dnn, bl_place *place, bl_layout layout,
+                              dnnl_memory_t *out)
 {
     bool plain = layout == BL_LAYOUT_PLAIN;
     void **kept = plain ? &place->memory_plain : &place->memory_packed;
@@ -181,7 +180,8 @@ static bl_status place_memory(const bl_dnn *dnn, bl_place *place, bl_layout layo
     if (!*kept) {
         dnnl_memory_desc_t md = layout_md(&place->t, layout);
         dnnl_memory_t memory;
-        DNN_TRY(dnnl_memory_create(&memory, &md, dnn->engine, plain ? place->t.data : place->packed));
+        DNN_TRY(
+            dnnl_memory_create(&memory, &md, dnn->engine, plain ? place->t.data : place->packed));
         *kept = memory;
     }
     *out = *kept;
@@ -229,8 +229,7 @@ static bl_status make_attr(const bl_dnn *dnn, const bl_node *node, dnnl_primitiv
             status = dnnl_post_ops_append_eltwise(ops, 1.0f,
                                                   relu ? dnnl_eltwise_relu : dnnl_eltwise_clip_v2,
                                                   relu ? 0.0f : node->lo, relu ? 0.0f : node->hi);
-        if (status == dnnl_success)
-            status = dnnl_primitive_attr_set_post_ops(attr, ops);
+        if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attr, ops);
         dnnl_post_ops_destroy(ops);
     }
     if (status != dnnl_success) {
@@ -253,8 +252,7 @@ static bl_status make_pd(const bl_dnn *dnn, const bl_node *node, const void *op_
     BL_TRY(make_attr(dnn, node, &attr));
     status = dnnl_primitive_desc_create(pd, op_desc, attr, dnn->engine, NULL);
     dnnl_primitive_attr_destroy(attr);
-    if (status == dnnl_out_of_memory)
-        return check(dnn, status, "primitive");
+    if (status == dnnl_out_of_memory) return check(dnn, status, "primitive");
     if (status != dnnl_success) {
         *pd = NULL;
         return BL_OK;
@@ -321,10 +319,10 @@ static void settle(bl_dnn *dnn, int n, bl_layout *layouts)
     const bl_node *node = &dnn->graph->nodes[n];
     dnn_node *d = &dnn->nodes[n];
 
-    (void)layout_of(value_tensor(dnn, node->in[0]), &d->src_md, &d->src_layout); /* known to be ours */
+    (void)layout_of(value_tensor(dnn, node->in[0]), &d->src_md,
+                    &d->src_layout); /* known to be ours */
     (void)layout_of(value_tensor(dnn, node->out[0]), &d->dst_md, &d->dst_layout);
-    if (d->src_layout != BL_LAYOUT_PLAIN)
-        layouts[node->in[0]] = d->src_layout;
+    if (d->src_layout != BL_LAYOUT_PLAIN) layouts[node->in[0]] = d->src_layout;
     layouts[node->out[0]] = d->dst_layout;
 }
 
@@ -352,11 +350,9 @@ static bl_status conv_read(const bl_dnn *dnn, const bl_node *node, conv_dims *c)
         c->begin[i] = w.pad_begin[i];
         c->end[i] = w.pad_end[i];
     }
-    if (c->group > 1)
-        c->weight[c->weight_rank++] = c->group;
+    if (c->group > 1) c->weight[c->weight_rank++] = c->group;
     c->weight[c->weight_rank++] = wt->dim[0] / c->group;
-    for (int i = 1; i < wt->rank; i++)
-        c->weight[c->weight_rank++] = wt->dim[i];
+    for (int i = 1; i < wt->rank; i++) c->weight[c->weight_rank++] = wt->dim[i];
     c->filters[0] = wt->dim[0];
     return BL_OK;
 }
@@ -374,10 +370,9 @@ static bl_status conv_try(const bl_dnn *dnn, const bl_node *node, const conv_dim
     DNN_TRY(dnnl_memory_desc_init_by_tag(&weight, c->weight_rank, c->weight, dnnl_f32,
                                          dnnl_format_tag_any));
     DNN_TRY(dnnl_memory_desc_init_by_tag(&bias, 1, c->filters, dnnl_f32, dnnl_a));
-    if (dnnl_dilated_convolution_forward_desc_init(&desc, dnnl_forward_inference,
-                                                   dnnl_convolution_direct, src, &weight,
-                                                   biased ? &bias : NULL, dst, c->stride, c->dilation,
-                                                   c->begin, c->end) != dnnl_success)
+    if (dnnl_dilated_convolution_forward_desc_init(
+            &desc, dnnl_forward_inference, dnnl_convolution_direct, src, &weight,
+            biased ? &bias : NULL, dst, c->stride, c->dilation, c->begin, c->end) != dnnl_success)
         return BL_OK;
     return make_pd(dnn, node, &desc, pd);
 }
@@ -389,8 +384,8 @@ static bool is_gemm(dnnl_primitive_desc_t pd)
            strncmp(name, "gemm", 4) == 0;
 }
 
-/* The input's layout if it has one and oneDNN runs well in it; else what oneDNN likes best, and for an
- * input that it cannot read there, the plain order. */
+/* The input's layout if it has one and oneDNN runs well in it; else what oneDNN likes best, and for
+ * an input that it cannot read there, the plain order. */
 static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_dims *c,
                              bl_layout settled, dnnl_primitive_desc_t *pd)
 {
@@ -406,16 +401,14 @@ static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_
             dnnl_primitive_desc_destroy(*pd);
             *pd = NULL;
         }
-        if (*pd)
-            return BL_OK;
+        if (*pd) return BL_OK;
     }
     BL_TRY(conv_try(dnn, node, c, &any_x, &any_y, pd));
     if (*pd) {
         dnnl_memory_desc_t sx = query_md(*pd, DNNL_ARG_SRC), sy = query_md(*pd, DNNL_ARG_DST);
         bool ours = layout_of(x, &sx, &src) && layout_of(y, &sy, &dst) &&
                     (src == BL_LAYOUT_PLAIN || settled == BL_LAYOUT_PLAIN || src == settled);
-        if (ours)
-            return BL_OK;
+        if (ours) return BL_OK;
         dnnl_primitive_desc_destroy(*pd);
         *pd = NULL;
     }
@@ -438,13 +431,13 @@ static bl_status plan_conv(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
         return BL_OK;
     BL_TRY(conv_read(dnn, node, &c));
     BL_TRY(conv_choose(dnn, node, &c, layouts[node->in[0]], &pd));
-    if (!pd)
-        return BL_OK;
+    if (!pd) return BL_OK;
     wanted = query_md(pd, DNNL_ARG_WEIGHTS);
     BL_TRY(adopt(dnn, d, pd));
     settle(dnn, n, layouts);
-    given = describe(c.weight_rank, c.weight,
-                     (dnnl_format_tag_t[]){dnnl_abc, dnnl_abcd, dnnl_abcde, dnnl_abcdef}[c.weight_rank - 3]);
+    given = describe(
+        c.weight_rank, c.weight,
+        (dnnl_format_tag_t[]){dnnl_abc, dnnl_abcd, dnnl_abcde, dnnl_abcdef}[c.weight_rank - 3]);
     BL_TRY(make_constant(dnn, node->in[1], &given, &wanted, &d->weight));
     if (biased) {
         bias = describe(1, c.filters, dnnl_a);
@@ -469,28 +462,24 @@ static bl_status plan_pool(bl_dnn *dnn, int n, bl_layout *layouts, dnnl_alg_kind
     dnnl_primitive_desc_t pd;
     bl_window w = {.dims = x->rank - 2};
 
-    if (layout == BL_LAYOUT_PLAIN || x->type != BL_F32)
-        return BL_OK;
-    if (!global)
-        BL_TRY(read_window(dnn, node, NULL, &w));
+    if (layout == BL_LAYOUT_PLAIN || x->type != BL_F32) return BL_OK;
+    if (!global) BL_TRY(read_window(dnn, node, NULL, &w));
     for (int i = 0; i < w.dims; i++) {
         kernel[i] = global ? x->dim[2 + i] : w.kernel[i];
         stride[i] = global ? 1 : w.stride[i];
         begin[i] = w.pad_begin[i];
         end[i] = global ? 0 : (w.out[i] - 1) * w.stride[i] + w.kernel[i] - w.in[i] - w.pad_begin[i];
         /* a window beyond the padding would change the divisor; dilation has another interface */
-        if (end[i] > w.pad_end[i] || (!global && w.dilation[i] != 1))
-            return BL_OK;
+        if (end[i] > w.pad_end[i] || (!global && w.dilation[i] != 1)) return BL_OK;
         end[i] = BL_MAX(end[i], 0);
     }
     src = layout_md(x, layout);
     dst = layout_md(y, layout);
-    if (dnnl_pooling_forward_desc_init(&desc, dnnl_forward_inference, alg, &src, &dst, stride, kernel,
-                                       begin, end) != dnnl_success)
+    if (dnnl_pooling_forward_desc_init(&desc, dnnl_forward_inference, alg, &src, &dst, stride,
+                                       kernel, begin, end) != dnnl_success)
         return BL_OK;
     BL_TRY(make_pd(dnn, node, &desc, &pd));
-    if (!pd)
-        return BL_OK;
+    if (!pd) return BL_OK;
     BL_TRY(adopt(dnn, &dnn->nodes[n], pd));
     settle(dnn, n, layouts);
     *taken = true;
@@ -499,7 +488,8 @@ static bl_status plan_pool(bl_dnn *dnn, int n, bl_layout *layouts, dnnl_alg_kind
 
 /* ------------------------------------------------------------------ Gemm, MatMul */
 
-static bool strided(dnnl_memory_desc_t *md, int rank, const dnnl_dims_t dim, int64_t row, int64_t col)
+static bool strided(dnnl_memory_desc_t *md, int rank, const dnnl_dims_t dim, int64_t row,
+                    int64_t col)
 {
     dnnl_dims_t stride = {0};
     int64_t run = dim[rank - 1] * dim[rank - 2];
@@ -514,8 +504,9 @@ static bool strided(dnnl_memory_desc_t *md, int rank, const dnnl_dims_t dim, int
 }
 
 /* src (.. m k), weight (.. k n), dst (.. m n), all as the graph has them; bias 1 x n. */
-static bl_status plan_product(bl_dnn *dnn, int n, dnnl_memory_desc_t *src, dnnl_memory_desc_t *weight,
-                              dnnl_memory_desc_t *dst, int bias_value, bool *taken)
+static bl_status plan_product(bl_dnn *dnn, int n, dnnl_memory_desc_t *src,
+                              dnnl_memory_desc_t *weight, dnnl_memory_desc_t *dst, int bias_value,
+                              bool *taken)
 {
     const bl_node *node = &dnn->graph->nodes[n];
     dnn_node *d = &dnn->nodes[n];
@@ -526,20 +517,17 @@ static bl_status plan_product(bl_dnn *dnn, int n, dnnl_memory_desc_t *src, dnnl_
     dnnl_matmul_desc_t desc;
     int rank = dst->ndims;
 
-    if (fixed)
-        any = describe(weight->ndims, weight->dims, dnnl_format_tag_any);
-    for (int i = 0; i < rank; i++)
-        bias_dim[i] = bias_stride[i] = 1;
+    if (fixed) any = describe(weight->ndims, weight->dims, dnnl_format_tag_any);
+    for (int i = 0; i < rank; i++) bias_dim[i] = bias_stride[i] = 1;
     bias_dim[rank - 1] = dst->dims[rank - 1];
-    for (int i = 0; i < rank - 1; i++)
-        bias_stride[i] = bias_dim[rank - 1];
+    for (int i = 0; i < rank - 1; i++) bias_stride[i] = bias_dim[rank - 1];
     if (bias_value >= 0)
         DNN_TRY(dnnl_memory_desc_init_by_strides(&bias, rank, bias_dim, dnnl_f32, bias_stride));
-    if (dnnl_matmul_desc_init(&desc, src, &any, bias_value >= 0 ? &bias : NULL, dst) != dnnl_success)
+    if (dnnl_matmul_desc_init(&desc, src, &any, bias_value >= 0 ? &bias : NULL, dst) !=
+        dnnl_success)
         return BL_OK;
     BL_TRY(make_pd(dnn, node, &desc, &pd));
-    if (!pd)
-        return BL_OK;
+    if (!pd) return BL_OK;
     wanted = query_md(pd, DNNL_ARG_WEIGHTS);
     BL_TRY(adopt(dnn, d, pd));
     d->own_src = true;
@@ -551,8 +539,7 @@ static bl_status plan_product(bl_dnn *dnn, int n, dnnl_memory_desc_t *src, dnnl_
         d->weight_flows = true;
         DNN_TRY(dnnl_memory_create(&d->other, weight, dnn->engine, DNNL_MEMORY_NONE));
     }
-    if (bias_value >= 0)
-        BL_TRY(make_constant(dnn, bias_value, &bias, &bias, &d->bias));
+    if (bias_value >= 0) BL_TRY(make_constant(dnn, bias_value, &bias, &bias, &d->bias));
     *taken = true;
     return BL_OK;
 }
@@ -596,20 +583,17 @@ static bl_status plan_matmul(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken
     dnnl_dims_t dim[3];
 
     (void)layouts; /* plain on both sides */
-    if (t[0]->rank < 2 || t[1]->rank < 2 || is_constant(dnn, node->in[0]))
-        return BL_OK;
+    if (t[0]->rank < 2 || t[1]->rank < 2 || is_constant(dnn, node->in[0])) return BL_OK;
     for (int i = 0; i < 3; i++) {
         memset(dim[i], 0, sizeof dim[i]);
         for (int d = 0; d < rank; d++) {
             int at = d - (rank - t[i]->rank);
             dim[i][d] = at >= 0 ? t[i]->dim[at] : 1;
         }
-        if (tall)
-            dim[i][0] = bl_tensor_count(t[i]) / dim[i][1];
+        if (tall) dim[i][0] = bl_tensor_count(t[i]) / dim[i][1];
     }
     for (int i = 0; i < 3; i++)
-        if (!strided(&md[i], rank, dim[i], dim[i][rank - 1], 1))
-            return BL_OK;
+        if (!strided(&md[i], rank, dim[i], dim[i][rank - 1], 1)) return BL_OK;
     return plan_product(dnn, n, &md[0], &md[1], &md[2], -1, taken);
 }
 
@@ -624,8 +608,8 @@ static bl_status plan_average_pool(bl_dnn *dnn, int n, bl_layout *layouts, bool 
 {
     bool padded = bl_attr_int(&dnn->graph->nodes[n], "count_include_pad", 0) != 0;
     return plan_pool(dnn, n, layouts,
-                     padded ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding, false,
-                     taken);
+                     padded ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding,
+                     false, taken);
 }
 
 static bl_status plan_global_pool(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
@@ -637,12 +621,8 @@ static const struct {
     const char *op;
     bl_status (*plan)(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken);
 } planners[] = {
-    {"AveragePool", plan_average_pool},
-    {"Conv", plan_conv},
-    {"Gemm", plan_gemm},
-    {"GlobalAveragePool", plan_global_pool},
-    {"MatMul", plan_matmul},
-    {"MaxPool", plan_max_pool},
+    {"AveragePool", plan_average_pool},      {"Conv", plan_conv},     {"Gemm", plan_gemm},
+    {"GlobalAveragePool", plan_global_pool}, {"MatMul", plan_matmul}, {"MaxPool", plan_max_pool},
 };
 
 bl_status bl_dnn_plan(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
@@ -687,8 +667,7 @@ static bl_status constant_memory(const bl_dnn *dnn, dnn_constant *c, const bl_pl
 {
     if (c->version != dnn->versions[c->value]) {
         DNN_TRY(dnnl_memory_set_data_handle(c->given, place->t.data));
-        if (c->reorder)
-            BL_TRY(run_reorder(dnn, c->reorder, c->given, c->wanted));
+        if (c->reorder) BL_TRY(run_reorder(dnn, c->reorder, c->given, c->wanted));
         c->version = dnn->versions[c->value];
     }
     *out = c->wanted;
@@ -698,7 +677,8 @@ static bl_status constant_memory(const bl_dnn *dnn, dnn_constant *c, const bl_pl
 bl_status bl_dnn_run(bl_dnn *dnn, int n, bl_place *const *in, bl_place *out)
 {
     dnn_node *d = &dnn->nodes[n];
-    dnnl_exec_arg_t args[5] = {{.arg = DNNL_ARG_SRC}, {.arg = DNNL_ARG_DST},
+    dnnl_exec_arg_t args[5] = {{.arg = DNNL_ARG_SRC},
+                               {.arg = DNNL_ARG_DST},
                                {.arg = DNNL_ARG_SCRATCHPAD, .memory = d->scratch}};
     int n_args = 3;
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The walk's door to oneDNN: which nodes it takes and in which order of elements it likes their values.
- * Private to src/graph.  Built without oneDNN, it takes nothing.
+ * The walk's door to oneDNN: which nodes it takes and in which order of elements it likes their
+ * values. Private to src/graph.  Built without oneDNN, it takes nothing.
  */
 #ifndef BL_ONEDNN_H
 #define BL_ONEDNN_H
 
 #include "graph/layout.h"
 
-/* Where a value lies in one of the walk's two sets of buffers.  The two orders hold the same numbers
- * where both are there. */
+/* Where a value lies in one of the walk's two sets of buffers.  The two orders hold the same
+ * numbers where both are there. */
 typedef struct bl_place {
-    bl_tensor t;                      /* plain; data NULL until it has a buffer */
-    void *packed;                     /* in the value's layout; NULL until it has a buffer */
-    bool has_plain, has_packed;       /* holds the value now */
+    bl_tensor t;                        /* plain; data NULL until it has a buffer */
+    void *packed;                       /* in the value's layout; NULL until it has a buffer */
+    bool has_plain, has_packed;         /* holds the value now */
     void *memory_plain, *memory_packed; /* oneDNN's own descriptions of the buffers */
 } bl_place;
 
@@ -25,8 +25,8 @@ typedef struct bl_dnn bl_dnn;
 bl_status bl_dnn_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const uint32_t *versions,
                      bl_dnn **out);
 void bl_dnn_free(bl_dnn *dnn, bl_place *const *sets, int n_sets);
-/* In node order, before any run.  *taken: oneDNN runs this node, its fused activation too.  Sets the
- * layout of its output, and of its input where that has none yet. */
+/* In node order, before any run.  *taken: oneDNN runs this node, its fused activation too.  Sets
+ * the layout of its output, and of its input where that has none yet. */
 bl_status bl_dnn_plan(bl_dnn *dnn, int node, bl_layout *layouts, bool *taken);
 bl_status bl_dnn_planned(bl_dnn *dnn); /* after the last of them */
 /* oneDNN runs on the calling thread alone between enter and leave. */

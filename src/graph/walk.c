@@ -43,8 +43,7 @@ static bl_status give_buffer(bl_walk *walk, int value, bl_place *place, bool pac
 {
     void **data = packed ? &place->packed : &place->t.data;
 
-    if (*data)
-        return BL_OK;
+    if (*data) return BL_OK;
     *data = bl_alloc(walk->arena, bl_walk_buffer_bytes(walk, value, packed), 1);
     BL_ALLOC_TRY(walk->ctx, *data);
     return BL_OK;
@@ -52,8 +51,7 @@ static bl_status give_buffer(bl_walk *walk, int value, bl_place *place, bool pac
 
 static bl_status need(bl_walk *walk, int value, bl_place *place, bool packed)
 {
-    if (packed ? place->has_packed : place->has_plain)
-        return BL_OK;
+    if (packed ? place->has_packed : place->has_plain) return BL_OK;
     BL_TRY(give_buffer(walk, value, place, packed));
     if (packed)
         bl_layout_pack(&place->t, walk->layout[value], place->t.data, place->packed);
@@ -79,8 +77,7 @@ static void clamp(const bl_node *node, bl_tensor *t)
     float *x = t->data, lo = node->lo, hi = node->hi;
     int64_t n = bl_tensor_count(t);
 
-    if (t->type != BL_F32 || !t->data || !bl_node_clamps(node))
-        return;
+    if (t->type != BL_F32 || !t->data || !bl_node_clamps(node)) return;
     for (int64_t i = 0; i < n; i++) { /* a NaN compares false and stays */
         float v = x[i] < lo ? lo : x[i];
         x[i] = v > hi ? hi : v;
@@ -93,8 +90,7 @@ static bl_status run_dnn(bl_walk *walk, int n)
     bl_place *in[3] = {NULL, NULL, NULL}, *out = place_of(walk, node->out[0]);
 
     for (int i = 0; i < node->n_in && i < 3; i++) {
-        if (node->in[i] < 0)
-            continue;
+        if (node->in[i] < 0) continue;
         in[i] = place_of(walk, node->in[i]);
         BL_TRY(need(walk, node->in[i], in[i], i == 0 && bl_dnn_reads_packed(walk->dnn, n)));
     }
@@ -108,8 +104,7 @@ static bool prefers_packed(const bl_walk *walk, int n)
     const bl_node *node = &walk->graph->nodes[n];
     int lack_plain = 0, lack_packed = 0;
 
-    if (!walk->packs[n])
-        return false;
+    if (!walk->packs[n]) return false;
     for (int i = 0; i < node->n_in; i++) {
         const bl_place *p = place_of(walk, node->in[i]);
         if (walk->layout[node->in[i]] == BL_LAYOUT_PLAIN)
@@ -124,8 +119,13 @@ static bl_status run_own(bl_walk *walk, int n)
 {
     const bl_node *node = &walk->graph->nodes[n];
     bool packed = prefers_packed(walk, n);
-    bl_call call = {.ctx = walk->ctx, .node = node, .n_in = node->n_in, .n_out = node->n_out,
-                    .in = walk->call_in, .out = walk->call_out, .scratch = walk->scratch};
+    bl_call call = {.ctx = walk->ctx,
+                    .node = node,
+                    .n_in = node->n_in,
+                    .n_out = node->n_out,
+                    .in = walk->call_in,
+                    .out = walk->call_out,
+                    .scratch = walk->scratch};
     bl_mark mark = bl_arena_mark(walk->scratch);
     bl_status status;
 
@@ -133,8 +133,7 @@ static bl_status run_own(bl_walk *walk, int n)
         bl_layout layout;
         bl_place *p;
         walk->call_in[i] = NULL;
-        if (node->in[i] < 0)
-            continue;
+        if (node->in[i] < 0) continue;
         p = place_of(walk, node->in[i]);
         layout = packed ? walk->layout[node->in[i]] : BL_LAYOUT_PLAIN;
         BL_TRY(need(walk, node->in[i], p, layout != BL_LAYOUT_PLAIN));
@@ -145,8 +144,7 @@ static bl_status run_own(bl_walk *walk, int n)
     for (int i = 0; i < node->n_out; i++) {
         bl_place *p;
         memset(&walk->call_out[i], 0, sizeof walk->call_out[i]);
-        if (node->out[i] < 0)
-            continue;
+        if (node->out[i] < 0) continue;
         p = place_of(walk, node->out[i]);
         BL_TRY(open_output(walk, node->out[i], p, packed));
         bl_layout_view(&p->t, packed ? walk->layout[node->out[i]] : BL_LAYOUT_PLAIN,
@@ -154,10 +152,8 @@ static bl_status run_own(bl_walk *walk, int n)
     }
     status = node->op->forward(&call);
     bl_arena_reset(walk->scratch, mark);
-    if (status != BL_OK)
-        return status;
-    for (int i = 0; i < node->n_out; i++)
-        clamp(node, &walk->call_out[i]);
+    if (status != BL_OK) return status;
+    for (int i = 0; i < node->n_out; i++) clamp(node, &walk->call_out[i]);
     return BL_OK;
 }
 
@@ -166,12 +162,10 @@ static bl_status call_hook(bl_walk *walk, int value, bl_walk_hook *hook, void *u
     bl_hook_use use = walk->uses ? (bl_hook_use)walk->uses[value] : BL_HOOK_WRITES;
     bl_place *place = place_of(walk, value);
 
-    if (!hook || use == BL_HOOK_NONE || place->t.type != BL_F32)
-        return BL_OK;
+    if (!hook || use == BL_HOOK_NONE || place->t.type != BL_F32) return BL_OK;
     BL_TRY(need(walk, value, place, false));
     BL_TRY(hook(user, value, &place->t));
-    if (use == BL_HOOK_WRITES)
-        place->has_packed = false;
+    if (use == BL_HOOK_WRITES) place->has_packed = false;
     return BL_OK;
 }
 
@@ -181,8 +175,7 @@ static bl_status run_node(bl_walk *walk, int n, bl_walk_hook *hook, void *user)
 
     BL_TRY(walk->dnn_takes[n] ? run_dnn(walk, n) : run_own(walk, n));
     for (int i = 0; i < node->n_out; i++)
-        if (node->out[i] >= 0)
-            BL_TRY(call_hook(walk, node->out[i], hook, user));
+        if (node->out[i] >= 0) BL_TRY(call_hook(walk, node->out[i], hook, user));
     return BL_OK;
 }
 
@@ -210,8 +203,7 @@ bl_status bl_walk_run(bl_walk *walk, bl_walk_hook *hook, void *user)
     int before = bl_dnn_enter();
     bl_status status;
 
-    if (walk->in_trial)
-        memset(walk->in_trial, 0, (size_t)walk->graph->n_values);
+    if (walk->in_trial) memset(walk->in_trial, 0, (size_t)walk->graph->n_values);
     walk->ran = false;
     status = run_all(walk, hook, user);
     walk->ran = status == BL_OK;
@@ -246,12 +238,10 @@ static bl_status rerun_all(bl_walk *walk, const uint8_t *dirty_nodes, const uint
         BL_TRY(call_hook(walk, v, hook, user));
     }
     for (int n = 0; n < g->n_nodes; n++) {
-        if (!dirty_nodes[n])
-            continue;
+        if (!dirty_nodes[n]) continue;
         BL_TRY(bl_check_interrupt(walk->ctx));
         for (int i = 0; i < g->nodes[n].n_out; i++)
-            if (g->nodes[n].out[i] >= 0)
-                walk->in_trial[g->nodes[n].out[i]] = 1;
+            if (g->nodes[n].out[i] >= 0) walk->in_trial[g->nodes[n].out[i]] = 1;
         BL_TRY(run_node(walk, n, hook, user));
     }
     return BL_OK;
@@ -278,7 +268,8 @@ bl_tensor *bl_walk_input(bl_walk *walk, int which)
     return &walk->base[walk->graph->inputs[which]].t;
 }
 
-/* The walk behind the const pointer converts on demand; NULL when memory is short (error pending). */
+/* The walk behind the const pointer converts on demand; NULL when memory is short (error pending).
+ */
 static const bl_tensor *look(const bl_walk *walk, int value, bl_place *place)
 {
     return need(walk->self, value, place, false) == BL_OK ? &place->t : NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Making a walker: which nodes oneDNN takes, which pointwise ones may stay in its order, and where each
- * buffer lies.  Without keep_all a buffer's bytes are used again once its last reader has run
+ * Making a walker: which nodes oneDNN takes, which pointwise ones may stay in its order, and where
+ * each buffer lies.  Without keep_all a buffer's bytes are used again once its last reader has run
  * (first-fit over one block); graph inputs and outputs stay.
  */
 #include "graph/walk_private.h"
@@ -14,8 +14,8 @@ size_t bl_walk_buffer_bytes(const bl_walk *walk, int value, bool packed)
 {
     bl_tensor view;
 
-    bl_layout_view(&walk->graph->values[value].t, packed ? walk->layout[value] : BL_LAYOUT_PLAIN, NULL,
-                   &view);
+    bl_layout_view(&walk->graph->values[value].t, packed ? walk->layout[value] : BL_LAYOUT_PLAIN,
+                   NULL, &view);
     return bl_tensor_bytes(&view);
 }
 
@@ -27,31 +27,36 @@ static bool is_one_constant(const bl_graph *g, int value)
            g->values[value].t.rank <= 1 && bl_tensor_count(&g->values[value].t) == 1;
 }
 
-/* Zeros give a zero: what oneDNN's rounded-up channels hold must stay 0.  Asked of the operator itself,
- * on one element, with constant operands as they are. */
+/* Zeros give a zero: what oneDNN's rounded-up channels hold must stay 0.  Asked of the operator
+ * itself, on one element, with constant operands as they are. */
 static bl_status keeps_zero(const bl_walk *walk, const bl_node *node, bool *out)
 {
     float zero = 0.0f, result = 0.0f;
     bl_tensor one = {.type = BL_F32, .data = &zero}, y = {.type = BL_F32, .data = &result};
     bl_mark mark = bl_arena_mark(walk->scratch);
     const bl_tensor **in = BL_NEW(walk->scratch, const bl_tensor *, (size_t)node->n_in);
-    bl_call call = {.ctx = walk->ctx, .node = node, .n_in = node->n_in, .n_out = 1, .in = in, .out = &y,
+    bl_call call = {.ctx = walk->ctx,
+                    .node = node,
+                    .n_in = node->n_in,
+                    .n_out = 1,
+                    .in = in,
+                    .out = &y,
                     .scratch = walk->scratch};
     bl_status status;
 
     BL_ALLOC_TRY(walk->ctx, in);
     for (int i = 0; i < node->n_in; i++)
-        in[i] = node->in[i] < 0                              ? NULL
+        in[i] = node->in[i] < 0                             ? NULL
                 : is_one_constant(walk->graph, node->in[i]) ? &walk->graph->values[node->in[i]].t
-                                                             : &one;
+                                                            : &one;
     status = node->op->forward(&call);
     bl_arena_reset(walk->scratch, mark);
     *out = result == 0.0f && node->lo <= 0 && node->hi >= 0;
     return status;
 }
 
-/* A pointwise node whose flowing inputs have the rank and channels of its output can run in the layout
- * of any of them; the others, and the output, then have that layout too. */
+/* A pointwise node whose flowing inputs have the rank and channels of its output can run in the
+ * layout of any of them; the others, and the output, then have that layout too. */
 static bl_status plan_pointwise(bl_walk *walk, int n)
 {
     const bl_graph *g = walk->graph;
@@ -60,27 +65,22 @@ static bl_status plan_pointwise(bl_walk *walk, int n)
     bl_layout layout = BL_LAYOUT_PLAIN;
     bool zero = true;
 
-    if (!(node->op->flags & BL_OP_POINTWISE) || node->n_out != 1 || y->type != BL_F32 || y->rank < 3)
+    if (!(node->op->flags & BL_OP_POINTWISE) || node->n_out != 1 || y->type != BL_F32 ||
+        y->rank < 3)
         return BL_OK;
     for (int i = 0; i < node->n_in; i++) {
         const bl_tensor *x;
-        if (node->in[i] < 0 || is_one_constant(g, node->in[i]))
-            continue;
+        if (node->in[i] < 0 || is_one_constant(g, node->in[i])) continue;
         x = &g->values[node->in[i]].t;
         if (x->data || x->type != BL_F32 || x->rank != y->rank || x->dim[1] != y->dim[1])
             return BL_OK;
-        if (walk->layout[node->in[i]] == BL_LAYOUT_PLAIN)
-            continue;
-        if (layout != BL_LAYOUT_PLAIN && layout != walk->layout[node->in[i]])
-            return BL_OK;
+        if (walk->layout[node->in[i]] == BL_LAYOUT_PLAIN) continue;
+        if (layout != BL_LAYOUT_PLAIN && layout != walk->layout[node->in[i]]) return BL_OK;
         layout = walk->layout[node->in[i]];
     }
-    if (layout == BL_LAYOUT_PLAIN)
-        return BL_OK;
-    if (bl_layout_rounds(y, layout))
-        BL_TRY(keeps_zero(walk, node, &zero));
-    if (!zero)
-        return BL_OK;
+    if (layout == BL_LAYOUT_PLAIN) return BL_OK;
+    if (bl_layout_rounds(y, layout)) BL_TRY(keeps_zero(walk, node, &zero));
+    if (!zero) return BL_OK;
     for (int i = 0; i < node->n_in; i++)
         if (node->in[i] >= 0 && !is_one_constant(g, node->in[i]))
             walk->layout[node->in[i]] = layout;
@@ -97,23 +97,25 @@ static bl_status plan_nodes(bl_walk *walk)
         const bl_node *node = &g->nodes[n];
         bool taken = false;
         if (!node->op->forward)
-            return bl_fail(walk->ctx, BL_UNAVAILABLE, node->name, "remove the operator from the model",
-                           "%s has no float form", node->op->name);
-        if (walk->dnn)
-            BL_TRY(bl_dnn_plan(walk->dnn, n, walk->layout, &taken));
+            return bl_fail(walk->ctx, BL_UNAVAILABLE, node->name,
+                           "remove the operator from the model", "%s has no float form",
+                           node->op->name);
+        if (walk->dnn) BL_TRY(bl_dnn_plan(walk->dnn, n, walk->layout, &taken));
         walk->dnn_takes[n] = taken;
-        if (walk->dnn && !taken)
-            BL_TRY(plan_pointwise(walk, n));
+        if (walk->dnn && !taken) BL_TRY(plan_pointwise(walk, n));
     }
     return walk->dnn ? bl_dnn_planned(walk->dnn) : BL_OK;
 }
 
 /* ------------------------------------------------------------------ memory */
 
-typedef struct block { size_t offset, size; int last; } block; /* last: node after which it is free */
+typedef struct block {
+    size_t offset, size;
+    int last;
+} block; /* last: node after which it is free */
 
 typedef struct planner {
-    block *live;                /* by offset */
+    block *live; /* by offset */
     int n_live;
     size_t size;
 } planner;
@@ -125,8 +127,7 @@ static size_t take(planner *p, size_t size, int now, int last)
     int at = 0, kept = 0;
 
     for (int i = 0; i < p->n_live; i++)
-        if (p->live[i].last >= now)
-            p->live[kept++] = p->live[i];
+        if (p->live[i].last >= now) p->live[kept++] = p->live[i];
     p->n_live = kept;
     while (at < p->n_live && p->live[at].offset - offset < size) {
         offset = p->live[at].offset + p->live[at].size;
@@ -148,15 +149,18 @@ static size_t rounded(size_t bytes)
 static int last_use(const bl_graph *g, const int *last_reader, int value, bool keep_all)
 {
     const bl_value *v = &g->values[value];
-    return keep_all || v->is_input || v->is_output ? g->n_nodes : BL_MAX(last_reader[value], v->producer);
+    return keep_all || v->is_input || v->is_output ? g->n_nodes
+                                                   : BL_MAX(last_reader[value], v->producer);
 }
 
 /* offsets[2 * value] of the plain buffer, [2 * value + 1] of the packed one. */
-static void place_value(const bl_walk *walk, planner *p, int value, int now, int last, size_t *offsets)
+static void place_value(const bl_walk *walk, planner *p, int value, int now, int last,
+                        size_t *offsets)
 {
     offsets[2 * value] = take(p, rounded(bl_walk_buffer_bytes(walk, value, false)), now, last);
     if (walk->layout[value] != BL_LAYOUT_PLAIN)
-        offsets[2 * value + 1] = take(p, rounded(bl_walk_buffer_bytes(walk, value, true)), now, last);
+        offsets[2 * value + 1] =
+            take(p, rounded(bl_walk_buffer_bytes(walk, value, true)), now, last);
 }
 
 static bl_status place_all(bl_walk *walk, bool keep_all)
@@ -173,15 +177,13 @@ static bl_status place_all(bl_walk *walk, bool keep_all)
     BL_ALLOC_TRY(walk->ctx, p.live);
     for (int i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i].n_in; k++)
-            if (g->nodes[i].in[k] >= 0)
-                last_reader[g->nodes[i].in[k]] = i;
+            if (g->nodes[i].in[k] >= 0) last_reader[g->nodes[i].in[k]] = i;
     for (int i = 0; i < g->n_inputs; i++)
         place_value(walk, &p, g->inputs[i], 0, g->n_nodes, offsets);
     for (int i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i].n_out; k++) {
             int v = g->nodes[i].out[k];
-            if (v >= 0)
-                place_value(walk, &p, v, i, last_use(g, last_reader, v, keep_all), offsets);
+            if (v >= 0) place_value(walk, &p, v, i, last_use(g, last_reader, v, keep_all), offsets);
         }
     memory = bl_alloc(walk->arena, BL_MAX(p.size, ALIGN), 1);
     BL_ALLOC_TRY(walk->ctx, memory);
@@ -189,11 +191,9 @@ static bl_status place_all(bl_walk *walk, bool keep_all)
         bl_place *b = &walk->base[v];
         b->t = g->values[v].t;
         b->has_plain = b->t.data != NULL; /* constants */
-        if (g->values[v].producer < 0 && !g->values[v].is_input)
-            continue;
+        if (g->values[v].producer < 0 && !g->values[v].is_input) continue;
         b->t.data = memory + offsets[2 * v];
-        if (walk->layout[v] != BL_LAYOUT_PLAIN)
-            b->packed = memory + offsets[2 * v + 1];
+        if (walk->layout[v] != BL_LAYOUT_PLAIN) b->packed = memory + offsets[2 * v + 1];
     }
     return BL_OK;
 }
@@ -245,7 +245,8 @@ static bl_status build(bl_walk *walk, const bl_walk_options *options)
     return place_all(walk, keep_all);
 }
 
-bl_status bl_walk_new(bl_ctx *ctx, const bl_graph *graph, const bl_walk_options *options, bl_walk **out)
+bl_status bl_walk_new(bl_ctx *ctx, const bl_graph *graph, const bl_walk_options *options,
+                      bl_walk **out)
 {
     bl_arena *arena = bl_arena_new(ctx, "walk");
     bl_walk *walk;
@@ -277,8 +278,7 @@ bl_status bl_walk_new(bl_ctx *ctx, const bl_graph *graph, const bl_walk_options 
 
 void bl_walk_free(bl_walk *walk)
 {
-    if (!walk)
-        return;
+    if (!walk) return;
     bl_dnn_free(walk->dnn, (bl_place *const[]){walk->base, walk->trial}, 2);
     bl_arena_free(walk->scratch);
     bl_arena_free(walk->arena);

@@ -6,20 +6,21 @@
 #include "graph/onednn.h"
 
 struct bl_walk {
-    bl_walk *self;              /* to convert on demand behind a const pointer */
+    bl_walk *self; /* to convert on demand behind a const pointer */
     bl_ctx *ctx;
     const bl_graph *graph;
     bl_arena *arena, *scratch;
-    bl_dnn *dnn;                /* NULL: reference only */
-    bl_layout *layout;          /* by value: order of its packed buffer */
-    bl_place *base, *trial;     /* by value; trial only with keep_all */
-    uint8_t *in_trial;          /* by value: the last rerun made it */
-    uint8_t *dnn_takes, *packs; /* by node: runs on oneDNN; pointwise on packed values is possible */
-    uint32_t *versions;         /* by value: replacements of a constant */
-    const uint8_t *uses;        /* by value: bl_hook_use; NULL: every hook may write */
-    const bl_tensor **call_in;  /* arguments of the call under way */
+    bl_dnn *dnn;            /* NULL: reference only */
+    bl_layout *layout;      /* by value: order of its packed buffer */
+    bl_place *base, *trial; /* by value; trial only with keep_all */
+    uint8_t *in_trial;      /* by value: the last rerun made it */
+    uint8_t *dnn_takes,
+        *packs;                /* by node: runs on oneDNN; pointwise on packed values is possible */
+    uint32_t *versions;        /* by value: replacements of a constant */
+    const uint8_t *uses;       /* by value: bl_hook_use; NULL: every hook may write */
+    const bl_tensor **call_in; /* arguments of the call under way */
     bl_tensor *call_view, *call_out;
-    bool ran;                   /* the base set holds a full run */
+    bool ran; /* the base set holds a full run */
 };
 
 /* Bytes of a value's plain or packed buffer. */

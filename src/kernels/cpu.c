@@ -77,9 +77,9 @@ static void find_name(char *name, size_t size)
     /* Runs of spaces become one; the text is padded on either side. */
     size_t n = 0;
     for (const char *p = raw; *p && n + 1 < size; p++)
-        if (*p != ' ' || (n > 0 && name[n - 1] != ' ')) name[n++] = isprint((unsigned char)*p) ? *p : ' ';
-    while (n > 0 && name[n - 1] == ' ')
-        n--;
+        if (*p != ' ' || (n > 0 && name[n - 1] != ' '))
+            name[n++] = isprint((unsigned char)*p) ? *p : ' ';
+    while (n > 0 && name[n - 1] == ' ') n--;
     name[n] = 0;
 }
 #else
@@ -160,8 +160,7 @@ bool bl_isa_here(bl_isa isa)
 bl_isa bl_isa_best(void)
 {
     int best = BL_N_ISA - 1;
-    while (best > BL_ISA_REF && !cpu()->here[best])
-        best--;
+    while (best > BL_ISA_REF && !cpu()->here[best]) best--;
     return (bl_isa)best;
 }
 
@@ -182,7 +181,8 @@ bl_status bl_isa_resolve(bl_ctx *ctx, bl_isa *out)
     const char *text = ctx->options.isa;
     bl_isa isa = bl_isa_best();
     if (text && *text && !bl_isa_parse(text, &isa))
-        return bl_fail(ctx, BL_USAGE, "instruction set", "use one of: " ISA_LIST, "\"%s\" is none", text);
+        return bl_fail(ctx, BL_USAGE, "instruction set", "use one of: " ISA_LIST, "\"%s\" is none",
+                       text);
     if (!bl_isa_here(isa))
         return bl_fail(ctx, BL_UNAVAILABLE, "instruction set", "leave the choice to the program",
                        "this CPU (%s) or its system cannot run %s", bl_cpu_name(), text);

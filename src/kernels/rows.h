@@ -27,7 +27,7 @@ typedef bl_edge_row bl_row_dequantize;
 #include "kernels/kernels.def"
 #undef X
 
-/* Packed weights and work buffers come in whole cache lines; their owner aligns them to 64 bytes. */
+/* Packed weights and work buffers come in whole cache lines; their owner aligns them to 64. */
 static inline size_t bl_round64(size_t n)
 {
     return (n + 63) & ~(size_t)63;
@@ -69,7 +69,9 @@ static inline int32_t bl_round_clamp(float t, int32_t lo, int32_t hi)
 }
 
 /* Constants of [Q5] and [Q6]. */
-typedef struct bl_add_consts { float ra, rb, f; } bl_add_consts;
+typedef struct bl_add_consts {
+    float ra, rb, f;
+} bl_add_consts;
 static inline bl_add_consts bl_add_consts_of(const bl_pair_args *a)
 {
     bl_add_consts c;

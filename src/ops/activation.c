@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Functions of one number.  The unary facet is the definition: double in, double out, the caller
- * rounds to binary32 [Q9].  HardSigmoid, HardSwish and LeakyRelu are defined by binary32 steps [Q11]
- * and evaluate those.  A NaN stays a NaN.
+ * rounds to binary32 [Q9].  HardSigmoid, HardSwish and LeakyRelu are defined by binary32 steps
+ * [Q11] and evaluate those.  A NaN stays a NaN.
  */
 #include "ops/ops_private.h"
 
@@ -273,8 +273,7 @@ static bl_status unary_number_forward(const bl_call *call)
     int64_t n = bl_tensor_count(x);
     size_t size = bl_dtype_bytes(x->type);
 
-    if (x->type == BL_F32 || x->type == BL_F64)
-        return unary_forward(call);
+    if (x->type == BL_F32 || x->type == BL_F64) return unary_forward(call);
     for (int64_t i = 0; i < n; i++) {
         bool unsigned64 = x->type == BL_U64;
         int64_t v = bl_element_i64(x, i);
@@ -299,10 +298,8 @@ static bl_status relu_forward(const bl_call *call)
     float *y = call->out[0].data;
     int64_t n = bl_tensor_count(call->in[0]);
 
-    if (call->in[0]->type != BL_F32)
-        return unary_number_forward(call);
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] < 0.0f ? 0.0f : x[i];
+    if (call->in[0]->type != BL_F32) return unary_number_forward(call);
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] < 0.0f ? 0.0f : x[i];
     return BL_OK;
 }
 
@@ -312,8 +309,7 @@ static bl_status leaky_relu_forward(const bl_call *call)
     float *y = call->out[0].data, alpha = bl_attr_float(call->node, "alpha", 0.01f);
     int64_t n = bl_tensor_count(call->in[0]);
 
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] < 0.0f ? alpha * x[i] : x[i];
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] < 0.0f ? alpha * x[i] : x[i];
     return BL_OK;
 }
 
@@ -324,8 +320,7 @@ static bl_status hard_sigmoid_forward(const bl_call *call)
     float beta = bl_attr_float(call->node, "beta", 0.5f);
     int64_t n = bl_tensor_count(call->in[0]);
 
-    for (int64_t i = 0; i < n; i++)
-        y[i] = hard_sigmoid(x[i], alpha, beta);
+    for (int64_t i = 0; i < n; i++) y[i] = hard_sigmoid(x[i], alpha, beta);
     return BL_OK;
 }
 
@@ -335,8 +330,7 @@ static bl_status hard_swish_forward(const bl_call *call)
     float *y = call->out[0].data;
     int64_t n = bl_tensor_count(call->in[0]);
 
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] * hard_sigmoid(x[i], 1.0f / 6.0f, 0.5f);
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * hard_sigmoid(x[i], 1.0f / 6.0f, 0.5f);
     return BL_OK;
 }
 
@@ -354,10 +348,12 @@ static bl_status clip_shape(const bl_call *call)
     BL_TRY(bl_op_begin(call, "min:f max:f"));
     BL_TRY(bl_op_one_type(call, BL_T_NUMBERS));
     if (call->node->opset < 11 && call->n_in > 1)
-        return bl_op_fail(call, BL_DATA, "repair the model", "bounds are attributes before opset 11");
+        return bl_op_fail(call, BL_DATA, "repair the model",
+                          "bounds are attributes before opset 11");
     for (int i = 1; i < call->n_in; i++)
         if (call->in[i] && bl_tensor_count(call->in[i]) != 1)
-            return bl_op_fail(call, BL_DATA, "repair the model", "bound %d is not one number", i - 1);
+            return bl_op_fail(call, BL_DATA, "repair the model", "bound %d is not one number",
+                              i - 1);
     return bl_op_like(call);
 }
 

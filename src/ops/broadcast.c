@@ -2,24 +2,22 @@
 /* Numpy's multidirectional broadcasting, as ONNX's document Broadcasting.md defines it. */
 #include "ops/ops_private.h"
 
-bl_status bl_bcast_dims(const bl_call *call, int n, const bl_tensor *const *t, int *rank, int64_t *dim)
+bl_status bl_bcast_dims(const bl_call *call, int n, const bl_tensor *const *t, int *rank,
+                        int64_t *dim)
 {
     int most = 0;
 
-    for (int i = 0; i < n; i++)
-        most = BL_MAX(most, t[i]->rank);
+    for (int i = 0; i < n; i++) most = BL_MAX(most, t[i]->rank);
     for (int d = 0; d < most; d++) {
         dim[d] = 1;
         for (int i = 0; i < n; i++) {
             int at = d - (most - t[i]->rank);
             int64_t size = at >= 0 ? t[i]->dim[at] : 1;
-            if (size == 1 || size == dim[d])
-                continue;
+            if (size == 1 || size == dim[d]) continue;
             if (dim[d] != 1)
-                return bl_op_fail(call, BL_DATA, "repair the model",
-                                  "shapes %s and %s do not broadcast",
-                                  bl_shape_text(call->scratch, t[0]),
-                                  bl_shape_text(call->scratch, t[i]));
+                return bl_op_fail(
+                    call, BL_DATA, "repair the model", "shapes %s and %s do not broadcast",
+                    bl_shape_text(call->scratch, t[0]), bl_shape_text(call->scratch, t[i]));
             dim[d] = size;
         }
     }
@@ -44,22 +42,18 @@ void bl_bcast_make(bl_bcast *b, int rank, const int64_t *dim, int n, const bl_te
     b->n = n;
     b->rank = 1;
     b->dim[0] = 1;
-    for (int i = 0; i < n; i++)
-        b->stride[i][0] = 0;
+    for (int i = 0; i < n; i++) b->stride[i][0] = 0;
     /* Outermost first; dimension d joins the one before when every input continues in it. */
     for (int d = 0; d < rank; d++) {
         bool joins = true;
-        if (dim[d] == 1)
-            continue;
-        for (int i = 0; i < n; i++)
-            joins = joins && b->stride[i][top] == stride[i][d] * dim[d];
+        if (dim[d] == 1) continue;
+        for (int i = 0; i < n; i++) joins = joins && b->stride[i][top] == stride[i][d] * dim[d];
         if (b->dim[top] != 1 && !joins) {
             top++;
             b->dim[top] = 1;
         }
         b->dim[top] *= dim[d];
-        for (int i = 0; i < n; i++)
-            b->stride[i][top] = stride[i][d];
+        for (int i = 0; i < n; i++) b->stride[i][top] = stride[i][d];
     }
     b->rank = top + 1;
 }
@@ -80,20 +74,16 @@ void bl_bcast_run(const bl_bcast *b, size_t out_size, const size_t *in_size, voi
     for (;;) {
         const void *row[BL_BCAST_MAX] = {0};
         int d = last - 1;
-        for (int i = 0; i < b->n; i++)
-            row[i] = at[i];
+        for (int i = 0; i < b->n; i++) row[i] = at[i];
         inner(arg, b->dim[last], to, row, step);
         to += (size_t)b->dim[last] * out_size;
         for (; d >= 0; d--) {
-            for (int i = 0; i < b->n; i++)
-                at[i] += b->stride[i][d] * (int64_t)in_size[i];
-            if (++index[d] < b->dim[d])
-                break;
+            for (int i = 0; i < b->n; i++) at[i] += b->stride[i][d] * (int64_t)in_size[i];
+            if (++index[d] < b->dim[d]) break;
             for (int i = 0; i < b->n; i++)
                 at[i] -= b->stride[i][d] * b->dim[d] * (int64_t)in_size[i];
             index[d] = 0;
         }
-        if (d < 0)
-            return;
+        if (d < 0) return;
     }
 }

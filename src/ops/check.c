@@ -53,8 +53,7 @@ bl_status bl_op_begin(const bl_call *call, const char *attrs)
     for (int i = 0; i < op->in_min; i++)
         if (!call->in[i])
             return bl_op_fail(call, BL_DATA, "repair the model", "input %d is missing", i);
-    if (call->n_out < 1)
-        return bl_op_fail(call, BL_DATA, "repair the model", "has no output");
+    if (call->n_out < 1) return bl_op_fail(call, BL_DATA, "repair the model", "has no output");
     for (int i = op->out_max; i < call->n_out; i++)
         if (call->node->out[i] >= 0)
             return bl_op_fail(call, BL_UNAVAILABLE, "remove that output from the model",
@@ -97,8 +96,7 @@ bl_status bl_op_one_type(const bl_call *call, unsigned types)
 {
     BL_TRY(bl_op_type(call, 0, types));
     for (int i = 1; i < call->n_in; i++) {
-        if (!call->in[i])
-            continue;
+        if (!call->in[i]) continue;
         if (call->in[i]->type != call->in[0]->type)
             return bl_op_fail(call, BL_DATA, "repair the model",
                               "input %d has type %s where input 0 has %s", i,
@@ -114,7 +112,8 @@ bl_status bl_op_rank(const bl_call *call, int i, int least, int most)
 
     if (rank < least || rank > most)
         return bl_op_fail(call, BL_DATA, "repair the model",
-                          "input %d has %d dimensions where %d to %d are meant", i, rank, least, most);
+                          "input %d has %d dimensions where %d to %d are meant", i, rank, least,
+                          most);
     return BL_OK;
 }
 
@@ -128,7 +127,8 @@ bl_status bl_op_out(const bl_call *call, int i, bl_dtype type, int rank, const i
                           BL_MAX_RANK);
     for (int d = 0; d < rank; d++) {
         if (dim[d] < 1)
-            return bl_op_fail(call, dim[d] ? BL_DATA : BL_UNAVAILABLE, "check shapes and attributes",
+            return bl_op_fail(call, dim[d] ? BL_DATA : BL_UNAVAILABLE,
+                              "check shapes and attributes",
                               "dimension %d of output %d would be %lld", d, i, (long long)dim[d]);
         if (!bl_mul_i64(count, dim[d], &count) || count > COUNT_MAX)
             return bl_op_fail(call, BL_DATA, "check shapes and attributes",
@@ -136,8 +136,7 @@ bl_status bl_op_out(const bl_call *call, int i, bl_dtype type, int rank, const i
     }
     call->out[i].type = type;
     call->out[i].rank = rank;
-    for (int d = 0; d < BL_MAX_RANK; d++)
-        call->out[i].dim[d] = d < rank ? dim[d] : 0;
+    for (int d = 0; d < BL_MAX_RANK; d++) call->out[i].dim[d] = d < rank ? dim[d] : 0;
     return BL_OK;
 }
 
@@ -170,8 +169,7 @@ bl_status bl_op_ints(const bl_call *call, int i, int n_max, int64_t *out, int *n
         return bl_op_fail(call, BL_DATA, "repair the model",
                           "input %d has %lld entries where at most %d are meant", i,
                           (long long)count, n_max);
-    for (int64_t k = 0; k < count; k++)
-        out[k] = bl_element_i64(t, k);
+    for (int64_t k = 0; k < count; k++) out[k] = bl_element_i64(t, k);
     *n = (int)count;
     return BL_OK;
 }
@@ -181,13 +179,11 @@ bl_status bl_op_ints_attr(const bl_call *call, const char *name, int n_max, int6
     const bl_attr *a = bl_node_attr(call->node, name);
 
     *n = -1;
-    if (!a)
-        return BL_OK;
+    if (!a) return BL_OK;
     if (a->type != BL_ATTR_INTS || a->n > (size_t)n_max)
         return bl_op_fail(call, BL_DATA, "repair the model",
                           "attribute \"%s\" is not a list of at most %d integers", name, n_max);
-    for (size_t i = 0; i < a->n; i++)
-        out[i] = a->ints[i];
+    for (size_t i = 0; i < a->n; i++) out[i] = a->ints[i];
     *n = (int)a->n;
     return BL_OK;
 }

@@ -53,7 +53,8 @@ static void relation_row(const void *arg, int64_t n, void *out, const void *cons
                          const int64_t *step)
 {
     const question *q = arg;
-    bl_tensor a = {.type = q->type, .data = (void *)in[0]}, b = {.type = q->type, .data = (void *)in[1]};
+    bl_tensor a = {.type = q->type, .data = (void *)in[0]},
+              b = {.type = q->type, .data = (void *)in[1]};
     uint8_t *to = out;
 
     for (int64_t i = 0; i < n; i++)
@@ -138,8 +139,7 @@ static bl_status not_forward(const bl_call *call)
     uint8_t *y = call->out[0].data;
     int64_t n = bl_tensor_count(call->in[0]);
 
-    for (int64_t i = 0; i < n; i++)
-        y[i] = !x[i];
+    for (int64_t i = 0; i < n; i++) y[i] = !x[i];
     return BL_OK;
 }
 
@@ -166,8 +166,8 @@ static void where_row(const void *arg, int64_t n, void *out, const void *const *
 
     for (int64_t i = 0; i < n; i++) {
         int side = truth[i * step[0]] ? 1 : 2;
-        memcpy((char *)out + (size_t)i * size, (const char *)in[side] + (size_t)(i * step[side]) * size,
-               size);
+        memcpy((char *)out + (size_t)i * size,
+               (const char *)in[side] + (size_t)(i * step[side]) * size, size);
     }
 }
 
@@ -179,8 +179,8 @@ static bl_status where_forward(const bl_call *call)
 
     bl_bcast_make(&space, y->rank, y->dim, 3, call->in);
     bl_bcast_run(&space, size, (size_t[]){1, size, size}, y->data,
-                 (const void *[]){call->in[0]->data, call->in[1]->data, call->in[2]->data}, where_row,
-                 &size);
+                 (const void *[]){call->in[0]->data, call->in[1]->data, call->in[2]->data},
+                 where_row, &size);
     return BL_OK;
 }
 

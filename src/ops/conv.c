@@ -25,20 +25,22 @@ static bl_status conv_shape(const bl_call *call)
     BL_TRY(bl_op_rank(call, 1, x->rank, x->rank));
     group = bl_attr_int(call->node, "group", 1);
     if (group < 1 || group > wt->dim[0] || wt->dim[0] % group)
-        return bl_op_fail(call, BL_DATA, "repair the model", "group %lld does not divide %lld filters",
-                          (long long)group, (long long)wt->dim[0]);
+        return bl_op_fail(call, BL_DATA, "repair the model",
+                          "group %lld does not divide %lld filters", (long long)group,
+                          (long long)wt->dim[0]);
     if (x->dim[1] % group || x->dim[1] / group != wt->dim[1])
         return bl_op_fail(call, BL_DATA, "repair the model",
                           "%lld input channels in %lld groups do not fit a weight of %lld channels",
                           (long long)x->dim[1], (long long)group, (long long)wt->dim[1]);
     if (bl_op_has(call, 2) && (call->in[2]->rank != 1 || call->in[2]->dim[0] != wt->dim[0]))
-        return bl_op_fail(call, BL_DATA, "repair the model", "the bias is not one number for each of "
-                          "%lld filters", (long long)wt->dim[0]);
+        return bl_op_fail(call, BL_DATA, "repair the model",
+                          "the bias is not one number for each of "
+                          "%lld filters",
+                          (long long)wt->dim[0]);
     BL_TRY(conv_window(call, &w));
     dim[0] = x->dim[0];
     dim[1] = wt->dim[0];
-    for (int i = 0; i < w.dims; i++)
-        dim[2 + i] = w.out[i];
+    for (int i = 0; i < w.dims; i++) dim[2 + i] = w.out[i];
     return bl_op_out(call, 0, BL_F32, x->rank, dim);
 }
 
@@ -89,8 +91,7 @@ static void conv_group(const bl_window *w, int64_t channels, int64_t filters, co
         int64_t n = BL_MIN(tile, positions - first);
         gather_columns(w, channels, x, first, n, col, tile);
         for (int64_t m = 0; m < filters; m++)
-            for (int64_t p = 0; p < n; p++)
-                y[m * positions + first + p] = bias ? bias[m] : 0.0f;
+            for (int64_t p = 0; p < n; p++) y[m * positions + first + p] = bias ? bias[m] : 0.0f;
         bl_product(filters, n, taps, weight, taps, 1, col, tile, y + first, positions);
     }
 }
@@ -115,9 +116,10 @@ static bl_status conv_forward(const bl_call *call)
     BL_ALLOC_TRY(call->ctx, col);
     for (int64_t n = 0; n < x->dim[0]; n++)
         for (int64_t g = 0; g < group; g++)
-            conv_group(&w, channels, filters, (const float *)x->data + (n * group + g) * channels * plane,
-                       (const float *)wt->data + g * filters * taps, bias ? bias + g * filters : NULL,
-                       (float *)call->out[0].data + (n * group + g) * filters * positions, col, tile);
+            conv_group(
+                &w, channels, filters, (const float *)x->data + (n * group + g) * channels * plane,
+                (const float *)wt->data + g * filters * taps, bias ? bias + g * filters : NULL,
+                (float *)call->out[0].data + (n * group + g) * filters * positions, col, tile);
     return BL_OK;
 }
 

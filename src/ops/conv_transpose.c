@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * ConvTranspose, one to three spatial dimensions, groups, float32.  Each output is its bias plus
- * products in the order (channel, kernel position).  It has no integer form, and is no LAYER: its weight
- * has input channels first.
+ * products in the order (channel, kernel position).  It has no integer form, and is no LAYER: its
+ * weight has input channels first.
  */
 #include "ops/ops_private.h"
 
@@ -47,8 +47,7 @@ static bl_status read_attributes(const bl_call *call, bl_window *w)
             w->in[i] = n[4] >= 0 ? want[i] : w->out[i] * w->stride[i];
             total = BL_MAX(full - w->in[i], 0);
             w->pad_begin[i] = upper ? total / 2 : total - total / 2;
-            if (!upper && !lower)
-                w->pad_begin[i] = total / 2;
+            if (!upper && !lower) w->pad_begin[i] = total / 2;
         }
     }
     return BL_OK;
@@ -75,12 +74,12 @@ static bl_status conv_transpose_shape(const bl_call *call)
                           (long long)x->dim[1], (long long)group, bl_shape_text(call->scratch, wt));
     if (bl_op_has(call, 2) && (call->in[2]->rank != 1 || call->in[2]->dim[0] != filters))
         return bl_op_fail(call, BL_DATA, "repair the model",
-                          "the bias is not one number for each of %lld filters", (long long)filters);
+                          "the bias is not one number for each of %lld filters",
+                          (long long)filters);
     BL_TRY(read_attributes(call, &w));
     dim[0] = x->dim[0];
     dim[1] = filters;
-    for (int i = 0; i < w.dims; i++)
-        dim[2 + i] = w.in[i];
+    for (int i = 0; i < w.dims; i++) dim[2 + i] = w.in[i];
     return bl_op_out(call, 0, BL_F32, x->rank, dim);
 }
 
@@ -103,12 +102,10 @@ static void scatter(const bl_window *w, const float *x, const float *kernel, flo
                         int64_t yw = l * w->dilation[2] - w->pad_begin[2];
                         const float *row = x + (d * w->out[1] + h) * w->out[2];
                         float *to;
-                        if (yd < 0 || yd >= w->in[0] || yh < 0 || yh >= w->in[1])
-                            continue;
+                        if (yd < 0 || yd >= w->in[0] || yh < 0 || yh >= w->in[1]) continue;
                         to = y + (yd * w->in[1] + yh) * w->in[2];
                         for (int64_t v = 0; v < w->out[2]; v++, yw += w->stride[2])
-                            if (yw >= 0 && yw < w->in[2])
-                                to[yw] += row[v] * *kernel;
+                            if (yw >= 0 && yw < w->in[2]) to[yw] += row[v] * *kernel;
                     }
 }
 
@@ -128,8 +125,7 @@ static bl_status conv_transpose_forward(const bl_call *call)
         for (int64_t m = 0; m < group * filters; m++) {
             int64_t g = m / filters;
             float *y = (float *)call->out[0].data + (n * group * filters + m) * out_plane;
-            for (int64_t i = 0; i < out_plane; i++)
-                y[i] = bias ? bias[m] : 0.0f;
+            for (int64_t i = 0; i < out_plane; i++) y[i] = bias ? bias[m] : 0.0f;
             for (int64_t c = g * channels; c < (g + 1) * channels; c++)
                 scatter(&w, (const float *)x->data + (n * x->dim[1] + c) * in_plane,
                         (const float *)wt->data + (c * filters + m % filters) * taps, y);

@@ -16,11 +16,9 @@ void bl_strides(int rank, const int64_t *dim, int64_t *stride)
         type *d = dst;                                                                             \
         const type *s = src;                                                                       \
         if (ds == 1)                                                                               \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                d[i] = s[i * ss];                                                                  \
+            for (int64_t i = 0; i < n; i++) d[i] = s[i * ss];                                      \
         else                                                                                       \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                d[i * ds] = s[i * ss];                                                             \
+            for (int64_t i = 0; i < n; i++) d[i * ds] = s[i * ss];                                 \
     } while (0)
 
 static void copy_row(size_t size, int64_t n, void *dst, int64_t ds, const void *src, int64_t ss)
@@ -37,8 +35,8 @@ static void copy_row(size_t size, int64_t n, void *dst, int64_t ds, const void *
     }
 }
 
-void bl_copy_strided(size_t size, int rank, const int64_t *dim, void *dst, const int64_t *dst_stride,
-                     const void *src, const int64_t *src_stride)
+void bl_copy_strided(size_t size, int rank, const int64_t *dim, void *dst,
+                     const int64_t *dst_stride, const void *src, const int64_t *src_stride)
 {
     int64_t n[BL_MAX_RANK + 1] = {1}, ds[BL_MAX_RANK + 1] = {0}, ss[BL_MAX_RANK + 1] = {0};
     int64_t index[BL_MAX_RANK + 1] = {0};
@@ -47,10 +45,8 @@ void bl_copy_strided(size_t size, int rank, const int64_t *dim, void *dst, const
     const char *from = src;
 
     for (int d = 0; d < rank; d++) { /* join dimensions that both sides walk through in one go */
-        if (dim[d] == 1)
-            continue;
-        if (n[top] != 1 &&
-            (ds[top] != dst_stride[d] * dim[d] || ss[top] != src_stride[d] * dim[d]))
+        if (dim[d] == 1) continue;
+        if (n[top] != 1 && (ds[top] != dst_stride[d] * dim[d] || ss[top] != src_stride[d] * dim[d]))
             n[++top] = 1;
         n[top] *= dim[d];
         ds[top] = dst_stride[d];
@@ -62,21 +58,18 @@ void bl_copy_strided(size_t size, int rank, const int64_t *dim, void *dst, const
         for (; d >= 0; d--) {
             to += ds[d] * (int64_t)size;
             from += ss[d] * (int64_t)size;
-            if (++index[d] < n[d])
-                break;
+            if (++index[d] < n[d]) break;
             to -= ds[d] * n[d] * (int64_t)size;
             from -= ss[d] * n[d] * (int64_t)size;
             index[d] = 0;
         }
-        if (d < 0)
-            return;
+        if (d < 0) return;
     }
 }
 
 void bl_fill(size_t size, int64_t n, void *dst, const void *value)
 {
-    for (int64_t i = 0; i < n; i++)
-        memcpy((char *)dst + (size_t)i * size, value, size);
+    for (int64_t i = 0; i < n; i++) memcpy((char *)dst + (size_t)i * size, value, size);
 }
 
 double bl_element_f64(const bl_tensor *t, int64_t i)

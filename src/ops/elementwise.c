@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Arithmetic on two or more tensors with broadcasting: Add, Sub, Mul, Div, Pow, PRelu, and Max, Min,
- * Sum, Mean of any number.  float32, float64 and the integers (which wrap); comparisons stand in
- * compare.c.
+ * Arithmetic on two or more tensors with broadcasting: Add, Sub, Mul, Div, Pow, PRelu, and Max,
+ * Min, Sum, Mean of any number.  float32, float64 and the integers (which wrap); comparisons stand
+ * in compare.c.
  */
 #include "ops/ops_private.h"
 
@@ -15,15 +15,13 @@ static bl_status legacy_operand(const bl_call *call, bl_tensor *b)
     int64_t axis = bl_attr_int(call->node, "axis", call->in[0]->rank - call->in[1]->rank);
     int trail;
 
-    if (call->node->opset >= 7 || !bl_attr_int(call->node, "broadcast", 0))
-        return BL_OK;
+    if (call->node->opset >= 7 || !bl_attr_int(call->node, "broadcast", 0)) return BL_OK;
     axis = axis < 0 ? axis + call->in[0]->rank : axis;
     if (axis < 0 || axis + b->rank > call->in[0]->rank)
         return bl_op_fail(call, BL_DATA, "repair the model", "axis %lld does not fit the shapes",
                           (long long)axis);
     trail = call->in[0]->rank - (int)axis - b->rank;
-    for (int i = 0; i < trail; i++)
-        b->dim[b->rank++] = 1;
+    for (int i = 0; i < trail; i++) b->dim[b->rank++] = 1;
     return BL_OK;
 }
 
@@ -64,7 +62,7 @@ static bl_status many_shape(const bl_call *call)
 
 /* A row: both operands run, or one stands still. */
 #define ROW(symbol, type, expr)                                                                    \
-    static void symbol##_##type(const void *arg, int64_t n, void *out, const void *const *in,     \
+    static void symbol##_##type(const void *arg, int64_t n, void *out, const void *const *in,      \
                                 const int64_t *step)                                               \
     {                                                                                              \
         const type *a = in[0], *b = in[1];                                                         \
@@ -91,7 +89,7 @@ static bl_status many_shape(const bl_call *call)
     }
 
 /* Integers through uint64, where overflow wraps instead of being undefined. */
-#define WRAP(op) ((uint64_t)x op (uint64_t)y)
+#define WRAP(op) ((uint64_t)x op(uint64_t) y)
 #define ROWS(symbol, real, whole)                                                                  \
     ROW(symbol, float, real)                                                                       \
     ROW(symbol, double, real)                                                                      \
@@ -104,7 +102,7 @@ static bl_status many_shape(const bl_call *call)
     ROW(symbol, int64_t, whole)                                                                    \
     ROW(symbol, uint64_t, whole)                                                                   \
     static bl_bcast_inner *const symbol##_rows[] = {                                               \
-        [BL_F32] = symbol##_float,    [BL_F64] = symbol##_double,  [BL_U8] = symbol##_uint8_t,     \
+        [BL_F32] = symbol##_float,    [BL_F64] = symbol##_double,   [BL_U8] = symbol##_uint8_t,    \
         [BL_I8] = symbol##_int8_t,    [BL_U16] = symbol##_uint16_t, [BL_I16] = symbol##_int16_t,   \
         [BL_I32] = symbol##_int32_t,  [BL_U32] = symbol##_uint32_t, [BL_I64] = symbol##_int64_t,   \
         [BL_U64] = symbol##_uint64_t,                                                              \
@@ -130,8 +128,8 @@ static void run_pair(const bl_call *call, bl_bcast_inner *const *rows, const bl_
     bl_bcast space;
 
     bl_bcast_make(&space, out->rank, out->dim, 2, (const bl_tensor *[]){a, b});
-    bl_bcast_run(&space, size, (size_t[]){size, size}, out->data, (const void *[]){a->data, b->data},
-                 rows[out->type], NULL);
+    bl_bcast_run(&space, size, (size_t[]){size, size}, out->data,
+                 (const void *[]){a->data, b->data}, rows[out->type], NULL);
 }
 
 static bl_status pair_forward(const bl_call *call, bl_bcast_inner *const *rows)
@@ -153,8 +151,7 @@ static bl_status many_forward(const bl_call *call, bl_bcast_inner *const *rows)
         return BL_OK;
     }
     run_pair(call, rows, call->in[0], call->in[1]);
-    for (int i = 2; i < call->n_in; i++)
-        run_pair(call, rows, &call->out[0], call->in[i]);
+    for (int i = 2; i < call->n_in; i++) run_pair(call, rows, &call->out[0], call->in[i]);
     return BL_OK;
 }
 
@@ -180,7 +177,8 @@ static bl_status div_forward(const bl_call *call)
     if (b->type != BL_F32 && b->type != BL_F64)
         for (int64_t i = 0; i < bl_tensor_count(b); i++)
             if (bl_element_i64(b, i) == 0)
-                return bl_op_fail(call, BL_DATA, "repair the model", "an integer is divided by zero");
+                return bl_op_fail(call, BL_DATA, "repair the model",
+                                  "an integer is divided by zero");
     return pair_forward(call, div_rows);
 }
 
@@ -222,7 +220,8 @@ static bl_status pow_forward(const bl_call *call)
     return BL_OK;
 }
 
-/* The slope broadcasts to the input, never the other way; before opset 7 a vector is per channel. */
+/* The slope broadcasts to the input, never the other way; before opset 7 a vector is per channel.
+ */
 static bl_status prelu_slope(const bl_call *call, bl_tensor *slope)
 {
     const bl_tensor *x = call->in[0];
@@ -232,12 +231,10 @@ static bl_status prelu_slope(const bl_call *call, bl_tensor *slope)
 
     *slope = *call->in[1];
     if (call->node->opset < 7 && slope->rank == 1 && x->rank > 2)
-        while (slope->rank < x->rank - 1)
-            slope->dim[slope->rank++] = 1;
+        while (slope->rank < x->rank - 1) slope->dim[slope->rank++] = 1;
     BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){x, slope}, &rank, dim));
     same = rank == x->rank;
-    for (int i = 0; i < rank && same; i++)
-        same = dim[i] == x->dim[i];
+    for (int i = 0; i < rank && same; i++) same = dim[i] == x->dim[i];
     if (!same)
         return bl_op_fail(call, BL_DATA, "repair the model", "slope %s does not fit input %s",
                           bl_shape_text(call->scratch, slope), bl_shape_text(call->scratch, x));
@@ -289,8 +286,7 @@ static bl_status mean_forward(const bl_call *call)
     float *y = call->out[0].data;
 
     BL_TRY(many_forward(call, add_rows));
-    for (int64_t i = 0; i < bl_tensor_count(&call->out[0]); i++)
-        y[i] /= (float)call->n_in;
+    for (int64_t i = 0; i < bl_tensor_count(&call->out[0]); i++) y[i] /= (float)call->n_in;
     return BL_OK;
 }
 

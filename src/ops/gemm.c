@@ -57,7 +57,8 @@ static int64_t gemm_macs(const bl_call *call)
     return g.m * g.n * g.k;
 }
 
-/* y (m x n) += a b with b at b[k * b_row + j * b_col]; columns of b are packed when they are apart. */
+/* y (m x n) += a b with b at b[k * b_row + j * b_col]; columns of b are packed when they are apart.
+ */
 static bl_status multiply(const bl_call *call, gemm g, const float *a, int64_t a_row, int64_t a_col,
                           const float *b, int64_t b_row, int64_t b_col, float *y)
 {
@@ -74,8 +75,7 @@ static bl_status multiply(const bl_call *call, gemm g, const float *a, int64_t a
     for (int64_t j = 0; j < g.n; j += PANEL) {
         int64_t n = BL_MIN(PANEL, g.n - j);
         for (int64_t c = 0; c < n; c++)
-            for (int64_t p = 0; p < g.k; p++)
-                panel[p * PANEL + c] = b[p * b_row + (j + c) * b_col];
+            for (int64_t p = 0; p < g.k; p++) panel[p * PANEL + c] = b[p * b_row + (j + c) * b_col];
         bl_product(g.m, n, g.k, a, a_row, a_col, panel, PANEL, y + j, g.n);
     }
     bl_arena_reset(call->scratch, mark);
@@ -95,10 +95,8 @@ static bl_status gemm_forward(const bl_call *call)
     BL_TRY(multiply(call, g, call->in[0]->data, g.trans_a ? 1 : g.k, g.trans_a ? g.m : 1,
                     call->in[1]->data, g.trans_b ? 1 : g.n, g.trans_b ? g.k : 1, y));
     if (alpha != 1.0f)
-        for (int64_t i = 0; i < g.m * g.n; i++)
-            y[i] *= alpha;
-    if (!c)
-        return BL_OK;
+        for (int64_t i = 0; i < g.m * g.n; i++) y[i] *= alpha;
+    if (!c) return BL_OK;
     bl_bcast_make(&b, 2, (int64_t[]){g.m, g.n}, 1, &c);
     for (int64_t i = 0; i < g.m * g.n; i++) {
         int64_t row = i / g.n, col = i % g.n;
@@ -151,10 +149,8 @@ static bl_status matmul_shape(const bl_call *call)
     ba = matmul_batch(a);
     bb = matmul_batch(b);
     BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){&ba, &bb}, &rank, dim));
-    if (call->in[0]->rank > 1)
-        dim[rank++] = a.dim[a.rank - 2];
-    if (call->in[1]->rank > 1)
-        dim[rank++] = b.dim[b.rank - 1];
+    if (call->in[0]->rank > 1) dim[rank++] = a.dim[a.rank - 2];
+    if (call->in[1]->rank > 1) dim[rank++] = b.dim[b.rank - 1];
     return bl_op_out(call, 0, BL_F32, rank, dim);
 }
 
@@ -178,8 +174,7 @@ static bl_status matmul_forward(const bl_call *call)
     bb = matmul_batch(b);
     BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){&ba, &bb}, &rank, dim));
     bl_bcast_make(&space, rank, dim, 2, (const bl_tensor *[]){&ba, &bb});
-    for (int d = 0; d < space.rank; d++)
-        batches *= space.dim[d];
+    for (int d = 0; d < space.rank; d++) batches *= space.dim[d];
     memset(y, 0, bl_tensor_bytes(&call->out[0]));
     for (int64_t i = 0; i < batches; i++) {
         int64_t at_a = 0, at_b = 0;
@@ -189,8 +184,7 @@ static bl_status matmul_forward(const bl_call *call)
         }
         BL_TRY(multiply(call, g, (const float *)a.data + at_a * g.m * g.k, g.k, 1,
                         (const float *)b.data + at_b * g.k * g.n, g.n, 1, y + i * g.m * g.n));
-        for (int d = space.rank - 1; d >= 0 && ++index[d] == space.dim[d]; d--)
-            index[d] = 0;
+        for (int d = space.rank - 1; d >= 0 && ++index[d] == space.dim[d]; d--) index[d] = 0;
     }
     return BL_OK;
 }

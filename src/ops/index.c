@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shapes and indices: Gather, Shape, Size, ConstantOfShape, Range, ArgMax, ArgMin, Cast.  Most of it is
- * gone once constants are folded.
+ * Shapes and indices: Gather, Shape, Size, ConstantOfShape, Range, ArgMax, ArgMin, Cast.  Most of
+ * it is gone once constants are folded.
  */
 #include "ops/ops_private.h"
 
@@ -30,14 +30,10 @@ static bl_status gather_shape(const bl_call *call)
     BL_TRY(bl_op_type(call, 0, BL_T_MOVABLE));
     BL_TRY(bl_op_type(call, 1, BL_BIT(BL_I32) | BL_BIT(BL_I64)));
     BL_TRY(bl_op_axis(call, bl_attr_int(call->node, "axis", 0), x->rank, &axis));
-    for (int i = 0; i < axis; i++)
-        dim[rank++] = x->dim[i];
-    for (int i = 0; i < index->rank; i++)
-        dim[rank++] = index->dim[i];
-    for (int i = axis + 1; i < x->rank; i++)
-        dim[rank++] = x->dim[i];
-    if (index->data)
-        BL_TRY(gather_check(call, x->dim[axis]));
+    for (int i = 0; i < axis; i++) dim[rank++] = x->dim[i];
+    for (int i = 0; i < index->rank; i++) dim[rank++] = index->dim[i];
+    for (int i = axis + 1; i < x->rank; i++) dim[rank++] = x->dim[i];
+    if (index->data) BL_TRY(gather_check(call, x->dim[axis]));
     return bl_op_out(call, 0, x->type, rank, dim);
 }
 
@@ -92,8 +88,7 @@ static bl_status shape_forward(const bl_call *call)
     int64_t start, end, *to = call->out[0].data;
 
     shape_range(call, &start, &end);
-    for (int64_t i = start; i < end; i++)
-        *to++ = call->in[0]->dim[i];
+    for (int64_t i = start; i < end; i++) *to++ = call->in[0]->dim[i];
     return BL_OK;
 }
 
@@ -120,8 +115,8 @@ static bl_status constant_of_shape_shape(const bl_call *call)
     BL_TRY(bl_op_begin(call, "value:t"));
     BL_TRY(bl_op_ints(call, 0, BL_MAX_RANK, dim, &rank));
     value = bl_node_attr(call->node, "value");
-    if (value && (bl_tensor_count(&value->t) != 1 || !value->t.data ||
-                  !bl_dtype_bytes(value->t.type)))
+    if (value &&
+        (bl_tensor_count(&value->t) != 1 || !value->t.data || !bl_dtype_bytes(value->t.type)))
         return bl_op_fail(call, BL_DATA, "repair the model", "the value is not one number");
     return bl_op_out(call, 0, value ? value->t.type : BL_F32, rank, dim);
 }
@@ -218,8 +213,7 @@ static bl_status cast_forward(const bl_call *call)
             ((double *)y->data)[i] = bl_element_f64(x, i);
         } else {
             int64_t v = from_real ? whole(bl_element_f64(x, i)) : bl_element_i64(x, i);
-            if (y->type == BL_BOOL)
-                v = from_real ? bl_element_f64(x, i) != 0 : v != 0;
+            if (y->type == BL_BOOL) v = from_real ? bl_element_f64(x, i) != 0 : v != 0;
             memcpy((char *)y->data + (size_t)i * size, &v, size); /* little endian */
         }
     }
@@ -241,8 +235,7 @@ static bl_status arg_shape(const bl_call *call)
     BL_TRY(bl_op_axis(call, bl_attr_int(call->node, "axis", 0), x->rank, &axis));
     keep = bl_attr_int(call->node, "keepdims", 1) != 0;
     for (int i = 0; i < x->rank; i++)
-        if (i != axis || keep)
-            dim[rank++] = i == axis ? 1 : x->dim[i];
+        if (i != axis || keep) dim[rank++] = i == axis ? 1 : x->dim[i];
     return bl_op_out(call, 0, BL_I64, rank, dim);
 }
 
@@ -268,8 +261,7 @@ static bl_status arg_forward(const bl_call *call, bool most)
                 int sign = real ? (d > 0) - (d < 0)
                                 : (bl_element_i64(x, a) > bl_element_i64(x, b)) -
                                       (bl_element_i64(x, a) < bl_element_i64(x, b));
-                if ((most ? sign : -sign) > 0 || (sign == 0 && last))
-                    best = i;
+                if ((most ? sign : -sign) > 0 || (sign == 0 && last)) best = i;
             }
             *to++ = best;
         }

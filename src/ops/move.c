@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Operators that give the same elements another shape or order, any type: Reshape, Flatten, Squeeze,
- * Unsqueeze, Identity, Dropout (inference), Transpose, Expand, Tile, DepthToSpace, SpaceToDepth.
- * Those that take or add a part stand in slice.c.
+ * Operators that give the same elements another shape or order, any type: Reshape, Flatten,
+ * Squeeze, Unsqueeze, Identity, Dropout (inference), Transpose, Expand, Tile, DepthToSpace,
+ * SpaceToDepth. Those that take or add a part stand in slice.c.
  */
 #include "ops/ops_private.h"
 
@@ -29,8 +29,7 @@ static bl_status reshape_shape(const bl_call *call)
         BL_TRY(bl_op_ints(call, 1, BL_MAX_RANK, dim, &rank));
     else
         rank = -1;
-    if (rank < 0)
-        return bl_op_fail(call, BL_DATA, "repair the model", "the new shape is missing");
+    if (rank < 0) return bl_op_fail(call, BL_DATA, "repair the model", "the new shape is missing");
     count = bl_tensor_count(x);
     for (int i = 0; i < rank; i++) {
         if (dim[i] == 0 && i < x->rank && !bl_attr_int(call->node, "allowzero", 0))
@@ -41,10 +40,10 @@ static bl_status reshape_shape(const bl_call *call)
             return bl_op_fail(call, BL_DATA, "repair the model", "new dimension %d is %lld", i,
                               (long long)dim[i]);
     }
-    if (open >= 0 && count % known == 0)
-        known *= dim[open] = count / known;
+    if (open >= 0 && count % known == 0) known *= dim[open] = count / known;
     if (known != count)
-        return bl_op_fail(call, BL_DATA, "bind the batch dimension that the model was exported with",
+        return bl_op_fail(call, BL_DATA,
+                          "bind the batch dimension that the model was exported with",
                           "%lld elements of shape %s do not fill the new shape", (long long)count,
                           bl_shape_text(call->scratch, x));
     return bl_op_out(call, 0, x->type, rank, dim);
@@ -62,8 +61,7 @@ static bl_status flatten_shape(const bl_call *call)
         return bl_op_fail(call, BL_DATA, "repair the model", "axis %lld does not exist",
                           (long long)axis);
     axis = axis < 0 ? axis + x->rank : axis;
-    for (int i = 0; i < x->rank; i++)
-        dim[i >= axis] *= x->dim[i];
+    for (int i = 0; i < x->rank; i++) dim[i >= axis] *= x->dim[i];
     return bl_op_out(call, 0, x->type, 2, dim);
 }
 
@@ -79,13 +77,12 @@ static bl_status squeeze_shape(const bl_call *call)
     BL_TRY(bl_op_axes(call, 13, 1, x->rank, axis, &n));
     for (int i = 0; i < n; i++) {
         if (x->dim[axis[i]] != 1)
-            return bl_op_fail(call, BL_DATA, "repair the model", "dimension %d is %lld, not 1", axis[i],
-                              (long long)x->dim[axis[i]]);
+            return bl_op_fail(call, BL_DATA, "repair the model", "dimension %d is %lld, not 1",
+                              axis[i], (long long)x->dim[axis[i]]);
         drop[axis[i]] = true;
     }
     for (int i = 0; i < x->rank; i++)
-        if (n < 0 ? x->dim[i] != 1 : !drop[i])
-            dim[rank++] = x->dim[i];
+        if (n < 0 ? x->dim[i] != 1 : !drop[i]) dim[rank++] = x->dim[i];
     return bl_op_out(call, 0, x->type, rank, dim);
 }
 
@@ -102,16 +99,13 @@ static bl_status unsqueeze_shape(const bl_call *call)
         BL_TRY(bl_op_ints(call, 1, BL_MAX_RANK, raw, &n));
     else
         BL_TRY(bl_op_ints_attr(call, "axes", BL_MAX_RANK, raw, &n));
-    if (n < 0)
-        return bl_op_fail(call, BL_DATA, "repair the model", "the axes are missing");
+    if (n < 0) return bl_op_fail(call, BL_DATA, "repair the model", "the axes are missing");
     rank = x->rank + n;
     if (rank > BL_MAX_RANK)
         return bl_op_fail(call, BL_UNAVAILABLE, "use fewer dimensions", "%d dimensions", rank);
     BL_TRY(bl_op_axes(call, 13, 1, rank, axis, &n));
-    for (int i = 0; i < n; i++)
-        added[axis[i]] = true;
-    for (int i = 0; i < rank; i++)
-        dim[i] = added[i] ? 1 : x->dim[from++];
+    for (int i = 0; i < n; i++) added[axis[i]] = true;
+    for (int i = 0; i < rank; i++) dim[i] = added[i] ? 1 : x->dim[from++];
     return bl_op_out(call, 0, x->type, rank, dim);
 }
 
@@ -129,7 +123,8 @@ static bl_status dropout_shape(const bl_call *call)
     BL_TRY(bl_op_type(call, 0, BL_BIT(BL_F32) | BL_BIT(BL_F64)));
     if (bl_op_has(call, 2)) {
         BL_TRY(bl_op_type(call, 2, BL_BIT(BL_BOOL)));
-        if (!call->in[2]->data || bl_tensor_count(call->in[2]) != 1 || bl_element_i64(call->in[2], 0))
+        if (!call->in[2]->data || bl_tensor_count(call->in[2]) != 1 ||
+            bl_element_i64(call->in[2], 0))
             return bl_op_fail(call, BL_UNAVAILABLE, "export the model for inference",
                               "training_mode is not known to be false");
     }
@@ -144,8 +139,7 @@ static bl_status transpose_read(const bl_call *call, int64_t *perm)
     unsigned seen = 0;
 
     BL_TRY(bl_op_ints_attr(call, "perm", BL_MAX_RANK, perm, &n));
-    for (int i = 0; n < 0 && i < rank; i++)
-        perm[i] = rank - 1 - i;
+    for (int i = 0; n < 0 && i < rank; i++) perm[i] = rank - 1 - i;
     for (int i = 0; i < BL_MAX(n, 0); i++) {
         if (n != rank || perm[i] < 0 || perm[i] >= rank || seen & (1u << perm[i]))
             return bl_op_fail(call, BL_DATA, "repair the model",
@@ -165,8 +159,7 @@ static bl_status transpose_shape(const bl_call *call)
     BL_TRY(bl_op_begin(call, "perm:I"));
     BL_TRY(bl_op_type(call, 0, BL_T_MOVABLE));
     BL_TRY(transpose_read(call, perm));
-    for (int i = 0; i < call->in[0]->rank; i++)
-        dim[i] = call->in[0]->dim[perm[i]];
+    for (int i = 0; i < call->in[0]->rank; i++) dim[i] = call->in[0]->dim[perm[i]];
     return bl_op_out(call, 0, call->in[0]->type, call->in[0]->rank, dim);
 }
 
@@ -178,8 +171,7 @@ static bl_status transpose_forward(const bl_call *call)
     BL_TRY(transpose_read(call, perm));
     bl_strides(x->rank, x->dim, plain);
     bl_strides(y->rank, y->dim, to);
-    for (int i = 0; i < x->rank; i++)
-        from[i] = plain[perm[i]];
+    for (int i = 0; i < x->rank; i++) from[i] = plain[perm[i]];
     bl_copy_strided(bl_dtype_bytes(x->type), y->rank, y->dim, y->data, to, x->data, from);
     return BL_OK;
 }
@@ -207,8 +199,7 @@ static bl_status expand_forward(const bl_call *call)
 
     bl_strides(x->rank, x->dim, plain);
     bl_strides(y->rank, y->dim, to);
-    for (int i = 0; i < x->rank; i++)
-        from[lead + i] = x->dim[i] == 1 ? 0 : plain[i];
+    for (int i = 0; i < x->rank; i++) from[lead + i] = x->dim[i] == 1 ? 0 : plain[i];
     bl_copy_strided(bl_dtype_bytes(x->type), y->rank, y->dim, y->data, to, x->data, from);
     return BL_OK;
 }
@@ -244,8 +235,7 @@ static bl_status tile_forward(const bl_call *call)
     bl_copy_strided(size, x->rank, x->dim, y->data, to, x->data, from);
     for (int d = x->rank - 1; d >= 0; d--) {
         int64_t part[BL_MAX_RANK];
-        for (int i = 0; i < x->rank; i++)
-            part[i] = i <= d ? x->dim[i] : y->dim[i];
+        for (int i = 0; i < x->rank; i++) part[i] = i <= d ? x->dim[i] : y->dim[i];
         for (int64_t r = x->dim[d]; r < y->dim[d]; r += x->dim[d])
             bl_copy_strided(size, x->rank, part, (char *)y->data + (size_t)(r * to[d]) * size, to,
                             y->data, to);
@@ -264,8 +254,7 @@ static bl_status depth_shape(const bl_call *call, bool to_space)
     BL_TRY(bl_op_type(call, 0, BL_T_MOVABLE));
     BL_TRY(bl_op_rank(call, 0, 4, 4));
     b = bl_attr_int(call->node, "blocksize", 0);
-    if (b < 1 || b > INT32_MAX ||
-        (to_space ? x->dim[1] % (b * b) : x->dim[2] % b || x->dim[3] % b))
+    if (b < 1 || b > INT32_MAX || (to_space ? x->dim[1] % (b * b) : x->dim[2] % b || x->dim[3] % b))
         return bl_op_fail(call, BL_DATA, "repair the model", "blocksize %lld does not divide %s",
                           (long long)b, bl_shape_text(call->scratch, x));
     dim[0] = x->dim[0];

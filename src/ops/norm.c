@@ -50,7 +50,8 @@ static bl_status batch_normalization_forward(const bl_call *call)
     return BL_OK;
 }
 
-/* ------------------------------------------------------------------ over the sample's own values */
+/* ------------------------------------------------------------------ over the sample's own values
+ */
 
 /* Gives mean and 1 / deviation too where asked for. */
 static void normalise(const float *x, float *y, int64_t n, float epsilon, float *mean_out,
@@ -58,20 +59,16 @@ static void normalise(const float *x, float *y, int64_t n, float epsilon, float 
 {
     float sum = 0.0f, square = 0.0f, mean, factor;
 
-    for (int64_t i = 0; i < n; i++)
-        sum += x[i];
+    for (int64_t i = 0; i < n; i++) sum += x[i];
     mean = sum / (float)n;
     for (int64_t i = 0; i < n; i++) {
         float d = x[i] - mean;
         square += d * d;
     }
     factor = 1.0f / sqrtf(square / (float)n + epsilon);
-    for (int64_t i = 0; i < n; i++)
-        y[i] = (x[i] - mean) * factor;
-    if (mean_out)
-        *mean_out = mean;
-    if (factor_out)
-        *factor_out = factor;
+    for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mean) * factor;
+    if (mean_out) *mean_out = mean;
+    if (factor_out) *factor_out = factor;
 }
 
 static bl_status instance_normalization_shape(const bl_call *call)
@@ -94,8 +91,7 @@ static bl_status instance_normalization_forward(const bl_call *call)
         float *y = (float *)call->out[0].data + p * plane;
         int64_t c = p % channels;
         normalise((const float *)t->data + p * plane, y, plane, epsilon, NULL, NULL);
-        for (int64_t i = 0; i < plane; i++)
-            y[i] = y[i] * scale[c] + shift[c];
+        for (int64_t i = 0; i < plane; i++) y[i] = y[i] * scale[c] + shift[c];
     }
     return BL_OK;
 }
@@ -108,13 +104,11 @@ static bl_status layer_rows(const bl_call *call, int64_t *n)
 
     BL_TRY(bl_op_axis(call, bl_attr_int(call->node, "axis", -1), x->rank, &axis));
     *n = 1;
-    for (int i = axis; i < x->rank; i++)
-        *n *= x->dim[i];
+    for (int i = axis; i < x->rank; i++) *n *= x->dim[i];
     for (int i = 1; i < call->n_in; i++) {
         const bl_tensor *t = call->in[i];
         bool fits = t && t->rank == x->rank - axis;
-        for (int d = 0; fits && d < t->rank; d++)
-            fits = t->dim[d] == x->dim[axis + d];
+        for (int d = 0; fits && d < t->rank; d++) fits = t->dim[d] == x->dim[axis + d];
         if (t && !fits)
             return bl_op_fail(call, BL_UNAVAILABLE, "use scale and bias of the normalised shape",
                               "input %d does not have the shape of the normalised dimensions", i);
@@ -131,8 +125,7 @@ static bl_status layer_normalization_shape(const bl_call *call)
     BL_TRY(bl_op_one_type(call, BL_T_F32));
     BL_TRY(layer_rows(call, &n));
     BL_TRY(bl_op_axis(call, bl_attr_int(call->node, "axis", -1), call->in[0]->rank, &axis));
-    for (int i = 0; i < call->in[0]->rank; i++)
-        dim[i] = i < axis ? call->in[0]->dim[i] : 1;
+    for (int i = 0; i < call->in[0]->rank; i++) dim[i] = i < axis ? call->in[0]->dim[i] : 1;
     for (int i = 1; i < call->n_out; i++) /* mean, 1 / deviation */
         BL_TRY(bl_op_out(call, i, BL_F32, call->in[0]->rank, dim));
     return bl_op_like(call);
@@ -151,8 +144,7 @@ static bl_status layer_normalization_forward(const bl_call *call)
         for (int i = 1; i < call->n_out; i++)
             more[i] = call->out[i].data ? (float *)call->out[i].data + at / n : NULL;
         normalise((const float *)call->in[0]->data + at, y, n, epsilon, more[1], more[2]);
-        for (int64_t i = 0; i < n; i++)
-            y[i] = shift ? y[i] * scale[i] + shift[i] : y[i] * scale[i];
+        for (int64_t i = 0; i < n; i++) y[i] = shift ? y[i] * scale[i] + shift[i] : y[i] * scale[i];
     }
     return BL_OK;
 }

@@ -23,13 +23,11 @@ const bl_op *bl_op_find(const char *domain, const char *name)
 {
     size_t lo = 0, hi = bl_n_ops;
 
-    if (domain && *domain && strcmp(domain, "ai.onnx") != 0)
-        return NULL;
+    if (domain && *domain && strcmp(domain, "ai.onnx") != 0) return NULL;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
         int c = strcmp(name, bl_ops[mid]->name);
-        if (c == 0)
-            return bl_ops[mid];
+        if (c == 0) return bl_ops[mid];
         if (c < 0)
             hi = mid;
         else
@@ -44,11 +42,11 @@ static const struct {
     const char *name;
     size_t bytes;
 } dtypes[] = {
-    [BL_NONE] = {"undefined", 0}, [BL_F32] = {"float32", 4},   [BL_U8] = {"uint8", 1},
-    [BL_I8] = {"int8", 1},        [BL_U16] = {"uint16", 2},    [BL_I16] = {"int16", 2},
-    [BL_I32] = {"int32", 4},      [BL_I64] = {"int64", 8},     [BL_STRING] = {"string", 0},
-    [BL_BOOL] = {"bool", 1},      [BL_F16] = {"float16", 2},   [BL_F64] = {"float64", 8},
-    [BL_U32] = {"uint32", 4},     [BL_U64] = {"uint64", 8},    [BL_BF16] = {"bfloat16", 2},
+    [BL_NONE] = {"undefined", 0}, [BL_F32] = {"float32", 4}, [BL_U8] = {"uint8", 1},
+    [BL_I8] = {"int8", 1},        [BL_U16] = {"uint16", 2},  [BL_I16] = {"int16", 2},
+    [BL_I32] = {"int32", 4},      [BL_I64] = {"int64", 8},   [BL_STRING] = {"string", 0},
+    [BL_BOOL] = {"bool", 1},      [BL_F16] = {"float16", 2}, [BL_F64] = {"float64", 8},
+    [BL_U32] = {"uint32", 4},     [BL_U64] = {"uint64", 8},  [BL_BF16] = {"bfloat16", 2},
 };
 
 size_t bl_dtype_bytes(bl_dtype type)
@@ -65,8 +63,7 @@ const char *bl_dtype_name(bl_dtype type)
 int64_t bl_tensor_count(const bl_tensor *t)
 {
     int64_t n = 1;
-    for (int i = 0; i < t->rank; i++)
-        n *= t->dim[i];
+    for (int i = 0; i < t->rank; i++) n *= t->dim[i];
     return n;
 }
 
@@ -91,8 +88,7 @@ char *bl_shape_text(bl_arena *arena, const bl_tensor *t)
 const bl_attr *bl_node_attr(const bl_node *node, const char *name)
 {
     for (int i = 0; i < node->n_attr; i++)
-        if (strcmp(node->attr[i].name, name) == 0)
-            return &node->attr[i];
+        if (strcmp(node->attr[i].name, name) == 0) return &node->attr[i];
     return NULL;
 }
 
@@ -121,7 +117,8 @@ bool bl_node_clamps(const bl_node *node)
 
 /* ------------------------------------------------------------------ errors */
 
-bl_status bl_op_fail(const bl_call *call, bl_status code, const char *remedy, const char *format, ...)
+bl_status bl_op_fail(const bl_call *call, bl_status code, const char *remedy, const char *format,
+                     ...)
 {
     char place[256], what[512];
     va_list args;

@@ -40,8 +40,8 @@ bl_status bl_op_axis(const bl_call *call, int64_t axis, int rank, int *out);
 bl_status bl_op_ints(const bl_call *call, int i, int n_max, int64_t *out, int *n);
 /* Attribute INTS of at most n_max; *n = -1 when absent. */
 bl_status bl_op_ints_attr(const bl_call *call, const char *name, int n_max, int64_t *out, int *n);
-/* Axes from attribute "axes" or, since opset `since`, from input `input`; each normalised to rank and
- * given once.  *n = -1 when absent. */
+/* Axes from attribute "axes" or, since opset `since`, from input `input`; each normalised to rank
+ * and given once.  *n = -1 when absent. */
 bl_status bl_op_axes(const bl_call *call, int since, int input, int rank, int *axis, int *n);
 /* Input i is given. */
 bool bl_op_has(const bl_call *call, int i);
@@ -59,7 +59,8 @@ typedef struct bl_bcast {
 } bl_bcast;
 
 /* Numpy's common shape of n tensors; BL_DATA when they do not fit. */
-bl_status bl_bcast_dims(const bl_call *call, int n, const bl_tensor *const *t, int *rank, int64_t *dim);
+bl_status bl_bcast_dims(const bl_call *call, int n, const bl_tensor *const *t, int *rank,
+                        int64_t *dim);
 void bl_bcast_make(bl_bcast *b, int rank, const int64_t *dim, int n, const bl_tensor *const *t);
 /* Calls inner for each innermost row: n elements, out contiguous, step of an input 1 or 0. */
 typedef void bl_bcast_inner(const void *arg, int64_t n, void *out, const void *const *in,
@@ -70,8 +71,8 @@ void bl_bcast_run(const bl_bcast *b, size_t out_size, const size_t *in_size, voi
 /* ---------------------------------------------------------------- copy.c */
 
 /* dst[i . dst_stride] = src[i . src_stride] over all indices; elements of 1, 2, 4 or 8 bytes. */
-void bl_copy_strided(size_t size, int rank, const int64_t *dim, void *dst, const int64_t *dst_stride,
-                     const void *src, const int64_t *src_stride);
+void bl_copy_strided(size_t size, int rank, const int64_t *dim, void *dst,
+                     const int64_t *dst_stride, const void *src, const int64_t *src_stride);
 /* Row-major strides. */
 void bl_strides(int rank, const int64_t *dim, int64_t *stride);
 /* n elements from one value. */
@@ -83,9 +84,9 @@ int64_t bl_element_i64(const bl_tensor *t, int64_t i);
 /* ---------------------------------------------------------------- product.c */
 
 /*
- * c[i][j] += a[i][0]*b[0][j] + a[i][1]*b[1][j] + ..., one rounding each step, k from low to high: the
- * order of every sum of the reference, whatever the blocking.  a[i][k] at a + i*a_row + k*a_col,
- * b[k][j] at b + k*b_row + j.
+ * c[i][j] += a[i][0]*b[0][j] + a[i][1]*b[1][j] + ..., one rounding each step, k from low to high:
+ * the order of every sum of the reference, whatever the blocking.  a[i][k] at
+ * a + i*a_row + k*a_col, b[k][j] at b + k*b_row + j.
  */
 void bl_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_col,
                 const float *b, int64_t b_row, float *c, int64_t c_row);

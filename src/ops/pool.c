@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pooling in float32: AveragePool, MaxPool (values only), GlobalAveragePool, GlobalMaxPool.  Sums run
- * over the window in row-major order [Q8]; the global average sums its plane in that order too.
+ * Pooling in float32: AveragePool, MaxPool (values only), GlobalAveragePool, GlobalMaxPool.  Sums
+ * run over the window in row-major order [Q8]; the global average sums its plane in that order too.
  */
 #include "ops/ops_private.h"
 
@@ -50,13 +50,15 @@ static void pool_plane(const bl_window *w, bool average, bool include, const flo
                     int64_t none;
                     start[i] = o[i] * w->stride[i] - w->pad_begin[i];
                     clip_taps(start[i], w->in[i], w->dilation[i], w->kernel[i], &lo[i], &hi[i]);
-                    clip_taps(start[i] + w->pad_begin[i], w->in[i] + w->pad_begin[i] + w->pad_end[i],
-                              w->dilation[i], w->kernel[i], &none, &full[i]);
+                    clip_taps(start[i] + w->pad_begin[i],
+                              w->in[i] + w->pad_begin[i] + w->pad_end[i], w->dilation[i],
+                              w->kernel[i], &none, &full[i]);
                     taps *= include ? full[i] : BL_MAX(hi[i] - lo[i], 0);
                 }
                 for (int64_t a = lo[0]; a < hi[0]; a++)
                     for (int64_t b = lo[1]; b < hi[1]; b++) {
-                        int64_t d = start[0] + a * w->dilation[0], h = start[1] + b * w->dilation[1];
+                        int64_t d = start[0] + a * w->dilation[0],
+                                h = start[1] + b * w->dilation[1];
                         const float *row = x + (d * w->in[1] + h) * w->in[2];
                         for (int64_t c = lo[2]; c < hi[2]; c++) {
                             float v = row[start[2] + c * w->dilation[2]];
@@ -102,8 +104,7 @@ static bl_status global_pool_shape(const bl_call *call)
     BL_TRY(bl_op_begin(call, ""));
     BL_TRY(bl_op_type(call, 0, BL_T_F32));
     BL_TRY(bl_op_rank(call, 0, 3, BL_MAX_RANK));
-    for (int i = 0; i < call->in[0]->rank; i++)
-        dim[i] = i < 2 ? call->in[0]->dim[i] : 1;
+    for (int i = 0; i < call->in[0]->rank; i++) dim[i] = i < 2 ? call->in[0]->dim[i] : 1;
     return bl_op_out(call, 0, BL_F32, call->in[0]->rank, dim);
 }
 
@@ -115,8 +116,7 @@ static bl_status global_average_pool_forward(const bl_call *call)
 
     for (int64_t p = 0; p < planes; p++, x += n) {
         float sum = 0.0f;
-        for (int64_t i = 0; i < n; i++)
-            sum += x[i];
+        for (int64_t i = 0; i < n; i++) sum += x[i];
         y[p] = sum / (float)n;
     }
     return BL_OK;
@@ -130,8 +130,7 @@ static bl_status global_max_pool_forward(const bl_call *call)
 
     for (int64_t p = 0; p < planes; p++, x += n) {
         float best = x[0];
-        for (int64_t i = 1; i < n; i++)
-            best = x[i] > best || x[i] != x[i] ? x[i] : best;
+        for (int64_t i = 1; i < n; i++) best = x[i] > best || x[i] != x[i] ? x[i] : best;
         y[p] = best;
     }
     return BL_OK;

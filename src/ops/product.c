@@ -15,8 +15,7 @@ static void product_tile(int64_t k, const float *a, int64_t a_row, int64_t a_col
     typedef float v4 __attribute__((vector_size(16)));
     v4 sum[ROWS][2];
 
-    for (int i = 0; i < ROWS; i++)
-        memcpy(sum[i], c + i * c_row, sizeof sum[i]);
+    for (int i = 0; i < ROWS; i++) memcpy(sum[i], c + i * c_row, sizeof sum[i]);
     for (int64_t p = 0; p < k; p++) {
         v4 lo, hi;
         memcpy(&lo, b + p * b_row, sizeof lo);
@@ -28,18 +27,17 @@ static void product_tile(int64_t k, const float *a, int64_t a_row, int64_t a_col
             sum[i][1] += w * hi;
         }
     }
-    for (int i = 0; i < ROWS; i++)
-        memcpy(c + i * c_row, sum[i], sizeof sum[i]);
+    for (int i = 0; i < ROWS; i++) memcpy(c + i * c_row, sum[i], sizeof sum[i]);
 }
 
-static void product_edge(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_col,
-                         const float *restrict b, int64_t b_row, float *restrict c, int64_t c_row)
+static void product_edge(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                         int64_t a_col, const float *restrict b, int64_t b_row, float *restrict c,
+                         int64_t c_row)
 {
     for (int64_t i = 0; i < m; i++)
         for (int64_t p = 0; p < k; p++) {
             float w = a[i * a_row + p * a_col];
-            for (int64_t j = 0; j < n; j++)
-                c[i * c_row + j] += w * b[p * b_row + j];
+            for (int64_t j = 0; j < n; j++) c[i * c_row + j] += w * b[p * b_row + j];
         }
 }
 
@@ -52,7 +50,8 @@ void bl_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, 
         for (int64_t i = 0; i < whole_m; i += ROWS)
             product_tile(k, a + i * a_row, a_row, a_col, b + j, b_row, c + i * c_row + j, c_row);
     if (whole_n < n)
-        product_edge(whole_m, n - whole_n, k, a, a_row, a_col, b + whole_n, b_row, c + whole_n, c_row);
+        product_edge(whole_m, n - whole_n, k, a, a_row, a_col, b + whole_n, b_row, c + whole_n,
+                     c_row);
     if (whole_m < m)
         product_edge(m - whole_m, n, k, a + whole_m * a_row, a_row, a_col, b, b_row,
                      c + whole_m * c_row, c_row);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * QuantizeLinear [Q1] and DequantizeLinear [Q2], per tensor or per axis, for 8 and 16 bits and, one way,
- * int32.  Blocked scales are refused.
+ * QuantizeLinear [Q1] and DequantizeLinear [Q2], per tensor or per axis, for 8 and 16 bits and, one
+ * way, int32.  Blocked scales are refused.
  */
 #include "ops/ops_private.h"
 
@@ -22,7 +22,8 @@ static bl_status cut_read(const bl_call *call, cut *c)
         return bl_op_fail(call, BL_UNAVAILABLE, "use one scale for a tensor or a channel",
                           "blocked scales are not supported");
     if (bl_op_has(call, 2) && bl_tensor_count(call->in[2]) != c->channels)
-        return bl_op_fail(call, BL_DATA, "repair the model", "there is not one zero point for a scale");
+        return bl_op_fail(call, BL_DATA, "repair the model",
+                          "there is not one zero point for a scale");
     if (c->channels == 1) {
         c->inner = bl_tensor_count(x);
         return BL_OK;
@@ -44,7 +45,10 @@ static bl_grid grid_of(const bl_call *call, bl_dtype type, int64_t channel)
 
     g.zero = bl_op_has(call, 2) ? (int32_t)bl_element_i64(call->in[2], channel) : 0;
     g.lo = type == BL_I8 ? INT8_MIN : type == BL_I16 ? INT16_MIN : 0;
-    g.hi = type == BL_I8 ? INT8_MAX : type == BL_U8 ? UINT8_MAX : type == BL_I16 ? INT16_MAX : UINT16_MAX;
+    g.hi = type == BL_I8    ? INT8_MAX
+           : type == BL_U8  ? UINT8_MAX
+           : type == BL_I16 ? INT16_MAX
+                            : UINT16_MAX;
     return g;
 }
 
@@ -94,8 +98,7 @@ static bl_status dequantize_linear_shape(const bl_call *call)
     BL_TRY(bl_op_begin(call, "axis:i block_size:i"));
     BL_TRY(bl_op_type(call, 0, CODES | BL_BIT(BL_I32)));
     BL_TRY(bl_op_type(call, 1, BL_T_F32));
-    if (bl_op_has(call, 2))
-        BL_TRY(bl_op_type(call, 2, BL_BIT(call->in[0]->type)));
+    if (bl_op_has(call, 2)) BL_TRY(bl_op_type(call, 2, BL_BIT(call->in[0]->type)));
     BL_TRY(cut_read(call, &c));
     return bl_op_out(call, 0, BL_F32, call->in[0]->rank, call->in[0]->dim);
 }

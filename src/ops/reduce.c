@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Reductions over axes: ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2,
- * ReduceSumSquare, ReduceLogSum, ReduceLogSumExp (float32 only).  float32 sums run in binary32 in row-major order of the input; int32 and int64
- * wrap.
+ * Reductions over axes: ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1,
+ * ReduceL2, ReduceSumSquare, ReduceLogSum, ReduceLogSumExp (float32 only).  float32 sums run in
+ * binary32 in row-major order of the input; int32 and int64 wrap.
  */
 #include "ops/ops_private.h"
 
@@ -20,10 +20,8 @@ static bl_status reduce_read(const bl_call *call, bool *gone)
     int axis[BL_MAX_RANK], n;
 
     BL_TRY(bl_op_axes(call, axes_since(call), 1, x->rank, axis, &n));
-    for (int i = 0; i < x->rank; i++)
-        gone[i] = n <= 0 && !noop;
-    for (int i = 0; i < n; i++)
-        gone[axis[i]] = true;
+    for (int i = 0; i < x->rank; i++) gone[i] = n <= 0 && !noop;
+    for (int i = 0; i < n; i++) gone[axis[i]] = true;
     return BL_OK;
 }
 
@@ -39,8 +37,7 @@ static bl_status reduce_shape(const bl_call *call)
     BL_TRY(reduce_read(call, gone));
     keep = bl_attr_int(call->node, "keepdims", 1) != 0;
     for (int i = 0; i < x->rank; i++)
-        if (!gone[i] || keep)
-            dim[rank++] = gone[i] ? 1 : x->dim[i];
+        if (!gone[i] || keep) dim[rank++] = gone[i] ? 1 : x->dim[i];
     return bl_op_out(call, 0, x->type, rank, dim);
 }
 
@@ -128,7 +125,8 @@ static bl_status reduce(const bl_call *call, fold f)
     }
     for (int64_t i = 0; i < n; i++) {
         if (y->type == BL_F32)
-            ((float *)y->data)[at] = fold_f32(f, ((float *)y->data)[at], ((const float *)x->data)[i]);
+            ((float *)y->data)[at] =
+                fold_f32(f, ((float *)y->data)[at], ((const float *)x->data)[i]);
         else if (y->type == BL_I32)
             ((int32_t *)y->data)[at] =
                 (int32_t)fold_i64(f, ((int32_t *)y->data)[at], ((const int32_t *)x->data)[i]);
@@ -137,8 +135,7 @@ static bl_status reduce(const bl_call *call, fold f)
                 fold_i64(f, ((int64_t *)y->data)[at], ((const int64_t *)x->data)[i]);
         for (int d = x->rank - 1; d >= 0; d--) {
             at += step[d];
-            if (++index[d] < x->dim[d])
-                break;
+            if (++index[d] < x->dim[d]) break;
             at -= step[d] * x->dim[d];
             index[d] = 0;
         }

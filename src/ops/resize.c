@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Resize in float32: nearest, linear and cubic over any dimensions, sizes or scales known beforehand.
- * Each dimension has its taps and weights; an output is the sum over combinations of taps, first
- * dimension slowest, of the product of weights times the input [Q11].  Cropping (tf_crop_and_resize) and
- * antialiasing are refused.
+ * Resize in float32: nearest, linear and cubic over any dimensions, sizes or scales known
+ * beforehand. Each dimension has its taps and weights; an output is the sum over combinations of
+ * taps, first dimension slowest, of the product of weights times the input [Q11].  Cropping
+ * (tf_crop_and_resize) and antialiasing are refused.
  */
 #include "ops/ops_private.h"
 
 enum { TAPS_MAX = 4 };
 
 typedef struct taps {
-    int n;                      /* of each output position: 1, 2 or 4 */
-    int64_t *at;                /* position * n + tap: input position */
+    int n;       /* of each output position: 1, 2 or 4 */
+    int64_t *at; /* position * n + tap: input position */
     float *weight;
 } taps;
 
-/* Input of scales or of sizes, -1: none.  Opset 10 has scales second, later ones roi before them. */
+/* Input of scales or of sizes, -1: none.  Opset 10 has scales second, later ones roi before them.
+ */
 static int scales_input(const bl_call *call)
 {
     int i = call->node->opset < 11 ? 1 : 2;
@@ -42,8 +43,7 @@ static bl_status resize_read(const bl_call *call, int64_t *dim, float *scale)
         }
     } else if (bl_op_has(call, 3)) {
         BL_TRY(bl_op_ints(call, 3, BL_MAX_RANK, dim, &n));
-        for (int i = 0; i < n && i < x->rank; i++)
-            scale[i] = (float)dim[i] / (float)x->dim[i];
+        for (int i = 0; i < n && i < x->rank; i++) scale[i] = (float)dim[i] / (float)x->dim[i];
     }
     if (n != x->rank)
         return bl_op_fail(call, BL_DATA, "repair the model",
@@ -54,8 +54,7 @@ static bl_status resize_read(const bl_call *call, int64_t *dim, float *scale)
 static bool one_of(const char *text, const char *const *list)
 {
     for (; *list; list++)
-        if (strcmp(text, *list) == 0)
-            return true;
+        if (strcmp(text, *list) == 0) return true;
     return false;
 }
 
@@ -68,9 +67,10 @@ static const char *coordinates(const bl_call *call)
 static bl_status resize_shape(const bl_call *call)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic", NULL};
-    static const char *const places[] = {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric",
+    static const char *const places[] = {"half_pixel", "pytorch_half_pixel", "align_corners",
+                                         "asymmetric", NULL};
+    static const char *const rounds[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil",
                                          NULL};
-    static const char *const rounds[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
     const char *mode = bl_attr_string(call->node, "mode", "nearest");
     const char *round = bl_attr_string(call->node, "nearest_mode", "round_prefer_floor");
     int64_t dim[BL_MAX_RANK];
@@ -83,31 +83,26 @@ static bl_status resize_shape(const bl_call *call)
         bl_attr_int(call->node, "antialias", 0) || bl_node_attr(call->node, "axes") ||
         bl_node_attr(call->node, "keep_aspect_ratio_policy"))
         return bl_op_fail(call, BL_UNAVAILABLE, "export with another interpolation",
-                          "mode %s, %s, %s or an attribute is not supported", mode, coordinates(call),
-                          round);
+                          "mode %s, %s, %s or an attribute is not supported", mode,
+                          coordinates(call), round);
     BL_TRY(resize_read(call, dim, scale));
     return bl_op_out(call, 0, BL_F32, call->in[0]->rank, dim);
 }
 
 static float place(const char *mode, int64_t i, float scale, int64_t in, int64_t out)
 {
-    if (strcmp(mode, "asymmetric") == 0)
-        return (float)i / scale;
+    if (strcmp(mode, "asymmetric") == 0) return (float)i / scale;
     if (strcmp(mode, "align_corners") == 0)
         return out > 1 ? (float)i * (float)(in - 1) / (float)(out - 1) : 0.0f;
-    if (strcmp(mode, "pytorch_half_pixel") == 0 && out <= 1)
-        return 0.0f;
+    if (strcmp(mode, "pytorch_half_pixel") == 0 && out <= 1) return 0.0f;
     return ((float)i + 0.5f) / scale - 0.5f;
 }
 
 static int64_t nearest(const char *round, float x)
 {
-    if (strcmp(round, "floor") == 0)
-        return (int64_t)floorf(x);
-    if (strcmp(round, "ceil") == 0)
-        return (int64_t)ceilf(x);
-    if (strcmp(round, "round_prefer_ceil") == 0)
-        return (int64_t)floorf(x + 0.5f);
+    if (strcmp(round, "floor") == 0) return (int64_t)floorf(x);
+    if (strcmp(round, "ceil") == 0) return (int64_t)ceilf(x);
+    if (strcmp(round, "round_prefer_ceil") == 0) return (int64_t)floorf(x + 0.5f);
     return (int64_t)ceilf(x - 0.5f);
 }
 
@@ -171,8 +166,7 @@ static float sample(const taps *t, const int64_t *index, const int64_t *stride, 
 {
     float sum = 0.0f;
 
-    if (d == rank)
-        return weight * *x;
+    if (d == rank) return weight * *x;
     for (int k = 0; k < t[d].n; k++) {
         int64_t at = index[d] * t[d].n + k;
         float part = sample(t, index, stride, d + 1, rank, x + t[d].at[at] * stride[d],
@@ -192,12 +186,10 @@ static bl_status resize_forward(const bl_call *call)
 
     BL_TRY(resize_read(call, dim, scale));
     bl_strides(x->rank, x->dim, stride);
-    for (int d = 0; d < x->rank; d++)
-        BL_TRY(make_taps(call, x->dim[d], dim[d], scale[d], &t[d]));
+    for (int d = 0; d < x->rank; d++) BL_TRY(make_taps(call, x->dim[d], dim[d], scale[d], &t[d]));
     for (int64_t i = 0; i < n; i++) {
         ((float *)y->data)[i] = sample(t, index, stride, 0, x->rank, x->data, 1.0f);
-        for (int d = x->rank - 1; d >= 0 && ++index[d] == dim[d]; d--)
-            index[d] = 0;
+        for (int d = x->rank - 1; d >= 0 && ++index[d] == dim[d]; d--) index[d] = 0;
     }
     return BL_OK;
 }

@@ -29,8 +29,7 @@ static int64_t slice_count(int64_t d, int64_t *start, int64_t end, int64_t step)
     from = BL_MIN(BL_MAX(from, lo), hi);
     to = BL_MIN(BL_MAX(to, lo), hi);
     *start = from;
-    if (step > 0)
-        return to > from ? (to - from - 1) / step + 1 : 0;
+    if (step > 0) return to > from ? (to - from - 1) / step + 1 : 0;
     return from > to ? (from - to - 1) / (step == INT64_MIN ? INT64_MAX : -step) + 1 : 0;
 }
 
@@ -93,8 +92,8 @@ static bl_status slice_forward(const bl_call *call)
         /* a step beyond the dimension takes one element, so it never multiplies */
         from[i] = y->dim[i] == 1 ? 0 : from[i] * s.step[i];
     }
-    bl_copy_strided(size, y->rank, y->dim, y->data, to, (const char *)x->data + (size_t)first * size,
-                    from);
+    bl_copy_strided(size, y->rank, y->dim, y->data, to,
+                    (const char *)x->data + (size_t)first * size, from);
     return BL_OK;
 }
 
@@ -118,10 +117,9 @@ static bl_status split_read(const bl_call *call, int *axis, int64_t *part)
         n = call->n_out;
         each = (d + n - 1) / n;
         if (d % n && call->node->opset < 18)
-            return bl_op_fail(call, BL_DATA, "repair the model", "%lld does not split into %d parts",
-                              (long long)d, n);
-        for (int i = 0; i < n; i++)
-            part[i] = BL_MIN(each, d - i * each);
+            return bl_op_fail(call, BL_DATA, "repair the model",
+                              "%lld does not split into %d parts", (long long)d, n);
+        for (int i = 0; i < n; i++) part[i] = BL_MIN(each, d - i * each);
     }
     for (int i = 0; i < n; i++) {
         if (part[i] < 1 || part[i] > d)
@@ -169,8 +167,7 @@ static bl_status split_forward(const bl_call *call)
     bl_strides(x->rank, x->dim, from);
     for (int i = 0; i < call->n_out; at += part[i++]) {
         const bl_tensor *y = &call->out[i];
-        if (!y->data)
-            continue;
+        if (!y->data) continue;
         bl_strides(y->rank, y->dim, to);
         bl_copy_strided(size, y->rank, y->dim, y->data, to,
                         (const char *)x->data + (size_t)(at * from[axis]) * size, from);
@@ -198,8 +195,7 @@ static bl_status concat_shape(const bl_call *call)
     for (int i = 1; i < call->n_in; i++) {
         const bl_tensor *t = call->in[i];
         bool fits = t->rank == x->rank;
-        for (int d = 0; fits && d < x->rank; d++)
-            fits = d == axis || t->dim[d] == x->dim[d];
+        for (int d = 0; fits && d < x->rank; d++) fits = d == axis || t->dim[d] == x->dim[d];
         if (!fits || !bl_add_i64(dim[axis], t->dim[axis], &dim[axis]))
             return bl_op_fail(call, BL_DATA, "repair the model", "shapes %s and %s do not join",
                               bl_shape_text(call->scratch, x), bl_shape_text(call->scratch, t));
@@ -245,12 +241,11 @@ static bl_status pad_pads(const bl_call *call, int64_t *begin, int64_t *end)
         n = -1;
     }
     if (n_axes < 0)
-        for (n_axes = 0; n_axes < rank; n_axes++)
-            axis[n_axes] = n_axes;
+        for (n_axes = 0; n_axes < rank; n_axes++) axis[n_axes] = n_axes;
     if (n != 2 * n_axes)
-        return bl_op_fail(call, BL_DATA, "repair the model", "%d pads for %d dimensions", n, n_axes);
-    for (int i = 0; i < rank; i++)
-        begin[i] = end[i] = 0;
+        return bl_op_fail(call, BL_DATA, "repair the model", "%d pads for %d dimensions", n,
+                          n_axes);
+    for (int i = 0; i < rank; i++) begin[i] = end[i] = 0;
     for (int i = 0; i < n_axes; i++) {
         begin[axis[i]] = pads[i];
         end[axis[i]] = pads[n_axes + i];
@@ -278,8 +273,9 @@ static bl_status pad_read(const bl_call *call, pad_mode *mode, int64_t *begin, i
         int64_t least = *mode == PAD_REFLECT ? 0 : -x->dim[i]; /* what is cut cannot be mirrored */
         bool gone = *mode == PAD_EDGE && BL_MIN(begin[i], 0) + BL_MIN(end[i], 0) <= -x->dim[i];
         if (gone || BL_MAX(begin[i], end[i]) > most || BL_MIN(begin[i], end[i]) < least)
-            return bl_op_fail(call, BL_DATA, "repair the model", "pads %lld and %lld of dimension %d",
-                              (long long)begin[i], (long long)end[i], i);
+            return bl_op_fail(call, BL_DATA, "repair the model",
+                              "pads %lld and %lld of dimension %d", (long long)begin[i],
+                              (long long)end[i], i);
     }
     return BL_OK;
 }
@@ -295,14 +291,14 @@ static bl_status pad_shape(const bl_call *call)
     if (bl_op_has(call, 2)) {
         BL_TRY(bl_op_type(call, 2, BL_BIT(x->type)));
         if (bl_tensor_count(call->in[2]) != 1)
-            return bl_op_fail(call, BL_DATA, "repair the model", "the padding value is not one number");
+            return bl_op_fail(call, BL_DATA, "repair the model",
+                              "the padding value is not one number");
     }
     if (call->node->opset < 11 && x->type != BL_F32)
         return bl_op_fail(call, BL_UNAVAILABLE, "convert the model to a newer opset",
                           "padding of %s", bl_dtype_name(x->type));
     BL_TRY(pad_read(call, &mode, begin, end));
-    for (int i = 0; i < x->rank; i++)
-        dim[i] = x->dim[i] + begin[i] + end[i];
+    for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i] + begin[i] + end[i];
     return bl_op_out(call, 0, x->type, x->rank, dim);
 }
 
@@ -327,8 +323,9 @@ static void pad_mirror(const bl_tensor *x, const bl_tensor *y, const int64_t *be
                        : at > last ? (mode == PAD_EDGE ? last : 2 * last - at)
                                    : at;
         if (from != at)
-            bl_copy_strided(size, y->rank, part, (char *)y->data + (size_t)(base + at * stride[d]) * size,
-                            stride, (char *)y->data + (size_t)(base + from * stride[d]) * size, stride);
+            bl_copy_strided(size, y->rank, part,
+                            (char *)y->data + (size_t)(base + at * stride[d]) * size, stride,
+                            (char *)y->data + (size_t)(base + from * stride[d]) * size, stride);
     }
 }
 
@@ -346,7 +343,7 @@ static bl_status pad_forward(const bl_call *call)
     BL_TRY(pad_read(call, &mode, begin, end));
     if (mode == PAD_CONSTANT)
         bl_fill(size, bl_tensor_count(y), y->data,
-                bl_op_has(call, 2)        ? call->in[2]->data
+                bl_op_has(call, 2)       ? call->in[2]->data
                 : call->node->opset < 11 ? (const void *)&old
                                          : &zero);
     bl_strides(x->rank, x->dim, from);
@@ -362,8 +359,7 @@ static bl_status pad_forward(const bl_call *call)
         return BL_OK;
     bl_copy_strided(size, x->rank, part, (char *)y->data + (size_t)dst * size, to,
                     (const char *)x->data + (size_t)src * size, from);
-    for (int d = x->rank - 1; d >= 0 && mode != PAD_CONSTANT; d--)
-        pad_mirror(x, y, begin, d, mode);
+    for (int d = x->rank - 1; d >= 0 && mode != PAD_CONSTANT; d--) pad_mirror(x, y, begin, d, mode);
     return BL_OK;
 }
 
@@ -376,8 +372,7 @@ bl_status bl_slice_integer(bl_lowering *low, const bl_node *node)
     slice s;
 
     (void)node;
-    if (!low->in[0])
-        return bl_integer_fail(low, "its input is constant");
+    if (!low->in[0]) return bl_integer_fail(low, "its input is constant");
     BL_TRY(bl_integer_call(low, &call));
     BL_TRY(slice_read(&call, &s));
     for (int i = 0; i < low->out->rank; i++) {
@@ -392,21 +387,19 @@ bl_status bl_slice_integer(bl_lowering *low, const bl_node *node)
 bl_status bl_pad_integer(bl_lowering *low, const bl_node *node)
 {
     const bl_ivalue *x = low->in[0], *y = low->out;
-    int64_t begin[BL_MAX_RANK], end[BL_MAX_RANK], part[BL_MAX_RANK], none[BL_MAX_RANK] = { 0 };
+    int64_t begin[BL_MAX_RANK], end[BL_MAX_RANK], part[BL_MAX_RANK], none[BL_MAX_RANK] = {0};
     int64_t src = 0, dst = 0;
     pad_mode mode;
     bl_call call;
     bl_ivalue one;
 
-    if (!x)
-        return bl_integer_fail(low, "its input is constant");
+    if (!x) return bl_integer_fail(low, "its input is constant");
     BL_TRY(bl_integer_call(low, &call));
     BL_TRY(pad_read(&call, &mode, begin, end));
-    if (mode != PAD_CONSTANT)
-        return bl_integer_fail(low, "padding by reflection or repetition");
-    float value = node->opset < 11     ? bl_attr_float(node, "value", 0.0f)
+    if (mode != PAD_CONSTANT) return bl_integer_fail(low, "padding by reflection or repetition");
+    float value = node->opset < 11      ? bl_attr_float(node, "value", 0.0f)
                   : bl_op_has(&call, 2) ? *(const float *)call.in[2]->data
-                                       : 0.0f;
+                                        : 0.0f;
     one = *y;
     one.rank = 0;
     BL_TRY(low->code(low, y, bl_quantize(value, y->grid), &one.number));
@@ -414,8 +407,7 @@ bl_status bl_pad_integer(bl_lowering *low, const bl_node *node)
     for (int i = 0; i < x->rank; i++) {
         int64_t cut = BL_MAX(-begin[i], 0);
         part[i] = x->dim[i] - cut - BL_MAX(-end[i], 0);
-        if (part[i] < 1)
-            return BL_OK;
+        if (part[i] < 1) return BL_OK;
         src += cut * x->stride[i];
         dst += BL_MAX(begin[i], 0) * y->stride[i];
     }

@@ -44,8 +44,7 @@ static void normalise(const float *x, float *y, int64_t d, int64_t step, bool lo
 {
     float most = x[0], sum = 0.0f;
 
-    for (int64_t i = 1; i < d; i++)
-        most = x[i * step] > most ? x[i * step] : most;
+    for (int64_t i = 1; i < d; i++) most = x[i * step] > most ? x[i * step] : most;
     for (int64_t i = 0; i < d; i++) {
         float e = (float)exp((double)(x[i * step] - most));
         y[i * step] = e;
@@ -53,11 +52,9 @@ static void normalise(const float *x, float *y, int64_t d, int64_t step, bool lo
     }
     if (logarithm) {
         float off = (float)log((double)sum);
-        for (int64_t i = 0; i < d; i++)
-            y[i * step] = x[i * step] - most - off;
+        for (int64_t i = 0; i < d; i++) y[i * step] = x[i * step] - most - off;
     } else {
-        for (int64_t i = 0; i < d; i++)
-            y[i * step] /= sum;
+        for (int64_t i = 0; i < d; i++) y[i * step] /= sum;
     }
 }
 

@@ -9,13 +9,13 @@
 /* Extents stay below 2^31, so that (kernel - 1) * dilation + pads fits int64 easily. */
 #define EXTENT_MAX INT32_MAX
 
-static bl_status read_list(const bl_call *call, const char *name, int n, int64_t least, int64_t *out)
+static bl_status read_list(const bl_call *call, const char *name, int n, int64_t least,
+                           int64_t *out)
 {
     int got;
 
     BL_TRY(bl_op_ints_attr(call, name, n, out, &got));
-    if (got < 0)
-        return BL_OK;
+    if (got < 0) return BL_OK;
     if (got != n)
         return bl_op_fail(call, BL_DATA, "repair the model",
                           "attribute \"%s\" has %d entries where %d are meant", name, got, n);
@@ -32,7 +32,8 @@ static bl_status read_kernel(const bl_call *call, const int64_t *kernel_shape, b
     bool given = bl_node_attr(call->node, "kernel_shape") != NULL;
 
     if (!given && !kernel_shape)
-        return bl_op_fail(call, BL_DATA, "repair the model", "attribute \"kernel_shape\" is missing");
+        return bl_op_fail(call, BL_DATA, "repair the model",
+                          "attribute \"kernel_shape\" is missing");
     BL_TRY(read_list(call, "kernel_shape", w->dims, 1, w->kernel));
     for (int i = 0; i < w->dims && kernel_shape; i++) {
         if (given && w->kernel[i] != kernel_shape[i])
@@ -69,7 +70,8 @@ bl_status bl_window_read(const bl_call *call, const bl_tensor *x, const int64_t 
         return bl_op_fail(call, BL_UNAVAILABLE, "use 1 to 3 spatial dimensions",
                           "%d spatial dimensions are not supported", w.dims);
     if (!upper && !lower && !valid && strcmp(auto_pad, "NOTSET") != 0)
-        return bl_op_fail(call, BL_DATA, "repair the model", "auto_pad \"%s\" is unknown", auto_pad);
+        return bl_op_fail(call, BL_DATA, "repair the model", "auto_pad \"%s\" is unknown",
+                          auto_pad);
     for (int i = 0; i < w.dims; i++) {
         w.in[i] = x->dim[2 + i];
         w.stride[i] = w.dilation[i] = 1;
@@ -96,8 +98,7 @@ bl_status bl_window_read(const bl_call *call, const bl_tensor *x, const int64_t 
                               "the kernel covers %lld where the padded input has %lld",
                               (long long)extent, (long long)(room + extent));
         w.out[i] = room / w.stride[i] + 1;
-        if (w.ceil_mode && room % w.stride[i] &&
-            w.out[i] * w.stride[i] < w.in[i] + w.pad_begin[i])
+        if (w.ceil_mode && room % w.stride[i] && w.out[i] * w.stride[i] < w.in[i] + w.pad_begin[i])
             w.out[i]++;
     }
     *out = w;

@@ -197,7 +197,7 @@ static bl_status read_quantizer(const reader *r, const json_t *o)
     bl_quantizer *q = &r->p->quantizers[r->p->n_quantizers];
     *q = (bl_quantizer){ .value = v, .bits = (int)bits, .weight = !strcmp(role, "weight") };
     bool constant = r->g->values[v].t.data != NULL;
-    if (constant != strcmp(role, "activation") || r->g->values[v].t.type != BL_F32)
+    if (constant == !strcmp(role, "activation") || r->g->values[v].t.type != BL_F32)
         return bad(r, tensor, "its role does not fit the network");
     size_t k = 0;
     while (k < BL_COUNTOF(kind_names) && strcmp(kind_names[k], kind)) k++;

@@ -33,6 +33,7 @@ typedef struct search {
     double lower;          /* no plan is below it */
     double unit;           /* real value of a whole number in the last round */
     int turn;              /* see turn_limit; never goes back */
+    bool at_root;          /* the plan known is proven best before any round */
     bool proven;           /* the choice is the best; without a plan: there is none */
     uint16_t *choice, *trial; /* (n_full) */
 } search;
@@ -56,7 +57,8 @@ static void adopt(search *s)
  * Labels first, since they settle the order among equals. */
 static uint64_t turn_limit(const search *s, int turn)
 {
-    static const uint64_t few[] = {1000000, 300000, 4000000, 0}, many[] = {300000, 100000, 4000000, 0};
+    static const uint64_t few[] = {1000000, 100000, 4000000, 0}, many[] = {300000, 100000, 4000000, 0};
+    if (s->at_root) return 100000;
     if (s->work->label_limit) return turn == 0 ? s->work->label_limit : 0;
     return (s->full->k <= 2 ? few : many)[turn];
 }
@@ -76,7 +78,7 @@ static bl_status round_search(search *s, const bl_knap *t, double target, const 
         uint64_t limit = turn_limit(s, s->turn);
         if (s->turn % 2 == 0) BL_TRY(bl_knap_labels(s->work, t, target, pool, limit, end, s->trial));
         else BL_TRY(bl_knap_branch(s->work, t, target, pool, limit, end, s->trial, bound));
-        if (*end != BL_KNAP_LIMIT || s->work->stopped) return BL_OK;
+        if (*end != BL_KNAP_LIMIT || s->work->stopped || s->at_root) return BL_OK;
     }
 }
 
@@ -95,6 +97,8 @@ static bl_status round_run(search *s, double target, bool last)
     s->unit = ldexp(1.0, -t.shift);
     if (end == BL_KNAP_FOUND) {
         adopt(s);
+        s->proven = true;
+    } else if (s->at_root) { /* only the order among equals is open, and not at any price */
         s->proven = true;
     } else if (end == BL_KNAP_EMPTY && !work->stopped) {
         s->lower = target;
@@ -122,7 +126,7 @@ static bl_status rounds(search *s)
         top = bl_knap_total(most) * (1 + 8 * BL_KNAP_EPS);
         part = FIRST_BLIND_ROUND;
     }
-    double low = fmin(fmax(s->root, 0), top), reach = (top - low) / part;
+    double low = fmin(fmax(s->root, 0), top), reach = s->at_root ? top : (top - low) / part;
     while (!s->proven && !s->work->stopped) {
         bool last = low + reach >= top;
         BL_TRY(round_run(s, last ? top : low + reach, last));
@@ -134,7 +138,7 @@ static bl_status rounds(search *s)
 
 /* ------------------------------------------------------------------ a merged problem */
 
-static void answer_fill(const search *s, const bl_knap_merged *g, bool at_root, bl_knap_answer *out)
+static void answer_fill(const search *s, const bl_knap_merged *g, bl_knap_answer *out)
 {
     const bl_knap *full = s->full;
     bool plan = isfinite(s->upper);
@@ -143,7 +147,7 @@ static void answer_fill(const search *s, const bl_knap_merged *g, bool at_root, 
         bl_knap_add(&v, g->v[g->first[i] + s->choice[i]]);
     out->value = plan ? bl_knap_total(v) : INFINITY;
     out->status = !plan ? BL_MCKP_INFEASIBLE : s->proven ? BL_MCKP_OPTIMAL : BL_MCKP_FEASIBLE;
-    out->proof = at_root ? BL_MCKP_ROOT : s->proven ? BL_MCKP_SEARCH : BL_MCKP_LIMIT;
+    out->proof = s->at_root ? BL_MCKP_ROOT : s->proven ? BL_MCKP_SEARCH : BL_MCKP_LIMIT;
     double base = bl_knap_total(full->v_base), lower = s->lower;
     if (s->proven) lower = s->upper - full->n * s->unit;
     out->bound = base + lower - 4 * BL_KNAP_EPS * (fabs(base) + fabs(lower));
@@ -168,9 +172,9 @@ bl_status bl_knap_solve(bl_knap_work *work, const bl_knap_merged *merged, bl_are
         return BL_OK;
     }
     search s = {.work = work, .full = &full, .upper = INFINITY, .choice = answer->choice};
-    bool at_root = full.n == 0;
+    s.at_root = full.n == 0;
     memcpy(s.choice, full.fixed, (size_t)full.n_full * sizeof *s.choice);
-    if (at_root) { /* each item's first option, all at once */
+    if (s.at_root) { /* each item's first option, all at once */
         s.proven = true;
         s.upper = 0;
     } else {
@@ -182,10 +186,11 @@ bl_status bl_knap_solve(bl_knap_work *work, const bl_knap_merged *merged, bl_are
         BL_TRY(bl_knap_plan(work, &full, &s.pool, pick, &s.upper));
         for (int i = 0; i < full.n && isfinite(s.upper); i++)
             s.choice[full.item[i]] = full.option[full.first[i] + pick[i]];
-        at_root = s.upper - s.root <= 64 * BL_KNAP_EPS * (fabs(s.upper) + fabs(s.root));
-        BL_TRY(rounds(&s)); /* also at_root, for the order among equals */
+        double blur = 64 * BL_KNAP_EPS * (fabs(s.upper) + fabs(s.root));
+        s.at_root = s.upper - s.root <= fmax(blur, full.step - blur);
+        BL_TRY(rounds(&s));
     }
-    answer_fill(&s, merged, at_root, answer);
+    answer_fill(&s, merged, answer);
     bl_arena_reset(work->arena, mark);
     return BL_OK;
 }

@@ -5,7 +5,8 @@
  * multipliers of the parent; options whose reduced cost passes it go; the search branches on the
  * item whose minimiser changed most in those steps, one child for each option, cheapest first.
  *
- * Values are whole numbers, so a node whose bound is above best - 1 holds nothing better.  Items
+ * Values are whole numbers with a known step, so a node whose bound is above best - step holds nothing
+ * better.  Items
  * with the same table are interchangeable: an earlier one never takes a smaller option than a
  * later one.
  */
@@ -172,7 +173,7 @@ static void plan_try(tree *s, const double *use)
     for (int a = 0; a < s->n_active; a++)
         v += t->v[option_of(s, s->active[a], s->now[s->active[a]])];
     if (v > s->cutoff) return;
-    s->cutoff = v - 1;
+    s->cutoff = v - t->step;
     s->found = true;
     for (int i = 0; i < t->n; i++)
         s->best[i] = s->count[i] == 1 ? s->live[t->first[i]] : s->now[i];
@@ -203,7 +204,7 @@ static bl_status climb(tree *s, int steps)
         }
         if (!(length > 0)) break;
         for (int m = 0; m < t->k; m++)
-            at[m] = fmax(0, at[m] + stride * (s->cutoff + 1 - value) / length * g[m] / fmax(t->room[m], 1));
+            at[m] = fmax(0, at[m] + stride * (s->cutoff + t->step - value) / length * g[m] / fmax(t->room[m], 1));
     }
     return bl_knap_pause(s->work);
 }

@@ -60,6 +60,8 @@ typedef struct bl_knap {
     uint16_t *fixed;            /* (n_full) option of the merged items that are no longer here */
     double room[BL_KNAP_K];
     bl_knap_sum v_base;         /* value of fixed items and shifts */
+    double step;                /* values of plans differ by multiples of it; 0 in the full table:
+                                   unknown */
     int live[BL_KNAP_K];        /* the problem's budget of each of the k columns */
     double grain[BL_KNAP_K];    /* the cost that a whole number of a column stands for */
 } bl_knap;

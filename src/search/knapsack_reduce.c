@@ -22,6 +22,7 @@ static bl_status copy_below(bl_knap_work *work, const bl_knap *full, double targ
     *out = *full;
     out->shift = BL_KNAP_BITS - exponent;
     out->v_base = (bl_knap_sum){0, 0};
+    out->step = out->shift >= 0 && full->step > 0 ? ldexp(full->step, out->shift) : 1;
     for (uint32_t o = 0; o < full->first[n]; o++)
         options += full->v[o] <= target;
     out->first = BL_NEW(work->arena, uint32_t, n + 1);

@@ -210,6 +210,22 @@ static bl_status thin(bl_ctx *ctx, bl_knap *t, bl_arena *arena)
     return BL_OK;
 }
 
+/* The greatest common divisor of values that are all whole, else 0: a plan better than another is
+ * better by that much at least. */
+static double value_step(const bl_knap *t)
+{
+    uint64_t divisor = 0;
+    for (uint32_t o = 0; o < t->first[t->n]; o++) {
+        double v = t->v[o];
+        if (v != floor(v) || v >= 4503599627370496.0) return 0;
+        for (uint64_t a = (uint64_t)v, rest; a; a = rest) {
+            rest = divisor % a;
+            divisor = a;
+        }
+    }
+    return (double)divisor;
+}
+
 bl_status bl_knap_table(bl_ctx *ctx, const bl_knap_merged *g, bl_arena *arena, bl_knap *t,
                         bool *empty)
 {
@@ -237,5 +253,6 @@ bl_status bl_knap_table(bl_ctx *ctx, const bl_knap_merged *g, bl_arena *arena, b
     columns_choose(t, g->n_budgets);
     BL_TRY(thin(ctx, t, arena));
     BL_CHECK(ctx, bl_knap_settle(t, INFINITY)); /* the best option of each item is always there */
+    t->step = value_step(t);
     return BL_OK;
 }

@@ -23,7 +23,7 @@ typedef struct contender {
 typedef struct contest {
     const char *text;
     bl_contract contract;
-    double amount;          /* multiply-accumulates or elements of one run */
+    double amount; /* multiply-accumulates or elements of one run */
     const char *unit;
     union {
         bl_conv_args conv;
@@ -78,11 +78,13 @@ static void add_row(contest *t, const bl_kernel_info *info)
     if (t->contract != BL_C_CONV) return;
     const bl_conv_row *row = info->row;
     const bl_conv_shape *s = &t->a.conv.s;
-    size_t n = (size_t)s->out_c * (size_t)s->kernel_h * (size_t)s->kernel_w * (size_t)(s->in_c / s->groups);
+    size_t n = (size_t)s->out_c * (size_t)s->kernel_h * (size_t)s->kernel_w *
+               (size_t)(s->in_c / s->groups);
     int8_t *codes = take(n);
     bl_rng r = bl_rng_make(1, "weights", 0);
     for (size_t i = 0; i < n; i++)
-        codes[i] = (int8_t)random_between(&r, -(1 << (s->weight_bits - 1)), (1 << (s->weight_bits - 1)) - 1);
+        codes[i] = (int8_t)random_between(&r, -(1 << (s->weight_bits - 1)),
+                                          (1 << (s->weight_bits - 1)) - 1);
     c->packed = take(row->packed_bytes(s));
     c->work = take(row->work_bytes(s));
     row->pack(s, codes, t->a.conv.zero_in, t->a.conv.bias, c->packed);
@@ -100,16 +102,15 @@ static void hold(contest *t, double seconds)
 {
     size_t rounds = 0;
     uint64_t start = bl_now_ns();
-    for (size_t i = 0; i < t->n_rows; i++)
-        run_once(t, &t->rows[i]);
+    for (size_t i = 0; i < t->n_rows; i++) run_once(t, &t->rows[i]);
     uint64_t each = (bl_now_ns() - start) / t->n_rows + 1;
-    unsigned repeats = each < 20000 ? (unsigned)(20000 / each) + 1 : 1; /* a timed piece: >= 20 us */
+    unsigned repeats =
+        each < 20000 ? (unsigned)(20000 / each) + 1 : 1; /* a timed piece: >= 20 us */
     while (rounds < MAX_ROUNDS && (rounds < 9 || (double)(bl_now_ns() - start) < seconds * 1e9)) {
         for (size_t i = 0; i < t->n_rows; i++) {
             contender *c = &t->rows[(i + rounds) % t->n_rows];
             uint64_t before = bl_now_ns();
-            for (unsigned k = 0; k < repeats; k++)
-                run_once(t, c);
+            for (unsigned k = 0; k < repeats; k++) run_once(t, c);
             c->ns[rounds] = (double)(bl_now_ns() - before) / repeats;
         }
         rounds++;
@@ -139,7 +140,8 @@ static void bench_contest(contest *t, const char *only, double seconds)
     t->n_rows = 0;
     for (size_t i = 0; i < bl_n_kernels && t->n_rows + 1 < MAX_ROWS; i++) {
         const bl_kernel_info *info = &bl_kernels[i];
-        if (info->contract == t->contract && fits(t, info) && (!only || strcmp(only, info->name) == 0))
+        if (info->contract == t->contract && fits(t, info) &&
+            (!only || strcmp(only, info->name) == 0))
             add_row(t, info);
     }
     if (t->n_rows > 0) {
@@ -150,7 +152,10 @@ static void bench_contest(contest *t, const char *only, double seconds)
 }
 
 /* clang-format off */
-typedef struct conv_bench { const char *text; int32_t h, w, ic, oc, groups, k, stride, pad, bits, weight_bits; } conv_bench;
+typedef struct conv_bench {
+    const char *text;
+    int32_t h, w, ic, oc, groups, k, stride, pad, bits, weight_bits;
+} conv_bench;
 static const conv_bench convs[] = {
     {"conv 3x3 32x32 16->16",        32, 32,   16,  16,  1, 3, 1, 1,  8, 8},
     {"conv 3x3 16x16 32->32",        16, 16,   32,  32,  1, 3, 1, 1,  8, 8},
@@ -176,18 +181,34 @@ static const conv_bench convs[] = {
 static void bench_conv(const conv_bench *b, const char *only, double seconds)
 {
     bl_conv_shape s = {
-        .in_h = b->h, .in_w = b->w, .in_c = b->ic, .out_c = b->oc, .groups = b->groups,
-        .kernel_h = b->k, .kernel_w = b->k, .stride_h = b->stride, .stride_w = b->stride,
-        .dilation_h = 1, .dilation_w = 1, .pad_top = b->pad, .pad_left = b->pad,
-        .in_bits = b->bits, .out_bits = b->bits, .weight_bits = b->weight_bits, .acc64 = b->bits > 8,
+        .in_h = b->h,
+        .in_w = b->w,
+        .in_c = b->ic,
+        .out_c = b->oc,
+        .groups = b->groups,
+        .kernel_h = b->k,
+        .kernel_w = b->k,
+        .stride_h = b->stride,
+        .stride_w = b->stride,
+        .dilation_h = 1,
+        .dilation_w = 1,
+        .pad_top = b->pad,
+        .pad_left = b->pad,
+        .in_bits = b->bits,
+        .out_bits = b->bits,
+        .weight_bits = b->weight_bits,
+        .acc64 = b->bits > 8,
         .out_h = (b->h + 2 * b->pad - b->k) / b->stride + 1,
         .out_w = (b->w + 2 * b->pad - b->k) / b->stride + 1,
     };
     size_t code = b->bits > 8 ? 2 : 1, n_in = (size_t)b->h * (size_t)b->w * (size_t)b->ic;
     double k = (double)b->k * b->k * b->ic / b->groups;
-    contest t = {.text = b->text, .contract = BL_C_CONV, .unit = "GMAC/s",
+    contest t = {.text = b->text,
+                 .contract = BL_C_CONV,
+                 .unit = "GMAC/s",
                  .amount = k * s.out_h * s.out_w * b->oc};
-    uint8_t *in = take(n_in * code), *out = take((size_t)s.out_h * (size_t)s.out_w * (size_t)b->oc * code);
+    uint8_t *in = take(n_in * code),
+            *out = take((size_t)s.out_h * (size_t)s.out_w * (size_t)b->oc * code);
     int32_t *bias = take((size_t)b->oc * sizeof(int32_t));
     float *mult = take((size_t)b->oc * sizeof(float));
     bl_rng r = bl_rng_make(1, b->text, 0);
@@ -196,8 +217,16 @@ static void bench_conv(const conv_bench *b, const char *only, double seconds)
         bias[c] = (int32_t)random_between(&r, -1000, 1000);
         mult[c] = (float)(1 / sqrt(k) / 60);
     }
-    t.a.conv = (bl_conv_args){.s = s, .in = in, .out = out, .bias = bias, .mult = mult, .zero_in = 100,
-                              .zero_out = 110, .lo = 0, .hi = (1 << b->bits) - 1, .row_end = s.out_h};
+    t.a.conv = (bl_conv_args){.s = s,
+                              .in = in,
+                              .out = out,
+                              .bias = bias,
+                              .mult = mult,
+                              .zero_in = 100,
+                              .zero_out = 110,
+                              .lo = 0,
+                              .hi = (1 << b->bits) - 1,
+                              .row_end = s.out_h};
     bench_contest(&t, only, seconds);
     free(in);
     free(out);
@@ -205,7 +234,8 @@ static void bench_conv(const conv_bench *b, const char *only, double seconds)
     free(mult);
 }
 
-static const bl_grid grid_a = {0.03f, 117, 0, 255}, grid_b = {0.011f, 3, 0, 255}, grid_y = {0.04f, 9, 0, 255};
+static const bl_grid grid_a = {0.03f, 117, 0, 255}, grid_b = {0.011f, 3, 0, 255},
+                     grid_y = {0.04f, 9, 0, 255};
 
 /* 32x32x64 values and what each contract does with them. */
 static void bench_others(const char *only, double seconds)
@@ -217,29 +247,79 @@ static void bench_others(const char *only, double seconds)
     random_codes(&r, a, 8, N, 0);
     random_codes(&r, b, 8, N, 0);
     random_codes(&r, table, 8, 256, 0);
-    for (int i = 0; i < N; i++)
-        real[i] = (float)(bl_rng_normal(&r) * 3);
-    for (int i = 0; i < 256; i++)
-        exps[i] = expf((float)(i - 255) * 0.1f);
-    bl_pair_args same = {.a = a, .b = b, .out = out, .a_bits = 8, .b_bits = 8, .out_bits = 8, .rank = 2,
-                         .size = {H * W, C}, .a_stride = {C, 1}, .b_stride = {C, 1}, .out_stride = {C, 1},
-                         .ga = grid_a, .gb = grid_b, .gy = grid_y, .outer_end = H * W};
+    for (int i = 0; i < N; i++) real[i] = (float)(bl_rng_normal(&r) * 3);
+    for (int i = 0; i < 256; i++) exps[i] = expf((float)(i - 255) * 0.1f);
+    bl_pair_args same = {.a = a,
+                         .b = b,
+                         .out = out,
+                         .a_bits = 8,
+                         .b_bits = 8,
+                         .out_bits = 8,
+                         .rank = 2,
+                         .size = {H * W, C},
+                         .a_stride = {C, 1},
+                         .b_stride = {C, 1},
+                         .out_stride = {C, 1},
+                         .ga = grid_a,
+                         .gb = grid_b,
+                         .gy = grid_y,
+                         .outer_end = H * W};
     bl_pair_args gate = same;
     gate.b_stride[0] = 0;
-    bl_pool_args pool = {.in = a, .out = out, .bits_in = 8, .bits_out = 8, .in_h = H, .in_w = W, .c = C,
-                         .out_h = 16, .out_w = 16, .kernel_h = 2, .kernel_w = 2, .stride_h = 2, .stride_w = 2,
-                         .dilation_h = 1, .dilation_w = 1, .gx = grid_a, .gy = grid_y, .row_end = 16};
+    bl_pool_args pool = {.in = a,
+                         .out = out,
+                         .bits_in = 8,
+                         .bits_out = 8,
+                         .in_h = H,
+                         .in_w = W,
+                         .c = C,
+                         .out_h = 16,
+                         .out_w = 16,
+                         .kernel_h = 2,
+                         .kernel_w = 2,
+                         .stride_h = 2,
+                         .stride_w = 2,
+                         .dilation_h = 1,
+                         .dilation_w = 1,
+                         .gx = grid_a,
+                         .gy = grid_y,
+                         .row_end = 16};
     bl_pool_args global = pool;
     global.out_h = global.out_w = global.row_end = 1;
-    bl_move_args transpose = {.in = a, .out = out, .in_bits = 8, .out_bits = 8, .rank = 2,
-                              .size = {C, H * W}, .in_stride = {1, C}, .out_stride = {H * W, 1}};
-    bl_move_args part = {.in = a, .out = out, .in_bits = 8, .out_bits = 8, .rank = 2, .size = {H * W, 32},
-                         .in_stride = {32, 1}, .out_stride = {C, 1}};
+    bl_move_args transpose = {.in = a,
+                              .out = out,
+                              .in_bits = 8,
+                              .out_bits = 8,
+                              .rank = 2,
+                              .size = {C, H * W},
+                              .in_stride = {1, C},
+                              .out_stride = {H * W, 1}};
+    bl_move_args part = {.in = a,
+                         .out = out,
+                         .in_bits = 8,
+                         .out_bits = 8,
+                         .rank = 2,
+                         .size = {H * W, 32},
+                         .in_stride = {32, 1},
+                         .out_stride = {C, 1}};
     bl_table_args look = {.in = a, .out = out, .in_bits = 8, .out_bits = 8, .table = table, .n = N};
-    bl_softmax_args soft = {.in = a, .out = out, .in_bits = 8, .out_bits = 8, .rows = N / 64, .d = 64,
-                            .table = exps, .gx = grid_a, .gy = {1.0f / 256, 0, 0, 255}};
-    bl_edge_args in = {.in = real, .out = out, .bits = 8, .rank = 3, .size = {C, H, W},
-                       .in_stride = {H * W, W, 1}, .out_stride = {1, W * C, C}, .g = grid_a};
+    bl_softmax_args soft = {.in = a,
+                            .out = out,
+                            .in_bits = 8,
+                            .out_bits = 8,
+                            .rows = N / 64,
+                            .d = 64,
+                            .table = exps,
+                            .gx = grid_a,
+                            .gy = {1.0f / 256, 0, 0, 255}};
+    bl_edge_args in = {.in = real,
+                       .out = out,
+                       .bits = 8,
+                       .rank = 3,
+                       .size = {C, H, W},
+                       .in_stride = {H * W, W, 1},
+                       .out_stride = {1, W * C, C},
+                       .g = grid_a};
     bl_edge_args dense = in, back = in;
     memcpy(dense.out_stride, dense.in_stride, sizeof dense.out_stride);
     back.in = a;
@@ -260,8 +340,7 @@ static void bench_others(const char *only, double seconds)
         {"quantize 65536, same order", BL_C_QUANTIZE, N, "Gel/s", {.edge = dense}, NULL, 0},
         {"dequantize to 64x32x32", BL_C_DEQUANTIZE, N, "Gel/s", {.edge = back}, NULL, 0},
     };
-    for (size_t i = 0; i < BL_COUNTOF(list); i++)
-        bench_contest(&list[i], only, seconds);
+    for (size_t i = 0; i < BL_COUNTOF(list); i++) bench_contest(&list[i], only, seconds);
     free(a);
     free(b);
     free(out);
@@ -278,7 +357,6 @@ void bench_rows(const char *only, double seconds)
     printf("caches %s, %s, %s; one thread; lower quartile of rounds, rows in turn\n",
            bl_human_bytes(l1d, text[0]), bl_human_bytes(l2, text[1]), bl_human_bytes(l3, text[2]));
     double each = seconds / (double)(BL_COUNTOF(convs) + 12);
-    for (size_t i = 0; i < BL_COUNTOF(convs); i++)
-        bench_conv(&convs[i], only, each);
+    for (size_t i = 0; i < BL_COUNTOF(convs); i++) bench_conv(&convs[i], only, each);
     bench_others(only, each);
 }

@@ -14,8 +14,8 @@
 bool check_wanted(const check *k, size_t row, bl_contract contract)
 {
     const bl_kernel_info *info = &bl_kernels[row];
-    return info->contract == contract && info != check_reference(contract) && bl_isa_here(info->isa) &&
-           (!k->only || strcmp(k->only, info->name) == 0);
+    return info->contract == contract && info != check_reference(contract) &&
+           bl_isa_here(info->isa) && (!k->only || strcmp(k->only, info->name) == 0);
 }
 
 const bl_kernel_info *check_reference(bl_contract contract)
@@ -101,7 +101,9 @@ void random_codes(bl_rng *r, void *codes, int32_t bits, size_t n, int pattern)
 /* Zero point anywhere, bounds the whole range or, for a fused activation, a part of it. */
 bl_grid random_grid(bl_rng *r, int32_t bits)
 {
-    bl_grid g = {.scale = (float)random_log(r, 1e-4, 2), .zero = random_code(r, bits), .lo = 0,
+    bl_grid g = {.scale = (float)random_log(r, 1e-4, 2),
+                 .zero = random_code(r, bits),
+                 .lo = 0,
                  .hi = (1 << bits) - 1};
     if (random_chance(r, 0.2)) { /* powers of two make exact ties */
         g.scale = ldexpf(1, (int)random_between(r, -6, 1));
@@ -168,7 +170,8 @@ static int report(const check *k)
         if (k->only && strcmp(k->only, info->name) != 0) continue;
         if (info == check_reference(info->contract)) continue;
         if (!bl_isa_here(info->isa)) {
-            printf("skipped: %s: this CPU or system has no %s\n", info->name, bl_isa_name(info->isa));
+            printf("skipped: %s: this CPU or system has no %s\n", info->name,
+                   bl_isa_name(info->isa));
             skipped++;
             continue;
         }
@@ -193,7 +196,8 @@ int main(int argc, char **argv)
         bench_rows(o.row, o.seconds);
         return 0;
     }
-    static void (*const groups[])(check *) = {check_conv, check_pair, check_pool, check_move, check_edge};
+    static void (*const groups[])(check *) = {check_conv, check_pair, check_pool, check_move,
+                                              check_edge};
     static const double share[] = {0.5, 0.15, 0.15, 0.1, 0.1};
     check k = {.only = o.row, .seed = o.seed};
     k.passed = calloc(bl_n_kernels, sizeof *k.passed);

@@ -24,8 +24,8 @@ typedef struct guard {
     size_t map_size;
 } guard;
 
-/* Aborts the program when memory runs out: there is nothing to check then.  at_end: the end of the data
- * meets the guard page, else its start does.  Filled with a pattern. */
+/* at_end: the end of the data meets the guard page, else its start does.  Filled with a pattern.
+ * Aborts the program when memory runs out: there is nothing to check then. */
 guard guard_new(size_t size, bool at_end);
 /* Frees; false when a byte around the data was written. */
 bool guard_free(guard *g);
@@ -34,7 +34,7 @@ void guard_watch(void);
 /* What runs now: "conv_dot_avx2: case 17 ..."; kept for the handler. */
 void guard_case(const char *row, const char *what);
 
-/* ---- one function for each group of contracts: corner cases, then random ones until the deadline */
+/* ---- one function for each group of contracts: corners, then random cases to the deadline */
 
 void check_conv(check *k);
 void check_pair(check *k);

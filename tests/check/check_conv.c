@@ -10,8 +10,8 @@
 
 typedef struct conv_case {
     bl_conv_shape s;
-    int pattern;            /* of the input codes, see random_codes */
-    int weights;            /* 0 random, 1 all least, 2 all greatest, 3 least and greatest in turn */
+    int pattern; /* of the input codes, see random_codes */
+    int weights; /* 0 random, 1 all least, 2 all greatest, 3 least and greatest in turn */
     char text[320];
 } conv_case;
 
@@ -39,13 +39,14 @@ static size_t out_bytes(const bl_conv_shape *s)
 static void describe(conv_case *c, const char *kind, uint64_t number)
 {
     const bl_conv_shape *s = &c->s;
-    snprintf(c->text, sizeof c->text,
-             "%s case %llu: in %dx%dx%d out %dx%dx%d groups %d kernel %dx%d stride %dx%d dilation %dx%d "
-             "pad %d,%d bits in %d out %d weights %d acc64 %d patterns %d %d",
-             kind, (unsigned long long)number, s->in_h, s->in_w, s->in_c, s->out_h, s->out_w, s->out_c,
-             s->groups, s->kernel_h, s->kernel_w, s->stride_h, s->stride_w, s->dilation_h, s->dilation_w,
-             s->pad_top, s->pad_left, s->in_bits, s->out_bits, s->weight_bits, s->acc64, c->pattern,
-             c->weights);
+    snprintf(
+        c->text, sizeof c->text,
+        "%s case %llu: in %dx%dx%d out %dx%dx%d groups %d kernel %dx%d stride %dx%d dilation %dx%d "
+        "pad %d,%d bits in %d out %d weights %d acc64 %d patterns %d %d",
+        kind, (unsigned long long)number, s->in_h, s->in_w, s->in_c, s->out_h, s->out_w, s->out_c,
+        s->groups, s->kernel_h, s->kernel_w, s->stride_h, s->stride_w, s->dilation_h, s->dilation_w,
+        s->pad_top, s->pad_left, s->in_bits, s->out_bits, s->weight_bits, s->acc64, c->pattern,
+        c->weights);
 }
 
 static int8_t weight_code(bl_rng *r, const conv_case *c, size_t i)
@@ -71,8 +72,7 @@ static conv_data make_data(bl_rng *r, const conv_case *c, bool at_end)
     d.mult = guard_new(oc * sizeof(float), at_end);
     d.wanted = guard_new(out_bytes(s), at_end);
     random_codes(r, d.in.data, s->in_bits, in_elements(s), c->pattern);
-    for (size_t i = 0; i < oc * k; i++)
-        ((int8_t *)d.codes.data)[i] = weight_code(r, c, i);
+    for (size_t i = 0; i < oc * k; i++) ((int8_t *)d.codes.data)[i] = weight_code(r, c, i);
     d.zero_in = random_code(r, s->in_bits);
     int64_t reach = (int64_t)k * ((1 << s->in_bits) - 1) * (1 << (s->weight_bits - 1));
     int64_t room = s->acc64 ? INT32_MAX : BL_MIN((int64_t)1 << 30, INT32_MAX - reach);
@@ -110,8 +110,8 @@ static bl_conv_args args_of(const conv_case *c, const conv_data *d, void *out)
 }
 
 /* Packs and runs one row over the whole output, in ranges of rows. */
-static bool run_row(bl_rng *r, const bl_conv_row *row, const conv_case *c, const conv_data *d, void *out,
-                    bool at_end)
+static bool run_row(bl_rng *r, const bl_conv_row *row, const conv_case *c, const conv_data *d,
+                    void *out, bool at_end)
 {
     bl_conv_args a = args_of(c, d, out);
     guard packed = guard_new(row->packed_bytes(&c->s), at_end);
@@ -177,12 +177,13 @@ static const bl_conv_shape corners[] = {
     {9, 9, 16, 9, 9, 16, 16,    5, 5, 1, 1, 1, 1, 2, 2, 0, 0, 0, 0},
     {12, 10, 3, 4, 3, 3, 3,     3, 3, 3, 4, 2, 2, 2, 1, 0, 0, 0, 0},
     {1, 20, 40, 1, 18, 40, 40,  1, 3, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},
-    {4, 4, 64, 4, 4, 64, 64,    4, 4, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},  /* 16 taps: the 16-bit bound */
+    {4, 4, 64, 4, 4, 64, 64,    4, 4, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},  /* 16 taps: 16-bit bound */
     {6, 6, 32, 3, 3, 32, 32,    1, 1, 2, 2, 1, 1, 0, 0, 0, 0, 0, 0},
     {2, 2, 8, 5, 5, 8, 8,       3, 3, 1, 1, 1, 1, 3, 3, 0, 0, 0, 0},
 };
 static const int32_t widths[][4] = { /* in, out, weights, acc64 */
-    {8, 8, 8, 0}, {8, 8, 4, 0}, {4, 4, 2, 0}, {8, 16, 8, 0}, {8, 8, 1, 0}, {16, 16, 8, 1}, {16, 8, 5, 1}, {7, 3, 7, 0},
+    {8, 8, 8, 0}, {8, 8, 4, 0}, {4, 4, 2, 0}, {8, 16, 8, 0},
+    {8, 8, 1, 0}, {16, 16, 8, 1}, {16, 8, 5, 1}, {7, 3, 7, 0},
 };
 /* clang-format on */
 
@@ -193,7 +194,8 @@ static void check_corners(check *k)
         for (size_t w = 0; w < BL_COUNTOF(widths); w++)
             for (int data = 0; data < 4; data++) {
                 bl_rng r = bl_rng_make(k->seed, "conv corner", number);
-                conv_case c = {.s = corners[i], .pattern = data ? 1 + data % 3 : 0, .weights = data};
+                conv_case c = {
+                    .s = corners[i], .pattern = data ? 1 + data % 3 : 0, .weights = data};
                 c.s.in_bits = widths[w][0];
                 c.s.out_bits = widths[w][1];
                 c.s.weight_bits = widths[w][2];
@@ -219,7 +221,9 @@ static bl_conv_shape random_shape(bl_rng *r)
     bl_conv_shape s = {0};
     int kind = (int)random_between(r, 0, 9);
     s.kernel_h = (int32_t)(kind < 3 ? 1 : random_between(r, 1, 5));
-    s.kernel_w = (int32_t)(kind < 3 ? 1 : random_chance(r, 0.7) ? s.kernel_h : random_between(r, 1, 5));
+    s.kernel_w = (int32_t)(kind < 3                ? 1
+                           : random_chance(r, 0.7) ? s.kernel_h
+                                                   : random_between(r, 1, 5));
     s.stride_h = (int32_t)random_between(r, 1, random_chance(r, 0.5) ? 1 : 3);
     s.stride_w = (int32_t)random_between(r, 1, random_chance(r, 0.5) ? 1 : 3);
     s.dilation_h = (int32_t)random_between(r, 1, random_chance(r, 0.8) ? 1 : 3);

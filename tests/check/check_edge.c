@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Quantize and dequantize rows against their references: NCHW planes to NHWC codes and back, dense
- * and reversed, with NaN, infinities, exact ties and values far outside the grid.
+ * Quantize and dequantize rows against their references: NCHW planes to NHWC codes and back, and
+ * dense, with NaN, infinities, exact ties and values far outside the grid.
  */
 #include "check.h"
 
@@ -10,7 +10,7 @@
 
 typedef struct edge_case {
     bl_edge_args a;
-    size_t elements;        /* on either side */
+    size_t elements; /* on either side */
     char text[256];
 } edge_case;
 
@@ -26,8 +26,7 @@ static float random_real(bl_rng *r, bl_grid g)
     return (float)((code + bl_rng_unit(r)) * (double)g.scale);
 }
 
-/* Real numbers in NCHW or dense, codes NHWC or in the same order; any dimension may be reversed on the
- * real side when `flip`. */
+/* Real numbers in NCHW and codes in NHWC, or both dense in the same order. */
 static edge_case random_edge(bl_rng *r, uint64_t number, bool quantize)
 {
     edge_case c;
@@ -39,13 +38,15 @@ static edge_case random_edge(bl_rng *r, uint64_t number, bool quantize)
     a->g.hi = (1 << a->bits) - 1;
     int64_t real[8], codes[8];
     if (random_chance(r, 0.5)) {
-        int64_t h = random_between(r, 1, 30), w = random_between(r, 1, 40), ch = random_between(r, 1, 9);
+        int64_t h = random_between(r, 1, 30), w = random_between(r, 1, 40),
+                ch = random_between(r, 1, 9);
         a->rank = 4;
         a->size[0] = random_between(r, 1, 2);
         a->size[1] = ch;
         a->size[2] = h;
         a->size[3] = w;
-        const int64_t planes[4] = {ch * h * w, h * w, w, 1}, pixels[4] = {ch * h * w, 1, w * ch, ch};
+        const int64_t planes[4] = {ch * h * w, h * w, w, 1},
+                      pixels[4] = {ch * h * w, 1, w * ch, ch};
         memcpy(real, planes, sizeof planes);
         memcpy(codes, pixels, sizeof pixels);
     } else {
@@ -77,10 +78,10 @@ static void check_one(check *k, bl_contract contract, uint64_t number)
     size_t code = c.a.bits > 8 ? 2 : 1;
     size_t in_size = quantize ? sizeof(float) : code, out_size = quantize ? code : sizeof(float);
     bool at_end = random_chance(&r, 0.5);
-    guard in = guard_new(c.elements * in_size, at_end), wanted = guard_new(c.elements * out_size, at_end);
+    guard in = guard_new(c.elements * in_size, at_end),
+          wanted = guard_new(c.elements * out_size, at_end);
     if (quantize)
-        for (size_t i = 0; i < c.elements; i++)
-            ((float *)in.data)[i] = random_real(&r, c.a.g);
+        for (size_t i = 0; i < c.elements; i++) ((float *)in.data)[i] = random_real(&r, c.a.g);
     else
         random_codes(&r, in.data, c.a.bits, c.elements, 0);
     c.a.in = in.data;

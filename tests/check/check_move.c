@@ -9,16 +9,18 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct extent { int64_t least, most; } extent; /* of element numbers that a tensor touches */
+typedef struct extent {
+    int64_t least, most;
+} extent; /* of element numbers that a tensor touches */
 
 /* Strides that visit dimensions in a random order of nesting, each element once. */
-static extent random_strides(bl_rng *r, const int64_t *size, int rank, bool any_order, int64_t *stride)
+static extent random_strides(bl_rng *r, const int64_t *size, int rank, bool any_order,
+                             int64_t *stride)
 {
     uint32_t order[8];
     int64_t step = 1;
     extent e = {0, 0};
-    for (int d = 0; d < rank; d++)
-        order[d] = (uint32_t)(rank - 1 - d); /* innermost first */
+    for (int d = 0; d < rank; d++) order[d] = (uint32_t)(rank - 1 - d); /* innermost first */
     if (any_order && random_chance(r, 0.6)) bl_rng_shuffle(r, order, (size_t)rank);
     for (int i = 0; i < rank; i++) {
         uint32_t d = order[i];
@@ -68,12 +70,12 @@ static void check_move_case(check *k, uint64_t number)
     /* Without a table codes must fit the output's container. */
     random_codes(&r, in.data, a.in_bits, n_in, 0);
     if (!with_table && a.in_bits > 8 && a.out_bits <= 8)
-        for (size_t i = 0; i < n_in; i++)
-            ((uint16_t *)in.data)[i] &= 255;
+        for (size_t i = 0; i < n_in; i++) ((uint16_t *)in.data)[i] &= 255;
     random_codes(&r, table.data, a.out_bits, (size_t)1 << a.in_bits, 0);
     a.in = in.data + (size_t)-in_reach.least * code_in;
     if (with_table) a.table = table.data;
-    snprintf(text, sizeof text, "move case %llu: rank %d bits %d %d table %d inner %lld strides %lld %lld",
+    snprintf(text, sizeof text,
+             "move case %llu: rank %d bits %d %d table %d inner %lld strides %lld %lld",
              (unsigned long long)number, a.rank, a.in_bits, a.out_bits, with_table,
              (long long)a.size[a.rank - 1], (long long)a.in_stride[a.rank - 1],
              (long long)a.out_stride[a.rank - 1]);
@@ -139,7 +141,8 @@ static void check_softmax_case(check *k, uint64_t number)
     a.in_bits = random_bits(&r);
     a.out_bits = 8;
     a.gy = (bl_grid){.scale = 1.0f / 256, .zero = 0, .lo = 0, .hi = 255};
-    size_t n = (size_t)(a.rows * a.d), code_in = a.in_bits > 8 ? 2 : 1, entries = (size_t)1 << a.in_bits;
+    size_t n = (size_t)(a.rows * a.d), code_in = a.in_bits > 8 ? 2 : 1,
+           entries = (size_t)1 << a.in_bits;
     bool at_end = random_chance(&r, 0.5);
     guard in = guard_new(n * code_in, at_end), wanted = guard_new(n, at_end);
     guard table = guard_new(entries * sizeof(float), at_end);

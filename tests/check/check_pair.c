@@ -15,8 +15,8 @@ typedef struct pair_case {
     char text[320];
 } pair_case;
 
-/* Strides of a dense tensor of these sizes where `broadcast` dimensions have size 1; gap: elements left
- * between rows.  Returns the elements from the first to the last. */
+/* Strides of a dense tensor of these sizes where `broadcast` dimensions have size 1; gap: elements
+ * left between rows.  Returns the elements from the first to the last. */
 static size_t set_strides(const int64_t *size, int rank, const bool *broadcast, int64_t gap,
                           int64_t *stride)
 {
@@ -59,7 +59,8 @@ static pair_case random_pair(bl_rng *r, uint64_t number, const char *contract)
     }
     if (random_chance(r, 0.1)) a->gb.scale = (float)random_log(r, 1e-20, 1e-6);
     snprintf(c.text, sizeof c.text,
-             "%s case %llu: rank %d size %lld %lld %lld %lld %lld %lld bits %d %d %d zero %d %d %d scale %a "
+             "%s case %llu: rank %d size %lld %lld %lld %lld %lld %lld bits %d %d %d zero %d %d %d "
+             "scale %a "
              "%a %a bounds %d %d",
              contract, (unsigned long long)number, a->rank, (long long)a->size[0],
              (long long)a->size[1], (long long)a->size[2], (long long)a->size[3],
@@ -86,7 +87,10 @@ static void run_parts(bl_rng *r, const bl_pair_row *row, bl_pair_args a, void *o
  * one is 10.5 + half a unit of binary32 + 2^-51; rounding to double first loses the 2^-51 and then
  * the tie goes to 10.5 and 10 instead of 11.  The second lies as far below 11.5 - half a unit.
  */
-typedef struct fma_case { uint8_t a, b; float sa, sb; } fma_case;
+typedef struct fma_case {
+    uint8_t a, b;
+    float sa, sb;
+} fma_case;
 static const fma_case fma_cases[] = {
     {205, 21, 10475530 * 0x1p-52f, 0.5f},
     {154, 1, 13944699 * 0x1p-52f, 0x1.6ffffep+3f},
@@ -95,9 +99,16 @@ static const fma_case fma_cases[] = {
 static pair_case fma_pair(const fma_case *f, uint64_t number)
 {
     pair_case c = {.a_elements = 300, .b_elements = 1, .out_elements = 300};
-    c.a = (bl_pair_args){.rank = 1, .size = {300}, .a_stride = {1}, .out_stride = {1}, .a_bits = 8,
-                         .b_bits = 8, .out_bits = 8, .ga = {f->sa, 0, 0, 255},
-                         .gb = {f->sb, 0, 0, 255}, .gy = {1, 0, 0, 255}};
+    c.a = (bl_pair_args){.rank = 1,
+                         .size = {300},
+                         .a_stride = {1},
+                         .out_stride = {1},
+                         .a_bits = 8,
+                         .b_bits = 8,
+                         .out_bits = 8,
+                         .ga = {f->sa, 0, 0, 255},
+                         .gb = {f->sb, 0, 0, 255},
+                         .gy = {1, 0, 0, 255}};
     snprintf(c.text, sizeof c.text, "fma case %llu", (unsigned long long)number);
     return c;
 }
@@ -109,7 +120,8 @@ static void check_one(check *k, bl_contract contract, uint64_t number, const fma
     bool at_end = random_chance(&r, 0.5);
     size_t code_a = c.a.a_bits > 8 ? 2 : 1, code_b = c.a.b_bits > 8 ? 2 : 1;
     size_t code_out = c.a.out_bits > 8 ? 2 : 1;
-    guard a = guard_new(c.a_elements * code_a, at_end), b = guard_new(c.b_elements * code_b, at_end);
+    guard a = guard_new(c.a_elements * code_a, at_end),
+          b = guard_new(c.b_elements * code_b, at_end);
     guard wanted = guard_new(c.out_elements * code_out, at_end);
     random_codes(&r, a.data, c.a.a_bits, c.a_elements, c.pattern);
     random_codes(&r, b.data, c.a.b_bits, c.b_elements, c.pattern);
@@ -137,8 +149,7 @@ static void check_one(check *k, bl_contract contract, uint64_t number, const fma
 
 void check_pair(check *k)
 {
-    for (uint64_t i = 0; i < BL_COUNTOF(fma_cases); i++)
-        check_one(k, BL_C_ADD, i, &fma_cases[i]);
+    for (uint64_t i = 0; i < BL_COUNTOF(fma_cases); i++) check_one(k, BL_C_ADD, i, &fma_cases[i]);
     for (uint64_t number = 0; number < 50 || check_time_left(k); number++) {
         check_one(k, BL_C_ADD, number, NULL);
         check_one(k, BL_C_MUL, number, NULL);

@@ -60,18 +60,20 @@ static void check_one(check *k, bl_contract contract, uint64_t number)
     if (contract == BL_C_GAP) a.out_h = a.out_w = 1;
     if (contract == BL_C_MAXPOOL) same_grid(&a);
     snprintf(text, sizeof text,
-             "%s case %llu: in %dx%dx%d out %dx%d kernel %dx%d stride %dx%d dilation %dx%d pad %d,%d include %d "
+             "%s case %llu: in %dx%dx%d out %dx%d kernel %dx%d stride %dx%d dilation %dx%d pad "
+             "%d,%d include %d "
              "bits %d %d zero %d %d scale %a %a bounds %d %d",
              bl_contract_name(contract), (unsigned long long)number, a.in_h, a.in_w, a.c, a.out_h,
              a.out_w, a.kernel_h, a.kernel_w, a.stride_h, a.stride_w, a.dilation_h, a.dilation_w,
-             a.pad_top, a.pad_left, a.count_include_pad, a.bits_in, a.bits_out, a.gx.zero, a.gy.zero,
-             (double)a.gx.scale, (double)a.gy.scale, a.gy.lo, a.gy.hi);
+             a.pad_top, a.pad_left, a.count_include_pad, a.bits_in, a.bits_out, a.gx.zero,
+             a.gy.zero, (double)a.gx.scale, (double)a.gy.scale, a.gy.lo, a.gy.hi);
     bool at_end = random_chance(&r, 0.5);
     size_t n_in = (size_t)a.in_h * (size_t)a.in_w * (size_t)a.c;
     size_t n_out = (size_t)a.out_h * (size_t)a.out_w * (size_t)a.c;
     size_t code_in = a.bits_in > 8 ? 2 : 1, code_out = a.bits_out > 8 ? 2 : 1;
     guard in = guard_new(n_in * code_in, at_end), wanted = guard_new(n_out * code_out, at_end);
-    random_codes(&r, in.data, a.bits_in, n_in, random_chance(&r, 0.1) ? (int)random_between(&r, 1, 3) : 0);
+    random_codes(&r, in.data, a.bits_in, n_in,
+                 random_chance(&r, 0.1) ? (int)random_between(&r, 1, 3) : 0);
     a.in = in.data;
     guard_case("reference", text);
     run_parts(&r, check_reference(contract)->row, a, wanted.data);

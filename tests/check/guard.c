@@ -43,7 +43,8 @@ bool guard_free(guard *g)
 
 void guard_case(const char *row, const char *what)
 {
-    snprintf(running, sizeof running, "FAILED: %s: memory outside its tensors touched: %s\n", row, what);
+    snprintf(running, sizeof running, "FAILED: %s: memory outside its tensors touched: %s\n", row,
+             what);
 }
 
 static void on_fault(int number)

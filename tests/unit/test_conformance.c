@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ONNX's own operator tests (Debian: libonnx-testdata) through import and the float walk, once on the
- * reference and once on what the walk takes by itself.  A test counts as unsupported where the import
- * refuses it as not available here; anything else that is not the expected output is a failure.
- * Tolerances are those of ONNX's runner: rtol 1e-3, atol 1e-7.
+ * ONNX's own operator tests (Debian: libonnx-testdata) through import and the float walk, once on
+ * the reference and once on what the walk takes by itself.  A test counts as unsupported where the
+ * import refuses it as not available here; anything else that is not the expected output is a
+ * failure. Tolerances are those of ONNX's runner: rtol 1e-3, atol 1e-7.
  */
 #include <dirent.h>
 #include <math.h>
@@ -29,8 +29,8 @@ static bool read_file(bl_ctx *ctx, bl_arena *arena, const char *path, uint8_t **
     return true;
 }
 
-static Onnx__TensorProto *read_tensor(bl_ctx *ctx, bl_arena *arena, const char *folder, const char *kind,
-                                      int i)
+static Onnx__TensorProto *read_tensor(bl_ctx *ctx, bl_arena *arena, const char *folder,
+                                      const char *kind, int i)
 {
     char path[1024];
     uint8_t *data;
@@ -101,8 +101,8 @@ static const char *input_name(const Onnx__GraphProto *g, size_t n_given, int whi
     return NULL;
 }
 
-/* The model with inputs put in as constants, all that do not hold the data: what decides about shapes
- * must be known before the walk runs. */
+/* The model with inputs put in as constants, all that do not hold the data: what decides about
+ * shapes must be known before the walk runs. */
 static bl_status write_fixed(onnx_case *c, const char *path)
 {
     Onnx__GraphProto *g = c->model->graph;
@@ -157,7 +157,8 @@ static verdict compare(onnx_case *c, const bl_graph *graph, const bl_walk *walk)
         for (int d = 0; same && d < y->rank; d++) same = y->dim[d] == w->dims[d];
         same = same && tensor_bytes(c->arena, w, &wanted);
         c->why = same ? "an element differs" : "type or shape differs";
-        for (size_t k = 0; same && k < count_of(w); k++) same = close_enough(y->type, y->data, wanted, k);
+        for (size_t k = 0; same && k < count_of(w); k++)
+            same = close_enough(y->type, y->data, wanted, k);
         if (w) onnx__tensor_proto__free_unpacked(w, NULL);
         if (!same) return FAILED;
     }
@@ -209,8 +210,8 @@ static bool only_tensors(const Onnx__GraphProto *g)
     return true;
 }
 
-/* As the file is; where that is refused, with the inputs fixed that are no data; at last with all but
- * the first, for operators whose later inputs are small lists of numbers. */
+/* As the file is; where that is refused, with the inputs fixed that are no data; at last with all
+ * but the first, for operators whose later inputs are small lists of numbers. */
 static bl_status import(onnx_case *c, const char *path, const char *fixed_path, bl_graph **graph)
 {
     bl_status status = bl_import(c->ctx, path, NULL, graph);
@@ -231,8 +232,8 @@ static bl_status import(onnx_case *c, const char *path, const char *fixed_path, 
     return status;
 }
 
-/* Their expected output takes the unrounded size (4 * 0.6 = 2.4) for the last corner; ONNX Runtime leaves
- * them out too. */
+/* Their expected output takes the unrounded size (4 * 0.6 = 2.4) for the last corner; ONNX Runtime
+ * leaves them out too. */
 static const char *const mistaken[] = {"test_resize_downsample_scales_cubic_align_corners",
                                        "test_resize_downsample_scales_linear_align_corners"};
 
@@ -267,7 +268,8 @@ static verdict run_case(bl_ctx *ctx, const char *folder, const char *scratch)
     snprintf(path, sizeof path, "%s/model.onnx", folder);
     snprintf(fixed_path, sizeof fixed_path, "%s/model.onnx", scratch);
     assert_non_null(c.arena);
-    if (read_file(ctx, c.arena, path, &data, &size)) c.model = onnx__model_proto__unpack(NULL, size, data);
+    if (read_file(ctx, c.arena, path, &data, &size))
+        c.model = onnx__model_proto__unpack(NULL, size, data);
     assert_non_null(c.model);
     while (c.n_inputs < INPUTS_MAX &&
            (c.input[c.n_inputs] = read_tensor(ctx, c.arena, folder, "input", c.n_inputs)))
@@ -277,8 +279,8 @@ static verdict run_case(bl_ctx *ctx, const char *folder, const char *scratch)
         print_message("failed: %s: %s (%s: %s)\n", folder + sizeof ROOT - 1, c.why,
                       bl_last_error(ctx).place, bl_last_error(ctx).what);
     if (result == UNSUPPORTED && getenv("BITLATHE_TEST_VERBOSE"))
-        print_message("unsupported: %s: %s: %s\n", folder + sizeof ROOT - 1, bl_last_error(ctx).place,
-                      bl_last_error(ctx).what);
+        print_message("unsupported: %s: %s: %s\n", folder + sizeof ROOT - 1,
+                      bl_last_error(ctx).place, bl_last_error(ctx).what);
     for (int i = 0; i < c.n_inputs; i++) onnx__tensor_proto__free_unpacked(c.input[i], NULL);
     onnx__model_proto__free_unpacked(c.model, NULL);
     bl_arena_free(c.arena);

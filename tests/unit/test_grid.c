@@ -13,7 +13,8 @@
 static void test_rounding_is_to_even(void **state)
 {
     (void)state;
-    static const float ties[][2] = {{0.5f, 0}, {1.5f, 2}, {2.5f, 2}, {-0.5f, 0}, {-1.5f, -2}, {-2.5f, -2},
+    static const float ties[][2] = {{0.5f, 0},         {1.5f, 2},          {2.5f, 2},
+                                    {-0.5f, 0},        {-1.5f, -2},        {-2.5f, -2},
                                     {65534.5f, 65534}, {-65535.5f, -65536}};
     for (size_t i = 0; i < BL_COUNTOF(ties); i++) assert_true(bl_rne_f32(ties[i][0]) == ties[i][1]);
     bl_rng r = bl_rng_make(1, "rounding", 0);
@@ -71,8 +72,8 @@ static void test_round_trip(void **state)
     for (int bits = 1; bits <= 16; bits++)
         for (int k = 0; k < 5; k++) {
             int32_t hi = (1 << bits) - 1;
-            bl_grid g = {(float)exp(bl_rng_normal(&r) * 5), (int32_t)bl_rng_below(&r, (uint64_t)hi + 1), 0,
-                         hi};
+            bl_grid g = {(float)exp(bl_rng_normal(&r) * 5),
+                         (int32_t)bl_rng_below(&r, (uint64_t)hi + 1), 0, hi};
             for (int32_t q = 0; q <= hi; q += 1 + hi / 2000) {
                 assert_int_equal(bl_quantize(bl_dequantize(q, g), g), q);
                 assert_true(bl_fake_quantize(bl_dequantize(q, g), g) == bl_dequantize(q, g));
@@ -89,7 +90,8 @@ static void test_fused_bounds(void **state)
         float acc = (float)((int32_t)bl_rng_below(&r, 2000001) - 1000000);
         float m = (float)exp(bl_rng_normal(&r) * 2 - 8);
         int32_t zero = (int32_t)bl_rng_below(&r, 256);
-        int32_t lo = (int32_t)bl_rng_below(&r, 256), hi = lo + (int32_t)bl_rng_below(&r, (uint64_t)(256 - lo));
+        int32_t lo = (int32_t)bl_rng_below(&r, 256),
+                hi = lo + (int32_t)bl_rng_below(&r, (uint64_t)(256 - lo));
         int32_t whole = bl_requantize_f32(acc, m, zero, 0, 255);
         int32_t cut = whole < lo ? lo : whole > hi ? hi : whole;
         assert_int_equal(bl_requantize_f32(acc, m, zero, lo, hi), cut);

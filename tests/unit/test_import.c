@@ -934,6 +934,7 @@ static void every_allocation_may_fail(void **state)
             break;
         }
         assert_int_equal(status, BL_UNAVAILABLE);
+        assert_true(left <= 0); /* it was that allocation, nothing else */
         assert_true(*bl_last_error(ctx).what);
     }
     assert_true(n > 200);

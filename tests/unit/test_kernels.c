@@ -124,9 +124,15 @@ static void test_resolve(void **state)
 static void test_quantize(void **state)
 {
     (void)state;
-    static const float x[] = {.05f, .15f, .25f, .35f, -.05f, -.15f, 12.65f, 12.75f, 1e30f, -1e30f, NAN};
+    static const float x[] = {.05f,   .15f,   .25f,  .35f,   -.05f, -.15f,
+                              12.65f, 12.75f, 1e30f, -1e30f, NAN};
     static const uint8_t wanted[] = {128, 130, 130, 132, 128, 126, 254, 255, 255, 0, 0};
-    bl_edge_args a = {.in = x, .bits = 8, .rank = 1, .size = {11}, .in_stride = {1}, .out_stride = {1},
+    bl_edge_args a = {.in = x,
+                      .bits = 8,
+                      .rank = 1,
+                      .size = {11},
+                      .in_stride = {1},
+                      .out_stride = {1},
                       .g = {0.1f, 128, 0, 255}};
     EVERY_ROW(BL_C_QUANTIZE, bl_edge_row, a, BL_COUNTOF(wanted), 1, wanted);
 }
@@ -137,7 +143,12 @@ static void test_dequantize(void **state)
     static const uint16_t q[] = {0, 1, 40000, 40001, 65535};
     float wanted[5];
     for (int i = 0; i < 5; i++) wanted[i] = (float)(q[i] - 40000) * 0.3f;
-    bl_edge_args a = {.in = q, .bits = 16, .rank = 1, .size = {5}, .in_stride = {1}, .out_stride = {1},
+    bl_edge_args a = {.in = q,
+                      .bits = 16,
+                      .rank = 1,
+                      .size = {5},
+                      .in_stride = {1},
+                      .out_stride = {1},
                       .g = {0.3f, 40000, 0, 65535}};
     EVERY_ROW(BL_C_DEQUANTIZE, bl_edge_row, a, BL_COUNTOF(wanted), 4, wanted);
 }
@@ -158,7 +169,12 @@ static void test_requantize(void **state)
         assert_int_equal(bits_of_float(mult[c]), m[c]);
     }
     bl_conv_args a = {.s = {1, 1, 4, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, 8, 8, 8, 0},
-                      .in = x, .bias = bias, .mult = mult, .zero_in = 128, .zero_out = 100, .hi = 255};
+                      .in = x,
+                      .bias = bias,
+                      .mult = mult,
+                      .zero_in = 128,
+                      .zero_out = 100,
+                      .hi = 255};
     conv_every_row(a, &w[0][0], wanted);
 }
 
@@ -166,7 +182,11 @@ static void test_requantize(void **state)
 static void test_scale_order(void **state)
 {
     (void)state;
-    static const struct { uint32_t sx, sw, sy; int32_t acc; uint8_t wanted, other; } v[] = {
+    static const struct {
+        uint32_t sx, sw, sy;
+        int32_t acc;
+        uint8_t wanted, other;
+    } v[] = {
         {0x3cd19bd1, 0x3bec6f1a, 0x3d9be7e1, -15875, 89, 90},
         {0x3d0067aa, 0x3c111b71, 0x3cbb3e72, -10414, 1, 2},
     };
@@ -176,7 +196,11 @@ static void test_scale_order(void **state)
         uint8_t x = 128;
         int8_t w = 1;
         bl_conv_args a = {.s = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 8, 8, 8, 0},
-                          .in = &x, .bias = &v[i].acc, .mult = &mult, .zero_in = 128, .zero_out = 128,
+                          .in = &x,
+                          .bias = &v[i].acc,
+                          .mult = &mult,
+                          .zero_in = 128,
+                          .zero_out = 128,
                           .hi = 255};
         conv_every_row(a, &w, &v[i].wanted);
         a.mult = &other;
@@ -184,14 +208,27 @@ static void test_scale_order(void **state)
     }
 }
 
-static bl_pair_args pair_of(const uint8_t *qa, const uint8_t *qb, bl_grid ga, bl_grid gb, bl_grid gy)
+static bl_pair_args pair_of(const uint8_t *qa, const uint8_t *qb, bl_grid ga, bl_grid gb,
+                            bl_grid gy)
 {
-    return (bl_pair_args){.a = qa, .b = qb, .a_bits = 8, .b_bits = 8, .out_bits = 8, .rank = 1,
-                          .size = {6}, .a_stride = {1}, .b_stride = {1}, .out_stride = {1}, .ga = ga,
-                          .gb = gb, .gy = gy, .outer_end = 6};
+    return (bl_pair_args){.a = qa,
+                          .b = qb,
+                          .a_bits = 8,
+                          .b_bits = 8,
+                          .out_bits = 8,
+                          .rank = 1,
+                          .size = {6},
+                          .a_stride = {1},
+                          .b_stride = {1},
+                          .out_stride = {1},
+                          .ga = ga,
+                          .gb = gb,
+                          .gy = gy,
+                          .outer_end = 6};
 }
 
-static const uint8_t pair_a[6] = {128, 129, 130, 255, 0, 7}, pair_b[6] = {127, 129, 128, 255, 0, 130};
+static const uint8_t pair_a[6] = {128, 129, 130, 255, 0, 7},
+                     pair_b[6] = {127, 129, 128, 255, 0, 130};
 
 static void test_add(void **state)
 {
@@ -215,16 +252,29 @@ static void test_mul(void **state)
     EVERY_ROW(BL_C_MUL, bl_pair_row, a, 6, 1, wanted);
 }
 
-/* 16-bit codes, products of 32 bits: 65294 * 65401 = 65159.5 * 2^16 - 98 is rounded to binary32 before
- * it is scaled, which makes it a tie and 65160; 65293 * 65401 = 65158.5 * 2^16 + 37 likewise 65158. */
+/* 16-bit codes, products of 32 bits: 65294 * 65401 = 65159.5 * 2^16 - 98 is rounded to binary32
+ * before it is scaled, which makes it a tie and 65160; 65293 * 65401 = 65158.5 * 2^16 + 37 likewise
+ * 65158. */
 static void test_mul_rounds_wide_products_first(void **state)
 {
     (void)state;
-    static const uint16_t a16[2] = {65294, 65293}, b16[2] = {65401, 65401}, wanted[2] = {65160, 65158};
+    static const uint16_t a16[2] = {65294, 65293}, b16[2] = {65401, 65401},
+                          wanted[2] = {65160, 65158};
     bl_grid g = {0x1p-16f, 0, 0, 65535};
-    bl_pair_args a = {.a = a16, .b = b16, .a_bits = 16, .b_bits = 16, .out_bits = 16, .rank = 1,
-                      .size = {2}, .a_stride = {1}, .b_stride = {1}, .out_stride = {1}, .ga = g, .gb = g,
-                      .gy = g, .outer_end = 2};
+    bl_pair_args a = {.a = a16,
+                      .b = b16,
+                      .a_bits = 16,
+                      .b_bits = 16,
+                      .out_bits = 16,
+                      .rank = 1,
+                      .size = {2},
+                      .a_stride = {1},
+                      .b_stride = {1},
+                      .out_stride = {1},
+                      .ga = g,
+                      .gb = g,
+                      .gy = g,
+                      .outer_end = 2};
     EVERY_ROW(BL_C_MUL, bl_pair_row, a, 2, 2, wanted);
 }
 
@@ -237,7 +287,12 @@ static void test_padding(void **state)
     static const int32_t bias = 77;
     float mult = .02f * .01f / .03f;
     bl_conv_args a = {.s = {1, 3, 1, 1, 3, 1, 1, 1, 3, 1, 1, 1, 1, 0, 1, 8, 8, 8, 0},
-                      .in = x, .bias = &bias, .mult = &mult, .zero_in = 100, .zero_out = 50, .hi = 255};
+                      .in = x,
+                      .bias = &bias,
+                      .mult = &mult,
+                      .zero_in = 100,
+                      .zero_out = 50,
+                      .hi = 255};
     conv_every_row(a, w, wanted);
 }
 
@@ -246,8 +301,17 @@ static void test_global_average(void **state)
     (void)state;
     /* planes [1 2 3 5] and [200 201 255 0], channels innermost */
     static const uint8_t x[8] = {1, 200, 2, 201, 3, 255, 5, 0}, wanted[2] = {6, 255};
-    bl_pool_args a = {.in = x, .bits_in = 8, .bits_out = 8, .in_h = 2, .in_w = 2, .c = 2, .out_h = 1,
-                      .out_w = 1, .gx = {.05f, 2, 0, 255}, .gy = {.02f, 4, 0, 255}, .row_end = 1};
+    bl_pool_args a = {.in = x,
+                      .bits_in = 8,
+                      .bits_out = 8,
+                      .in_h = 2,
+                      .in_w = 2,
+                      .c = 2,
+                      .out_h = 1,
+                      .out_w = 1,
+                      .gx = {.05f, 2, 0, 255},
+                      .gy = {.02f, 4, 0, 255},
+                      .row_end = 1};
     EVERY_ROW(BL_C_GAP, bl_pool_row, a, 2, 1, wanted);
 }
 
@@ -257,9 +321,24 @@ static void test_maximum(void **state)
     (void)state;
     static const uint8_t x[4] = {9, 30, 200, 4}, wanted[3] = {20, 150, 20};
     bl_grid g = {1, 0, 20, 150};
-    bl_pool_args a = {.in = x, .bits_in = 8, .bits_out = 8, .in_h = 1, .in_w = 4, .c = 1, .out_h = 1,
-                      .out_w = 3, .kernel_h = 1, .kernel_w = 2, .stride_h = 1, .stride_w = 3,
-                      .dilation_h = 1, .dilation_w = 1, .pad_left = 1, .gx = g, .gy = g, .row_end = 1};
+    bl_pool_args a = {.in = x,
+                      .bits_in = 8,
+                      .bits_out = 8,
+                      .in_h = 1,
+                      .in_w = 4,
+                      .c = 1,
+                      .out_h = 1,
+                      .out_w = 3,
+                      .kernel_h = 1,
+                      .kernel_w = 2,
+                      .stride_h = 1,
+                      .stride_w = 3,
+                      .dilation_h = 1,
+                      .dilation_w = 1,
+                      .pad_left = 1,
+                      .gx = g,
+                      .gy = g,
+                      .row_end = 1};
     static const uint8_t first[1] = {9};
     EVERY_ROW(BL_C_MAXPOOL, bl_pool_row, a, 3, 1, wanted);
     a.gy.lo = 0;
@@ -294,12 +373,18 @@ static void test_table(void **state)
     bl_table_args a = {.in = x, .in_bits = 8, .out_bits = 8, .table = table, .n = 7};
     EVERY_ROW(BL_C_TABLE, bl_table_row, a, 7, 1, squashed);
     fill_table(table, identity, (bl_grid){.03f, 120, 0, 255}, (bl_grid){.025f, 60, 0, 255});
-    bl_move_args m = {.in = x, .in_bits = 8, .out_bits = 8, .rank = 1, .size = {7}, .in_stride = {1},
-                      .out_stride = {1}, .table = table};
+    bl_move_args m = {.in = x,
+                      .in_bits = 8,
+                      .out_bits = 8,
+                      .rank = 1,
+                      .size = {7},
+                      .in_stride = {1},
+                      .out_stride = {1},
+                      .table = table};
     EVERY_ROW(BL_C_MOVE, bl_move_row, m, 7, 1, rescaled);
 }
 
-/* The signed example 127 100 0 -128 -> 112 -112 -128 -128 with codes and zero points raised by 128. */
+/* The signed example 127 100 0 -128 -> 112 -112 -128 -128, codes and zero points raised by 128. */
 static void test_softmax(void **state)
 {
     (void)state;
@@ -308,8 +393,14 @@ static void test_softmax(void **state)
     double b = fmax(0, log(3.4028234663852886e38 / 4) - 5) / (double)sx;
     float table[256];
     for (int i = 0; i < 256; i++) table[i] = (float)exp((i - 255 + b) * (double)sx);
-    bl_softmax_args a = {.in = x, .in_bits = 8, .out_bits = 8, .rows = 1, .d = 4, .table = table,
-                         .gx = {sx, 131, 0, 255}, .gy = {1.0f / 256, 0, 0, 255}};
+    bl_softmax_args a = {.in = x,
+                         .in_bits = 8,
+                         .out_bits = 8,
+                         .rows = 1,
+                         .d = 4,
+                         .table = table,
+                         .gx = {sx, 131, 0, 255},
+                         .gy = {1.0f / 256, 0, 0, 255}};
     EVERY_ROW(BL_C_SOFTMAX, bl_softmax_row, a, 4, 1, wanted);
 }
 
@@ -325,7 +416,12 @@ static void test_wide_accumulator(void **state)
     static const int32_t bias = 0;
     float mult = 0x1p-26f; /* 2,266,950,000 * 2^-26 = 33.78 */
     bl_conv_args a = {.s = {1, 1, K, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 8, 8, 8, 1},
-                      .in = x, .out = &out, .bias = &bias, .mult = &mult, .hi = 255, .row_end = 1};
+                      .in = x,
+                      .out = &out,
+                      .bias = &bias,
+                      .mult = &mult,
+                      .hi = 255,
+                      .row_end = 1};
     const bl_kernel_info *k = bl_kernel_choose(BL_C_CONV, &a.s, bl_isa_best(), NULL);
     assert_string_equal(k->name, "conv_ref");
     const bl_conv_row *row = k->row;

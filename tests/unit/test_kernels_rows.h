@@ -29,8 +29,7 @@ static inline uint32_t bits_of_float(float f)
 static inline bool row_usable(size_t i, bl_contract contract, const void *args)
 {
     const bl_kernel_info *k = &bl_kernels[i];
-    return k->contract == contract &&
-           bl_kernel_choose(contract, args, k->isa, k->name) == k;
+    return k->contract == contract && bl_kernel_choose(contract, args, k->isa, k->name) == k;
 }
 
 static inline void compare_codes(const char *row, const void *got, const void *wanted, size_t n,
@@ -52,7 +51,7 @@ static inline void *test_take(size_t bytes)
     return p;
 }
 
-/* a: everything but packed, work, out and rows.  codes: [out_c][kernel_h][kernel_w][in_c/groups]. */
+/* a: everything but packed, work, out and rows; codes: [out_c][kernel_h][kernel_w][in_c/groups]. */
 static inline void conv_every_row(bl_conv_args a, const int8_t *codes, const void *wanted)
 {
     size_t rows = 0, size = a.s.out_bits > 8 ? 2 : 1;

@@ -31,15 +31,43 @@ static int teardown(void **state)
     return 0;
 }
 
-#define DIMS(...) .rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .dim = {__VA_ARGS__}
-#define F32(...) .type = BL_F32, .data = (float[]){__VA_ARGS__}
-#define I64(...) .type = BL_I64, .data = (int64_t[]){__VA_ARGS__}
-#define INTS(text, ...)                                                                           \
-    {.name = text, .type = BL_ATTR_INTS, .n = sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), \
-     .ints = (int64_t[]){__VA_ARGS__}}
-#define INT(text, value) {.name = text, .type = BL_ATTR_INT, .i = value}
-#define FLOAT(text, value) {.name = text, .type = BL_ATTR_FLOAT, .f = value}
-#define STRING(text, value) {.name = text, .type = BL_ATTR_STRING, .s = value, .s_len = sizeof(value) - 1}
+#define DIMS(...)                                                                                  \
+    .rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .dim = {__VA_ARGS__}
+#define F32(...)                                                                                   \
+    .type = BL_F32, .data = (float[])                                                              \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+#define U8(...)                                                                                    \
+    .type = BL_U8, .data = (uint8_t[])                                                             \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+#define I64(...)                                                                                   \
+    .type = BL_I64, .data = (int64_t[])                                                            \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+#define INTS(text, ...)                                                                            \
+    {                                                                                              \
+        .name = text, .type = BL_ATTR_INTS,                                                        \
+        .n = sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), .ints = (int64_t[])               \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+#define INT(text, value)                                                                           \
+    {                                                                                              \
+        .name = text, .type = BL_ATTR_INT, .i = value                                              \
+    }
+#define FLOAT(text, value)                                                                         \
+    {                                                                                              \
+        .name = text, .type = BL_ATTR_FLOAT, .f = value                                            \
+    }
+#define STRING(text, value)                                                                        \
+    {                                                                                              \
+        .name = text, .type = BL_ATTR_STRING, .s = value, .s_len = sizeof(value) - 1               \
+    }
 
 /* One application; attributes end at the first without a name, inputs are n. */
 typedef struct subject {
@@ -53,11 +81,24 @@ typedef struct subject {
 static bl_status apply(fixture *f, const subject *s, bl_tensor *out)
 {
     static const int numbers[8] = {0, 1, 2, 3, 4, 5, 6, 7};
-    bl_node node = {.op = bl_op_find("", s->op), .name = "n", .domain = "", .opset = s->opset,
-                    .n_in = s->n, .n_out = s->outs ? s->outs : 1, .in = numbers, .out = numbers,
-                    .attr = s->attr, .lo = -INFINITY, .hi = INFINITY};
+    bl_node node = {.op = bl_op_find("", s->op),
+                    .name = "n",
+                    .domain = "",
+                    .opset = s->opset,
+                    .n_in = s->n,
+                    .n_out = s->outs ? s->outs : 1,
+                    .in = numbers,
+                    .out = numbers,
+                    .attr = s->attr,
+                    .lo = -INFINITY,
+                    .hi = INFINITY};
     const bl_tensor *in[6];
-    bl_call call = {.ctx = f->ctx, .node = &node, .n_in = s->n, .n_out = node.n_out, .in = in, .out = out,
+    bl_call call = {.ctx = f->ctx,
+                    .node = &node,
+                    .n_in = s->n,
+                    .n_out = node.n_out,
+                    .in = in,
+                    .out = out,
                     .scratch = f->arena};
     assert_non_null(node.op);
     while (node.n_attr < 8 && s->attr[node.n_attr].name) node.n_attr++;
@@ -84,18 +125,19 @@ static void expect(fixture *f, const subject *s, const bl_tensor *wanted)
                 fail_msg("%s: element %d is %.9g, not %.9g", s->op, (int)i, (double)a, (double)b);
         } else {
             size_t size = bl_dtype_bytes(wanted->type);
-            assert_memory_equal((char *)out[0].data + i * size, (char *)wanted->data + i * size, size);
+            assert_memory_equal((char *)out[0].data + i * size, (char *)wanted->data + i * size,
+                                size);
         }
     }
 }
 
-#define EXPECT(state, wanted_dims, values, ...)                                                   \
+#define EXPECT(state, wanted_dims, values, ...)                                                    \
     expect(*(state), &(subject){__VA_ARGS__}, &(bl_tensor){wanted_dims, values})
-#define REFUSE(state, code, text, ...)                                                            \
-    do {                                                                                          \
-        fixture *f_ = *(state);                                                                   \
-        bl_tensor out_[8] = {0};                                                                  \
-        assert_fails(f_->ctx, apply(f_, &(subject){__VA_ARGS__}, out_), code, text);              \
+#define REFUSE(state, code, text, ...)                                                             \
+    do {                                                                                           \
+        fixture *f_ = *(state);                                                                    \
+        bl_tensor out_[8] = {0};                                                                   \
+        assert_fails(f_->ctx, apply(f_, &(subject){__VA_ARGS__}, out_), code, text);               \
     } while (0)
 
 /* ------------------------------------------------------------------ table, types */
@@ -133,10 +175,11 @@ static void test_shape_text(void **state)
 static void test_conv(void **state)
 {
     /* 3x3 ones over 1..9 with padding 1 above and left only */
-    EXPECT(state, DIMS(1, 1, 2, 2), F32(12.5f, 21.5f, 27.5f, 45.5f), .op = "Conv", .opset = 13, .n = 3,
-           .attr = {INTS("pads", 1, 1, 0, 0)},
+    EXPECT(state, DIMS(1, 1, 2, 2), F32(12.5f, 21.5f, 27.5f, 45.5f), .op = "Conv", .opset = 13,
+           .n = 3, .attr = {INTS("pads", 1, 1, 0, 0)},
            .in = {{DIMS(1, 1, 3, 3), F32(1, 2, 3, 4, 5, 6, 7, 8, 9)},
-                  {DIMS(1, 1, 3, 3), F32(1, 1, 1, 1, 1, 1, 1, 1, 1)}, {DIMS(1), F32(0.5f)}});
+                  {DIMS(1, 1, 3, 3), F32(1, 1, 1, 1, 1, 1, 1, 1, 1)},
+                  {DIMS(1), F32(0.5f)}});
     /* depthwise, dilation 2, stride 2, one dimension */
     EXPECT(state, DIMS(1, 2, 2), F32(4, 8, 50, 110), .op = "Conv", .opset = 13, .n = 2,
            .attr = {INT("group", 2), INTS("dilations", 2), INTS("strides", 2)},
@@ -151,7 +194,13 @@ static void test_conv(void **state)
            .in = {{DIMS(1, 1, 3), F32(1, 2, 3)}, {DIMS(1, 1, 2), F32(1, 1)}});
 }
 
-#define CONV_IN {{DIMS(1, 4, 5, 5), .type = BL_F32}, {DIMS(6, 2, 3, 3), .type = BL_F32}}
+#define CONV_IN                                                                                    \
+    {                                                                                              \
+        {DIMS(1, 4, 5, 5), .type = BL_F32},                                                        \
+        {                                                                                          \
+            DIMS(6, 2, 3, 3), .type = BL_F32                                                       \
+        }                                                                                          \
+    }
 
 static void test_conv_refuses(void **state)
 {
@@ -175,7 +224,8 @@ static void test_conv_refuses(void **state)
     REFUSE(state, BL_DATA, "wrong type", .op = "Conv", .opset = 13, .n = 2,
            .attr = {FLOAT("group", 2)}, .in = CONV_IN);
     REFUSE(state, BL_DATA, "bias", .op = "Conv", .opset = 13, .n = 3, .attr = {INT("group", 2)},
-           .in = {{DIMS(1, 4, 5, 5), .type = BL_F32}, {DIMS(6, 2, 3, 3), .type = BL_F32},
+           .in = {{DIMS(1, 4, 5, 5), .type = BL_F32},
+                  {DIMS(6, 2, 3, 3), .type = BL_F32},
                   {DIMS(5), .type = BL_F32}});
     REFUSE(state, BL_DATA, "takes 2 to 3", .op = "Conv", .opset = 13, .n = 1, .in = CONV_IN);
     REFUSE(state, BL_DATA, "input 1 is missing", .op = "Conv", .opset = 13, .n = 2, .in = CONV_IN,
@@ -190,7 +240,9 @@ static void test_gemm(void **state)
 {
     EXPECT(state, DIMS(2, 2), F32(10, 22, 16, 36), .op = "Gemm", .opset = 13, .n = 3,
            .attr = {INT("transA", 1), INT("transB", 1), FLOAT("alpha", 2), FLOAT("beta", 0.5f)},
-           .in = {{DIMS(2, 2), F32(1, 2, 2, 3)}, {DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(2, 1), F32(0, 0)}});
+           .in = {{DIMS(2, 2), F32(1, 2, 2, 3)},
+                  {DIMS(2, 2), F32(1, 2, 3, 4)},
+                  {DIMS(2, 1), F32(0, 0)}});
     EXPECT(state, DIMS(1, 2), F32(8, 12), .op = "Gemm", .opset = 13, .n = 3,
            .in = {{DIMS(1, 2), F32(1, 2)}, {DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(2), F32(1, 2)}});
     /* a stack of two matrices times a vector */
@@ -211,9 +263,21 @@ static void test_macs(void **state)
     bl_tensor x = {DIMS(2, 4, 8, 8), .type = BL_F32}, w = {DIMS(6, 2, 3, 3), .type = BL_F32}, y;
     const bl_tensor *in[] = {&x, &w};
     bl_attr attr[] = {INT("group", 2)};
-    bl_node node = {.op = bl_op_find("", "Conv"), .name = "n", .opset = 13, .n_in = 2, .n_out = 1,
-                    .in = (int[]){0, 1}, .out = (int[]){2}, .attr = attr, .n_attr = 1};
-    bl_call call = {.ctx = f->ctx, .node = &node, .n_in = 2, .n_out = 1, .in = in, .out = &y,
+    bl_node node = {.op = bl_op_find("", "Conv"),
+                    .name = "n",
+                    .opset = 13,
+                    .n_in = 2,
+                    .n_out = 1,
+                    .in = (int[]){0, 1},
+                    .out = (int[]){2},
+                    .attr = attr,
+                    .n_attr = 1};
+    bl_call call = {.ctx = f->ctx,
+                    .node = &node,
+                    .n_in = 2,
+                    .n_out = 1,
+                    .in = in,
+                    .out = &y,
                     .scratch = f->arena};
     assert_ok(f->ctx, node.op->shape(&call));
     assert_int_equal(node.op->macs(&call), 2 * 6 * 36 * 18);
@@ -248,14 +312,23 @@ static void test_batch_normalization(void **state)
 {
     EXPECT(state, DIMS(1, 2, 1), F32(3, -4), .op = "BatchNormalization", .opset = 13, .n = 5,
            .attr = {FLOAT("epsilon", 0)},
-           .in = {{DIMS(1, 2, 1), F32(5, 1)}, {DIMS(2), F32(2, 3)}, {DIMS(2), F32(1, 2)},
-                  {DIMS(2), F32(3, 5)}, {DIMS(2), F32(4, 4)}});
+           .in = {{DIMS(1, 2, 1), F32(5, 1)},
+                  {DIMS(2), F32(2, 3)},
+                  {DIMS(2), F32(1, 2)},
+                  {DIMS(2), F32(3, 5)},
+                  {DIMS(2), F32(4, 4)}});
     REFUSE(state, BL_DATA, "channels", .op = "BatchNormalization", .opset = 13, .n = 5,
-           .in = {{DIMS(1, 2, 1), F32(5, 1)}, {DIMS(2), F32(2, 3)}, {DIMS(3), F32(1, 2, 0)},
-                  {DIMS(2), F32(3, 5)}, {DIMS(2), F32(4, 4)}});
+           .in = {{DIMS(1, 2, 1), F32(5, 1)},
+                  {DIMS(2), F32(2, 3)},
+                  {DIMS(3), F32(1, 2, 0)},
+                  {DIMS(2), F32(3, 5)},
+                  {DIMS(2), F32(4, 4)}});
     REFUSE(state, BL_UNAVAILABLE, "training_mode", .op = "BatchNormalization", .opset = 14, .n = 5,
            .attr = {INT("training_mode", 1)},
-           .in = {{DIMS(1, 1, 1), F32(5)}, {DIMS(1), F32(2)}, {DIMS(1), F32(1)}, {DIMS(1), F32(3)},
+           .in = {{DIMS(1, 1, 1), F32(5)},
+                  {DIMS(1), F32(2)},
+                  {DIMS(1), F32(1)},
+                  {DIMS(1), F32(3)},
                   {DIMS(1), F32(4)}});
 }
 
@@ -286,7 +359,8 @@ static void test_broadcast(void **state)
 static void test_where(void **state)
 {
     EXPECT(state, DIMS(2, 2), F32(1, 20, 1, 40), .op = "Where", .opset = 13, .n = 3,
-           .in = {{DIMS(2), .type = BL_BOOL, .data = (uint8_t[]){1, 0}}, {DIMS(1), F32(1)},
+           .in = {{DIMS(2), .type = BL_BOOL, .data = (uint8_t[]){1, 0}},
+                  {DIMS(1), F32(1)},
                   {DIMS(2, 2), F32(10, 20, 30, 40)}});
 }
 
@@ -299,8 +373,8 @@ static void test_activations(void **state)
            .attr = {FLOAT("min", -1), FLOAT("max", 6)}, .in = {{DIMS(3), F32(-5, 0, 7)}});
     EXPECT(state, DIMS(3), F32(-5, 0, 6), .op = "Clip", .opset = 13, .n = 3, .absent = 2,
            .in = {{DIMS(3), F32(-5, 0, 7)}, {.rank = 0, F32(0)}, {.rank = 0, F32(6)}});
-    EXPECT(state, DIMS(3), F32(0, 1 * (sixth * 1 + 0.5f), 4), .op = "HardSwish", .opset = 14, .n = 1,
-           .in = {{DIMS(3), F32(-4, 1, 4)}});
+    EXPECT(state, DIMS(3), F32(0, 1 * (sixth * 1 + 0.5f), 4), .op = "HardSwish", .opset = 14,
+           .n = 1, .in = {{DIMS(3), F32(-4, 1, 4)}});
     EXPECT(state, DIMS(2), F32(-0.5f, 2), .op = "LeakyRelu", .opset = 13, .n = 1,
            .attr = {FLOAT("alpha", 0.25f)}, .in = {{DIMS(2), F32(-2, 2)}});
     REFUSE(state, BL_DATA, "not one number", .op = "Clip", .opset = 13, .n = 2,
@@ -316,9 +390,21 @@ static void test_unary_facets(void **state)
         const bl_op *op = bl_ops[i];
         bl_tensor x = {DIMS(8), .type = BL_F32, .data = (void *)points}, y = {0};
         const bl_tensor *in[] = {&x};
-        bl_node node = {.op = op, .name = "n", .opset = 13, .n_in = 1, .n_out = 1, .in = (int[]){0},
-                        .out = (int[]){1}, .lo = -INFINITY, .hi = INFINITY};
-        bl_call call = {.ctx = f->ctx, .node = &node, .n_in = 1, .n_out = 1, .in = in, .out = &y,
+        bl_node node = {.op = op,
+                        .name = "n",
+                        .opset = 13,
+                        .n_in = 1,
+                        .n_out = 1,
+                        .in = (int[]){0},
+                        .out = (int[]){1},
+                        .lo = -INFINITY,
+                        .hi = INFINITY};
+        bl_call call = {.ctx = f->ctx,
+                        .node = &node,
+                        .n_in = 1,
+                        .n_out = 1,
+                        .in = in,
+                        .out = &y,
                         .scratch = f->arena};
         if (!op->unary) continue;
         assert_ok(f->ctx, op->shape(&call));
@@ -326,7 +412,8 @@ static void test_unary_facets(void **state)
         assert_ok(f->ctx, op->forward(&call));
         for (int k = 0; k < 8; k++) {
             float a = ((float *)y.data)[k], b = (float)op->unary(&node, points[k]);
-            if (!(a == b || (isnan(a) && isnan(b)))) fail_msg("%s(%g)", op->name, (double)points[k]);
+            if (!(a == b || (isnan(a) && isnan(b))))
+                fail_msg("%s(%g)", op->name, (double)points[k]);
         }
     }
 }
@@ -334,8 +421,8 @@ static void test_unary_facets(void **state)
 static void test_softmax(void **state)
 {
     /* one row of four before opset 13, two rows of two since */
-    EXPECT(state, DIMS(1, 2, 2), F32(0.25f, 0.25f, 0.25f, 0.25f), .op = "Softmax", .opset = 11, .n = 1,
-           .in = {{DIMS(1, 2, 2), F32(3, 3, 3, 3)}});
+    EXPECT(state, DIMS(1, 2, 2), F32(0.25f, 0.25f, 0.25f, 0.25f), .op = "Softmax", .opset = 11,
+           .n = 1, .in = {{DIMS(1, 2, 2), F32(3, 3, 3, 3)}});
     EXPECT(state, DIMS(1, 2, 2), F32(0.5f, 0.5f, 0.5f, 0.5f), .op = "Softmax", .opset = 13, .n = 1,
            .in = {{DIMS(1, 2, 2), F32(3, 3, 200, 200)}});
     REFUSE(state, BL_DATA, "axis 3", .op = "Softmax", .opset = 13, .n = 1, .attr = {INT("axis", 3)},
@@ -345,14 +432,16 @@ static void test_softmax(void **state)
 static void test_quantize(void **state)
 {
     /* [Q1], the first small vector of docs/arithmetic.md */
-    EXPECT(state, DIMS(11), .type = BL_U8, .data = ((uint8_t[]){128, 130, 130, 132, 128, 126, 254, 255, 255, 0, 0}),
+    EXPECT(state, DIMS(11), U8(128, 130, 130, 132, 128, 126, 254, 255, 255, 0, 0),
            .op = "QuantizeLinear", .opset = 13, .n = 3,
-           .in = {{DIMS(11), F32(.05f, .15f, .25f, .35f, -.05f, -.15f, 12.65f, 12.75f, 1e30f, -1e30f, NAN)},
+           .in = {{DIMS(11),
+                   F32(.05f, .15f, .25f, .35f, -.05f, -.15f, 12.65f, 12.75f, 1e30f, -1e30f, NAN)},
                   {.rank = 0, F32(0.1f)},
-                  {.rank = 0, .type = BL_U8, .data = (uint8_t[]){128}}});
-    EXPECT(state, DIMS(2, 2), F32(-1, 1, -0.5f, 0.5f), .op = "DequantizeLinear", .opset = 13, .n = 3,
-           .attr = {INT("axis", 0)},
-           .in = {{DIMS(2, 2), .type = BL_I8, .data = (int8_t[]){-2, 2, 0, 4}}, {DIMS(2), F32(0.5f, 0.25f)},
+                  {.rank = 0, U8(128)}});
+    EXPECT(state, DIMS(2, 2), F32(-1, 1, -0.5f, 0.5f), .op = "DequantizeLinear", .opset = 13,
+           .n = 3, .attr = {INT("axis", 0)},
+           .in = {{DIMS(2, 2), .type = BL_I8, .data = (int8_t[]){-2, 2, 0, 4}},
+                  {DIMS(2), F32(0.5f, 0.25f)},
                   {DIMS(2), .type = BL_I8, .data = (int8_t[]){0, 2}}});
     REFUSE(state, BL_DATA, "2 scales for 3 channels", .op = "DequantizeLinear", .opset = 13, .n = 2,
            .in = {{DIMS(1, 3), .type = BL_I8}, {DIMS(2), F32(1, 1)}});
@@ -366,8 +455,8 @@ static void test_resize(void **state)
 {
     EXPECT(state, DIMS(1, 1, 4), F32(1, 1, 2, 2), .op = "Resize", .opset = 13, .n = 3, .absent = 2,
            .in = {{DIMS(1, 1, 2), F32(1, 2)}, {.rank = 0}, {DIMS(3), F32(1, 1, 2)}});
-    EXPECT(state, DIMS(1, 1, 4), F32(1, 1.25f, 1.75f, 2), .op = "Resize", .opset = 13, .n = 4, .absent = 6,
-           .attr = {STRING("mode", "linear")},
+    EXPECT(state, DIMS(1, 1, 4), F32(1, 1.25f, 1.75f, 2), .op = "Resize", .opset = 13, .n = 4,
+           .absent = 6, .attr = {STRING("mode", "linear")},
            .in = {{DIMS(1, 1, 2), F32(1, 2)}, {.rank = 0}, {.rank = 0}, {DIMS(3), I64(1, 1, 4)}});
     REFUSE(state, BL_DATA, "scale -1", .op = "Resize", .opset = 13, .n = 3, .absent = 2,
            .in = {{DIMS(1, 1, 2), F32(1, 2)}, {.rank = 0}, {DIMS(3), F32(1, 1, -1)}});
@@ -380,8 +469,8 @@ static void test_resize(void **state)
 
 static void test_conv_transpose(void **state)
 {
-    EXPECT(state, DIMS(1, 1, 5), F32(1, 10, 102, 20, 200), .op = "ConvTranspose", .opset = 13, .n = 2,
-           .attr = {INTS("strides", 2)},
+    EXPECT(state, DIMS(1, 1, 5), F32(1, 10, 102, 20, 200), .op = "ConvTranspose", .opset = 13,
+           .n = 2, .attr = {INTS("strides", 2)},
            .in = {{DIMS(1, 1, 2), F32(1, 2)}, {DIMS(1, 1, 3), F32(1, 10, 100)}});
     REFUSE(state, BL_DATA, "do not fit", .op = "ConvTranspose", .opset = 13, .n = 2,
            .in = {{DIMS(1, 2, 2), F32(0)}, {DIMS(1, 1, 3), F32(0)}});
@@ -425,17 +514,26 @@ static void test_slice(void **state)
 {
     /* every second row backwards, then columns 1.. with an end far out */
     EXPECT(state, DIMS(2, 2), F32(8, 9, 2, 3), .op = "Slice", .opset = 13, .n = 5,
-           .in = {{DIMS(3, 3), F32(1, 2, 3, 4, 5, 6, 7, 8, 9)}, {DIMS(2), I64(-1, 1)},
-                  {DIMS(2), I64(INT64_MIN, INT64_MAX)}, {DIMS(2), I64(0, -1)}, {DIMS(2), I64(-2, 1)}});
+           .in = {{DIMS(3, 3), F32(1, 2, 3, 4, 5, 6, 7, 8, 9)},
+                  {DIMS(2), I64(-1, 1)},
+                  {DIMS(2), I64(INT64_MIN, INT64_MAX)},
+                  {DIMS(2), I64(0, -1)},
+                  {DIMS(2), I64(-2, 1)}});
     EXPECT(state, DIMS(1, 1), F32(4), .op = "Slice", .opset = 9, .n = 1,
            .attr = {INTS("starts", 1), INTS("ends", 2)}, .in = {{DIMS(3, 1), F32(1, 4, 7)}});
     EXPECT(state, DIMS(1), F32(2), .op = "Slice", .opset = 13, .n = 5,
-           .in = {{DIMS(3), F32(1, 2, 3)}, {DIMS(1), I64(1)}, {DIMS(1), I64(INT64_MIN)},
-                  {DIMS(1), I64(0)}, {DIMS(1), I64(INT64_MIN)}});
+           .in = {{DIMS(3), F32(1, 2, 3)},
+                  {DIMS(1), I64(1)},
+                  {DIMS(1), I64(INT64_MIN)},
+                  {DIMS(1), I64(0)},
+                  {DIMS(1), I64(INT64_MIN)}});
     REFUSE(state, BL_UNAVAILABLE, "would be 0", .op = "Slice", .opset = 13, .n = 3,
            .in = {{DIMS(3), F32(0)}, {DIMS(1), I64(2)}, {DIMS(1), I64(2)}});
     REFUSE(state, BL_DATA, "step 0", .op = "Slice", .opset = 13, .n = 5,
-           .in = {{DIMS(3), F32(0)}, {DIMS(1), I64(0)}, {DIMS(1), I64(2)}, {DIMS(1), I64(0)},
+           .in = {{DIMS(3), F32(0)},
+                  {DIMS(1), I64(0)},
+                  {DIMS(1), I64(2)},
+                  {DIMS(1), I64(0)},
                   {DIMS(1), I64(0)}});
     REFUSE(state, BL_DATA, "go together", .op = "Slice", .opset = 13, .n = 3,
            .in = {{DIMS(3), F32(0)}, {DIMS(1), I64(0)}, {DIMS(2), I64(2, 2)}});
@@ -454,12 +552,12 @@ static void test_pad(void **state)
            .attr = {STRING("mode", "edge")},
            .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(4), I64(0, 0, 1, 1)}});
     /* a negative pad cuts */
-    EXPECT(state, DIMS(2), F32(2, 0), .op = "Pad", .opset = 10, .n = 1, .attr = {INTS("pads", -1, 1)},
-           .in = {{DIMS(2), F32(1, 2)}});
-    REFUSE(state, BL_DATA, "pads 2", .op = "Pad", .opset = 13, .n = 2, .attr = {STRING("mode", "reflect")},
-           .in = {{DIMS(2), F32(1, 2)}, {DIMS(2), I64(2, 0)}});
-    REFUSE(state, BL_DATA, "pads", .op = "Pad", .opset = 13, .n = 2, .attr = {STRING("mode", "edge")},
-           .in = {{DIMS(2), F32(1, 2)}, {DIMS(2), I64(-2, 3)}});
+    EXPECT(state, DIMS(2), F32(2, 0), .op = "Pad", .opset = 10, .n = 1,
+           .attr = {INTS("pads", -1, 1)}, .in = {{DIMS(2), F32(1, 2)}});
+    REFUSE(state, BL_DATA, "pads 2", .op = "Pad", .opset = 13, .n = 2,
+           .attr = {STRING("mode", "reflect")}, .in = {{DIMS(2), F32(1, 2)}, {DIMS(2), I64(2, 0)}});
+    REFUSE(state, BL_DATA, "pads", .op = "Pad", .opset = 13, .n = 2,
+           .attr = {STRING("mode", "edge")}, .in = {{DIMS(2), F32(1, 2)}, {DIMS(2), I64(-2, 3)}});
     REFUSE(state, BL_DATA, "3 pads", .op = "Pad", .opset = 13, .n = 2,
            .in = {{DIMS(2), F32(1, 2)}, {DIMS(3), I64(0, 0, 0)}});
     REFUSE(state, BL_UNAVAILABLE, "wrap", .op = "Pad", .opset = 19, .n = 2,
@@ -471,14 +569,19 @@ static void test_concat_split(void **state)
     bl_tensor out[8] = {0};
     fixture *f = *state;
     EXPECT(state, DIMS(2, 3), F32(1, 2, 5, 3, 4, 6), .op = "Concat", .opset = 13, .n = 2,
-           .attr = {INT("axis", -1)}, .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(2, 1), F32(5, 6)}});
-    REFUSE(state, BL_DATA, "do not join", .op = "Concat", .opset = 13, .n = 2, .attr = {INT("axis", 0)},
-           .in = {{DIMS(2, 2), F32(0)}, {DIMS(2, 1), F32(0)}});
-    assert_ok(f->ctx, apply(f,
-                            &(subject){.op = "Split", .opset = 13, .n = 2, .outs = 2,
-                                       .attr = {INT("axis", 1)},
-                                       .in = {{DIMS(2, 3), F32(1, 2, 3, 4, 5, 6)}, {DIMS(2), I64(1, 2)}}},
-                            out));
+           .attr = {INT("axis", -1)},
+           .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(2, 1), F32(5, 6)}});
+    REFUSE(state, BL_DATA, "do not join", .op = "Concat", .opset = 13, .n = 2,
+           .attr = {INT("axis", 0)}, .in = {{DIMS(2, 2), F32(0)}, {DIMS(2, 1), F32(0)}});
+    assert_ok(f->ctx,
+              apply(f,
+                    &(subject){.op = "Split",
+                               .opset = 13,
+                               .n = 2,
+                               .outs = 2,
+                               .attr = {INT("axis", 1)},
+                               .in = {{DIMS(2, 3), F32(1, 2, 3, 4, 5, 6)}, {DIMS(2), I64(1, 2)}}},
+                    out));
     assert_memory_equal(out[0].data, ((float[]){1, 4}), 8);
     assert_memory_equal(out[1].data, ((float[]){2, 3, 5, 6}), 16);
     REFUSE(state, BL_DATA, "make up", .op = "Split", .opset = 13, .n = 2, .outs = 2,
@@ -494,7 +597,8 @@ static void test_shape_chain(void **state)
     EXPECT(state, DIMS(2), I64(3, 1), .op = "Gather", .opset = 13, .n = 2,
            .in = {{DIMS(3), I64(1, 2, 3)}, {DIMS(2), I64(-1, 0)}});
     EXPECT(state, DIMS(2, 1, 2), F32(2, 1, 4, 3), .op = "Gather", .opset = 13, .n = 2,
-           .attr = {INT("axis", 1)}, .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(1, 2), I64(1, 0)}});
+           .attr = {INT("axis", 1)},
+           .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(1, 2), I64(1, 0)}});
     REFUSE(state, BL_DATA, "outside of 3", .op = "Gather", .opset = 13, .n = 2,
            .in = {{DIMS(3), I64(1, 2, 3)}, {DIMS(1), I64(3)}});
     EXPECT(state, DIMS(1, 2, 1), F32(1, 2), .op = "Unsqueeze", .opset = 13, .n = 2,
@@ -509,8 +613,8 @@ static void test_shape_chain(void **state)
            .in = {{.rank = 0, I64(5)}, {.rank = 0, I64(0)}, {.rank = 0, I64(0)}});
     EXPECT(state, DIMS(4), I64(-2, 0, INT64_MAX, 0), .op = "Cast", .opset = 13, .n = 1,
            .attr = {INT("to", BL_I64)}, .in = {{DIMS(4), F32(-2.9f, 0.5f, INFINITY, NAN)}});
-    EXPECT(state, DIMS(1), F32(16777216), .op = "Cast", .opset = 13, .n = 1, .attr = {INT("to", BL_F32)},
-           .in = {{DIMS(1), I64(16777217)}});
+    EXPECT(state, DIMS(1), F32(16777216), .op = "Cast", .opset = 13, .n = 1,
+           .attr = {INT("to", BL_F32)}, .in = {{DIMS(1), I64(16777217)}});
     REFUSE(state, BL_UNAVAILABLE, "string", .op = "Cast", .opset = 13, .n = 1,
            .attr = {INT("to", BL_STRING)}, .in = {{DIMS(1), F32(1)}});
     EXPECT(state, DIMS(2, 2), I64(7, 7, 7, 7), .op = "ConstantOfShape", .opset = 13, .n = 1,
@@ -535,11 +639,12 @@ static void test_reduce(void **state)
     EXPECT(state, DIMS(2, 1), F32(2, 5), .op = "ReduceMean", .opset = 13, .n = 1,
            .attr = {INTS("axes", -1)}, .in = {{DIMS(2, 3), F32(1, 2, 3, 4, 5, 6)}});
     EXPECT(state, DIMS(3), F32(5, 7, 9), .op = "ReduceSum", .opset = 13, .n = 2,
-           .attr = {INT("keepdims", 0)}, .in = {{DIMS(2, 3), F32(1, 2, 3, 4, 5, 6)}, {DIMS(1), I64(0)}});
+           .attr = {INT("keepdims", 0)},
+           .in = {{DIMS(2, 3), F32(1, 2, 3, 4, 5, 6)}, {DIMS(1), I64(0)}});
     EXPECT(state, .rank = 0, F32(6), .op = "ReduceMax", .opset = 13, .n = 1,
            .attr = {INT("keepdims", 0)}, .in = {{DIMS(2, 3), F32(1, 2, 3, 4, 5, 6)}});
-    EXPECT(state, DIMS(1), I64(2), .op = "ArgMax", .opset = 13, .n = 1, .attr = {INT("keepdims", 0), INT("axis", 1)},
-           .in = {{DIMS(1, 3), F32(1, 2, 3)}});
+    EXPECT(state, DIMS(1), I64(2), .op = "ArgMax", .opset = 13, .n = 1,
+           .attr = {INT("keepdims", 0), INT("axis", 1)}, .in = {{DIMS(1, 3), F32(1, 2, 3)}});
     REFUSE(state, BL_DATA, "axis 2", .op = "ReduceMean", .opset = 13, .n = 1,
            .attr = {INTS("axes", 2)}, .in = {{DIMS(2, 3), F32(0)}});
 }

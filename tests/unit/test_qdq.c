@@ -543,6 +543,31 @@ static void test_old_opset(void **state)
     net_free(t);
 }
 
+static void test_old_resize(void **state)
+{
+    (void)state;
+    net *t = net_new();
+    t->g.opset = 10;
+    int x = add_input(t, "x", SHAPE(1, 1, 2, 2)), scales = add_constant(t, "scales", SHAPE(4));
+    int y = add_value(t, "y", SHAPE(1, 1, 4, 4));
+    static const float by[] = { 1, 1, 2, 2 };
+    t->g.values[scales].t.data = (void *)(uintptr_t)by;
+    add_node(t, "Resize", "resize", y, IN(x, scales));
+    quantize(t, x, 8, 0.1f, 7);
+    quantize(t, y, 8, 0.1f, 7);
+    finish(t, y);
+    Onnx__ModelProto *m = export(t, NULL);
+    check_wires(m);
+    const Onnx__NodeProto *n = giver(m, "y_float");
+    assert_int_equal(n->n_input, 3);
+    assert_string_equal(n->input[1], "");
+    assert_string_equal(n->input[2], "scales");
+    assert_int_equal(n->n_attribute, 2);
+    assert_memory_equal(n->attribute[0]->s.data, "asymmetric", 10);
+    onnx__model_proto__free_unpacked(m, NULL);
+    net_free(t);
+}
+
 /* A value without a grid stays float, its activation a Clip; a node may have several outputs. */
 static void test_float_values(void **state)
 {
@@ -720,6 +745,7 @@ int main(void)
         cmocka_unit_test(test_moves),
         cmocka_unit_test(test_gemm),
         cmocka_unit_test(test_old_opset),
+        cmocka_unit_test(test_old_resize),
         cmocka_unit_test(test_float_values),
         cmocka_unit_test(test_shared_bias),
         cmocka_unit_test(test_refusals),

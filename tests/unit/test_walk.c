@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The float walk on random graphs: what oneDNN computes against the reference within a bound derived
- * for each element, buffer reuse against keep_all, reruns against full runs, replaced constants,
- * several walkers at once, and no allocation once a walker runs.
+ * The float walk on random graphs: what oneDNN computes against the reference within a bound
+ * derived for each element, buffer reuse against keep_all, reruns against full runs, replaced
+ * constants, several walkers at once, and no allocation once a walker runs.
  */
 #include <math.h>
 
@@ -55,9 +55,9 @@ static void add_attr(maker *m, bl_node *node, const char *name, int n_ints, cons
     int64_t *kept = BL_NEW(m->arena, int64_t, 8);
     for (int i = 0; i < node->n_attr; i++) list[i] = node->attr[i];
     for (int i = 0; i < BL_MAX(n_ints, 1); i++) kept[i] = ints[i];
-    list[node->n_attr] = n_ints ? (bl_attr){.name = name, .type = BL_ATTR_INTS, .n = (size_t)n_ints,
-                                            .ints = kept}
-                                : (bl_attr){.name = name, .type = BL_ATTR_INT, .i = ints[0]};
+    list[node->n_attr] =
+        n_ints ? (bl_attr){.name = name, .type = BL_ATTR_INTS, .n = (size_t)n_ints, .ints = kept}
+               : (bl_attr){.name = name, .type = BL_ATTR_INT, .i = ints[0]};
     node->attr = list;
     node->n_attr++;
 }
@@ -70,9 +70,15 @@ static bl_node *add_node(maker *m, const char *op, int n_in, const int *in)
     int *list = BL_NEW(m->arena, int, 8);
     assert_true(g->n_nodes < NODES_MAX);
     for (int i = 0; i < n_in; i++) list[i] = in[i];
-    *node = (bl_node){.op = bl_op_find("", op), .name = bl_format(m->arena, "n%d", g->n_nodes),
-                      .domain = "", .opset = 13, .n_in = n_in, .n_out = 1, .in = list,
-                      .lo = -INFINITY, .hi = INFINITY};
+    *node = (bl_node){.op = bl_op_find("", op),
+                      .name = bl_format(m->arena, "n%d", g->n_nodes),
+                      .domain = "",
+                      .opset = 13,
+                      .n_in = n_in,
+                      .n_out = 1,
+                      .in = list,
+                      .lo = -INFINITY,
+                      .hi = INFINITY};
     assert_non_null(node->op);
     g->n_nodes++;
     return node;
@@ -84,7 +90,12 @@ static int finish_node(maker *m, bl_node *node)
     const bl_tensor *in[8];
     bl_tensor out = {0};
     int *number = BL_NEW(m->arena, int, 1);
-    bl_call call = {.ctx = m->ctx, .node = node, .n_in = node->n_in, .n_out = 1, .in = in, .out = &out,
+    bl_call call = {.ctx = m->ctx,
+                    .node = node,
+                    .n_in = node->n_in,
+                    .n_out = 1,
+                    .in = in,
+                    .out = &out,
                     .scratch = m->arena};
     for (int i = 0; i < node->n_in; i++) in[i] = &m->graph->values[node->in[i]].t;
     node->out = number;
@@ -116,7 +127,9 @@ static int add_conv(maker *m, int x, int64_t filters, int64_t kernel, int64_t st
 {
     const bl_tensor *t = dims_of(m, x);
     int spatial = t->rank - 2;
-    int64_t c = t->dim[1], group = kind == 1 ? c : kind == 2 && c % 2 == 0 && filters % 2 == 0 ? 2 : 1;
+    int64_t c = t->dim[1], group = kind == 1                                     ? c
+                                   : kind == 2 && c % 2 == 0 && filters % 2 == 0 ? 2
+                                                                                 : 1;
     int64_t wd[5] = {kind == 1 ? c : filters, c / group, kernel, kernel, kernel};
     int64_t strides[3] = {stride, stride, stride}, pads[6], dilations[3] = {1, 1, 1};
     int64_t dilation = kernel > 1 ? pick(m, 1, 2) : 1;
@@ -182,9 +195,7 @@ static int add_block(maker *m, int x)
     case 4: return add_excite(m, x);
     case 5: return add_plain(m, functions[pick(m, 0, 3)], 1, &x);
     case 6: return add_pool(m, x, pick(m, 0, 1) == 1);
-    default:
-        y = add_constant(m, 1, &one, 1);
-        return add_plain(m, "Mul", 2, (int[]){x, y});
+    default: y = add_constant(m, 1, &one, 1); return add_plain(m, "Mul", 2, (int[]){x, y});
     }
 }
 
@@ -197,7 +208,8 @@ static bl_graph *make_graph(bl_ctx *ctx, uint64_t seed)
     int64_t dim[5] = {pick(&m, 1, 3), pick(&m, 1, 20), pick(&m, 5, 14), pick(&m, 5, 14), 0};
 
     m.graph = g;
-    *g = (bl_graph){.arena = arena, .source = "", .name = "", .producer = "", .opset = 13, .batch = dim[0]};
+    *g = (bl_graph){
+        .arena = arena, .source = "", .name = "", .producer = "", .opset = 13, .batch = dim[0]};
     g->values = BL_NEW(arena, bl_value, VALUES_MAX);
     g->nodes = BL_NEW(arena, bl_node, NODES_MAX);
     g->inputs = BL_NEW(arena, int, 1);
@@ -229,7 +241,8 @@ static void fill_input(bl_walk *walk, uint64_t seed)
 {
     bl_rng rng = bl_rng_make(seed, "input", 0);
     bl_tensor *t = bl_walk_input(walk, 0);
-    for (int64_t i = 0; i < bl_tensor_count(t); i++) ((float *)t->data)[i] = (float)bl_rng_normal(&rng);
+    for (int64_t i = 0; i < bl_tensor_count(t); i++)
+        ((float *)t->data)[i] = (float)bl_rng_normal(&rng);
 }
 
 static void same_bits(const bl_tensor *a, const bl_tensor *b)
@@ -248,14 +261,15 @@ static bl_walk *make_walk(bl_ctx *ctx, const bl_graph *g, bool reference, bool k
     return walk;
 }
 
-/* ------------------------------------------------------------------ oneDNN against the reference */
+/* ------------------------------------------------------------------ oneDNN against the reference
+ */
 
 typedef struct judge {
     bl_ctx *ctx;
     bl_arena *arena;
     const bl_graph *graph;
     const bl_walk *reference;
-    double worst;           /* of |difference| / bound */
+    double worst; /* of |difference| / bound */
     int64_t compared, differ;
 } judge;
 
@@ -274,7 +288,12 @@ static bl_tensor magnitudes(judge *j, const bl_node *node)
 {
     const bl_tensor *in[4];
     bl_tensor abs[4], out = j->graph->values[node->out[0]].t;
-    bl_call call = {.ctx = j->ctx, .node = node, .n_in = node->n_in, .n_out = 1, .in = in, .out = &out,
+    bl_call call = {.ctx = j->ctx,
+                    .node = node,
+                    .n_in = node->n_in,
+                    .n_out = 1,
+                    .in = in,
+                    .out = &out,
                     .scratch = j->arena};
     for (int i = 0; i < node->n_in; i++) {
         abs[i] = absolute(j, bl_walk_value(j->reference, node->in[i]));
@@ -294,12 +313,13 @@ static int64_t terms(const judge *j, const bl_node *node)
         assert_ok(j->ctx, bl_graph_macs(j->ctx, j->graph, (int)(node - j->graph->nodes), &macs));
         return macs / bl_tensor_count(y) + 1;
     }
-    if (strcmp(node->op->name, "GlobalAveragePool") == 0) return bl_tensor_count(x) / bl_tensor_count(y);
+    if (strcmp(node->op->name, "GlobalAveragePool") == 0)
+        return bl_tensor_count(x) / bl_tensor_count(y);
     return strcmp(node->op->name, "AveragePool") == 0 ? 27 : 0;
 }
 
-/* Each node gets the reference's inputs (the hook puts them there), so that the bound is one node's:
- * each path is within (K+6) u of sum |x||w| + |b|, u = 2^-24. */
+/* Each node gets the reference's inputs (the hook puts them there), so that the bound is one
+ * node's: each path is within (K+6) u of sum |x||w| + |b|, u = 2^-24. */
 static bl_status judge_hook(void *user, int value, bl_tensor *t)
 {
     judge *j = user;
@@ -347,7 +367,8 @@ static void test_backend_against_reference(void **state)
     }
     print_message("%s: %lld elements, %lld differ from the reference, at most %.3f of the bound\n",
                   bl_walk_backend(), (long long)j.compared, (long long)j.differ, j.worst);
-    if (strcmp(bl_walk_backend(), "reference") != 0) assert_true(j.differ > 0); /* it did take nodes */
+    if (strcmp(bl_walk_backend(), "reference") != 0)
+        assert_true(j.differ > 0); /* it did take nodes */
     bl_arena_free(j.arena);
     test_ctx_free(ctx);
 }
@@ -394,7 +415,8 @@ static void test_reuse_equals_keep_all(void **state)
     for (uint64_t seed = 0; seed < 60; seed++) {
         bl_graph *g = make_graph(ctx, seed);
         for (int reference = 0; reference < 2; reference++) {
-            bl_walk *a = make_walk(ctx, g, reference, true), *b = make_walk(ctx, g, reference, false);
+            bl_walk *a = make_walk(ctx, g, reference, true),
+                    *b = make_walk(ctx, g, reference, false);
             fill_input(a, seed);
             fill_input(b, seed);
             assert_ok(ctx, bl_walk_run(a, NULL, NULL));
@@ -499,7 +521,8 @@ static void test_rerun_equals_run(void **state)
             /* the full run is intact */
             fill_input(b, seed);
             assert_ok(ctx, bl_walk_run(b, NULL, NULL));
-            for (int v = 0; v < g->n_values; v++) same_bits(bl_walk_value(a, v), bl_walk_value(b, v));
+            for (int v = 0; v < g->n_values; v++)
+                same_bits(bl_walk_value(a, v), bl_walk_value(b, v));
         }
         free(on);
         free(none);
@@ -561,7 +584,8 @@ static void test_set_constant(void **state)
     bl_ctx *ctx = test_ctx(1, 0);
     for (uint64_t seed = 0; seed < 30; seed++) {
         bl_graph *g = make_graph(ctx, seed), *changed = make_graph(ctx, seed);
-        bl_walk *walk = make_walk(ctx, g, false, true), *other, *again = make_walk(ctx, g, false, true);
+        bl_walk *walk = make_walk(ctx, g, false, true), *other,
+                *again = make_walk(ctx, g, false, true);
         float *copy[VALUES_MAX] = {NULL};
         fill_input(walk, seed);
         assert_ok(ctx, bl_walk_run(walk, NULL, NULL));
@@ -582,7 +606,8 @@ static void test_set_constant(void **state)
         fill_input(other, seed);
         assert_ok(ctx, bl_walk_run(walk, NULL, NULL));
         assert_ok(ctx, bl_walk_run(other, NULL, NULL));
-        for (int v = 0; v < g->n_values; v++) same_bits(bl_walk_value(walk, v), bl_walk_value(other, v));
+        for (int v = 0; v < g->n_values; v++)
+            same_bits(bl_walk_value(walk, v), bl_walk_value(other, v));
         for (int v = 0; v < g->n_values; v++) {
             if (!copy[v]) continue;
             assert_ok(ctx, bl_walk_set_constant(walk, v, NULL));
@@ -592,7 +617,8 @@ static void test_set_constant(void **state)
         fill_input(again, seed);
         assert_ok(ctx, bl_walk_run(walk, NULL, NULL));
         assert_ok(ctx, bl_walk_run(again, NULL, NULL));
-        for (int v = 0; v < g->n_values; v++) same_bits(bl_walk_value(walk, v), bl_walk_value(again, v));
+        for (int v = 0; v < g->n_values; v++)
+            same_bits(bl_walk_value(walk, v), bl_walk_value(again, v));
         bl_walk_free(walk);
         bl_walk_free(other);
         bl_walk_free(again);

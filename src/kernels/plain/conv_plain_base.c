@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Convolution rows that the compiler makes for every CPU of the architecture (x86-64: SSE2) from the loops beside this file.
+ * Convolution rows that the compiler makes for every CPU of the architecture (x86-64: SSE2) from
+ * the loops beside this file.
  */
 #define PLAIN_SUFFIX base
 #define PLAIN_ISA BL_ISA_REF
@@ -21,4 +22,3 @@
 
 #define DW_LANES 8
 #include "kernels/plain/conv_depthwise.inc"
-

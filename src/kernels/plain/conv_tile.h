@@ -21,17 +21,17 @@ enum { TILE = 16, TILE_K_MAX = 65793, TILE_STRIP = 16 };
 
 /* Sizes that packing and running agree on; *_bytes are multiples of 64. */
 typedef struct tile_plan {
-    size_t k, kp;           /* weights of an output, and with padding to whole vectors */
-    size_t groups, planes;  /* planes: bytes of an activation */
-    size_t ocg, ocgp, ocs;  /* channels of a group; padded to register blocks; to strips */
+    size_t k, kp;          /* weights of an output, and with padding to whole vectors */
+    size_t groups, planes; /* planes: bytes of an activation */
+    size_t ocg, ocgp, ocs; /* channels of a group; padded to register blocks; to strips */
     size_t bias_bytes, weight_bytes, group_bytes; /* packed: bias, weights; weights of a group */
     size_t raw_bytes, x_bytes, sum_bytes, code_bytes, mult_bytes; /* work, in this order */
 } tile_plan;
 
-/* step: elements that kp is a multiple of; block: of ocgp; x_size, w_size: bytes of an element as the
- * product loop reads them. */
-static inline tile_plan tile_plan_of(const bl_conv_shape *s, size_t step, size_t block, size_t x_size,
-                                     size_t w_size)
+/* step: elements that kp is a multiple of; block: of ocgp; x_size, w_size: bytes of an element as
+ * the product loop reads them. */
+static inline tile_plan tile_plan_of(const bl_conv_shape *s, size_t step, size_t block,
+                                     size_t x_size, size_t w_size)
 {
     tile_plan p;
     p.k = (size_t)bl_conv_taps(s);
@@ -70,8 +70,7 @@ static inline void tile_pack_bias(const tile_plan *p, const int8_t *codes, int32
     for (size_t c = 0; c < p->groups * p->ocg; c++) {
         size_t to = c / p->ocg * p->ocs + c % p->ocg;
         int64_t sum = 0;
-        for (size_t k = 0; k < p->k; k++)
-            sum += codes[c * p->k + k];
+        for (size_t k = 0; k < p->k; k++) sum += codes[c * p->k + k];
         int64_t folded = bias[c] - zero_in * sum;
         if (p->planes == 2)
             ((int64_t *)packed)[to] = folded;
@@ -115,11 +114,12 @@ static inline void tile_finish(const bl_conv_args *a, const tile_plan *p, size_t
     /* Rows of codes lie side by side: the padding of one is overwritten by the next. */
     for (size_t i = 0; i < n; i++)
         if (p->planes == 2)
-            tile_row_wide(sum + i * p->ocs, high + i * p->ocs, (const int64_t *)a->packed + g * p->ocs,
-                          m, p->ocs, a, codes + i * p->ocg);
+            tile_row_wide(sum + i * p->ocs, high + i * p->ocs,
+                          (const int64_t *)a->packed + g * p->ocs, m, p->ocs, a,
+                          codes + i * p->ocg);
         else
-            tile_row_narrow(sum + i * p->ocs, (const uint32_t *)a->packed + g * p->ocs, m, p->ocs, a,
-                            codes + i * p->ocg);
+            tile_row_narrow(sum + i * p->ocs, (const uint32_t *)a->packed + g * p->ocs, m, p->ocs,
+                            a, codes + i * p->ocg);
     if (p->groups == 1)
         codes_store(codes, n * p->ocg, a->s.out_bits, a->out, at);
     else
@@ -127,15 +127,16 @@ static inline void tile_finish(const bl_conv_args *a, const tile_plan *p, size_t
             codes_store(codes + i * p->ocg, p->ocg, a->s.out_bits, a->out, at + i * oc);
 }
 
-/* Turns n gathered codes into what the product loop reads (both planes), and multiplies n rows of one
- * plane with a group's weights. */
+/* Turns n gathered windows into what the product loop reads (both planes), and multiplies n rows of
+ * one plane with a group's weights. */
 typedef void tile_widen_fn(const tile_plan *p, const uint8_t *raw, size_t n, void *x);
-typedef void tile_multiply_fn(const tile_plan *p, const void *x, const void *w, size_t n, int32_t *sum);
+typedef void tile_multiply_fn(const tile_plan *p, const void *x, const void *w, size_t n,
+                              int32_t *sum);
 
-/* The loop over tiles.  Inlined, so that both functions are known.  widen NULL: the product loop reads
- * gathered bytes as they are. */
-static inline __attribute__((always_inline)) void tile_run(const bl_conv_args *a, const tile_plan *p,
-                                                           tile_widen_fn *widen,
+/* The loop over tiles.  Inlined, so that both functions are known.  widen NULL: the product loop
+ * reads gathered bytes as they are. */
+static inline __attribute__((always_inline)) void tile_run(const bl_conv_args *a,
+                                                           const tile_plan *p, tile_widen_fn *widen,
                                                            tile_multiply_fn *multiply)
 {
     uint8_t *raw = a->work, *x = raw + p->raw_bytes;
@@ -159,7 +160,8 @@ static inline __attribute__((always_inline)) void tile_run(const bl_conv_args *a
             gather_tile(&m, pos, n, g, p->kp * p->planes, raw);
             if (widen) widen(p, raw, n, x);
             for (size_t plane = 0; plane < p->planes; plane++)
-                multiply(p, (widen ? x : raw) + plane * (p->x_bytes / 2), weights + g * p->group_bytes, n,
+                multiply(p, (widen ? x : raw) + plane * (p->x_bytes / 2),
+                         weights + g * p->group_bytes, n,
                          sum + plane * (p->sum_bytes / 2 / sizeof(int32_t)));
             tile_finish(a, p, g, pos, n, sum, mult, codes);
         }

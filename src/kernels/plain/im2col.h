@@ -14,8 +14,7 @@
 static inline void copy_run(uint8_t *restrict to, const uint8_t *restrict from, size_t n)
 {
     if (n >= 16) {
-        for (size_t i = 0; i + 16 <= n; i += 16)
-            memcpy(to + i, from + i, 16);
+        for (size_t i = 0; i + 16 <= n; i += 16) memcpy(to + i, from + i, 16);
         memcpy(to + n - 16, from + n - 16, 16);
     } else if (n >= 8) {
         memcpy(to, from, 8);
@@ -24,8 +23,7 @@ static inline void copy_run(uint8_t *restrict to, const uint8_t *restrict from, 
         memcpy(to, from, 4);
         memcpy(to + n - 4, from + n - 4, 4);
     } else {
-        for (size_t i = 0; i < n; i++)
-            to[i] = from[i];
+        for (size_t i = 0; i < n; i++) to[i] = from[i];
     }
 }
 
@@ -33,8 +31,7 @@ static inline void copy_run(uint8_t *restrict to, const uint8_t *restrict from, 
 static inline void fill_run(uint8_t *to, int32_t zero, size_t code_bytes, size_t n)
 {
     if (code_bytes == 2)
-        for (size_t i = 0; i < n; i++)
-            ((uint16_t *)to)[i] = (uint16_t)zero;
+        for (size_t i = 0; i < n; i++) ((uint16_t *)to)[i] = (uint16_t)zero;
     else
         memset(to, zero, n);
 }
@@ -42,12 +39,12 @@ static inline void fill_run(uint8_t *to, int32_t zero, size_t code_bytes, size_t
 /* A convolution's geometry in bytes. */
 typedef struct im2col {
     const bl_conv_args *a;
-    size_t code_bytes;      /* of an activation */
-    size_t tap;             /* bytes that one kernel position reads: a group's channels */
-    size_t pixel, row;      /* bytes from pixel to pixel, row to row */
-    size_t run;             /* bytes of one kernel row in the gathered window */
-    bool joined;            /* a kernel row inside the image is one run of memory */
-    bool dense;             /* 1x1 on every pixel: windows lie in memory as they are gathered */
+    size_t code_bytes; /* of an activation */
+    size_t tap;        /* bytes that one kernel position reads: a group's channels */
+    size_t pixel, row; /* bytes from pixel to pixel, row to row */
+    size_t run;        /* bytes of one kernel row in the gathered window */
+    bool joined;       /* a kernel row inside the image is one run of memory */
+    bool dense;        /* 1x1 on every pixel: windows lie in memory as they are gathered */
 } im2col;
 
 static inline im2col im2col_of(const bl_conv_args *a)
@@ -67,7 +64,8 @@ static inline im2col im2col_of(const bl_conv_args *a)
 }
 
 /* Kernel row by kernel row with a look at every tap; `in` is the group's first channel. */
-static inline void gather_edge(const im2col *m, const uint8_t *in, int64_t iy, int64_t ix, uint8_t *to)
+static inline void gather_edge(const im2col *m, const uint8_t *in, int64_t iy, int64_t ix,
+                               uint8_t *to)
 {
     const bl_conv_shape *s = &m->a->s;
     for (int32_t ky = 0; ky < s->kernel_h; ky++, iy += s->dilation_h, to += m->run) {
@@ -105,7 +103,8 @@ static inline void gather_tile(const im2col *m, int64_t pos, size_t n, size_t gr
         if (inside && m->joined) {
             const uint8_t *from = in + (size_t)iy * m->row + (size_t)ix * m->pixel;
             for (int32_t ky = 0; ky < s->kernel_h; ky++)
-                copy_run(to + (size_t)ky * m->run, from + (size_t)(ky * s->dilation_h) * m->row, m->run);
+                copy_run(to + (size_t)ky * m->run, from + (size_t)(ky * s->dilation_h) * m->row,
+                         m->run);
         } else {
             gather_edge(m, in, iy, ix, to);
         }

@@ -16,8 +16,7 @@ static bool move_fits(const bl_move_args *a)
     do {                                                                                           \
         const in_type *restrict from = (const in_type *)a->in + s->at[0];                          \
         out_type *restrict to = (out_type *)a->out + s->at[1];                                     \
-        for (int64_t i = 0; i < n; i++)                                                            \
-            to[i * step_out] = (out_type)(value);                                                  \
+        for (int64_t i = 0; i < n; i++) to[i * step_out] = (out_type)(value);                      \
     } while (0)
 #define CODE from[i * step_in]
 
@@ -56,8 +55,7 @@ static void move_run(const bl_move_args *a)
             strided_innermost(&s, d);
             break;
         }
-    do
-        move_inner(a, &s);
+    do move_inner(a, &s);
     while (strided_next(&s));
 }
 
@@ -70,7 +68,10 @@ static bool table_fits(const bl_table_args *a)
 static void table_run(const bl_table_args *a)
 {
     strided s = {.operands = 2, .rank = 1, .size = {a->n}, .stride = {{1}, {1}}};
-    bl_move_args m = {.in = a->in, .out = a->out, .in_bits = a->in_bits, .out_bits = a->out_bits,
+    bl_move_args m = {.in = a->in,
+                      .out = a->out,
+                      .in_bits = a->in_bits,
+                      .out_bits = a->out_bits,
                       .table = a->table};
     if (strided_start(&s)) move_inner(&m, &s);
 }

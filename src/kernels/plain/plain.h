@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Names of rows that one loop file gives for several instruction sets.  A thin file for each set
- * defines PLAIN_SUFFIX (avx2), PLAIN_ISA (BL_ISA_AVX2) and what the loops ask for, includes this and
- * the loop files, and is compiled with that set's flags (its name ends in _avx2.c): PLAIN(conv_dot)
- * is then bl_k_conv_dot_avx2.
+ * defines PLAIN_SUFFIX (avx2), PLAIN_ISA (BL_ISA_AVX2) and what the loops ask for, includes this
+ * and the loop files, and is compiled with that set's flags (its name ends in _avx2.c):
+ * PLAIN(conv_dot) is then bl_k_conv_dot_avx2.
  */
 #ifndef BL_KERNELS_PLAIN_H
 #define BL_KERNELS_PLAIN_H

@@ -12,8 +12,8 @@
 enum { STRIDED_OPERANDS = 3 };
 
 typedef struct strided {
-    int operands;           /* 2 or 3 */
-    int rank;               /* after the start >= 1; the last dimension is the inner loop */
+    int operands; /* 2 or 3 */
+    int rank;     /* after the start >= 1; the last dimension is the inner loop */
     int64_t size[8], stride[STRIDED_OPERANDS][8];
     int64_t index[8], at[STRIDED_OPERANDS]; /* counter, and where each operand stands */
 } strided;
@@ -22,8 +22,7 @@ typedef struct strided {
 static inline void strided_push(strided *s, int64_t n, const int64_t stride[STRIDED_OPERANDS])
 {
     s->size[s->rank] = n;
-    for (int o = 0; o < s->operands; o++)
-        s->stride[o][s->rank] = stride[o];
+    for (int o = 0; o < s->operands; o++) s->stride[o][s->rank] = stride[o];
     s->rank++;
 }
 
@@ -41,8 +40,7 @@ static inline bool strided_start(strided *s)
             s->size[--kept] *= s->size[d];
         else
             s->size[kept] = s->size[d];
-        for (int o = 0; o < s->operands; o++)
-            s->stride[o][kept] = s->stride[o][d];
+        for (int o = 0; o < s->operands; o++) s->stride[o][kept] = s->stride[o][d];
         kept++;
     }
     s->rank = kept;
@@ -71,11 +69,9 @@ static inline void strided_innermost(strided *s, int d)
 static inline bool strided_next(strided *s)
 {
     for (int d = s->rank - 2; d >= 0; d--) {
-        for (int o = 0; o < s->operands; o++)
-            s->at[o] += s->stride[o][d];
+        for (int o = 0; o < s->operands; o++) s->at[o] += s->stride[o][d];
         if (++s->index[d] < s->size[d]) return true;
-        for (int o = 0; o < s->operands; o++)
-            s->at[o] -= s->stride[o][d] * s->size[d];
+        for (int o = 0; o < s->operands; o++) s->at[o] -= s->stride[o][d] * s->size[d];
         s->index[d] = 0;
     }
     return false;

@@ -44,7 +44,8 @@ static int64_t accumulate(const bl_conv_args *a, int32_t oy, int32_t ox, int32_t
             int64_t ix = (int64_t)ox * s->stride_w - s->pad_left + (int64_t)kx * s->dilation_w;
             if (iy < 0 || iy >= s->in_h || ix < 0 || ix >= s->in_w) continue;
             for (int32_t ic = 0; ic < icg; ic++) {
-                int32_t q = bl_code_get(a->in, s->in_bits, (iy * s->in_w + ix) * s->in_c + first + ic);
+                int32_t q =
+                    bl_code_get(a->in, s->in_bits, (iy * s->in_w + ix) * s->in_c + first + ic);
                 acc += (int64_t)(q - a->zero_in) * w[((int64_t)ky * s->kernel_w + kx) * icg + ic];
             }
         }
@@ -58,7 +59,7 @@ static void conv_ref_run(const bl_conv_args *a)
         for (int32_t ox = 0; ox < s->out_w; ox++)
             for (int32_t oc = 0; oc < s->out_c; oc++) {
                 int64_t acc = accumulate(a, oy, ox, oc);
-                /* Without acc64 the value fits int32 by proof; where it would not, ORT wraps too. */
+                /* Without acc64 it fits int32 by proof; where it would not, ORT wraps as well. */
                 float f = s->acc64 ? (float)acc : (float)(int32_t)(uint32_t)(uint64_t)acc;
                 int32_t q = bl_requantize_f32(f, a->mult[oc], a->zero_out, a->lo, a->hi);
                 bl_code_put(a->out, s->out_bits, ((int64_t)oy * s->out_w + ox) * s->out_c + oc, q);
@@ -66,6 +67,6 @@ static void conv_ref_run(const bl_conv_args *a)
 }
 
 const bl_conv_row bl_k_conv_ref = {
-    "conv_ref",        BL_ISA_REF,          conv_ref_fits, conv_ref_packed_bytes,
-    conv_ref_pack,     conv_ref_work_bytes, conv_ref_run,
+    "conv_ref",    BL_ISA_REF,          conv_ref_fits, conv_ref_packed_bytes,
+    conv_ref_pack, conv_ref_work_bytes, conv_ref_run,
 };

@@ -13,8 +13,7 @@ static void quantize_ref_run(const bl_edge_args *a)
 {
     walk_ref w;
     if (!walk_ref_start(&w, a->rank, a->size, a->in_stride, a->out_stride)) return;
-    do
-        bl_code_put(a->out, a->bits, w.at_out, bl_quantize(((const float *)a->in)[w.at_in], a->g));
+    do bl_code_put(a->out, a->bits, w.at_out, bl_quantize(((const float *)a->in)[w.at_in], a->g));
     while (walk_ref_next(&w));
 }
 
@@ -22,8 +21,7 @@ static void dequantize_ref_run(const bl_edge_args *a)
 {
     walk_ref w;
     if (!walk_ref_start(&w, a->rank, a->size, a->in_stride, a->out_stride)) return;
-    do
-        ((float *)a->out)[w.at_out] = bl_dequantize(bl_code_get(a->in, a->bits, w.at_in), a->g);
+    do ((float *)a->out)[w.at_out] = bl_dequantize(bl_code_get(a->in, a->bits, w.at_in), a->g);
     while (walk_ref_next(&w));
 }
 

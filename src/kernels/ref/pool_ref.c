@@ -28,9 +28,9 @@ static void gap_ref_run(const bl_pool_args *a)
     for (int32_t c = 0; c < a->c; c++) {
         int64_t acc = -n * a->gx.zero;
         for (int32_t y = 0; y < a->in_h; y++)
-            for (int32_t x = 0; x < a->in_w; x++)
-                acc += input_code(a, y, x, c);
-        int32_t q = bl_requantize_f32((float)acc, bl_gap_mult(a, n), a->gy.zero, a->gy.lo, a->gy.hi);
+            for (int32_t x = 0; x < a->in_w; x++) acc += input_code(a, y, x, c);
+        int32_t q =
+            bl_requantize_f32((float)acc, bl_gap_mult(a, n), a->gy.zero, a->gy.lo, a->gy.hi);
         bl_code_put(a->out, a->bits_out, c, q);
     }
 }

@@ -30,4 +30,5 @@ static void softmax_ref_run(const bl_softmax_args *a)
     }
 }
 
-const bl_softmax_row bl_k_softmax_ref = {"softmax_ref", BL_ISA_REF, softmax_ref_fits, softmax_ref_run};
+const bl_softmax_row bl_k_softmax_ref = {"softmax_ref", BL_ISA_REF, softmax_ref_fits,
+                                         softmax_ref_run};

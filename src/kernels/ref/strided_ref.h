@@ -14,8 +14,8 @@ typedef struct walk_ref {
 } walk_ref;
 
 /* false: there is no element at all. */
-static inline bool walk_ref_start(walk_ref *w, int rank, const int64_t *size, const int64_t *in_stride,
-                                  const int64_t *out_stride)
+static inline bool walk_ref_start(walk_ref *w, int rank, const int64_t *size,
+                                  const int64_t *in_stride, const int64_t *out_stride)
 {
     memset(w, 0, sizeof *w);
     w->rank = rank;
