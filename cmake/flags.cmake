@@ -41,7 +41,7 @@ else()
   set(BL_PROCESSOR other)
 endif()
 
-# bl_kernel_flags(LIST): -O3 for src/kernels, flags by suffix, files of other processors taken out.
+# bl_kernel_flags(LIST): -O3 for the rooms of loops, flags by suffix, files of other processors taken out.
 function(bl_kernel_flags list)
   set(sources ${${list}})
   foreach(row IN LISTS BL_ISA_TABLE)
@@ -59,7 +59,7 @@ function(bl_kernel_flags list)
     endif()
   endforeach()
   set(kernels ${sources})
-  list(FILTER kernels INCLUDE REGEX "/src/kernels/")
+  list(FILTER kernels INCLUDE REGEX "/src/(kernels|ops|graph|quant)/")
   if(kernels)
     set_property(SOURCE ${kernels} APPEND PROPERTY COMPILE_OPTIONS -O3 ${BL_USER_CFLAGS})
   endif()

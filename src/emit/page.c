@@ -62,15 +62,17 @@ static void escape(bl_page *page, const char *text)
     while (*text) {
         bool shown;
         size_t n = bl_page_character(text, &shown);
-        const char *entity = !shown         ? "\xEF\xBF\xBD"
-                             : *text == '&' ? "&amp;"
-                             : *text == '<' ? "&lt;"
-                             : *text == '>' ? "&gt;"
-                             : *text == '"' ? "&quot;"
+        const char *entity = !shown          ? "\xEF\xBF\xBD"
+                             : *text == '&'  ? "&amp;"
+                             : *text == '<'  ? "&lt;"
+                             : *text == '>'  ? "&gt;"
+                             : *text == '"'  ? "&quot;"
                              : *text == '\'' ? "&#39;"
                                              : NULL;
-        if (entity) bl_page_raw(page, entity);
-        else append(page, text, n);
+        if (entity)
+            bl_page_raw(page, entity);
+        else
+            append(page, text, n);
         text += n;
     }
 }
@@ -88,25 +90,19 @@ static const char *convert(bl_page *page, const char *spec, va_list *args)
     }
     one[n] = *p;
     switch (*p) {
-    case 's':
-        escape(page, va_arg(*args, const char *));
-        return p + 1;
+    case 's': escape(page, va_arg(*args, const char *)); return p + 1;
     case 'c':
-    case 'd':
-        snprintf(text, sizeof text, one, va_arg(*args, int));
-        break;
+    case 'd': snprintf(text, sizeof text, one, va_arg(*args, int)); break;
     case 'u':
-        if (size) snprintf(text, sizeof text, one, va_arg(*args, size_t));
-        else snprintf(text, sizeof text, one, va_arg(*args, unsigned));
+        if (size)
+            snprintf(text, sizeof text, one, va_arg(*args, size_t));
+        else
+            snprintf(text, sizeof text, one, va_arg(*args, unsigned));
         break;
     case 'f':
     case 'g':
-    case 'e':
-        snprintf(text, sizeof text, one, va_arg(*args, double));
-        break;
-    default: /* "%%" */
-        append(page, "%", 1);
-        return p + (*p == '%');
+    case 'e': snprintf(text, sizeof text, one, va_arg(*args, double)); break;
+    default: /* "%%" */ append(page, "%", 1); return p + (*p == '%');
     }
     bl_page_raw(page, text);
     return p + 1;
@@ -151,7 +147,8 @@ char *bl_show_count(double n, char *buf)
         unit++;
     }
     if (fabs(v) >= 1e4) return bl_show_number(n, buf);
-    if (unit == 0 && n == floor(n)) snprintf(buf, BL_SHOW, "%.0f", n);
+    if (unit == 0 && n == floor(n))
+        snprintf(buf, BL_SHOW, "%.0f", n);
     else {
         three_digits(v, buf, BL_SHOW - 4);
         strcat(buf, names[unit]);
@@ -162,8 +159,10 @@ char *bl_show_count(double n, char *buf)
 char *bl_show_ms(double ms, char *buf)
 {
     double v = fabs(ms) >= 1000 ? ms / 1000 : fabs(ms) >= 0.9995 || ms == 0 ? ms : ms * 1000;
-    if (fabs(v) >= 1e6) snprintf(buf, BL_SHOW, "%.3g", v);
-    else three_digits(v, buf, BL_SHOW - 8);
+    if (fabs(v) >= 1e6)
+        snprintf(buf, BL_SHOW, "%.3g", v);
+    else
+        three_digits(v, buf, BL_SHOW - 8);
     strcat(buf, fabs(ms) >= 1000 ? " s" : fabs(ms) >= 0.9995 || ms == 0 ? " ms" : " \xC2\xB5s");
     return buf;
 }
@@ -180,8 +179,11 @@ char *bl_show_signed(double v, int decimals, char *buf)
     snprintf(buf, BL_SHOW, "%.*f", decimals, fabs(v));
     bool zero = strspn(buf, "0.") == strlen(buf);
     /* U+2212, as wide as a plus */
-    snprintf(buf, BL_SHOW, "%s%.*f", zero ? "\xC2\xB1" : v < 0 ? "\xE2\x88\x92" : "+", decimals,
-             fabs(v));
+    snprintf(buf, BL_SHOW, "%s%.*f",
+             zero    ? "\xC2\xB1"
+             : v < 0 ? "\xE2\x88\x92"
+                     : "+",
+             decimals, fabs(v));
     return buf;
 }
 

@@ -34,8 +34,10 @@ bl_status bl_report_begin(bl_ctx *ctx, const bl_report_input *in, bl_report *r)
     BL_ALLOC_TRY(ctx, arena);
     r->page.arena = arena;
     bl_status status = bl_report_gather(r, arena);
-    if (status != BL_OK) bl_arena_free(arena);
-    else use_c_locale(r);
+    if (status != BL_OK)
+        bl_arena_free(arena);
+    else
+        use_c_locale(r);
     return status;
 }
 
@@ -72,10 +74,14 @@ void bl_part_close(bl_report *r)
 void bl_part_name(bl_report *r, const char *name)
 {
     size_t n = strlen(name), tail = n - BL_MIN(n, (size_t)TAIL);
-    while (tail < n && ((unsigned char)name[tail] & 0xC0) == 0x80) tail++; /* not within a character */
+    while (tail < n && ((unsigned char)name[tail] & 0xC0) == 0x80)
+        tail++; /* not within a character */
     char *front = n > 2 * TAIL ? bl_strndup(r->page.arena, name, tail) : NULL;
-    if (front) bl_page_put(&r->page, "<span class=\"long\"><span>%s</span><span>%s</span></span>", front, name + tail);
-    else bl_page_put(&r->page, "%s", name);
+    if (front)
+        bl_page_put(&r->page, "<span class=\"long\"><span>%s</span><span>%s</span></span>", front,
+                    name + tail);
+    else
+        bl_page_put(&r->page, "%s", name);
 }
 
 void bl_part_bar(bl_report *r, const char *label, double share, const char *class, const char *text)
@@ -83,10 +89,11 @@ void bl_part_bar(bl_report *r, const char *label, double share, const char *clas
     double percent = 100 * fmin(fmax(share, 0), 1);
     bl_page_put(&r->page, "<div class=\"bar\"><span class=\"who\" title=\"%s\">", label);
     bl_part_name(r, label);
-    bl_page_put(&r->page,
-                "</span><span class=\"track\"><span class=\"%s\" style=\"width:%.2f%%\"></span></span>"
-                "<span class=\"much\">%s</span></div>\n",
-                class, isfinite(percent) ? percent : 0.0, text);
+    bl_page_put(
+        &r->page,
+        "</span><span class=\"track\"><span class=\"%s\" style=\"width:%.2f%%\"></span></span>"
+        "<span class=\"much\">%s</span></div>\n",
+        class, isfinite(percent) ? percent : 0.0, text);
 }
 
 void bl_part_fact(bl_report *r, const char *name, const char *text)
@@ -121,7 +128,8 @@ static const char head[] =
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<meta name=\"color-scheme\" content=\"light dark\">\n"
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
-    "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n"
+    "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action "
+    "'none'\">\n"
     "<link rel=\"icon\" href=\"data:,\">\n";
 
 static void write_parts(bl_report *r)
@@ -145,7 +153,8 @@ static void write_page(bl_report *r, const bl_page *parts)
     const char *model = bl_figure_text(r->in.summary, "model");
     bl_page_raw(o, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n");
     bl_page_raw(o, head);
-    bl_page_put(o, "<title>%s%sbitlathe</title>\n<style>\n", model ? model : "", model ? " \xC2\xB7 " : "");
+    bl_page_put(o, "<title>%s%sbitlathe</title>\n<style>\n", model ? model : "",
+                model ? " \xC2\xB7 " : "");
     bl_page_raw(o, bl_report_style);
     bl_page_raw(o, "</style>\n</head>\n<body>\n<main>\n");
     bl_part_headline(r);
@@ -162,7 +171,8 @@ static void write_page(bl_report *r, const bl_page *parts)
 bl_status bl_report_write(bl_ctx *ctx, const bl_report_input *in, const char *path)
 {
     if (!in->summary && !in->plan && !in->sens && !in->cost && !in->graph)
-        return bl_fail(ctx, BL_USAGE, path, "give the folder of a run", "there is no record to report on");
+        return bl_fail(ctx, BL_USAGE, path, "give the folder of a run",
+                       "there is no record to report on");
     bl_report r;
     BL_TRY(bl_report_begin(ctx, in, &r));
     write_parts(&r); /* before the head, which lists those that had something to show */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Bits of each layer in network order: weights upwards, activations downwards, as wide as the layer's
- * share of the predicted time (of the weights where no time is known); then the same as a table.
+ * Bits of each layer in network order: weights upwards, activations downwards, as wide as the
+ * layer's share of the predicted time (of the weights where no time is known); then the same as a
+ * table.
  */
 #include "emit/report_private.h"
 
@@ -52,11 +53,15 @@ static void draw_scale(const bars *b)
         for (int side = -1; side <= 1; side += 2) {
             double y = b->axis + side * bits * b->per_bit;
             bl_page_put(o, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/>", b->left, y, b->right);
-            bl_page_put(o, "<text class=\"tick end\" x=\"%.1f\" y=\"%.1f\">%d</text>\n", b->left - 6, y + 4, bits);
+            bl_page_put(o, "<text class=\"tick end\" x=\"%.1f\" y=\"%.1f\">%d</text>\n",
+                        b->left - 6, y + 4, bits);
         }
     for (int side = -1; side <= 1; side += 2)
-        bl_page_put(o, "<text class=\"name mid\" transform=\"translate(%.1f %.1f) rotate(-90)\">%s</text>\n", b->left - 26,
-                    b->axis + side * b->bits_most * b->per_bit / 2, side < 0 ? "weight bits" : "activation bits");
+        bl_page_put(
+            o,
+            "<text class=\"name mid\" transform=\"translate(%.1f %.1f) rotate(-90)\">%s</text>\n",
+            b->left - 26, b->axis + side * b->bits_most * b->per_bit / 2,
+            side < 0 ? "weight bits" : "activation bits");
 }
 
 static void tip(bl_page *o, const bl_layer *l, size_t number)
@@ -68,8 +73,10 @@ static void tip(bl_page *o, const bl_layer *l, size_t number)
     if (l->a_in_bits) bl_page_put(o, "\ninput %d bits", l->a_in_bits);
     if (l->a_out_bits) bl_page_put(o, "\noutput %d bits", l->a_out_bits);
     if (isfinite(l->size_bytes)) bl_page_put(o, "\n%s", bl_show_bytes(l->size_bytes, text));
-    if (isfinite(l->predicted_us)) bl_page_put(o, "\npredicted %s", bl_show_ms(l->predicted_us / 1000, text));
-    if (isfinite(l->measured_us)) bl_page_put(o, "\nmeasured %s", bl_show_ms(l->measured_us / 1000, text));
+    if (isfinite(l->predicted_us))
+        bl_page_put(o, "\npredicted %s", bl_show_ms(l->predicted_us / 1000, text));
+    if (isfinite(l->measured_us))
+        bl_page_put(o, "\nmeasured %s", bl_show_ms(l->measured_us / 1000, text));
     bl_page_raw(o, "</title>");
 }
 
@@ -79,8 +86,8 @@ static void draw_bar(const bars *b, int side, int bits, const char *class, doubl
     bl_page *o = &b->r->page;
     double tall = BL_MIN(bits, b->bits_most) * b->per_bit, y = side < 0 ? b->axis - tall : b->axis;
     if (bits == 0) return;
-    bl_page_put(o, "<rect class=\"%s%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"/>", class,
-                bits < 8 ? "" : " pale", x, y, width, tall);
+    bl_page_put(o, "<rect class=\"%s%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"/>",
+                class, bits < 8 ? "" : " pale", x, y, width, tall);
     if (width >= (bits < 10 ? 9 : 16))
         bl_page_put(o, "<text class=\"count mid\" x=\"%.1f\" y=\"%.1f\">%d</text>", x + width / 2,
                     side < 0 ? y + 12 : y + tall - 4, bits);
@@ -101,18 +108,20 @@ static void draw_bars(const bars *b)
         char text[BL_SHOW];
         bl_page_raw(o, "<g class=\"mark\">");
         tip(o, l, i + 1);
-        bl_page_put(o, "<rect class=\"hit\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"/>", x, top, pitch,
-                    bottom - top);
+        bl_page_put(o, "<rect class=\"hit\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"/>",
+                    x, top, pitch, bottom - top);
         draw_bar(b, -1, l->w_bits, "w", x, pitch - gap);
         draw_bar(b, 1, activation_bits(l), "a", x, pitch - gap);
         bl_page_raw(o, "</g>\n");
         if (middle >= next_label && b->names) {
-            bl_page_put(o, "<text class=\"tick end\" transform=\"translate(%.1f %.1f) rotate(-50)\">%s</text>\n",
+            bl_page_put(o,
+                        "<text class=\"tick end\" transform=\"translate(%.1f %.1f) "
+                        "rotate(-50)\">%s</text>\n",
                         middle + 4, bottom + 12, bl_show_short(l->name, 14, text));
             next_label = middle + 13;
         } else if (middle >= next_label) {
-            bl_page_put(o, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%zu</text>\n", fmin(middle, b->right - 7),
-                        bottom + 16, i + 1);
+            bl_page_put(o, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%zu</text>\n",
+                        fmin(middle, b->right - 7), bottom + 16, i + 1);
             next_label = middle + 28;
         }
         x += pitch;
@@ -130,7 +139,8 @@ static void picture(bl_report *r, const char *class, double width, bool names)
     b.per_bit = (names ? 104.0 : 88.0) / b.bits_most;
     b.axis = 10 + b.bits_most * b.per_bit;
     double height = b.axis + b.bits_most * b.per_bit + (names ? 92 : 26);
-    bl_svg_open(&r->page, class, width, height, "Bits of the weights and activations of each layer");
+    bl_svg_open(&r->page, class, width, height,
+                "Bits of the weights and activations of each layer");
     draw_scale(&b);
     draw_bars(&b);
     bl_svg_close(&r->page);
@@ -140,19 +150,27 @@ static void caption(bl_report *r)
 {
     double total;
     width_by by = choose_width(r, &total);
-    bl_page_raw(&r->page, "<figcaption><span class=\"key w\"></span>weights, upwards, and "
-                          "<span class=\"key a\"></span>activations read by the layer, downwards; pale where they "
-                          "keep 8 bits or more. From left to right as the network runs");
-    bl_page_raw(&r->page, by == BY_TIME      ? "; a bar is the wider the more of the predicted time the layer takes"
-                          : by == BY_WEIGHTS ? "; a bar is the wider the more weights the layer has"
-                                             : "");
-    bl_page_put(&r->page, ".<span class=\"%s\"> The numbers below count the layers, as in the table.</span>"
-                          "</figcaption></figure>\n", r->n_layers > NAMES_MOST ? "" : "narrow");
+    bl_page_raw(
+        &r->page,
+        "<figcaption><span class=\"key w\"></span>weights, upwards, and "
+        "<span class=\"key a\"></span>activations read by the layer, downwards; pale where they "
+        "keep 8 bits or more. From left to right as the network runs");
+    bl_page_raw(&r->page,
+                by == BY_TIME
+                    ? "; a bar is the wider the more of the predicted time the layer takes"
+                : by == BY_WEIGHTS ? "; a bar is the wider the more weights the layer has"
+                                   : "");
+    bl_page_put(&r->page,
+                ".<span class=\"%s\"> The numbers below count the layers, as in the table.</span>"
+                "</figcaption></figure>\n",
+                r->n_layers > NAMES_MOST ? "" : "narrow");
 }
 
 /* ------------------------------------------------------------------ the table */
 
-typedef struct has { bool op, shape, macs, weights, size, predicted, measured, out; } has;
+typedef struct has {
+    bool op, shape, macs, weights, size, predicted, measured, out;
+} has;
 
 static has what_there_is(const bl_report *r)
 {
@@ -187,7 +205,8 @@ static void layer_row(bl_report *r, size_t i, has h)
 {
     const bl_layer *l = &r->layers[i];
     char text[BL_SHOW];
-    bl_page_put(&r->page, "<tr><td data-v=\"%zu\">%zu</td><th scope=\"row\" title=\"%s\">", i + 1, i + 1, l->name);
+    bl_page_put(&r->page, "<tr><td data-v=\"%zu\">%zu</td><th scope=\"row\" title=\"%s\">", i + 1,
+                i + 1, l->name);
     bl_part_name(r, l->name);
     bl_page_raw(&r->page, "</th>");
     if (h.op) text_cell(r, l->op);
@@ -208,23 +227,25 @@ static void table(bl_report *r)
     has h = what_there_is(r);
     const struct {
         const char *title;
-        bool shown;
-    } columns[] = {{"#", true},
-                   {"layer", true},
-                   {"operator", h.op},
-                   {"output", h.shape},
-                   {"MACs", h.macs},
-                   {"weights", h.weights},
-                   {"W bits", true},
-                   {"A bits in", true},
-                   {"A bits out", h.out},
-                   {"size", h.size},
-                   {"predicted", h.predicted},
-                   {"measured", h.measured}};
+        bool shown, text;
+    } columns[] = {{"#", true, false},
+                   {"layer", true, true},
+                   {"operator", h.op, true},
+                   {"output", h.shape, true},
+                   {"MACs", h.macs, false},
+                   {"weights", h.weights, false},
+                   {"W bits", true, false},
+                   {"A bits in", true, false},
+                   {"A bits out", h.out, false},
+                   {"size", h.size, false},
+                   {"predicted", h.predicted, false},
+                   {"measured", h.measured, false}};
     bl_page_put(&r->page, "<details><summary>All layers as a table (%zu)</summary>\n", r->n_layers);
-    bl_page_raw(&r->page, "<div class=\"scroll tall\"><table class=\"sort layers\">\n<thead><tr>");
+    bl_page_raw(&r->page, "<div class=\"scroll tall\"><table class=\"sort\">\n<thead><tr>");
     for (size_t c = 0; c < BL_COUNTOF(columns); c++)
-        if (columns[c].shown) bl_page_put(&r->page, "<th scope=\"col\">%s</th>", columns[c].title);
+        if (columns[c].shown)
+            bl_page_put(&r->page, "<th scope=\"col\" class=\"%s\">%s</th>",
+                        columns[c].text ? "text" : "", columns[c].title);
     bl_page_raw(&r->page, "</tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < r->n_layers; i++) layer_row(r, i, h);
     bl_page_raw(&r->page, "</tbody></table></div></details>\n");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The top of the page: which network, the result in one sentence, what is wrong with it said loudly,
- * and its four main figures.
+ * The top of the page: which network, the result in one sentence, what is wrong with it said
+ * loudly, and its four main figures.
  */
 #include "emit/report_private.h"
 
@@ -21,7 +21,8 @@ static const char *subject(const bl_report *r)
     if (bl_figure_text(r->in.summary, "refused")) return "The refused plan";
     if (bl_report_infeasible(r)) return "The nearest plan";
     if (recipe(r) && !strcmp(recipe(r), "uniform")) return "The uniform plan";
-    return bl_report_narrow(r) || !r->n_layers ? "Mixed precision" : "The plan, 8 bits or more everywhere,";
+    return bl_report_narrow(r) || !r->n_layers ? "Mixed precision"
+                                               : "The plan, 8 bits or more everywhere,";
 }
 
 /* " keeps 93.1 % top-1 (-0.1 points against float)", or another metric; false: none was taken. */
@@ -37,9 +38,11 @@ static bool say_quality(bl_report *r)
     } else if (isfinite(c->auc)) {
         bl_page_put(&r->page, " keeps an area under the curve of <b>%.3f</b>", c->auc);
         if (f && isfinite(f->auc))
-            bl_page_put(&r->page, " (%s against float)", bl_show_signed(c->auc - f->auc, 3, change));
+            bl_page_put(&r->page, " (%s against float)",
+                        bl_show_signed(c->auc - f->auc, 3, change));
     } else if (isfinite(c->sqnr_db)) {
-        bl_page_put(&r->page, " keeps a signal-to-noise ratio of <b>%.1f&nbsp;dB</b> at the output", c->sqnr_db);
+        bl_page_put(&r->page, " keeps a signal-to-noise ratio of <b>%.1f&nbsp;dB</b> at the output",
+                    c->sqnr_db);
     } else
         return false;
     return true;
@@ -53,8 +56,10 @@ static bool say_size(bl_report *r, bool quality)
     bl_page_raw(&r->page, quality ? " in " : " takes ");
     bl_show_bytes(c->size_bytes, size);
     if (r->int8 && r->int8->size_bytes > 0)
-        bl_page_put(&r->page, "<b>%.2f</b> of the int8 size (%s)", c->size_bytes / r->int8->size_bytes, size);
-    else bl_page_put(&r->page, "<b>%s</b>", size);
+        bl_page_put(&r->page, "<b>%.2f</b> of the int8 size (%s)",
+                    c->size_bytes / r->int8->size_bytes, size);
+    else
+        bl_page_put(&r->page, "<b>%s</b>", size);
     return true;
 }
 
@@ -66,9 +71,11 @@ static void say_time(bl_report *r, bool before)
     double ms = isfinite(c->latency_ms) ? c->latency_ms : c->predicted_ms;
     char time[BL_SHOW];
     if (isnan(ms)) return;
-    bl_page_put(&r->page, "%s <b>%s</b>", before ? "; latency" : " has a latency of", bl_show_ms(ms, time));
+    bl_page_put(&r->page, "%s <b>%s</b>", before ? "; latency" : " has a latency of",
+                bl_show_ms(ms, time));
     /* A measured time beside a predicted int8 is no ratio of like with like. */
-    if (isfinite(ratio) && measured == isfinite(c->latency_ms)) bl_page_put(&r->page, ", %.2f of int8's", ratio);
+    if (isfinite(ratio) && measured == isfinite(c->latency_ms))
+        bl_page_put(&r->page, ", %.2f of int8's", ratio);
     bl_page_raw(&r->page, isfinite(c->latency_ms) ? ", measured" : ", predicted");
 }
 
@@ -76,7 +83,8 @@ static void sentence(bl_report *r)
 {
     if (!r->chosen) {
         if (r->in.plan)
-            bl_page_raw(&r->page, "<p class=\"lead\">A plan that has not been evaluated yet.</p>\n");
+            bl_page_raw(&r->page,
+                        "<p class=\"lead\">A plan that has not been evaluated yet.</p>\n");
         return;
     }
     bl_page_put(&r->page, "<p class=\"lead\">%s", subject(r));
@@ -111,9 +119,11 @@ static void warn_about_time(bl_report *r)
     if (!bl_report_narrow(r) || !(ratio >= 1 - tie)) return;
     bool slower = ratio > 1 + tie;
     bl_page_put(&r->page, "<p class=\"alert %s\"><b>%s</b> ", slower ? "bad" : "warn",
-                slower ? "Slower than int8 on this chip." : "Narrow widths gain no time on this chip.");
-    bl_page_put(&r->page, "This plan takes %.2f of the time of 8 bits everywhere (%s; differences below "
-                          "%.0f&nbsp;%% count as none). Its narrow layers save bytes, not time.</p>\n",
+                slower ? "Slower than int8 on this chip."
+                       : "Narrow widths gain no time on this chip.");
+    bl_page_put(&r->page,
+                "This plan takes %.2f of the time of 8 bits everywhere (%s; differences below "
+                "%.0f&nbsp;%% count as none). Its narrow layers save bytes, not time.</p>\n",
                 ratio, measured ? "measured" : "predicted", tie * 100);
 }
 
@@ -122,8 +132,9 @@ static void alerts(bl_report *r)
     const char *refused = bl_figure_text(r->in.summary, "refused");
     const json_t *notes = bl_figure_at(r->in.summary, "notes");
     if (bl_report_infeasible(r)) {
-        bl_page_raw(&r->page, "<p class=\"alert bad\"><b>Not feasible.</b> No plan was found within all "
-                              "budgets; this page shows the nearest one.");
+        bl_page_raw(&r->page,
+                    "<p class=\"alert bad\"><b>Not feasible.</b> No plan was found within all "
+                    "budgets; this page shows the nearest one.");
         say_exceeded(r);
         bl_page_raw(&r->page, "</p>\n");
     }
@@ -142,7 +153,8 @@ static void alerts(bl_report *r)
 
 static void tile(bl_report *r, const char *name, const char *figure, const char *more)
 {
-    bl_page_put(&r->page, "<div class=\"tile\"><span>%s</span><b>%s</b><small>%s</small></div>\n", name, figure, more);
+    bl_page_put(&r->page, "<div class=\"tile\"><span>%s</span><b>%s</b><small>%s</small></div>\n",
+                name, figure, more);
 }
 
 static const char *ratio_text(double v, double base, char *buf)
@@ -162,21 +174,28 @@ static void tiles(bl_report *r)
         snprintf(figure, sizeof figure, "%.2f\xC2\xA0%%", fmin(c->top1, 1e6) * 100);
         if (r->flt && isfinite(r->flt->top1))
             strcat(bl_show_signed((c->top1 - r->flt->top1) * 100, 2, more), " points vs float");
-        else *more = '\0';
+        else
+            *more = '\0';
         tile(r, "top-1", figure, more);
     } else if (isfinite(c->sqnr_db)) {
-        snprintf(figure, sizeof figure, "%.1f\xC2\xA0""dB", fmin(c->sqnr_db, 1e6));
+        snprintf(figure, sizeof figure,
+                 "%.1f\xC2\xA0"
+                 "dB",
+                 fmin(c->sqnr_db, 1e6));
         tile(r, "signal to noise", figure, "");
     }
     if (isfinite(c->size_bytes))
-        tile(r, "size", bl_show_bytes(c->size_bytes, figure), ratio_text(c->size_bytes, i ? i->size_bytes : NAN, more));
+        tile(r, "size", bl_show_bytes(c->size_bytes, figure),
+             ratio_text(c->size_bytes, i ? i->size_bytes : NAN, more));
     if (isfinite(c->latency_ms))
-        tile(r, "latency, measured", bl_show_ms(c->latency_ms, figure), ratio_text(c->latency_ms, i ? i->latency_ms : NAN, more));
+        tile(r, "latency, measured", bl_show_ms(c->latency_ms, figure),
+             ratio_text(c->latency_ms, i ? i->latency_ms : NAN, more));
     else if (isfinite(c->predicted_ms))
         tile(r, "latency, predicted", bl_show_ms(c->predicted_ms, figure),
              ratio_text(c->predicted_ms, i ? i->predicted_ms : NAN, more));
     if (isfinite(c->bops))
-        tile(r, "bit operations", bl_show_count(c->bops, figure), ratio_text(c->bops, i ? i->bops : NAN, more));
+        tile(r, "bit operations", bl_show_count(c->bops, figure),
+             ratio_text(c->bops, i ? i->bops : NAN, more));
     bl_page_raw(&r->page, "</div>\n");
 }
 

@@ -36,17 +36,24 @@ static void fit(const bl_report *r, bl_plot *p)
 static void draw_diagonal(const bl_plot *p)
 {
     double lo = p->x_lo, hi = p->x_hi, off = 1.25;
-    bl_page_put(p->page, "<path class=\"band\" d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fL%.1f %.1fL%.1f %.1fL%.1f %.1fz\"/>",
-                bl_plot_x(p, lo), bl_plot_y(p, lo), bl_plot_x(p, lo), bl_plot_y(p, lo * off), bl_plot_x(p, hi / off),
-                bl_plot_y(p, hi), bl_plot_x(p, hi), bl_plot_y(p, hi), bl_plot_x(p, hi), bl_plot_y(p, hi / off),
-                bl_plot_x(p, lo * off), bl_plot_y(p, lo));
-    bl_page_put(p->page, "<path class=\"guide\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", bl_plot_x(p, lo), bl_plot_y(p, lo),
-                bl_plot_x(p, hi), bl_plot_y(p, hi));
+    bl_page_put(p->page,
+                "<path class=\"band\" d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fL%.1f %.1fL%.1f %.1fL%.1f "
+                "%.1fz\"/>",
+                bl_plot_x(p, lo), bl_plot_y(p, lo), bl_plot_x(p, lo), bl_plot_y(p, lo * off),
+                bl_plot_x(p, hi / off), bl_plot_y(p, hi), bl_plot_x(p, hi), bl_plot_y(p, hi),
+                bl_plot_x(p, hi), bl_plot_y(p, hi / off), bl_plot_x(p, lo * off), bl_plot_y(p, lo));
+    bl_page_put(p->page, "<path class=\"guide\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", bl_plot_x(p, lo),
+                bl_plot_y(p, lo), bl_plot_x(p, hi), bl_plot_y(p, hi));
 }
 
 static void scatter(bl_report *r, const char *class, double width, double height)
 {
-    bl_plot p = {.page = &r->page, .left = 46, .right = width - 12, .top = 26, .bottom = height - 46, .logarithmic = true};
+    bl_plot p = {.page = &r->page,
+                 .left = 46,
+                 .right = width - 12,
+                 .top = 26,
+                 .bottom = height - 46,
+                 .logarithmic = true};
     if (!bl_plot_reserve(&p, r->page.arena, 2 * r->n_layers)) r->page.failed = true;
     if (r->page.failed) return;
     fit(r, &p);
@@ -57,11 +64,15 @@ static void scatter(bl_report *r, const char *class, double width, double height
         const bl_layer *l = &r->layers[i];
         char was[BL_SHOW], is[BL_SHOW], off[BL_SHOW];
         if (!timed(l)) continue;
-        char *tip = bl_format(r->page.arena, "#%zu %s\npredicted %s\nmeasured %s (%s %%)", i + 1, l->name,
-                              bl_show_ms(l->predicted_us / 1000, was), bl_show_ms(l->measured_us / 1000, is),
+        char *tip = bl_format(r->page.arena, "#%zu %s\npredicted %s\nmeasured %s (%s %%)", i + 1,
+                              l->name, bl_show_ms(l->predicted_us / 1000, was),
+                              bl_show_ms(l->measured_us / 1000, is),
                               bl_show_signed((l->measured_us / l->predicted_us - 1) * 100, 1, off));
-        if (tip) bl_plot_mark(&p, BL_DOT, "best", bl_plot_x(&p, l->predicted_us), bl_plot_y(&p, l->measured_us), tip);
-        else r->page.failed = true;
+        if (tip)
+            bl_plot_mark(&p, BL_DOT, "best", bl_plot_x(&p, l->predicted_us),
+                         bl_plot_y(&p, l->measured_us), tip);
+        else
+            r->page.failed = true;
     }
     bl_svg_close(&r->page);
 }
@@ -80,14 +91,18 @@ static void say_total(bl_report *r)
         worst = fabs(l->measured_us - l->predicted_us);
         missed = l;
     }
-    bl_page_put(&r->page, "<figcaption>A dot on the line was predicted exactly; above it the layer is slower than predicted. "
-                          "The band is a quarter of the value on either side. The layers shown add up to %s predicted",
+    bl_page_put(&r->page,
+                "<figcaption>A dot on the line was predicted exactly; above it the layer is slower "
+                "than predicted. "
+                "The band is a quarter of the value on either side. The layers shown add up to %s "
+                "predicted",
                 bl_show_ms(predicted, was));
     bl_page_put(&r->page, " and %s measured: <b>%s&nbsp;%%</b>.", bl_show_ms(measured, is),
                 bl_show_signed((measured / predicted - 1) * 100, 1, off));
     if (missed)
-        bl_page_put(&r->page, " The largest difference is %s: %s predicted, %s measured.", missed->name,
-                    bl_show_ms(missed->predicted_us / 1000, was), bl_show_ms(missed->measured_us / 1000, is));
+        bl_page_put(&r->page, " The largest difference is %s: %s predicted, %s measured.",
+                    missed->name, bl_show_ms(missed->predicted_us / 1000, was),
+                    bl_show_ms(missed->measured_us / 1000, is));
     bl_page_raw(&r->page, "</figcaption>\n");
 }
 
@@ -100,9 +115,11 @@ static bool has_both(const bl_row *row)
 
 static void totals(bl_report *r)
 {
-    bl_page_raw(&r->page, "<div class=\"scroll\"><table class=\"sort\">\n<thead><tr><th scope=\"col\">whole network</th>"
+    bl_page_raw(&r->page, "<div class=\"scroll\"><table class=\"sort\">\n<thead><tr><th "
+                          "scope=\"col\">whole network</th>"
                           "<th scope=\"col\">predicted</th><th scope=\"col\">measured</th>"
-                          "<th scope=\"col\" title=\"a tenth and nine tenths of the runs took less\">p10 \xE2\x80\x93 p90"
+                          "<th scope=\"col\" title=\"a tenth and nine tenths of the runs took "
+                          "less\">p10 \xE2\x80\x93 p90"
                           "</th><th scope=\"col\">error</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < r->n_rows; i++) {
         const bl_row *row = &r->rows[i];
@@ -112,15 +129,19 @@ static void totals(bl_report *r)
         bl_part_cell(r, row->predicted_ms, bl_show_ms(row->predicted_ms, text), "");
         bl_part_cell(r, row->latency_ms, bl_show_ms(row->latency_ms, text), "");
         if (isfinite(row->latency_p10_ms) && isfinite(row->latency_p90_ms))
-            bl_page_put(&r->page, "<td data-v=\"%.17g\">%s \xE2\x80\x93 %s</td>", row->latency_p10_ms,
-                        bl_show_ms(row->latency_p10_ms, text), bl_show_ms(row->latency_p90_ms, high));
-        else bl_part_cell(r, NAN, "", "");
+            bl_page_put(&r->page, "<td data-v=\"%.17g\">%s \xE2\x80\x93 %s</td>",
+                        row->latency_p10_ms, bl_show_ms(row->latency_p10_ms, text),
+                        bl_show_ms(row->latency_p90_ms, high));
+        else
+            bl_part_cell(r, NAN, "", "");
         double off = (row->predicted_ms / row->latency_ms - 1) * 100;
         bl_part_cell(r, off, strcat(bl_show_signed(off, 1, text), "\xC2\xA0%"), "");
         bl_page_raw(&r->page, "</tr>\n");
     }
-    bl_page_raw(&r->page, "</tbody></table></div>\n<p class=\"caption\">The prediction for the whole network beside the clock: "
-                          "error is how far the prediction lies above (+) or below (\xE2\x88\x92) the measured median.</p>\n");
+    bl_page_raw(&r->page, "</tbody></table></div>\n<p class=\"caption\">The prediction for the "
+                          "whole network beside the clock: "
+                          "error is how far the prediction lies above (+) or below (\xE2\x88\x92) "
+                          "the measured median.</p>\n");
 }
 
 /* ------------------------------------------------------------------ shapes and widths */
@@ -138,7 +159,8 @@ static void shape_see(shape *s, const json_t *cell)
     int a = (int)fmin(fmax(bl_figure_num(cell, "a_in_bits"), 0), 64);
     bool narrow = (w > 0 && w < 8) || (a > 0 && a < 8);
     if (!(ns > 0) || w > 8 || a > 8) return;
-    if (!narrow) s->ns8 = fmin(s->ns8, ns); /* fmin passes over NAN */
+    if (!narrow)
+        s->ns8 = fmin(s->ns8, ns); /* fmin passes over NAN */
     else if (!(s->ns <= ns)) {
         s->ns = ns;
         s->w_bits = w;
@@ -173,8 +195,10 @@ static shape *shapes_gather(bl_report *r, size_t *n)
 static void shape_rows(bl_report *r, const shape *list, size_t n)
 {
     bl_page_raw(&r->page, "<div class=\"scroll tall\">"
-                          "<table class=\"sort\">\n<thead><tr><th scope=\"col\">operator shape</th><th scope=\"col\">8 bits"
-                          "</th><th scope=\"col\">best narrower</th><th scope=\"col\">at</th><th scope=\"col\">of 8 bits"
+                          "<table class=\"sort\">\n<thead><tr><th scope=\"col\">operator "
+                          "shape</th><th scope=\"col\">8 bits"
+                          "</th><th scope=\"col\">best narrower</th><th scope=\"col\" "
+                          "class=\"text\">at</th><th scope=\"col\">of 8 bits"
                           "</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < n; i++) {
         const shape *s = &list[i];
@@ -184,14 +208,18 @@ static void shape_rows(bl_report *r, const shape *list, size_t n)
         bl_page_raw(&r->page, "</th>");
         bl_part_cell(r, s->ns8, bl_show_ms(s->ns8 * 1e-6, text), "");
         bl_part_cell(r, s->ns, bl_show_ms(s->ns * 1e-6, text), "");
-        if (isnan(s->ns)) bl_page_raw(&r->page, "<td class=\"none\">\xE2\x80\x93</td>");
-        else if (s->w_bits) bl_page_put(&r->page, "<td class=\"text\">W%dA%d</td>", s->w_bits, s->a_bits);
-        else bl_page_put(&r->page, "<td class=\"text\">A%d</td>", s->a_bits);
+        if (isnan(s->ns))
+            bl_page_raw(&r->page, "<td class=\"none\">\xE2\x80\x93</td>");
+        else if (s->w_bits)
+            bl_page_put(&r->page, "<td class=\"text\">W%dA%d</td>", s->w_bits, s->a_bits);
+        else
+            bl_page_put(&r->page, "<td class=\"text\">A%d</td>", s->a_bits);
         snprintf(text, sizeof text, "%.2f", fmin(s->ns / s->ns8, 1e6));
         bl_part_cell(r, s->ns / s->ns8, text, "");
         bl_page_raw(&r->page, "</tr>\n");
     }
-    bl_page_raw(&r->page, "</tbody></table></div>\n<p class=\"caption\">Time of one operator by itself, with 8 bits and "
+    bl_page_raw(&r->page, "</tbody></table></div>\n<p class=\"caption\">Time of one operator by "
+                          "itself, with 8 bits and "
                           "with the fewer bits that are fastest; below 1 is a gain.</p></div>\n");
 }
 
@@ -208,12 +236,13 @@ static void shapes(bl_report *r, const shape *list, size_t n)
         both += comparable(&list[i]);
         gain += comparable(&list[i]) && list[i].ns < list[i].ns8 * (1 - tie);
     }
-    bl_page_put(&r->page,
-                "<div><h3>What narrow widths gain on this target</h3>\n<p>%s%zu of %zu operator shapes run "
-                "faster with fewer than 8 bits, by more than the %.0f&nbsp;%% that the clock can tell "
-                "apart.%s</p>\n",
-                gain ? "" : "None: ", gain, both, tie * 100,
-                gain ? "" : " Fewer bits save bytes here, not time.");
+    bl_page_put(
+        &r->page,
+        "<div><h3>What narrow widths gain on this target</h3>\n<p>%s%zu of %zu operator shapes run "
+        "faster with fewer than 8 bits, by more than the %.0f&nbsp;%% that the clock can tell "
+        "apart.%s</p>\n",
+        gain ? "" : "None: ", gain, both, tie * 100,
+        gain ? "" : " Fewer bits save bytes here, not time.");
     shape_rows(r, list, n);
 }
 

@@ -37,10 +37,10 @@ char *bl_show_signed(double v, int decimals, char *buf);
 /* At most `most` characters: the middle is left out. */
 char *bl_show_short(const char *text, size_t most, char *buf);
 
-/* ------------------------------------------------------------------ figures.c: what the records say */
+/* ------------------------------------------------------------------ figures.c: out of records */
 
-/* Item at a path such as "mixed.latency_ms.median"; NULL, NAN, NULL where it is missing or of another
- * type; a number that is not finite is missing. */
+/* Item at a path such as "mixed.latency_ms.median"; NULL, NAN, NULL where it is missing or of
+ * another type; a number that is not finite is missing. */
 const json_t *bl_figure_at(const json_t *o, const char *path);
 double bl_figure_num(const json_t *o, const char *path);
 const char *bl_figure_text(const json_t *o, const char *path);
@@ -89,7 +89,7 @@ bl_status bl_report_gather(bl_report *r, bl_arena *arena);
 bool bl_report_infeasible(const bl_report *r);
 const char *bl_report_chosen_name(const bl_report *r); /* "chosen plan", "refused plan", ... */
 bool bl_report_narrow(const bl_report *r); /* some layer has fewer than 8 bits */
-/* The relative difference that measuring leaves open: 3 %, or the largest A/A spread of the costs. */
+/* The relative difference that measuring leaves open: 3 %, or the costs' largest A/A spread. */
 double bl_report_tie(const bl_report *r);
 /* Time of the chosen network over that of int8, measured where both were; NAN where unknown. */
 double bl_report_time_ratio(const bl_report *r, bool *measured);
@@ -120,7 +120,8 @@ void bl_plot_axes(bl_plot *p, const char *x_label, const char *y_label);
 /* Makes room for n marks and their labels.  bl_plot_take says where nothing else may be written. */
 bool bl_plot_reserve(bl_plot *p, bl_arena *arena, size_t n);
 void bl_plot_take(bl_plot *p, bl_box box);
-void bl_plot_mark(bl_plot *p, bl_mark_kind kind, const char *class, double x, double y, const char *tip);
+void bl_plot_mark(bl_plot *p, bl_mark_kind kind, const char *class, double x, double y,
+                  const char *tip);
 enum { BL_LABEL_HEIGHT = 13 };
 /* Text with its upper left corner there; false: no room, nothing written. */
 bool bl_plot_write(bl_plot *p, const char *class, double left, double top, const char *text);
@@ -136,7 +137,8 @@ extern const char bl_report_style[], bl_report_script[], bl_svg_style[];
 void bl_part_open(bl_report *r, const char *id, const char *title);
 void bl_part_close(bl_report *r);
 /* A horizontal bar with a label before and a text behind it; share in 0..1. */
-void bl_part_bar(bl_report *r, const char *label, double share, const char *class, const char *text);
+void bl_part_bar(bl_report *r, const char *label, double share, const char *class,
+                 const char *text);
 /* A name that gives way in its middle where it is too long: its end tells layers apart. */
 void bl_part_name(bl_report *r, const char *name);
 /* A row of a list of facts; nothing where the text is NULL or empty. */

@@ -2,8 +2,8 @@
 /*
  * Sensitivity as a coloured table, units down and candidates across: the picture is its own
  * accessible table.  Colour is the logarithm of the objective in eight steps over at most six
- * decades; step 0 is the baseline, which costs nothing.  Then the units that the chosen plan's noise
- * comes from.
+ * decades; step 0 is the baseline, which costs nothing.  Then the units that the chosen plan's
+ * noise comes from.
  */
 #include "emit/report_private.h"
 
@@ -93,8 +93,10 @@ static bool collect_choice(map *m)
         double w = bl_figure_num(o, "w_bits"), a = bl_figure_num(o, "a_bits");
         char candidate[BL_SHOW];
         if (!name || !(a >= 1 && a <= 64) || !(w >= 0 && w <= 64)) continue;
-        if (w > 0) snprintf(candidate, sizeof candidate, "W%.0fA%.0f", w, a);
-        else snprintf(candidate, sizeof candidate, "A%.0f", a);
+        if (w > 0)
+            snprintf(candidate, sizeof candidate, "W%.0fA%.0f", w, a);
+        else
+            snprintf(candidate, sizeof candidate, "A%.0f", a);
         json_object_set_new(m->choice, name, json_string(candidate));
     }
     return m->choice != NULL;
@@ -120,7 +122,8 @@ static int step_of(const map *m, double objective)
     return 1 + (int)fmin(fmax(at * STEPS, 0), STEPS - 1);
 }
 
-static void cell(const map *m, const char *unit, const json_t *o, const char *candidate, bool chosen)
+static void cell(const map *m, const char *unit, const json_t *o, const char *candidate,
+                 bool chosen)
 {
     bl_page *page = &m->r->page;
     double value = bl_figure_num(o, "value"), error = bl_figure_num(o, "standard_error");
@@ -130,16 +133,20 @@ static void cell(const map *m, const char *unit, const json_t *o, const char *ca
         bl_page_raw(page, "<td></td>");
         return;
     }
-    bl_page_put(page, "<td class=\"h%d%s\" title=\"%s, %s", step_of(m, objective), chosen ? " pick" : "", unit,
-                candidate);
+    bl_page_put(page, "<td class=\"h%d%s\" title=\"%s, %s", step_of(m, objective),
+                chosen ? " pick" : "", unit, candidate);
     if (isfinite(value)) bl_page_put(page, "\n%s %s", bl_show_number(value, text), m->unit);
-    if (isfinite(value) && error > 0) bl_page_put(page, " \xC2\xB1 %s", bl_show_number(error, text));
+    if (isfinite(value) && error > 0)
+        bl_page_put(page, " \xC2\xB1 %s", bl_show_number(error, text));
     if (isfinite(objective)) bl_page_put(page, "\nnoise %s", bl_show_number(objective, text));
     bl_page_put(page, "%s\">", chosen ? "\nchosen" : "");
     bool db = !strcmp(m->unit, "dB");
-    if (isfinite(value) && db && fabs(value) < 1e6) bl_page_put(page, "%.1f", value);
-    else if (isfinite(value)) bl_page_put(page, "%.2g", value);
-    else bl_page_raw(page, objective == 0 ? "\xE2\x88\x9E" : "\xC2\xB7"); /* no noise at all */
+    if (isfinite(value) && db && fabs(value) < 1e6)
+        bl_page_put(page, "%.1f", value);
+    else if (isfinite(value))
+        bl_page_put(page, "%.2g", value);
+    else
+        bl_page_raw(page, objective == 0 ? "\xE2\x88\x9E" : "\xC2\xB7"); /* no noise at all */
     bl_page_raw(page, chosen ? "<span class=\"sr\"> chosen</span></td>" : "</td>");
 }
 
@@ -155,16 +162,21 @@ static void legend(const map *m)
     char text[BL_SHOW];
     bl_page_put(o, "<p class=\"legend\"><span>noise added: none</span>");
     for (int i = 0; i <= STEPS; i++) bl_page_put(o, "<span class=\"swatch h%d\"></span>", i);
-    if (m->hi > 0) bl_page_put(o, "<span>%s and more</span>", show_level(m->hi * pow(m->lo / m->hi, 1.0 / STEPS), text));
-    if (json_object_size(m->choice)) bl_page_raw(o, "<span class=\"swatch pick\"></span><span>chosen</span>");
+    if (m->hi > 0)
+        bl_page_put(o, "<span>%s and more</span>",
+                    show_level(m->hi * pow(m->lo / m->hi, 1.0 / STEPS), text));
+    if (json_object_size(m->choice))
+        bl_page_raw(o, "<span class=\"swatch pick\"></span><span>chosen</span>");
     bl_page_raw(o, "</p>\n");
 }
 
 static void heat(const map *m)
 {
     bl_page *o = &m->r->page;
-    bl_page_raw(o, "<div class=\"scroll tall\"><table class=\"heat\">\n<thead><tr><th scope=\"col\">unit</th>");
-    for (size_t c = 0; c < m->n_columns; c++) bl_page_put(o, "<th scope=\"col\">%s</th>", m->columns[c]);
+    bl_page_raw(o, "<div class=\"scroll tall\"><table class=\"heat\">\n<thead><tr><th "
+                   "scope=\"col\">unit</th>");
+    for (size_t c = 0; c < m->n_columns; c++)
+        bl_page_put(o, "<th scope=\"col\">%s</th>", m->columns[c]);
     bl_page_raw(o, "</tr></thead>\n<tbody>\n");
     for (size_t u = 0; u < json_array_size(m->units); u++) {
         const json_t *unit = json_array_get(m->units, u);
@@ -175,7 +187,8 @@ static void heat(const map *m)
         bl_part_name(m->r, name);
         bl_page_raw(o, "</th>");
         for (size_t c = 0; c < m->n_columns; c++)
-            cell(m, name, find_cell(unit, m->columns[c]), m->columns[c], pick && !strcmp(pick, m->columns[c]));
+            cell(m, name, find_cell(unit, m->columns[c]), m->columns[c],
+                 pick && !strcmp(pick, m->columns[c]));
         bl_page_raw(o, "</tr>\n");
     }
     bl_page_raw(o, "</tbody></table></div>\n");
@@ -183,12 +196,16 @@ static void heat(const map *m)
 
 /* ------------------------------------------------------------------ which unit is to blame */
 
-typedef struct blame { const char *unit, *candidate; double objective; } blame;
+typedef struct blame {
+    const char *unit, *candidate;
+    double objective;
+} blame;
 
 static int by_objective(const void *pa, const void *pb)
 {
     const blame *a = pa, *b = pb;
-    return a->objective != b->objective ? (a->objective > b->objective ? -1 : 1) : strcmp(a->unit, b->unit);
+    return a->objective != b->objective ? (a->objective > b->objective ? -1 : 1)
+                                        : strcmp(a->unit, b->unit);
 }
 
 static void blamed(const map *m)
@@ -208,20 +225,28 @@ static void blamed(const map *m)
     }
     if (n == 0 || !isfinite(total)) return;
     qsort(list, n, sizeof *list, by_objective);
-    bl_page_raw(&m->r->page, "<h3>Where the chosen plan's noise comes from</h3>\n<div class=\"bars\">\n");
+    bl_page_raw(&m->r->page,
+                "<h3>Where the chosen plan's noise comes from</h3>\n<div class=\"bars names\">\n");
     for (size_t i = 0; i < BL_MIN(n, (size_t)BLAMED_MOST); i++) {
-        char *text = bl_format(m->r->page.arena, "%.1f\xC2\xA0%%, %s", 100 * list[i].objective / total, list[i].candidate);
-        if (text) bl_part_bar(m->r, list[i].unit, list[i].objective / total, "fill", text);
-        else m->r->page.failed = true;
+        char *text = bl_format(m->r->page.arena, "%.1f\xC2\xA0%%, %s",
+                               100 * list[i].objective / total, list[i].candidate);
+        if (text)
+            bl_part_bar(m->r, list[i].unit, list[i].objective / total, "fill", text);
+        else
+            m->r->page.failed = true;
     }
-    bl_page_put(&m->r->page, "</div>\n<p class=\"caption\">Share of each unit in the noise that the solver adds up%s. More "
-                             "bits help most at the top of this list.</p>\n",
+    bl_page_put(&m->r->page,
+                "</div>\n<p class=\"caption\">Share of each unit in the noise that the solver adds "
+                "up%s. More "
+                "bits help most at the top of this list.</p>\n",
                 n > BLAMED_MOST ? "; the eight largest" : "");
 }
 
 void bl_part_sens(bl_report *r)
 {
-    map m = {.r = r, .units = bl_figure_at(r->in.sens, "units"), .unit = bl_figure_text(r->in.sens, "unit")};
+    map m = {.r = r,
+             .units = bl_figure_at(r->in.sens, "units"),
+             .unit = bl_figure_text(r->in.sens, "unit")};
     double samples = bl_figure_num(r->in.sens, "samples");
     if (!m.unit) m.unit = "";
     if (!collect_columns(&m)) return;
@@ -230,9 +255,14 @@ void bl_part_sens(bl_report *r)
     bl_part_open(r, "sensitivity", "What each choice costs in accuracy");
     legend(&m);
     heat(&m);
-    bl_page_put(&r->page, "<p class=\"caption\">One unit at a time is put on fewer bits and the output compared with float: "
-                          "a number is %s%s, darker is worse (in the dark theme, brighter)",
-                !strcmp(m.unit, "dB") ? "the signal-to-noise ratio in dB" : "the metric, in ", !strcmp(m.unit, "dB") ? "" : *m.unit ? m.unit : "its own unit");
+    bl_page_put(&r->page,
+                "<p class=\"caption\">One unit at a time is put on fewer bits and the output "
+                "compared with float: "
+                "a number is %s%s, darker is worse (in the dark theme, brighter)",
+                !strcmp(m.unit, "dB") ? "the signal-to-noise ratio in dB" : "the metric, in ",
+                !strcmp(m.unit, "dB") ? ""
+                : *m.unit             ? m.unit
+                                      : "its own unit");
     if (samples > 0) bl_page_put(&r->page, "; %.0f samples", samples);
     bl_page_raw(&r->page, ".</p>\n");
     blamed(&m);

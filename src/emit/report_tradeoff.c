@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What accuracy costs: plans as points, quality upwards, size or time to the right, both relative to
- * uniform int8 where that is known.  The line joins the best plans that the solver found; networks
- * with one width for all and the chosen plan are marks beside it.
+ * What accuracy costs: plans as points, quality upwards, size or time to the right, both relative
+ * to uniform int8 where that is known.  The line joins the best plans that the solver found;
+ * networks with one width for all and the chosen plan are marks beside it.
  */
 #include "emit/report_private.h"
 
@@ -35,13 +35,17 @@ typedef struct picture {
 
 static double row_cost(const picture *pic, const bl_row *row)
 {
-    return pic->across == X_SIZE ? row->size_bytes : pic->across == X_TIME ? row->predicted_ms : row->latency_ms;
+    return pic->across == X_SIZE   ? row->size_bytes
+           : pic->across == X_TIME ? row->predicted_ms
+                                   : row->latency_ms;
 }
 
 static double front_x(const picture *pic, const json_t *o)
 {
     if (pic->across == X_CLOCK) return NAN;
-    return (pic->across == X_SIZE ? bl_figure_num(o, "size_bytes") : bl_figure_num(o, "latency_ns") * 1e-6) / pic->unit;
+    return (pic->across == X_SIZE ? bl_figure_num(o, "size_bytes")
+                                  : bl_figure_num(o, "latency_ns") * 1e-6) /
+           pic->unit;
 }
 
 static double row_y(const picture *pic, const bl_row *row)
@@ -56,8 +60,7 @@ static double front_y(const picture *pic, const json_t *o)
 
 static void add(picture *pic, double x, double y, const bl_row *row, const json_t *front)
 {
-    if (x > 0 && isfinite(x) && isfinite(y))
-        pic->points[pic->n++] = (point){x, y, row, front};
+    if (x > 0 && isfinite(x) && isfinite(y)) pic->points[pic->n++] = (point){x, y, row, front};
 }
 
 static int by_x(const void *pa, const void *pb)
@@ -136,8 +139,10 @@ static char *tip(const picture *pic, const point *p)
     return bl_format(pic->arena, "%s\n%.*f %s%s%s%s%s%s%s", name, pic->up == Y_TOP1 ? 2 : 1, p->y,
                      pic->up == Y_TOP1 ? "% top-1" : "dB", bytes >= 0 ? "\nsize " : "",
                      bytes >= 0 ? bl_show_bytes(bytes, size) : "", pic->across == X_SIZE ? at : "",
-                     ms < 0 || isnan(ms) ? "" : clock ? "\nmeasured latency " : "\npredicted latency ", ms >= 0 ? bl_show_ms(ms, time) : "",
-                     pic->across == X_SIZE ? "" : at);
+                     ms < 0 || isnan(ms) ? ""
+                     : clock             ? "\nmeasured latency "
+                                         : "\npredicted latency ",
+                     ms >= 0 ? bl_show_ms(ms, time) : "", pic->across == X_SIZE ? "" : at);
 }
 
 static void draw_front(const picture *pic, bl_plot *plot)
@@ -152,11 +157,13 @@ static void draw_front(const picture *pic, bl_plot *plot)
     /* Labels keep off the line, too: a box every few pixels. */
     for (size_t i = 0; i + 1 < pic->n_front; i++) {
         double x = bl_plot_x(plot, pic->points[i].x), y = bl_plot_y(plot, pic->points[i].y);
-        double dx = bl_plot_x(plot, pic->points[i + 1].x) - x, dy = bl_plot_y(plot, pic->points[i + 1].y) - y;
+        double dx = bl_plot_x(plot, pic->points[i + 1].x) - x,
+               dy = bl_plot_y(plot, pic->points[i + 1].y) - y;
         int steps = (int)(fmax(fabs(dx), fabs(dy)) / 5);
         for (int s = 1; s < steps; s++) {
             double at = (double)s / steps;
-            bl_plot_take(plot, (bl_box){x + dx * at - 2, y + dy * at - 2, x + dx * at + 2, y + dy * at + 2});
+            bl_plot_take(
+                plot, (bl_box){x + dx * at - 2, y + dy * at - 2, x + dx * at + 2, y + dy * at + 2});
         }
     }
 }
@@ -167,14 +174,16 @@ static void draw_guide(bl_plot *p, bool upright, double at)
     double x = bl_plot_x(p, at), y = bl_plot_y(p, at);
     if (upright ? !(at >= p->x_lo && at <= p->x_hi) : !(at >= p->y_lo && at <= p->y_hi)) return;
     bl_box line = upright ? (bl_box){x, p->top, x, p->bottom} : (bl_box){p->left, y, p->right, y};
-    bl_page_put(p->page, "<path class=\"guide\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", line.x0, line.y0, line.x1, line.y1);
+    bl_page_put(p->page, "<path class=\"guide\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", line.x0, line.y0,
+                line.x1, line.y1);
     bl_plot_take(p, (bl_box){line.x0 - 1, line.y0 - 1, line.x1 + 1, line.y1 + 1});
 }
 
 /* The name beside its line, at the first of eleven places along it where there is room. */
 static void name_guide(bl_plot *p, bool upright, double at, const char *text)
 {
-    double x = bl_plot_x(p, at), y = bl_plot_y(p, at), width = bl_text_width(text), tall = BL_LABEL_HEIGHT;
+    double x = bl_plot_x(p, at), y = bl_plot_y(p, at), width = bl_text_width(text),
+           tall = BL_LABEL_HEIGHT;
     if (upright ? !(at >= p->x_lo && at <= p->x_hi) : !(at >= p->y_lo && at <= p->y_hi)) return;
     for (int i = 0; i < 22; i++) {
         double along = i / 2 / 10.0, left = x + 4, top = y + 2;
@@ -197,7 +206,8 @@ static double budget(const picture *pic)
     for (size_t i = 0; i < json_array_size(budgets) && pic->relative; i++) {
         const json_t *b = json_array_get(budgets, i);
         const char *name = bl_figure_text(b, "name");
-        if (name && !strcmp(name, wanted)) return bl_figure_num(b, "limit") / bl_figure_num(b, "baseline");
+        if (name && !strcmp(name, wanted))
+            return bl_figure_num(b, "limit") / bl_figure_num(b, "baseline");
     }
     return NAN;
 }
@@ -213,14 +223,14 @@ static void draw_legend(bl_plot *plot, double y, bool front)
     double x = plot->left - 30;
     for (size_t i = front ? 0 : 1; i < BL_COUNTOF(items); i++) {
         bl_plot_mark(plot, items[i].kind, items[i].class, x + 4, y - 4, items[i].text);
-        bl_page_put(plot->page, "<text class=\"label dim\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", x + 17, y,
-                    items[i].text);
+        bl_page_put(plot->page, "<text class=\"label dim\" x=\"%.1f\" y=\"%.1f\">%s</text>\n",
+                    x + 17, y, items[i].text);
         x += 17 + bl_text_width(items[i].text) + 10;
     }
 }
 
-/* A network that has broken down would press all others into one line: accuracies far below the best
- * lie outside the frame and are said in words. */
+/* A network that has broken down would press all others into one line: accuracies far below the
+ * best lie outside the frame and are said in words. */
 static double window_floor(const picture *pic, double best)
 {
     double room = 5;
@@ -262,7 +272,8 @@ static double shown_y(const bl_plot *plot, const point *p)
 
 static void draw_whisker(const picture *pic, bl_plot *plot, const point *p)
 {
-    if (pic->across != X_CLOCK || !(p->row->latency_p10_ms > 0) || !(p->row->latency_p90_ms > 0)) return;
+    if (pic->across != X_CLOCK || !(p->row->latency_p10_ms > 0) || !(p->row->latency_p90_ms > 0))
+        return;
     double y = shown_y(plot, p), from = bl_plot_x(plot, p->row->latency_p10_ms / pic->unit);
     double to = bl_plot_x(plot, p->row->latency_p90_ms / pic->unit);
     bl_box b = {fmax(from, plot->left), y - 1, fmin(to, plot->right), y + 1};
@@ -281,9 +292,16 @@ static void draw_points(const picture *pic, bl_plot *plot)
         char *text = tip(pic, p);
         if (!text) plot->page->failed = true;
         if (!text) return;
-        bl_plot_mark(plot, chosen ? BL_RING : int8 ? BL_SQUARE : p->row ? BL_DIAMOND : BL_DOT,
-                     chosen ? "chosen" : int8 ? "int8" : p->row ? "uniform" : "best", bl_plot_x(plot, p->x),
-                     shown_y(plot, p), text);
+        bl_plot_mark(plot,
+                     chosen   ? BL_RING
+                     : int8   ? BL_SQUARE
+                     : p->row ? BL_DIAMOND
+                              : BL_DOT,
+                     chosen   ? "chosen"
+                     : int8   ? "int8"
+                     : p->row ? "uniform"
+                              : "best",
+                     bl_plot_x(plot, p->x), shown_y(plot, p), text);
     }
 }
 
@@ -296,7 +314,8 @@ static void name_points(const picture *pic, bl_plot *plot)
         char text[2 * BL_SHOW];
         bl_show_short(p->row->name, 12, text);
         if (p->y < plot->y_lo) snprintf(text + strlen(text), BL_SHOW, " \xE2\x86\x93 %.1f", p->y);
-        bl_plot_label(plot, chosen ? "strong" : "", bl_plot_x(plot, p->x), shown_y(plot, p), chosen ? "chosen" : text);
+        bl_plot_label(plot, chosen ? "strong" : "", bl_plot_x(plot, p->x), shown_y(plot, p),
+                      chosen ? "chosen" : text);
     }
 }
 
@@ -306,7 +325,8 @@ static void draw(const picture *pic, bl_page *page, double width, double height)
         {"size, KiB", "predicted latency, ms", "measured latency, ms"},
         {"size, int8 = 1", "predicted latency, int8 = 1", "measured latency, int8 = 1"}};
     static const char *const y_names[] = {"signal to noise at the output, dB", "top-1 measured, %"};
-    bl_plot plot = {.page = page, .left = 46, .right = width - 12, .top = 26, .bottom = height - 66};
+    bl_plot plot = {
+        .page = page, .left = 46, .right = width - 12, .top = 26, .bottom = height - 66};
     double limit = budget(pic), flt = pic->up == Y_TOP1 ? pic->float_y : NAN;
     fit(pic, &plot);
     size_t along = (size_t)((width + height) / 5) * 2; /* boxes on a rising line */
@@ -328,15 +348,19 @@ static void draw(const picture *pic, bl_page *page, double width, double height)
 static const char *caption(const picture *pic)
 {
     if (pic->across == X_CLOCK)
-        return "Up is more samples answered correctly, left is faster under the clock; a whisker spans the middle "
+        return "Up is more samples answered correctly, left is faster under the clock; a whisker "
+               "spans the middle "
                "four fifths of the runs, the dashed line is float.";
     if (pic->across == X_TIME)
-        return "Up is less noise, left is predicted to be faster on this target; the line joins the best plans for "
+        return "Up is less noise, left is predicted to be faster on this target; the line joins "
+               "the best plans for "
                "their size.";
     if (pic->up == Y_TOP1)
-        return "Up is more samples answered correctly, as counted by running each network; left is smaller. "
+        return "Up is more samples answered correctly, as counted by running each network; left is "
+               "smaller. "
                "The dashed line is float.";
-    return "Up is less noise in the answer as the solver predicts it, left is smaller; a good choice lies "
+    return "Up is less noise in the answer as the solver predicts it, left is smaller; a good "
+           "choice lies "
            "above the diamonds, which give every layer the same width.";
 }
 
@@ -381,10 +405,12 @@ static void alone(bl_report *r, const picture *pics, size_t n)
     bl_page *o = &r->page;
     const char *model = bl_figure_text(r->in.summary, "model");
     double width = 470, height = 358;
-    bl_page_put(o, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
-                   "viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n",
+    bl_page_put(o,
+                "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
+                "viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n",
                 (double)n * width + 10, height + 16, (double)n * width + 10, height + 16);
-    bl_page_put(o, "<title>Accuracy against size%s%s</title>\n<style>", model ? ": " : "", model ? model : "");
+    bl_page_put(o, "<title>Accuracy against size%s%s</title>\n<style>", model ? ": " : "",
+                model ? model : "");
     bl_page_raw(o, bl_svg_style);
     bl_page_raw(o, "</style>\n<rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n");
     for (size_t i = 0; i < n; i++) {
@@ -405,7 +431,8 @@ bl_status bl_tradeoff_svg(bl_ctx *ctx, const json_t *summary, const char *path)
         pics[n] = (picture){.r = &r, .arena = r.page.arena, .across = X_SIZE, .up = up};
         n += collect(&pics[n]);
     }
-    if (n) alone(&r, pics, n);
+    if (n)
+        alone(&r, pics, n);
     else if (!r.page.failed)
         bl_fail(ctx, BL_DATA, path, "evaluate more than one network",
                 "the summary has fewer than two points with a size and a quality");

@@ -12,7 +12,8 @@
 
 void bl_svg_open(bl_page *page, const char *class, double width, double height, const char *label)
 {
-    bl_page_put(page, "<svg class=\"%s\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\">\n",
+    bl_page_put(page,
+                "<svg class=\"%s\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\">\n",
                 class, width, height, label);
 }
 
@@ -66,13 +67,18 @@ typedef struct ticks {
 static void linear_ticks(ticks *t, double lo, double hi, int wanted)
 {
     double raw = (hi - lo) / wanted, unit = pow(10, floor(log10(raw)));
-    double step = raw <= unit ? unit : raw <= 2 * unit ? 2 * unit : raw <= 5 * unit ? 5 * unit : 10 * unit;
+    double step = raw <= unit       ? unit
+                  : raw <= 2 * unit ? 2 * unit
+                  : raw <= 5 * unit ? 5 * unit
+                                    : 10 * unit;
     int decimals = (int)fmin(fmax(-floor(log10(step) + 1e-9), 0), 9);
     for (double k = ceil(lo / step - 1e-9); k * step <= hi + 1e-9 * step && t->n < TICKS_MAX; k++) {
         double v = k == 0 ? 0 : k * step; /* no minus zero */
         t->at[t->n] = v;
-        if (fabs(v) < 1e7) snprintf(t->text[t->n++], sizeof t->text[0], "%.*f", decimals, v);
-        else snprintf(t->text[t->n++], sizeof t->text[0], "%.3g", v);
+        if (fabs(v) < 1e7)
+            snprintf(t->text[t->n++], sizeof t->text[0], "%.*f", decimals, v);
+        else
+            snprintf(t->text[t->n++], sizeof t->text[0], "%.3g", v);
     }
 }
 
@@ -88,8 +94,10 @@ static void decade_ticks(ticks *t, double lo, double hi, int wanted)
             double v = steps[s] * pow(10, e);
             if (v < lo || v > hi || t->n == TICKS_MAX || e % every) continue;
             t->at[t->n] = v;
-            if (v < 1e5 && v > 1e-4) snprintf(t->text[t->n++], sizeof t->text[0], "%g", v);
-            else snprintf(t->text[t->n++], sizeof t->text[0], "%ge%d", steps[s], e);
+            if (v < 1e5 && v > 1e-4)
+                snprintf(t->text[t->n++], sizeof t->text[0], "%g", v);
+            else
+                snprintf(t->text[t->n++], sizeof t->text[0], "%ge%d", steps[s], e);
         }
 }
 
@@ -97,8 +105,10 @@ static ticks ticks_make(double lo, double hi, double pixels, double apart, bool 
 {
     ticks t = {0};
     int wanted = (int)fmin(fmax(pixels / apart, 2), TICKS_MAX / 3);
-    if (logarithmic) decade_ticks(&t, lo, hi, wanted);
-    else linear_ticks(&t, lo, hi, wanted);
+    if (logarithmic)
+        decade_ticks(&t, lo, hi, wanted);
+    else
+        linear_ticks(&t, lo, hi, wanted);
     return t;
 }
 
@@ -116,15 +126,15 @@ void bl_plot_axes(bl_plot *p, const char *x_label, const char *y_label)
     for (int i = 0; i < x.n; i++) {
         double at = bl_plot_x(p, x.at[i]);
         bl_page_put(o, "<path class=\"grid\" d=\"M%.1f %.1fV%.1f\"/>", at, p->top, p->bottom);
-        bl_page_put(o, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", at, p->bottom + 17,
-                    x.text[i]);
+        bl_page_put(o, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", at,
+                    p->bottom + 17, x.text[i]);
     }
-    bl_page_put(o, "<path class=\"axis\" d=\"M%.1f %.1fV%.1fH%.1f\"/>\n", p->left, p->top, p->bottom,
-                p->right);
-    bl_page_put(o, "<text class=\"name end\" x=\"%.1f\" y=\"%.1f\">%s</text>", p->right, p->bottom + 36,
-                x_label);
-    bl_page_put(o, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", p->left - 34, p->top - 11,
-                y_label);
+    bl_page_put(o, "<path class=\"axis\" d=\"M%.1f %.1fV%.1fH%.1f\"/>\n", p->left, p->top,
+                p->bottom, p->right);
+    bl_page_put(o, "<text class=\"name end\" x=\"%.1f\" y=\"%.1f\">%s</text>", p->right,
+                p->bottom + 36, x_label);
+    bl_page_put(o, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", p->left - 34,
+                p->top - 11, y_label);
 }
 
 /* ------------------------------------------------------------------ marks and labels */
@@ -141,7 +151,8 @@ void bl_plot_take(bl_plot *p, bl_box box)
     if (p->n_boxes < p->room) p->boxes[p->n_boxes++] = box;
 }
 
-void bl_plot_mark(bl_plot *p, bl_mark_kind kind, const char *class, double x, double y, const char *tip)
+void bl_plot_mark(bl_plot *p, bl_mark_kind kind, const char *class, double x, double y,
+                  const char *tip)
 {
     bl_page *o = p->page;
     bl_page_put(o, "<g class=\"mark %s\"><title>%s</title>", class, tip);
@@ -166,11 +177,11 @@ double bl_text_width(const char *text)
     double width = 0;
     bool shown;
     for (; *text; text += bl_page_character(text, &shown))
-        width += *text & 0x80                            ? 9
-                 : strchr("iljtf.,:;|!' ()[]", *text)    ? 4
-                 : strchr("mwMW%", *text)                ? 10.5
-                 : *text >= 'A' && *text <= 'Z'          ? 8.5
-                                                         : 7;
+        width += *text & 0x80                         ? 9
+                 : strchr("iljtf.,:;|!' ()[]", *text) ? 4
+                 : strchr("mwMW%", *text)             ? 10.5
+                 : *text >= 'A' && *text <= 'Z'       ? 8.5
+                                                      : 7;
     return width;
 }
 
@@ -192,8 +203,8 @@ bool bl_plot_write(bl_plot *p, const char *class, double left, double top, const
     bl_box b = {left, top, left + width, top + BL_LABEL_HEIGHT};
     if (!is_free(p, b)) return false;
     bl_plot_take(p, b);
-    bl_page_put(p->page, "<text class=\"label %s\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", class, b.x0, b.y1 - 2.5,
-                text);
+    bl_page_put(p->page, "<text class=\"label %s\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", class, b.x0,
+                b.y1 - 2.5, text);
     return true;
 }
 

@@ -26,8 +26,10 @@ static char *show_points(double v, char *buf)
 
 static char *show_plain(double v, char *buf)
 {
-    if (fabs(v) < 1e-3 || fabs(v) >= 1e6) snprintf(buf, BL_SHOW, "%.3g", v);
-    else snprintf(buf, BL_SHOW, "%.*f", fabs(v) < 10 ? 3 : 1, v);
+    if (fabs(v) < 1e-3 || fabs(v) >= 1e6)
+        snprintf(buf, BL_SHOW, "%.3g", v);
+    else
+        snprintf(buf, BL_SHOW, "%.*f", fabs(v) < 10 ? 3 : 1, v);
     return buf;
 }
 
@@ -106,7 +108,8 @@ static layout measure(const bl_report *r, size_t line_most)
         for (size_t c = 0; c < BL_COUNTOF(columns); c++) {
             double v = value_of(r, &r->rows[i], &columns[c]);
             if (isnan(v)) continue;
-            l.width[c] = BL_MAX(l.width[c], BL_MAX(strlen(columns[c].show(v, text)), strlen(columns[c].title)));
+            l.width[c] = BL_MAX(l.width[c],
+                                BL_MAX(strlen(columns[c].show(v, text)), strlen(columns[c].title)));
         }
     }
     l.line = l.name;
@@ -145,7 +148,8 @@ static void write_table(bl_report *r, bool color, size_t line_most)
         padded(o, row_name(r, row, text), -(int)l.name);
         for (size_t c = 0; c < BL_COUNTOF(columns); c++) {
             double v = value_of(r, row, &columns[c]);
-            if (l.width[c]) padded(o, isnan(v) ? "" : columns[c].show(v, text), (int)l.width[c] + 2);
+            if (l.width[c])
+                padded(o, isnan(v) ? "" : columns[c].show(v, text), (int)l.width[c] + 2);
         }
         bl_page_raw(o, strong ? "\x1b[0m\n" : "\n");
     }
@@ -169,7 +173,9 @@ static void write_bits(bl_report *r, bool weights, bool color, size_t from, size
     padded(o, weights ? "weights" : "activations", -LABEL);
     for (size_t i = from; i < to; i++) {
         int bits = bits_of(&r->layers[i], weights);
-        const char *want = bits == 0 || bits >= 8 ? "\x1b[0;2m" : weights ? "\x1b[0;34m" : "\x1b[0;33m";
+        const char *want = bits == 0 || bits >= 8 ? "\x1b[0;2m"
+                           : weights              ? "\x1b[0;34m"
+                                                  : "\x1b[0;33m";
         char digit[2] = {bits == 0 ? '.' : bits > 9 ? '+' : (char)('0' + bits), '\0'};
         if (color && strcmp(want, shade)) bl_page_raw(o, shade = want);
         bl_page_raw(o, color ? blocks[BL_MIN(bits, 8)] : digit);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What makes lists of values and nodes a graph: one producer for each value, an order in which every
- * node comes after those that feed it, reader counts, unique names, and the hash of the content.
+ * What makes lists of values and nodes a graph: one producer for each value, an order in which
+ * every node comes after those that feed it, reader counts, unique names, and the hash of the
+ * content.
  */
 #include "graph/graph_private.h"
 
@@ -92,7 +93,8 @@ static bl_status note_ends(bl_ctx *ctx, bl_graph *g)
     }
     for (int i = 0; i < g->n_inputs; i++) {
         bl_value *v = &g->values[g->inputs[i]];
-        if (v->is_input || v->t.data) return broken(ctx, NULL, "two things give the input", v->name);
+        if (v->is_input || v->t.data)
+            return broken(ctx, NULL, "two things give the input", v->name);
         v->is_input = true;
     }
     for (int i = 0; i < g->n_outputs; i++) {
@@ -187,8 +189,8 @@ static const char *waits_for(const bl_graph *g, const edges *e, int k)
     return "";
 }
 
-/* Kahn's algorithm; of the nodes that are ready the first of the old order goes first, so a list that is
- * in order stays as it is. */
+/* Kahn's algorithm; of the nodes that are ready the first of the old order goes first, so a list
+ * that is in order stays as it is. */
 static bl_status sort_nodes(bl_ctx *ctx, bl_graph *g, bl_arena *scratch)
 {
     edges e = {0};
@@ -209,7 +211,8 @@ static bl_status sort_nodes(bl_ctx *ctx, bl_graph *g, bl_arena *scratch)
     }
     for (int k = 0; k < g->n_nodes && n_sorted < g->n_nodes; k++)
         if (e.pending[k] > 0)
-            return broken(ctx, &g->nodes[k], "lies on a cycle of nodes, or behind one: it waits for",
+            return broken(ctx, &g->nodes[k],
+                          "lies on a cycle of nodes, or behind one: it waits for",
                           waits_for(g, &e, k));
     if (n > 0) memcpy(g->nodes, sorted, n * sizeof(*sorted));
     for (int k = 0; k < g->n_nodes; k++)

@@ -9,7 +9,8 @@
 
 /* ------------------------------------------------------------------ deep copies */
 
-static bl_status copy_bytes(bl_arena *arena, const void *from, size_t n, size_t unit, const void **to)
+static bl_status copy_bytes(bl_arena *arena, const void *from, size_t n, size_t unit,
+                            const void **to)
 {
     *to = NULL;
     if (!from) return BL_OK;
@@ -113,8 +114,8 @@ static bl_status copy_bn(const bl_graph *from, const int *map, bl_graph *to)
 
 /* ------------------------------------------------------------------ what is needed */
 
-/* live[n]: some output needs node n.  Nodes are in topological order, so one pass backwards is enough.
- * needed[v]: an input, an output, or touched by a live node. */
+/* live[n]: some output needs node n.  Nodes are in topological order, so one pass backwards is
+ * enough. needed[v]: an input, an output, or touched by a live node. */
 static void find_needed(const bl_graph *g, const uint8_t *dead, uint8_t *live, uint8_t *needed)
 {
     for (int i = 0; i < g->n_inputs; i++) needed[g->inputs[i]] = 1;
@@ -148,8 +149,8 @@ static bl_status copy_values(bl_ctx *ctx, const bl_graph *from, const uint8_t *n
     return BL_OK;
 }
 
-static bl_status copy_into(bl_ctx *ctx, const bl_graph *from, const uint8_t *dead, bl_arena *scratch,
-                           bl_graph *to)
+static bl_status copy_into(bl_ctx *ctx, const bl_graph *from, const uint8_t *dead,
+                           bl_arena *scratch, bl_graph *to)
 {
     uint8_t *live = BL_NEW(scratch, uint8_t, (size_t)from->n_nodes);
     BL_ALLOC_TRY(ctx, live);
@@ -247,13 +248,15 @@ static bl_status fixed_batch(bl_ctx *ctx, const bl_graph *g, int value, int64_t 
     char place[256];
     const bl_value *v = &g->values[value];
     const char *where = v->producer >= 0 ? bl_node_place(&g->nodes[v->producer], place) : "graph";
-    return bl_fail(ctx, BL_UNAVAILABLE, where, "run it sample by sample",
-                   "\"%.200s\" does not grow with the batch: the network is fixed to batch %lld, not %lld",
-                   v->name, (long long)g->batch, (long long)batch);
+    return bl_fail(
+        ctx, BL_UNAVAILABLE, where, "run it sample by sample",
+        "\"%.200s\" does not grow with the batch: the network is fixed to batch %lld, not %lld",
+        v->name, (long long)g->batch, (long long)batch);
 }
 
 /* Everything that flows must have grown: in dim 0 where that was the batch, else in size. */
-static bl_status check_batch(bl_ctx *ctx, const bl_graph *was, const bl_graph *is, const uint8_t *known)
+static bl_status check_batch(bl_ctx *ctx, const bl_graph *was, const bl_graph *is,
+                             const uint8_t *known)
 {
     for (int i = 0; i < was->n_values; i++) {
         const bl_tensor *a = &was->values[i].t, *b = &is->values[i].t;
@@ -286,7 +289,8 @@ static bl_status rebatch_into(bl_ctx *ctx, const bl_graph *from, int64_t batch, 
             return fixed_batch(ctx, from, to->inputs[i], batch);
         t->dim[0] = batch;
         for (int d = 0; d < t->rank; d++)
-            if (!bl_mul_i64(bytes, t->dim[d], &bytes)) return fixed_batch(ctx, from, to->inputs[i], batch);
+            if (!bl_mul_i64(bytes, t->dim[d], &bytes))
+                return fixed_batch(ctx, from, to->inputs[i], batch);
     }
     uint8_t *known = BL_NEW(arena, uint8_t, (size_t)from->n_values);
     BL_ALLOC_TRY(ctx, known);

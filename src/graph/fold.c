@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * First pass of prepare: what is known before the network runs becomes a constant, nodes that change
- * nothing vanish, and a Reshape that keeps its first dimension says so, which frees it from the batch
- * size that the model was bound to.
+ * First pass of prepare: what is known before the network runs becomes a constant, nodes that
+ * change nothing vanish, and a Reshape that keeps its first dimension says so, which frees it from
+ * the batch size that the model was bound to.
  */
 #include "graph/graph_private.h"
 
@@ -114,8 +114,8 @@ static bl_status drop_allowzero(bl_edit *e, bl_node *n)
     return BL_OK;
 }
 
-/* A target (1, -1) or (1, 64, 7, 7) for an input (1, ...): 0 in the first place means "as the input" and
- * is right for every batch.  A folded shape computation leaves such targets behind. */
+/* A target (1, -1) or (1, 64, 7, 7) for an input (1, ...): 0 in the first place means "as the
+ * input" and is right for every batch.  A folded shape computation leaves such targets behind. */
 static bl_status free_reshape(folding *f, int node)
 {
     bl_edit *e = f->e;

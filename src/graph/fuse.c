@@ -4,14 +4,14 @@
  *
  *   MatMul (rank 2, constant weight) + Add of a vector           -> Gemm
  *   Conv without bias + Add of a number for each channel         -> Conv with bias
- *   Conv, ConvTranspose, Gemm, MatMul + BatchNormalization       -> the layer, statistics kept in bn[]
+ *   Conv, ConvTranspose, Gemm, MatMul + BatchNormalization       -> the layer; bn[] keeps it
  *   layer, Add, Mul, Sub, Sum, BatchNormalization + Relu or Clip -> the producer's bounds
  *
- * Only where the producer feeds nothing else and is no graph output.  Nodes are visited in topological
- * order, so a chain Conv, BatchNormalization, Relu collapses from its head.
+ * Only where the producer feeds nothing else and is no graph output.  Nodes are visited in
+ * topological order, so a chain Conv, BatchNormalization, Relu collapses from its head.
  *
- * BatchNormalization: y = gamma (x - mean) / sqrt(var + epsilon) + beta = k x + d per channel, with
- * x = w * in + b: weights k w, bias k b + d.  In double, rounded once.
+ * BatchNormalization: y = gamma (x - mean) / sqrt(var + epsilon) + beta = k x + d per channel,
+ * with x = w * in + b: weights k w, bias k b + d.  In double, rounded once.
  */
 #include "graph/graph_private.h"
 
@@ -165,8 +165,8 @@ static bool read_norm(const bl_edit *e, const bl_node *n, int64_t channels, cons
 }
 
 /* k, d and the statistics that distilling wants. */
-static bl_status scales(bl_edit *e, const bl_node *n, const float *const p[4], int channels, double *k,
-                        double *d, bl_bn *bn)
+static bl_status scales(bl_edit *e, const bl_node *n, const float *const p[4], int channels,
+                        double *k, double *d, bl_bn *bn)
 {
     double epsilon = bl_attr_float(n, "epsilon", 1e-5f);
     float *sigma = BL_NEW(e->arena, float, (size_t)channels);
@@ -178,8 +178,8 @@ static bl_status scales(bl_edit *e, const bl_node *n, const float *const p[4], i
         d[c] = (double)p[1][c] - k[c] * (double)p[2][c];
         sigma[c] = (float)sqrt(variance);
     }
-    *bn = (bl_bn){.name = n->name, .channels = channels, .mean = p[2], .sigma = sigma, .gamma = p[0],
-                  .beta = p[1]};
+    *bn = (bl_bn){.name = n->name, .channels = channels, .mean = p[2], .sigma = sigma,
+                  .gamma = p[0], .beta = p[1]};
     return BL_OK;
 }
 

@@ -54,27 +54,28 @@ struct bl_graph {
 typedef struct bl_dim_binding { const char *name; int64_t size; } bl_dim_binding;
 
 /* Free dimensions of the inputs.  A name is one of the model's own or "INPUT:AXIS" for a dimension
- * without one.  First dimensions that are not given are 1; others that stay unknown are an error that
- * names them all. */
+ * without one.  First dimensions that are not given are 1; others that stay unknown are an error
+ * that names them all. */
 typedef struct bl_import_options {
     const bl_dim_binding *dims; /* --dim N=1 */
     size_t n_dims;
 } bl_import_options;
 
 /* ONNX bytes to GRAPH: pre-scan, budgeted unpack, checks, shape inference.  Unsupported operators are
- * refused in one message that lists every one.  Also refuses NaN or infinite float constants, named (an
- * infinite scalar, which is some operator's bound, is none). */
+ * refused in one message that lists every one.  Also refuses NaN or infinite float constants, named
+ * (but not an infinite scalar, which is some operator's bound). */
 bl_status bl_import(bl_ctx *ctx, const char *path, const bl_import_options *options, bl_graph **out);
-/* The same from memory, which is free to go afterwards; name stands for the path in errors.  External
- * data are refused. */
+/* The same from memory, which is free to go afterwards; name stands for the path in errors.
+ * External data are refused. */
 bl_status bl_import_bytes(bl_ctx *ctx, const char *name, const void *data, size_t size,
                           const bl_import_options *options, bl_graph **out);
 void bl_graph_free(bl_graph *graph);
 /* One TensorProto (.pb); data lives in the arena. */
-bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, size_t size, bl_arena *arena,
-                            bl_tensor *out);
+bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, size_t size,
+                            bl_arena *arena, bl_tensor *out);
 
-/* Constant folding, Dropout/Identity removal, BatchNormalization into Conv/Gemm (statistics kept in
+/* Constant folding, Dropout/Identity removal, a bias that is added behind into Conv or (rank 2)
+ * MatMul, which becomes Gemm, BatchNormalization into Conv/ConvTranspose/Gemm (statistics kept in
  * bn[]), Relu/Clip into their producer (node->lo, hi), HardSigmoid*x recognised as HardSwish is left
  * to later passes.  Names of values and nodes that remain are kept; a folded node's output name moves
  * to the node that now produces it. */

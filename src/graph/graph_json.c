@@ -20,8 +20,8 @@ static json_t *ends_json(const bl_graph *g, const int *list, int n)
     json_t *all = json_array();
     for (int i = 0; i < n && all; i++) {
         const bl_value *v = &g->values[list[i]];
-        json_t *one = json_pack("{s:s, s:s, s:o*}", "name", v->name, "type", bl_dtype_name(v->t.type),
-                                "shape", shape_json(&v->t));
+        json_t *one = json_pack("{s:s, s:s, s:o*}", "name", v->name, "type",
+                                bl_dtype_name(v->t.type), "shape", shape_json(&v->t));
         if (json_array_append_new(all, one) != 0) {
             json_decref(all);
             return NULL;
@@ -35,7 +35,8 @@ static json_t *names_json(const bl_graph *g, const int *list, int n)
 {
     json_t *names = json_array();
     for (int i = 0; i < n && names; i++)
-        if (json_array_append_new(names, json_string(list[i] < 0 ? "" : g->values[list[i]].name)) != 0) {
+        if (json_array_append_new(names, json_string(list[i] < 0 ? "" : g->values[list[i]].name)) !=
+            0) {
             json_decref(names);
             return NULL;
         }
@@ -84,7 +85,8 @@ static json_t *node_json(const bl_graph *g, const bl_node *n, int64_t macs)
 
 typedef struct totals { int64_t params, macs, constant_bytes; } totals;
 
-static bl_status nodes_json(bl_ctx *ctx, const bl_graph *g, json_t *nodes, json_t *operators, totals *t)
+static bl_status nodes_json(bl_ctx *ctx, const bl_graph *g, json_t *nodes, json_t *operators,
+                            totals *t)
 {
     for (int i = 0; i < g->n_nodes; i++) {
         const char *op = g->nodes[i].op->name;
@@ -108,16 +110,16 @@ json_t *bl_graph_json(bl_ctx *ctx, const bl_graph *graph)
 {
     totals t = {0};
     json_t *nodes = json_array(), *operators = json_object(), *all = NULL;
-    bl_status status = nodes && operators
-                           ? nodes_json(ctx, graph, nodes, operators, &t)
-                           : bl_fail(ctx, BL_UNAVAILABLE, "graph", "", "the system has no memory left");
+    bl_status status = nodes && operators ? nodes_json(ctx, graph, nodes, operators, &t)
+                                          : bl_fail(ctx, BL_UNAVAILABLE, "graph", "",
+                                                    "the system has no memory left");
     if (status == BL_OK)
         all = json_pack("{s:s, s:s, s:i, s:i, s:I, s:o*, s:o*, s:O, s:{s:i, s:I, s:I, s:I}, s:O}",
                         "name", graph->name, "producer", graph->producer, "opset", graph->opset,
-                        "ir_version", graph->ir_version, "batch", (json_int_t)graph->batch, "inputs",
-                        ends_json(graph, graph->inputs, graph->n_inputs), "outputs",
-                        ends_json(graph, graph->outputs, graph->n_outputs), "nodes", nodes, "totals",
-                        "nodes", graph->n_nodes, "params", (json_int_t)t.params, "macs",
+                        "ir_version", graph->ir_version, "batch", (json_int_t)graph->batch,
+                        "inputs", ends_json(graph, graph->inputs, graph->n_inputs), "outputs",
+                        ends_json(graph, graph->outputs, graph->n_outputs), "nodes", nodes,
+                        "totals", "nodes", graph->n_nodes, "params", (json_int_t)t.params, "macs",
                         (json_int_t)t.macs, "constant_bytes", (json_int_t)t.constant_bytes,
                         "operators", operators);
     if (status == BL_OK && !all)

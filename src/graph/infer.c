@@ -2,9 +2,10 @@
 /*
  * Shapes of everything, by the operators' own shape facets in topological order.
  *
- * A shape may hang on numbers that the network computes from shapes (Shape, Gather, Concat, Reshape).
- * Such small known values are evaluated on the side; they are not put into the graph, which stays as the
- * model has it (folding is prepare's).  Also here: calls of one node for folding, costs and batches.
+ * A shape may hang on numbers that the network computes from shapes (Shape, Gather, Concat,
+ * Reshape). Such small known values are evaluated on the side; they are not put into the graph,
+ * which stays as the model has it (folding is prepare's).  Also here: calls of one node for
+ * folding, costs and batches.
  */
 #include "graph/graph_private.h"
 
@@ -15,8 +16,8 @@
 /* Effort for one node.  Constant inputs are small beside it in any real network. */
 #define EVALUATE_MACS_MAX (INT64_C(1) << 28)
 
-bl_status bl_node_call(bl_ctx *ctx, const bl_node *node, const bl_tensor *tensors, bl_arena *scratch,
-                       bl_call *call)
+bl_status bl_node_call(bl_ctx *ctx, const bl_node *node, const bl_tensor *tensors,
+                       bl_arena *scratch, bl_call *call)
 {
     const bl_tensor **in = BL_NEW(scratch, const bl_tensor *, (size_t)node->n_in);
     BL_ALLOC_TRY(ctx, in);
@@ -92,7 +93,8 @@ static bool is_small(const bl_call *call)
         if (call->in[i] && call->in[i]->data && bl_tensor_count(call->in[i]) > KNOWN_ELEMENTS_MAX)
             return false;
     for (int i = 0; i < call->n_out; i++)
-        if (call->node->out[i] >= 0 && bl_tensor_count(&call->out[i]) > KNOWN_ELEMENTS_MAX) return false;
+        if (call->node->out[i] >= 0 && bl_tensor_count(&call->out[i]) > KNOWN_ELEMENTS_MAX)
+            return false;
     return !(call->node->op->flags & BL_OP_LAYER);
 }
 
@@ -124,7 +126,8 @@ static void find_known(const bl_graph *g, const bl_tensor *tensors, uint8_t *kno
     }
 }
 
-static bl_status infer_with(bl_ctx *ctx, bl_graph *g, uint8_t *known, bl_arena *keep, bl_arena *scratch)
+static bl_status infer_with(bl_ctx *ctx, bl_graph *g, uint8_t *known, bl_arena *keep,
+                            bl_arena *scratch)
 {
     bl_tensor *tensors = BL_NEW(keep, bl_tensor, (size_t)g->n_values);
     BL_ALLOC_TRY(ctx, tensors);
@@ -146,7 +149,8 @@ static bl_status infer_with(bl_ctx *ctx, bl_graph *g, uint8_t *known, bl_arena *
 
 bl_status bl_graph_shapes(bl_ctx *ctx, bl_graph *graph, uint8_t *known)
 {
-    bl_arena *keep = bl_arena_new(ctx, "shapes"), *scratch = keep ? bl_arena_new(ctx, "shapes") : NULL;
+    bl_arena *keep = bl_arena_new(ctx, "shapes"),
+             *scratch = keep ? bl_arena_new(ctx, "shapes") : NULL;
     bl_status status = scratch ? infer_with(ctx, graph, known, keep, scratch) : bl_pending(ctx);
     bl_arena_free(scratch);
     bl_arena_free(keep);
@@ -170,7 +174,12 @@ bl_status bl_graph_macs(bl_ctx *ctx, const bl_graph *graph, int node, int64_t *m
     const bl_tensor **in = BL_NEW(scratch, const bl_tensor *, (size_t)n->n_in);
     bl_tensor *out = in ? BL_NEW(scratch, bl_tensor, (size_t)n->n_out) : NULL;
     if (out) {
-        bl_call call = {.ctx = ctx, .node = n, .n_in = n->n_in, .n_out = n->n_out, .in = in, .out = out,
+        bl_call call = {.ctx = ctx,
+                        .node = n,
+                        .n_in = n->n_in,
+                        .n_out = n->n_out,
+                        .in = in,
+                        .out = out,
                         .scratch = scratch};
         for (int i = 0; i < n->n_in; i++) in[i] = n->in[i] < 0 ? NULL : &graph->values[n->in[i]].t;
         for (int i = 0; i < n->n_out; i++)

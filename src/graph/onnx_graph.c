@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The parsed model becomes a GRAPH.  Here: the checks of the model as a whole, constants, outputs, the
- * order of the steps.  Inputs, nodes and tensors have files of their own.  The graph is faithful:
- * nothing is folded, every name is the model's.
+ * The parsed model becomes a GRAPH.  Here: the checks of the model as a whole, constants, outputs,
+ * the order of the steps.  Inputs, nodes and tensors have files of their own.  The graph is
+ * faithful: nothing is folded, every name is the model's.
  */
 #include "graph/onnx_private.h"
 
@@ -37,7 +37,8 @@ bl_status bl_onnx_value(bl_onnx *in, const char *subject, const char *name, cons
     BL_TRY(bl_names_add(&in->values, own, number, &taken));
     if (taken >= 0)
         return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED,
-                            "another constant, input or node already gives the value \"%.200s\"", name);
+                            "another constant, input or node already gives the value \"%.200s\"",
+                            name);
     g->values[number] = (bl_value){.name = own, .t = *t, .producer = -1};
     g->n_values++;
     *value = number;
@@ -56,7 +57,8 @@ static bl_status check_model(bl_onnx *in)
     const Onnx__ModelProto *m = in->model;
     int64_t opset = 0;
     if (m->ir_version < 1 || m->ir_version > INT_MAX)
-        return bl_fail(in->ctx, BL_DATA, in->place, BL_ONNX_DAMAGED, "it names no version of the format");
+        return bl_fail(in->ctx, BL_DATA, in->place, BL_ONNX_DAMAGED,
+                       "it names no version of the format");
     for (size_t i = 0; i < m->n_opset_import; i++) {
         int64_t version = m->opset_import[i]->version;
         if (version < 1 || version > INT_MAX)
@@ -66,16 +68,19 @@ static bl_status check_model(bl_onnx *in)
         if (is_onnx_domain(m->opset_import[i]->domain)) opset = BL_MAX(opset, version);
     }
     if (m->n_opset_import == 0 || m->n_opset_import > 1000)
-        return bl_fail(in->ctx, BL_DATA, in->place, BL_ONNX_DAMAGED, "it names %zu operator sets", m->n_opset_import);
+        return bl_fail(in->ctx, BL_DATA, in->place, BL_ONNX_DAMAGED, "it names %zu operator sets",
+                       m->n_opset_import);
     if (m->graph->n_output == 0)
         return bl_fail(in->ctx, BL_DATA, in->place, BL_ONNX_DAMAGED, "its graph has no output");
     if (m->graph->n_sparse_initializer > 0)
-        return bl_fail(in->ctx, BL_UNAVAILABLE, in->place, "export the network with dense constants",
-                       "%zu constants are sparse", m->graph->n_sparse_initializer);
+        return bl_fail(in->ctx, BL_UNAVAILABLE, in->place,
+                       "export the network with dense constants", "%zu constants are sparse",
+                       m->graph->n_sparse_initializer);
     if (opset > NEWEST_OPSET || m->ir_version > NEWEST_IR)
-        bl_note(in->ctx, "%s: opset %" PRId64 ", format %" PRId64 " are newer than the newest known "
-                "here (%d, %d); operators are read as of then", in->place, opset, m->ir_version,
-                NEWEST_OPSET, NEWEST_IR);
+        bl_note(in->ctx,
+                "%s: opset %" PRId64 ", format %" PRId64 " are newer than the newest known "
+                "here (%d, %d); operators are read as of then",
+                in->place, opset, m->ir_version, NEWEST_OPSET, NEWEST_IR);
     in->graph->ir_version = (int)m->ir_version;
     in->graph->opset = (int)opset;
     return BL_OK;

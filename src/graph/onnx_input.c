@@ -78,8 +78,8 @@ static bl_status check_type(const bl_onnx *in, const Onnx__ValueInfoProto *v, co
                             "its number of dimensions is not known");
     if (t->tensor_type->shape->n_dim > BL_MAX_RANK)
         return bl_onnx_fail(in, BL_UNAVAILABLE, subject, "use fewer dimensions",
-                            "has %zu dimensions; at most %d are supported", t->tensor_type->shape->n_dim,
-                            BL_MAX_RANK);
+                            "has %zu dimensions; at most %d are supported",
+                            t->tensor_type->shape->n_dim, BL_MAX_RANK);
     return BL_OK;
 }
 
@@ -129,7 +129,7 @@ static bl_status bind(bl_onnx *in, const bindings *b, const Onnx__ValueInfoProto
     if (!is_free(d)) {
         *size = d->dim_value;
         if (d->dim_value == 0)
-            return bl_onnx_fail(in, BL_DATA, subject, "export the network with a real shape",
+            return bl_onnx_fail(in, BL_UNAVAILABLE, subject, "export the network with a real shape",
                                 "dimension %zu is zero", axis);
         if (by_place && by_place->size != d->dim_value)
             return bl_onnx_fail(in, BL_USAGE, subject, "leave out that --dim",

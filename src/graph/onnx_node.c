@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Nodes and attributes.  First the list of everything that this program cannot compute, in one message,
- * so that nobody learns of it operator by operator; then the nodes themselves.  Constant nodes become
- * constants, absent optional inputs -1.
+ * Nodes and attributes.  First the list of everything that this program cannot compute, in one
+ * message, so that nobody learns of it operator by operator; then the nodes themselves.  Constant
+ * nodes become constants, absent optional inputs -1.
  */
 #include "graph/onnx_private.h"
 
@@ -44,8 +44,8 @@ static bool is_constant_node(const Onnx__NodeProto *n)
 
 /* ------------------------------------------------------------------ attributes */
 
-/* The declared type, or for files of format version 1, which declare none, the field that is filled; 0
- * when nothing is. */
+/* The declared type, or for files of format version 1, which declare none, the field that is
+ * filled; 0 when nothing is. */
 static int attr_type(const Onnx__AttributeProto *a)
 {
     const struct {
@@ -141,7 +141,8 @@ static bl_status copy_attr(bl_onnx *in, const Onnx__AttributeProto *from, const 
     return BL_OK;
 }
 
-static bl_status copy_attrs(bl_onnx *in, const Onnx__NodeProto *from, const char *subject, bl_node *to)
+static bl_status copy_attrs(bl_onnx *in, const Onnx__NodeProto *from, const char *subject,
+                            bl_node *to)
 {
     bl_attr *attr = BL_NEW(in->graph->arena, bl_attr, from->n_attribute);
     BL_ALLOC_TRY(in->ctx, attr);
@@ -334,8 +335,9 @@ static bl_status read_constant_node(bl_onnx *in, const Onnx__NodeProto *from, co
 static bl_status check_counts(bl_onnx *in, const bl_node *n, const char *subject)
 {
     if (n->n_in < n->op->in_min || n->n_in > n->op->in_max)
-        return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED, "has %d inputs; %s takes %d to %d",
-                            n->n_in, n->op->name, n->op->in_min, n->op->in_max);
+        return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED,
+                            "has %d inputs; %s takes %d to %d", n->n_in, n->op->name, n->op->in_min,
+                            n->op->in_max);
     for (int i = 0; i < n->op->in_min; i++)
         if (n->in[i] < 0)
             return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED, "input %d is left out", i);
@@ -388,7 +390,8 @@ static bl_status read_outputs(bl_onnx *in, const bl_names *read, const Onnx__Nod
     return BL_OK;
 }
 
-static bl_status read_inputs(bl_onnx *in, const Onnx__NodeProto *from, const char *subject, bl_node *to)
+static bl_status read_inputs(bl_onnx *in, const Onnx__NodeProto *from, const char *subject,
+                             bl_node *to)
 {
     int *list = BL_NEW(in->graph->arena, int, from->n_input);
     BL_ALLOC_TRY(in->ctx, list);

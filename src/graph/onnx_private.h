@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the ONNX reader share.  The way through: onnx_read -> onnx_scan -> generated parser
- * -> onnx_graph (onnx_input, onnx_node, onnx_tensor). */
+/* What the files of the ONNX reader share.  The way through: onnx_read -> onnx_scan -> generated
+ * parser -> onnx_graph (onnx_input, onnx_node, onnx_tensor). */
 #ifndef BL_ONNX_PRIVATE_H
 #define BL_ONNX_PRIVATE_H
 
@@ -58,15 +58,16 @@ bl_status bl_onnx_fail(const bl_onnx *in, bl_status code, const char *subject, c
                        const char *format, ...) BL_PRINTF(5, 6);
 
 /* onnx_read.c: scan, memory ceiling, compact form, parser.  The message lies in in->scratch. */
-bl_status bl_onnx_parse(bl_onnx *in, bl_onnx_root root, const ProtobufCMessageDescriptor *descriptor,
-                        ProtobufCMessage **out);
+bl_status bl_onnx_parse(bl_onnx *in, bl_onnx_root root,
+                        const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage **out);
 /* The model, checked, as in->graph: linked, shapes inferred. */
 bl_status bl_onnx_graph(bl_onnx *in);
 /* A new value; refuses a name that is empty or taken.  subject: who brings it. */
 bl_status bl_onnx_value(bl_onnx *in, const char *subject, const char *name, const bl_tensor *t,
                         int *value);
 
-/* onnx_input.c: type and bound shape of every input that is no initializer, in the model's order. */
+/* onnx_input.c: type and bound shape of every input that is no initializer, in the model's
+ * order. */
 bl_status bl_onnx_inputs(bl_onnx *in);
 
 /* onnx_node.c */

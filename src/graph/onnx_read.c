@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * From bytes to the parsed model: map, pre-scan (onnx_scan.c), the check against the memory ceiling,
- * then the generated parser on an arena, which counts and refuses.  What the model means is left to
- * onnx_graph.c.  The parsed form dies here; only the graph leaves.
+ * From bytes to the parsed model: map, pre-scan (onnx_scan.c), the check against the memory
+ * ceiling, then the generated parser on an arena, which counts and refuses.  What the model means
+ * is left to onnx_graph.c.  The parsed form dies here; only the graph leaves.
  */
 #include "graph/onnx_private.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------ files that are something else */
+/* ------------------------------------------------------------------ files of other kinds */
 
 /* The first line of what looks like text, or NULL. */
 static const char *text_start(const uint8_t *data, size_t size, char *buf, size_t buf_size)
@@ -19,7 +19,8 @@ static const char *text_start(const uint8_t *data, size_t size, char *buf, size_
         if ((data[i] < 0x20 && !strchr("\t\n\r\f", data[i])) || data[i] == 0x7F || data[i] == 0)
             return NULL;
     while (cut < 4 && cut < n && !bl_utf8_valid((const char *)data, n - cut)) cut++;
-    if (n == 0 || cut == 4 || cut == n) return NULL; /* up to 3 bytes of a last character may be cut */
+    if (n == 0 || cut == 4 || cut == n)
+        return NULL; /* up to 3 bytes of a last character may be cut */
     while (line < n && line < buf_size - 1 && data[line] != '\n' && data[line] != '\r') line++;
     memcpy(buf, data, line);
     buf[line] = '\0';
@@ -54,7 +55,8 @@ static bool is_foreign(bl_ctx *ctx, const char *place, const uint8_t *data, size
     }
     for (size_t i = 0; i < BL_COUNTOF(formats); i++) {
         size_t n = strlen(formats[i].magic);
-        if (size < formats[i].at + n || memcmp(data + formats[i].at, formats[i].magic, n) != 0) continue;
+        if (size < formats[i].at + n || memcmp(data + formats[i].at, formats[i].magic, n) != 0)
+            continue;
         bl_fail(ctx, BL_DATA, place, "export the network as ONNX", "this is %s, not an ONNX file",
                 formats[i].what);
         return true;
@@ -94,8 +96,8 @@ static bl_status check_ceiling(bl_ctx *ctx, const char *place, uint64_t need)
                    bl_human_bytes(ceiling, ceiling_text));
 }
 
-bl_status bl_onnx_parse(bl_onnx *in, bl_onnx_root root, const ProtobufCMessageDescriptor *descriptor,
-                        ProtobufCMessage **out)
+bl_status bl_onnx_parse(bl_onnx *in, bl_onnx_root root,
+                        const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage **out)
 {
     bl_onnx_scan scan;
     const uint8_t *bytes = in->data;
@@ -165,8 +167,13 @@ bl_status bl_import(bl_ctx *ctx, const char *path, const bl_import_options *opti
     char *folder = folder_bytes ? bl_strndup(names, path, folder_bytes) : bl_strdup(names, ".");
     bl_status status = folder ? bl_map_file(ctx, path, BL_ONNX_FILE_MAX, &map) : bl_pending(ctx);
     if (status == BL_OK) {
-        bl_onnx in = {.ctx = ctx, .place = path, .folder = folder, .data = map.data, .size = map.size,
-                      .borrow = true, .options = options};
+        bl_onnx in = {.ctx = ctx,
+                      .place = path,
+                      .folder = folder,
+                      .data = map.data,
+                      .size = map.size,
+                      .borrow = true,
+                      .options = options};
         status = import_from(&in, out);
         if (status == BL_OK)
             (*out)->map = map;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The look at a file before the generated parser may read it.  That parser recurses without a limit
- * (some 8,700 nested messages, a file of 27 kB, overflow an 8 MiB stack) and blows up hostile files
- * 150-fold in memory, so: one loop, an explicit stack, the schema as a table.  Wire types, lengths,
- * varints, field numbers and the text of names are checked, depth is limited, and the memory that
- * parsing will take is summed.
+ * The look at a file before the generated parser may read it.  That parser recurses without a
+ * limit (some 8,700 nested messages, a file of 27 kB, overflow an 8 MiB stack) and blows up
+ * hostile files 150-fold in memory, so: one loop, an explicit stack, the schema as a table.  Wire
+ * types, lengths, varints, field numbers and the text of names are checked, depth is limited, and
+ * the memory that parsing will take is summed.
  *
- * Along the way it notes large raw_data payloads.  The parser would copy them; it is given a compact
- * form of the file in which each is replaced by its position.  Enclosing lengths shrink and are
- * written in the same number of bytes (a varint may be padded), so nothing else moves.
+ * Along the way it notes large raw_data payloads.  The parser would copy them; it is given a
+ * compact form of the file in which each is replaced by its position.  Enclosing lengths shrink
+ * and are written in the same number of bytes (a varint may be padded), so nothing else moves.
  *
  * The meaning of the fields is left to the files after it.
  */
@@ -24,8 +24,9 @@
 #define N_NUMBERS 27
 
 typedef enum kind {
-    MODEL, OPSET, ENTRY, GRAPH, NODE, ATTRIBUTE, TENSOR, SEGMENT, SPARSE, ANNOTATION, VALUE_INFO, SHAPE,
-    DIMENSION, TYPE, TYPE_TENSOR, TYPE_SEQUENCE, TYPE_MAP, TYPE_OPAQUE, TYPE_OPTIONAL, FUNCTION, N_KINDS
+    MODEL, OPSET, ENTRY, GRAPH, NODE, ATTRIBUTE, TENSOR, SEGMENT, SPARSE, ANNOTATION, VALUE_INFO,
+    SHAPE, DIMENSION, TYPE, TYPE_TENSOR, TYPE_SEQUENCE, TYPE_MAP, TYPE_OPAQUE, TYPE_OPTIONAL,
+    FUNCTION, N_KINDS
 } kind;
 
 static const struct {
@@ -54,30 +55,34 @@ static const struct {
     [FUNCTION] = {"FunctionProto", sizeof(Onnx__FunctionProto)},
 };
 
-/* What a field holds.  INTS, FLOATS, DOUBLES are repeated: each alone or packed, as the parser takes
- * both.  NAME: text that must be UTF-8 without NUL (the parser would cut it there); TEXT: for people,
- * not looked at. */
-typedef enum form { UNKNOWN, INT, FLOAT, INTS, FLOATS, DOUBLES, NAME, TEXT, BYTES, RAW, MESSAGE } form;
+/* What a field holds.  INTS, FLOATS, DOUBLES are repeated: each alone or packed, as the parser
+ * takes both.  NAME: text that must be UTF-8 without NUL (the parser would cut it there); TEXT:
+ * for people, not looked at. */
+typedef enum form {
+    UNKNOWN, INT, FLOAT, INTS, FLOATS, DOUBLES, NAME, TEXT, BYTES, RAW, MESSAGE
+} form;
 
 typedef struct rule { uint8_t form, child; } rule;
 
 /* Rows as in onnx.proto; what is not here is unknown to us and kept unread by the parser. */
 static const rule rules[N_KINDS][N_NUMBERS] = {
     [MODEL] = {[1] = {INT, 0}, [2] = {TEXT, 0}, [3] = {TEXT, 0}, [4] = {TEXT, 0}, [5] = {INT, 0},
-               [6] = {TEXT, 0}, [7] = {MESSAGE, GRAPH}, [8] = {MESSAGE, OPSET}, [14] = {MESSAGE, ENTRY},
-               [25] = {MESSAGE, FUNCTION}},
+               [6] = {TEXT, 0}, [7] = {MESSAGE, GRAPH}, [8] = {MESSAGE, OPSET},
+               [14] = {MESSAGE, ENTRY}, [25] = {MESSAGE, FUNCTION}},
     [OPSET] = {[1] = {NAME, 0}, [2] = {INT, 0}},
     [ENTRY] = {[1] = {NAME, 0}, [2] = {TEXT, 0}},
     [GRAPH] = {[1] = {MESSAGE, NODE}, [2] = {NAME, 0}, [5] = {MESSAGE, TENSOR}, [10] = {TEXT, 0},
-               [11] = {MESSAGE, VALUE_INFO}, [12] = {MESSAGE, VALUE_INFO}, [13] = {MESSAGE, VALUE_INFO},
-               [14] = {MESSAGE, ANNOTATION}, [15] = {MESSAGE, SPARSE}, [16] = {MESSAGE, ENTRY}},
+               [11] = {MESSAGE, VALUE_INFO}, [12] = {MESSAGE, VALUE_INFO},
+               [13] = {MESSAGE, VALUE_INFO}, [14] = {MESSAGE, ANNOTATION},
+               [15] = {MESSAGE, SPARSE}, [16] = {MESSAGE, ENTRY}},
     [NODE] = {[1] = {NAME, 0}, [2] = {NAME, 0}, [3] = {NAME, 0}, [4] = {NAME, 0},
               [5] = {MESSAGE, ATTRIBUTE}, [6] = {TEXT, 0}, [7] = {NAME, 0}, [8] = {NAME, 0},
               [9] = {MESSAGE, ENTRY}},
     [ATTRIBUTE] = {[1] = {NAME, 0}, [2] = {FLOAT, 0}, [3] = {INT, 0}, [4] = {BYTES, 0},
-                   [5] = {MESSAGE, TENSOR}, [6] = {MESSAGE, GRAPH}, [7] = {FLOATS, 0}, [8] = {INTS, 0},
-                   [9] = {BYTES, 0}, [10] = {MESSAGE, TENSOR}, [11] = {MESSAGE, GRAPH}, [13] = {TEXT, 0},
-                   [14] = {MESSAGE, TYPE}, [15] = {MESSAGE, TYPE}, [20] = {INT, 0}, [21] = {NAME, 0},
+                   [5] = {MESSAGE, TENSOR}, [6] = {MESSAGE, GRAPH}, [7] = {FLOATS, 0},
+                   [8] = {INTS, 0}, [9] = {BYTES, 0}, [10] = {MESSAGE, TENSOR},
+                   [11] = {MESSAGE, GRAPH}, [13] = {TEXT, 0}, [14] = {MESSAGE, TYPE},
+                   [15] = {MESSAGE, TYPE}, [20] = {INT, 0}, [21] = {NAME, 0},
                    [22] = {MESSAGE, SPARSE}, [23] = {MESSAGE, SPARSE}},
     [TENSOR] = {[1] = {INTS, 0}, [2] = {INT, 0}, [3] = {MESSAGE, SEGMENT}, [4] = {FLOATS, 0},
                 [5] = {INTS, 0}, [6] = {BYTES, 0}, [7] = {INTS, 0}, [8] = {NAME, 0}, [9] = {RAW, 0},
@@ -86,12 +91,13 @@ static const rule rules[N_KINDS][N_NUMBERS] = {
     [SEGMENT] = {[1] = {INT, 0}, [2] = {INT, 0}},
     [SPARSE] = {[1] = {MESSAGE, TENSOR}, [2] = {MESSAGE, TENSOR}, [3] = {INTS, 0}},
     [ANNOTATION] = {[1] = {NAME, 0}, [2] = {MESSAGE, ENTRY}},
-    [VALUE_INFO] = {[1] = {NAME, 0}, [2] = {MESSAGE, TYPE}, [3] = {TEXT, 0}, [4] = {MESSAGE, ENTRY}},
+    [VALUE_INFO] = {[1] = {NAME, 0}, [2] = {MESSAGE, TYPE}, [3] = {TEXT, 0},
+                    [4] = {MESSAGE, ENTRY}},
     [SHAPE] = {[1] = {MESSAGE, DIMENSION}},
     [DIMENSION] = {[1] = {INT, 0}, [2] = {NAME, 0}, [3] = {TEXT, 0}},
-    [TYPE] = {[1] = {MESSAGE, TYPE_TENSOR}, [4] = {MESSAGE, TYPE_SEQUENCE}, [5] = {MESSAGE, TYPE_MAP},
-              [6] = {TEXT, 0}, [7] = {MESSAGE, TYPE_OPAQUE}, [8] = {MESSAGE, TYPE_TENSOR},
-              [9] = {MESSAGE, TYPE_OPTIONAL}},
+    [TYPE] = {[1] = {MESSAGE, TYPE_TENSOR}, [4] = {MESSAGE, TYPE_SEQUENCE},
+              [5] = {MESSAGE, TYPE_MAP}, [6] = {TEXT, 0}, [7] = {MESSAGE, TYPE_OPAQUE},
+              [8] = {MESSAGE, TYPE_TENSOR}, [9] = {MESSAGE, TYPE_OPTIONAL}},
     [TYPE_TENSOR] = {[1] = {INT, 0}, [2] = {MESSAGE, SHAPE}},
     [TYPE_SEQUENCE] = {[1] = {MESSAGE, TYPE}},
     [TYPE_MAP] = {[1] = {INT, 0}, [2] = {MESSAGE, TYPE}},
@@ -149,7 +155,7 @@ static bool read_varint(scanner *s, size_t end, unsigned width, uint64_t *out)
     uint64_t v = 0;
     for (unsigned i = 0; i < width && s->at < end; i++) {
         uint8_t byte = s->data[s->at++];
-        v |= (uint64_t)(byte & 0x7F) << (7 * i); /* i = 9: the upper bits fall off, as in the parser */
+        v |= (uint64_t)(byte & 0x7F) << (7 * i); /* i = 9: top bits fall off, as in the parser */
         if (byte < 0x80) {
             *out = v;
             return true;
@@ -290,7 +296,8 @@ static bl_status take_field(scanner *s)
     size_t tag_at = s->at;
     uint64_t tag, length;
     f->fields++;
-    if (!read_varint(s, f->end, 5, &tag)) return damaged(s, tag_at, "a field tag runs past its end");
+    if (!read_varint(s, f->end, 5, &tag))
+        return damaged(s, tag_at, "a field tag runs past its end");
     uint64_t number = tag >> 3;
     if (number == 0 || number > FIELD_MAX || (f->kind == TENSOR && number == CUT_FIELD))
         return damaged(s, tag_at, "no field has the number %llu", (unsigned long long)number);

@@ -80,10 +80,12 @@ static bl_status set_shape(bl_onnx *in, const Onnx__TensorProto *from, const cha
                             (int)from->data_type);
     if (!bl_onnx_dtype(from->data_type, &out->type))
         return bl_onnx_fail(in, BL_UNAVAILABLE, subject, "export the network in float32",
-                            "has the unsupported element type %s", bl_onnx_dtype_name(from->data_type));
+                            "has the unsupported element type %s",
+                            bl_onnx_dtype_name(from->data_type));
     if (from->n_dims > BL_MAX_RANK)
         return bl_onnx_fail(in, BL_UNAVAILABLE, subject, "use fewer dimensions",
-                            "has %zu dimensions; at most %d are supported", from->n_dims, BL_MAX_RANK);
+                            "has %zu dimensions; at most %d are supported", from->n_dims,
+                            BL_MAX_RANK);
     out->rank = (int)from->n_dims;
     for (size_t i = 0; i < from->n_dims; i++) {
         out->dim[i] = from->dims[i];
@@ -100,7 +102,8 @@ static bl_status set_shape(bl_onnx *in, const Onnx__TensorProto *from, const cha
 
 /* ------------------------------------------------------------------ bytes that lie somewhere */
 
-static bl_status wrong_size(const bl_onnx *in, const char *subject, const bl_tensor *t, uint64_t bytes)
+static bl_status wrong_size(const bl_onnx *in, const char *subject, const bl_tensor *t,
+                            uint64_t bytes)
 {
     char *shape = bl_shape_text(in->scratch, t);
     BL_ALLOC_TRY(in->ctx, shape);
@@ -149,7 +152,8 @@ static bl_status set_left_in_file(bl_onnx *in, const Onnx__TensorProto *from, co
                                   bl_tensor *out)
 {
     BL_CHECK(in->ctx, from->left_in_file.len == 16);
-    uint64_t offset = get_u64(from->left_in_file.data), length = get_u64(from->left_in_file.data + 8);
+    uint64_t offset = get_u64(from->left_in_file.data),
+             length = get_u64(from->left_in_file.data + 8);
     BL_CHECK(in->ctx, offset <= in->size && length <= in->size - offset);
     return set_bytes(in, subject, in->data + offset, length, in->borrow, out);
 }
@@ -157,7 +161,8 @@ static bl_status set_left_in_file(bl_onnx *in, const Onnx__TensorProto *from, co
 /* ------------------------------------------------------------------ the typed lists */
 
 /* n entries in width-bit pieces, each within lo..hi. */
-static bl_status narrow(bl_onnx *in, const char *subject, const Onnx__TensorProto *from, bl_tensor *out)
+static bl_status narrow(bl_onnx *in, const char *subject, const Onnx__TensorProto *from,
+                        bl_tensor *out)
 {
     int64_t lo = types[from->data_type].lo, hi = types[from->data_type].hi;
     size_t unit = bl_dtype_bytes(out->type), n = (size_t)bl_tensor_count(out);
@@ -245,7 +250,8 @@ static bl_status resolve(bl_onnx *in, const char *subject, const char *location,
 }
 
 /* Each file is mapped once; most models have one. */
-static bl_status map_external(bl_onnx *in, const char *subject, const char *path, const bl_map **out)
+static bl_status map_external(bl_onnx *in, const char *subject, const char *path,
+                              const bl_map **out)
 {
     bl_graph *g = in->graph;
     for (bl_external *e = g->external; e; e = e->next)
@@ -288,7 +294,8 @@ static bl_status set_external(bl_onnx *in, const Onnx__TensorProto *from, const 
     BL_TRY(map_external(in, subject, path, &map));
     if (offset > map->size || length > map->size - offset)
         return bl_onnx_fail(in, BL_DATA, subject, "fetch model and data file again",
-                            "its bytes %" PRIu64 " + %" PRIu64 " pass the end of \"%s\" (%zu bytes)",
+                            "its bytes %" PRIu64 " + %" PRIu64
+                            " pass the end of \"%s\" (%zu bytes)",
                             offset, length, location, map->size);
     return set_bytes(in, subject, map->data + offset, length, true, out);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * From the model as it was exported to what the stages want: constants folded, identities gone,
- * BatchNormalization and activations inside the layers before them.  Here: the working copy that the
- * passes change, and the order of the passes (fold.c, fuse.c).
+ * BatchNormalization and activations inside the layers before them.  Here: the working copy that
+ * the passes change, and the order of the passes (fold.c, fuse.c).
  */
 #include "graph/graph_private.h"
 
@@ -45,7 +45,8 @@ static bl_status edit_init(bl_edit *e, bl_ctx *ctx, const bl_graph *from, bl_are
         BL_TRY(own_list(arena, n->out, n->n_out, 0, &n->out));
     }
     BL_TRY(bl_names_init(&e->names, arena, (size_t)e->max_values));
-    for (int i = 0; i < from->n_values; i++) BL_TRY(bl_names_add(&e->names, from->values[i].name, i, &taken));
+    for (int i = 0; i < from->n_values; i++)
+        BL_TRY(bl_names_add(&e->names, from->values[i].name, i, &taken));
     return BL_OK;
 }
 

@@ -14,7 +14,7 @@ struct bl_fake {
     const bl_graph *g;
     const bl_plan *plan;
     const float **constant;     /* by value number; NULL: the graph's own */
-    uint8_t *quantized;         /* by value number: the hook acts */
+    uint8_t *quantized;         /* by value number: bl_hook_use, the hook writes */
     bl_grid *grid;
 };
 
@@ -88,7 +88,7 @@ static bl_status fake_fill(bl_fake *f, const bl_weights *weights)
         int qi = f->plan->of_value[v];
         if (qi < 0 || f->plan->quantizers[qi].weight) continue;
         f->grid[v] = bl_affine_grid(&f->plan->quantizers[qi]);
-        f->quantized[v] = 1;
+        f->quantized[v] = BL_HOOK_WRITES;
         if (f->g->values[v].t.data) BL_TRY(fake_operand(f, v, f->grid[v]));
     }
     for (int i = 0; i < f->g->n_nodes; i++)
@@ -121,6 +121,7 @@ bl_status bl_fake_attach(bl_fake *fake, bl_walk *walk)
 {
     for (int v = 0; v < fake->g->n_values; v++)
         if (fake->constant[v]) BL_TRY(bl_walk_set_constant(walk, v, fake->constant[v]));
+    bl_walk_hook_uses(walk, fake->quantized);
     return BL_OK;
 }
 

@@ -153,8 +153,10 @@ static void answer_fill(const search *s, const bl_knap_merged *g, bl_knap_answer
     out->bound = base + lower - 4 * BL_KNAP_EPS * (fabs(base) + fabs(lower));
     if (s->proven && !plan) out->bound = INFINITY;
     if (plan) out->bound = fmin(out->bound, out->value);
-    for (int m = 0; m < full->k; m++)
-        out->lambda[full->live[m]] = s->pool.n ? s->pool.lambda[0][m] / full->grain[m] : 0;
+    for (int m = 0; m < full->k && s->pool.n > 0; m++) {
+        double lambda = s->pool.lambda[0][m] / full->grain[m];
+        out->lambda[full->live[m]] = isfinite(lambda) ? lambda : 0; /* any are valid */
+    }
 }
 
 bl_status bl_knap_solve(bl_knap_work *work, const bl_knap_merged *merged, bl_arena *arena,

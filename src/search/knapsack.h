@@ -8,8 +8,8 @@
  * option of the same name.  Among plans of equal objective the one of least cost in the first
  * budget wins, among those the one that gives the earliest unit the option of larger index, where
  * plans differ (menus rise in width, so front units get the wider option).  That order is exact
- * where labels close the search; where branch and bound does, it holds among units with the same
- * table and under moves of one unit.
+ * whenever labels end the search, which is the rule; where they were too many the plan is one of
+ * the best, and the same one every time.
  *
  * Costs and objectives are compared as whole numbers of 2^-52 of what the budget (or the target)
  * leaves, so sums have no order of addition; totals reported are added again from the table.

@@ -217,7 +217,7 @@ static double value_step(const bl_knap *t)
     uint64_t divisor = 0;
     for (uint32_t o = 0; o < t->first[t->n]; o++) {
         double v = t->v[o];
-        if (v != floor(v) || v >= 4503599627370496.0) return 0;
+        if (v != floor(v) || v >= ldexp(1.0, BL_KNAP_BITS)) return 0;
         for (uint64_t a = (uint64_t)v, rest; a; a = rest) {
             rest = divisor % a;
             divisor = a;

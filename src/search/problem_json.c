@@ -31,7 +31,7 @@ static bl_status budgets_read(reader *r, const json_t *list)
     size_t m;
     json_t *entry;
     char place[600];
-    json_array_foreach((json_t *)list, m, entry) {
+    json_array_foreach(list, m, entry) {
         const char *name;
         snprintf(place, sizeof place, "%.500s: budget %zu", r->place, m);
         if (!json_is_object(entry))
@@ -145,7 +145,7 @@ static bl_status tie_read(reader *r, size_t at, const json_t *entry, const named
 static bl_status ties_read(reader *r, const json_t *root)
 {
     json_t *list;
-    named *names;
+    named *names = NULL;
     BL_TRY(names_sort(r, &names));
     if (!json_object_get(root, "ties")) return BL_OK;
     BL_TRY(bl_json_array(r->ctx, root, "ties", r->place, BL_MCKP_UNITS_MAX, &list));

@@ -13,7 +13,7 @@ typedef struct trial {
     int unit, candidate;
     bl_grid grid;
     uint8_t *dirty_values;
-    const uint8_t *dirty_nodes; /* of the unit */
+    const uint8_t *dirty_nodes, *uses; /* of the unit; uses: which values the hook writes */
     size_t first_weight;        /* into weights[], one a layer of the unit */
 } trial;
 
@@ -44,9 +44,10 @@ static void mark_nodes(const bl_graph *g, const bl_unit *u, uint8_t *nodes, uint
 }
 
 /* Values that keep their clean content and are only quantized: made by a node that does not run again. */
-static void mark_values(const bl_graph *g, const bl_unit *u, const uint8_t *nodes, uint8_t *values)
+static void mark_values(const bl_graph *g, const bl_unit *u, const uint8_t *nodes, uint8_t *values, uint8_t *uses)
 {
     for (int i = 0; i < u->n_values; i++) {
+        uses[u->values[i]] = BL_HOOK_WRITES;
         int p = g->values[u->values[i]].producer;
         values[u->values[i]] = p < 0 || !nodes[p];
     }
@@ -73,13 +74,13 @@ static bl_status make_trials(sqnr *q, bl_arena *a)
         const bl_unit *unit = &m->units[u];
         if (unit->n_candidates < 2) continue;
         uint8_t *nodes = BL_NEW(a, uint8_t, (size_t)g->n_nodes), *touched = BL_NEW(a, uint8_t, (size_t)g->n_values);
-        uint8_t *values = BL_NEW(a, uint8_t, (size_t)g->n_values);
-        if (!nodes || !touched || !values) return bl_pending(q->ctx);
+        uint8_t *values = BL_NEW(a, uint8_t, (size_t)g->n_values), *uses = BL_NEW(a, uint8_t, (size_t)g->n_values);
+        if (!nodes || !touched || !values || !uses) return bl_pending(q->ctx);
         mark_nodes(g, unit, nodes, touched);
-        mark_values(g, unit, nodes, values);
+        mark_values(g, unit, nodes, values, uses);
         for (int c = 0; c < unit->n_candidates; c++) {
             trial *t = &q->trials[q->n_trials++];
-            *t = (trial){ .unit = u, .candidate = c, .dirty_nodes = nodes, .dirty_values = values,
+            *t = (trial){ .unit = u, .candidate = c, .dirty_nodes = nodes, .dirty_values = values, .uses = uses,
                           .first_weight = at_weight };
             at_weight += (size_t)unit->n_layers;
             BL_TRY(bl_act_grid(q->ctx, g, unit, q->in->stats, unit->candidates[c].a_bits, observer, &t->grid));
@@ -157,7 +158,9 @@ static bl_status run_trial(const sqnr *q, bl_walk *walk, const trial *t, size_t 
     hook_state h = { q, t };
     for (int l = 0; l < u->n_layers; l++)
         BL_TRY(bl_walk_set_constant(walk, bl_layer_weight(g, u->layers[l]), q->weights[t->first_weight + (size_t)l]));
+    bl_walk_hook_uses(walk, t->uses);
     bl_status s = bl_walk_rerun(walk, t->dirty_nodes, t->dirty_values, trial_hook, &h);
+    bl_walk_hook_uses(walk, NULL);
     for (int l = 0; l < u->n_layers; l++) BL_TRY(bl_walk_set_constant(walk, bl_layer_weight(g, u->layers[l]), NULL));
     BL_TRY(s);
     *ratio = signal_to_noise(bl_walk_value(walk, q->metric_value)->data,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Any bytes as an ONNX file: read, prepared, at another batch, as JSON.  Nothing is written and nothing
- * but the bytes is read.  A corpus of real models helps: fuzz_onnx FOLDER.
+ * Any bytes as an ONNX file: read, prepared, at another batch, as JSON.  Nothing is written and
+ * nothing but the bytes is read.  A corpus of real models helps: fuzz_onnx FOLDER.
  */
 #include "graph/graph.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ONNX models made by hand, as bytes: messages of the generated structs in an arena of their own, then
- * packed.  Tests change the structs in between when they want something odd.
+ * ONNX models made by hand, as bytes: messages of the generated structs in an arena of their own,
+ * then packed.  Tests change the structs in between when they want something odd.
  *
  *     onnx_build *b = ob_new(ctx, 13);
  *     ob_input(b, "x", "N,3,8,8");
@@ -110,7 +110,8 @@ static inline Onnx__NodeProto *ob_node(onnx_build *b, const char *op, const char
     return n;
 }
 
-static inline Onnx__AttributeProto *ob_attr(Onnx__NodeProto *n, onnx_build *b, const char *name, int type)
+static inline Onnx__AttributeProto *ob_attr(Onnx__NodeProto *n, onnx_build *b,
+                                            const char *name, int type)
 {
     assert_true(n->n_attribute < 16);
     Onnx__AttributeProto *a = ob_alloc(b, 1, sizeof(*a));
@@ -145,7 +146,8 @@ static inline size_t ob_numbers(onnx_build *b, const char *text, int64_t **out)
     return n;
 }
 
-static inline void ob_ints_attr(Onnx__NodeProto *n, onnx_build *b, const char *name, const char *list)
+static inline void ob_ints_attr(Onnx__NodeProto *n, onnx_build *b, const char *name,
+                                const char *list)
 {
     Onnx__AttributeProto *a = ob_attr(n, b, name, BL_ATTR_INTS);
     a->n_ints = ob_numbers(b, list, &a->ints);
@@ -154,7 +156,8 @@ static inline void ob_ints_attr(Onnx__NodeProto *n, onnx_build *b, const char *n
 /* ------------------------------------------------------------------ tensors and values */
 
 /* dims "4,3,3,3"; "" is a scalar. */
-static inline Onnx__TensorProto *ob_tensor(onnx_build *b, const char *name, int type, const char *dims)
+static inline Onnx__TensorProto *ob_tensor(onnx_build *b, const char *name, int type,
+                                           const char *dims)
 {
     Onnx__TensorProto *t = ob_alloc(b, 1, sizeof(*t));
     onnx__tensor_proto__init(t);
@@ -221,7 +224,8 @@ static inline Onnx__TensorProto *ob_int64s(onnx_build *b, const char *name, cons
     return ob_constant(b, t);
 }
 
-static inline Onnx__ValueInfoProto *ob_value(onnx_build *b, const char *name, int type, const char *dims)
+static inline Onnx__ValueInfoProto *ob_value(onnx_build *b, const char *name, int type,
+                                             const char *dims)
 {
     Onnx__ValueInfoProto *v = ob_alloc(b, 1, sizeof(*v));
     Onnx__TypeProto *outer = ob_alloc(b, 1, sizeof(*outer));
@@ -285,7 +289,7 @@ static inline bl_status ob_import(onnx_build *b, bl_graph **out)
 
 /* ------------------------------------------------------------------ whole small networks */
 
-/* x (N,3,8,8) -> Conv 3x3 -> BatchNormalization -> Relu -> GlobalAveragePool -> Flatten -> Gemm -> y */
+/* x (N,3,8,8), Conv 3x3, BatchNormalization, Relu, GlobalAveragePool, Flatten, Gemm, y (N,5) */
 static inline onnx_build *ob_small_network(bl_ctx *ctx)
 {
     onnx_build *b = ob_new(ctx, 13);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ONNX bytes to GRAPH: what is read, in every storage form, and what is refused with which words. */
+/* ONNX bytes to GRAPH: what is read, in every storage form, and what is refused in which words. */
 #include "onnx_build.h"
 
 #include <dirent.h>
@@ -163,7 +163,8 @@ static void absent_inputs(void **state)
     ob_free(b);
 }
 
-/* An output that no operator here gives is left out where nobody reads it, refused where somebody does. */
+/* An output that no operator here gives is left out where nobody reads it, refused where somebody
+ * does. */
 static void unread_outputs(void **state)
 {
     onnx_build *b = tiny(*state);
@@ -181,7 +182,8 @@ static void constant_nodes(void **state)
 {
     onnx_build *b = tiny(*state);
     bl_graph *g;
-    Onnx__AttributeProto *a = ob_attr(ob_node(b, "Constant", "", "tensor"), b, "value", BL_ATTR_TENSOR);
+    Onnx__AttributeProto *a =
+        ob_attr(ob_node(b, "Constant", "", "tensor"), b, "value", BL_ATTR_TENSOR);
     a->t = ob_tensor(b, "", BL_I64, "2");
     ob_raw(b, a->t, (int64_t[]){7, -8}, 16);
     ob_float_attr(ob_node(b, "Constant", "", "float"), b, "value_float", 1.5f);
@@ -415,7 +417,8 @@ static void refuses_numbers_that_are_none(void **state)
 
 typedef struct outside { char folder[256], path[300]; float data[64]; } outside;
 
-static onnx_build *with_external(bl_ctx *ctx, const char *location, const char *offset, const char *length)
+static onnx_build *with_external(bl_ctx *ctx, const char *location, const char *offset,
+                                 const char *length)
 {
     onnx_build *b = tiny(ctx);
     const char *pairs[3][2] = {{"location", location}, {"offset", offset}, {"length", length}};
@@ -507,7 +510,8 @@ static void external_data(void **state)
     assert_memory_equal(p, (char *)o.data + 2, 32);
     bl_graph_free(g);
     ob_free(b);
-    refuses(with_external(ctx, "w.data", "0", NULL), BL_UNAVAILABLE, "another file"); /* from memory */
+    /* from memory there is no folder */
+    refuses(with_external(ctx, "w.data", "0", NULL), BL_UNAVAILABLE, "another file");
     test_folder_remove(o.folder);
 }
 
@@ -566,8 +570,8 @@ static void refuses_dimensions(void **state)
         {"N,H,W", {{"W", 2}}, BL_UNAVAILABLE, "\"H\"", "--dim H=SIZE"},
         {"N,?,W", {{NULL, 0}}, BL_UNAVAILABLE, "\"x:1\", \"W\"", "--dim x:1=SIZE --dim W=SIZE"},
         {"N,H,H", {{NULL, 0}}, BL_UNAVAILABLE, ": \"H\"", "add --dim H=SIZE"},
-        {"N,0", {{NULL, 0}}, BL_DATA, "dimension 1 is zero", ""},
-        {"0,4", {{NULL, 0}}, BL_DATA, "dimension 0 is zero", ""},
+        {"N,0", {{NULL, 0}}, BL_UNAVAILABLE, "dimension 1 is zero", ""},
+        {"0,4", {{NULL, 0}}, BL_UNAVAILABLE, "dimension 0 is zero", ""},
         {"N,4", {{"N", 0}}, BL_USAGE, "N=0", ""},
         {"N,4", {{"N", -2}}, BL_USAGE, "N=-2", ""},
         {"N,4", {{"N", 1}, {"N", 2}}, BL_USAGE, "both 1 and 2", ""},
@@ -802,7 +806,8 @@ static void refuses_other_files(void **state)
         const char *says;
     } cases[] = {
         {"", 0, "empty"},
-        {"<!DOCTYPE html>\n<html><body>Sign in</body></html>", 49, "this is text (\"<!DOCTYPE html>\")"},
+        {"<!DOCTYPE html>\n<html><body>Sign in</body></html>", 49,
+         "this is text (\"<!DOCTYPE html>\")"},
         {"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", 57, "git-lfs"},
         {"PK\x03\x04\x14\x00\x00\x00", 8, "ZIP archive"},
         {"\x1c\x00\x00\x00TFL3\x14\x00", 10, "TensorFlow Lite"},
@@ -812,9 +817,11 @@ static void refuses_other_files(void **state)
     };
     bl_graph *g;
     for (size_t i = 0; i < BL_COUNTOF(cases); i++)
-        assert_fails(*state, bl_import_bytes(*state, "odd.bin", cases[i].bytes, cases[i].n, NULL, &g),
+        assert_fails(*state,
+                     bl_import_bytes(*state, "odd.bin", cases[i].bytes, cases[i].n, NULL, &g),
                      BL_DATA, cases[i].says);
-    assert_fails(*state, bl_import(*state, "/nowhere/at/all.onnx", NULL, &g), BL_NOINPUT, "all.onnx");
+    assert_fails(*state, bl_import(*state, "/nowhere/at/all.onnx", NULL, &g), BL_NOINPUT,
+                 "all.onnx");
     char folder[256];
     test_folder(folder);
     assert_fails(*state, bl_import(*state, folder, NULL, &g), BL_NOINPUT, "");
@@ -838,7 +845,8 @@ static void every_prefix_is_refused(void **state)
     ob_free(b);
 }
 
-/* 20,000 small mutations: bytes changed, runs removed, repeated.  Anything may come out, in order. */
+/* 20,000 small mutations: bytes changed, runs removed, repeated.  Anything may come out, in
+ * order. */
 static void random_damage(void **state)
 {
     bl_ctx *ctx = test_ctx(1, 64 << 20); /* a mutated dimension may ask for much */
@@ -948,7 +956,8 @@ static void tensors_from_files(void **state)
 {
     bl_ctx *ctx = *state;
     onnx_build *b = ob_new(ctx, 13);
-    static const char *const dims[] = {"3,2", "600,2"}; /* copied by the parser, and left in place */
+    /* copied by the parser, and left in place */
+    static const char *const dims[] = {"3,2", "600,2"};
     bl_tensor t;
     for (size_t i = 0; i < BL_COUNTOF(dims); i++) {
         Onnx__TensorProto *from = ob_floats(b, i ? "large" : "small", dims[i], NULL);
@@ -970,7 +979,8 @@ static void tensors_from_files(void **state)
                      "no data file");
     }
     assert_fails(ctx, bl_tensor_from_pb(ctx, "in0.pb", "", 0, b->arena, &t), BL_DATA, "empty");
-    assert_fails(ctx, bl_tensor_from_pb(ctx, "in0.pb", "<html>", 6, b->arena, &t), BL_DATA, "byte 0");
+    assert_fails(ctx, bl_tensor_from_pb(ctx, "in0.pb", "<html>", 6, b->arena, &t), BL_DATA,
+                 "byte 0");
     ob_free(b);
 }
 
@@ -1014,7 +1024,8 @@ static void hash_is_of_the_content(void **state)
 
 /* ------------------------------------------------------------------ real files */
 
-static void import_shared(bl_ctx *ctx, const char *folder, const char *name, int *read, int *refused)
+static void import_shared(bl_ctx *ctx, const char *folder, const char *name, int *read,
+                          int *refused)
 {
     static const bl_dim_binding dims[] = {{"x:2", 64}, {"x:3", 192}};
     const bl_import_options options = {dims, 2};

@@ -248,8 +248,8 @@ static void run_matmul(const ort_case *c)
 
 /*
  * Add of signed tensors: [Q5] multiplies raw codes, so that raising them by 128 changes what is
- * rounded: the one exception to "changes no real number, changes no code".  The rule itself on
- * signed codes gives ORT's integers; rows, which see unsigned codes only, stay within one step.
+ * rounded, though no real number.  The rule itself on signed codes gives ORT's integers; rows,
+ * which see unsigned codes only, stay within one step of them.
  */
 static void run_signed_add(const ort_case *c)
 {

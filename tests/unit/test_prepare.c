@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Passes over graphs: folding, fusing, other batches, single nodes, JSON.  Every rewriting is checked by
- * running both graphs, operator by operator, on the same seeded numbers.
+ * Passes over graphs: folding, fusing, other batches, single nodes, JSON.  Every rewriting is
+ * checked by running both graphs, operator by operator, on the same seeded numbers.
  */
 #include "onnx_build.h"
 
@@ -82,7 +82,8 @@ static void assert_same_results(bl_ctx *ctx, const bl_graph *a, const bl_graph *
             top = fmax(top, fabs(pa[j]));
             worst = fmax(worst, fabs(pa[j] - pb[j]));
         }
-        if (worst > 2e-5 * top) fail_msg("value \"%s\" is off by %g of %g", b->values[i].name, worst, top);
+        if (worst > 2e-5 * top)
+            fail_msg("value \"%s\" is off by %g of %g", b->values[i].name, worst, top);
     }
     for (int i = 0; i < a->n_outputs; i++)
         assert_string_equal(a->values[a->outputs[i]].name, b->values[b->outputs[i]].name);
@@ -206,7 +207,8 @@ static void keeps_statistics(void **state)
     bl_graph_free(p);
 }
 
-/* Weights of a hand-made case: k = 2 / sqrt(3.75 + 0.25) = 1, 3 / sqrt(8.75 + 0.25) = 1, d = beta - mean. */
+/* k = 2 / sqrt(3.75 + 0.25) = 1 and 3 / sqrt(8.75 + 0.25) = 1; so the weights stay and the bias is
+ * beta - mean. */
 static void folds_exactly(void **state)
 {
     onnx_build *b = ob_new(*state, 13);
@@ -218,7 +220,8 @@ static void folds_exactly(void **state)
     ob_floats(b, "mean", "2", (float[]){0.5f, -2});
     ob_floats(b, "var", "2", (float[]){3.75f, 8.75f});
     ob_node(b, "Conv", "x,w", "c");
-    ob_float_attr(ob_node(b, "BatchNormalization", "c,gamma,beta,mean,var", "y"), b, "epsilon", 0.25f);
+    ob_float_attr(ob_node(b, "BatchNormalization", "c,gamma,beta,mean,var", "y"), b, "epsilon",
+                  0.25f);
     ob_output(b, "y");
     assert_ok(*state, ob_import(b, &g));
     assert_ok(*state, bl_prepare(*state, g, &p));
@@ -529,7 +532,8 @@ static void conv_and_add(void **state)
         ob_output(b, "y");
         prepares_to(b, cases[i].ops);
     }
-    onnx_build *b = image(*state, 13); /* the constant has another reader and stays as it is for it */
+    /* the constant has another reader and stays as it is for it */
+    onnx_build *b = image(*state, 13);
     ob_floats(b, "b", "1,4,1,1", NULL);
     add_conv(b, "c");
     ob_node(b, "Add", "c,b", "d");
@@ -806,7 +810,8 @@ static void graph_as_json(void **state)
     json_t *node = json_array_get(json_object_get(j, "nodes"), 0);
     assert_string_equal(json_string_value(json_object_get(node, "op")), "Conv");
     assert_string_equal(json_string_value(json_array_get(json_object_get(node, "inputs"), 0)), "x");
-    assert_string_equal(json_string_value(json_array_get(json_object_get(node, "outputs"), 0)), "relu");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(node, "outputs"), 0)),
+                        "relu");
     assert_int_equal(json_integer_value(json_object_get(node, "macs")), 4 * 8 * 8 * 3 * 9);
     assert_int_equal(json_integer_value(json_object_get(node, "weights")), 4 * 27 + 4);
     assert_int_equal(json_integer_value(json_array_get(json_object_get(node, "shape"), 2)), 8);
@@ -815,7 +820,8 @@ static void graph_as_json(void **state)
     assert_int_equal(json_integer_value(json_object_get(totals, "params")), 4 * 27 + 4 + 25);
     assert_int_equal(json_integer_value(json_object_get(totals, "constant_bytes")), 4 * 137);
     assert_int_equal(json_integer_value(json_object_get(totals, "macs")), 6912 + 20);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "operators"), "Gemm")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "operators"), "Gemm")),
+                     1);
     json_decref(j);
     bl_graph_free(p);
 }
