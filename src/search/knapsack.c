@@ -7,8 +7,8 @@
  * the root; the first plan found is the best there is.  How long that takes hardly depends on the
  * first plan.
  *
- * Limits are counts of labels and nodes, the same everywhere; the clock, when asked for, can only end
- * the search, and the result then says so.
+ * Limits are counts of labels and nodes, the same everywhere; the clock, when asked for, can only
+ * end the search, and the result then says so.
  */
 #include "search/knapsack_private.h"
 
@@ -28,13 +28,13 @@ bl_status bl_knap_pause(bl_knap_work *work)
 typedef struct search {
     bl_knap_work *work;
     const bl_knap *full;
-    bl_knap_pool pool;     /* of the full table */
-    double root, upper;    /* value of the plan known, v_base aside; INFINITY: none */
-    double lower;          /* no plan is below it */
-    double unit;           /* real value of a whole number in the last round */
-    int turn;              /* see turn_limit; never goes back */
-    bool at_root;          /* the plan known is proven best before any round */
-    bool proven;           /* the choice is the best; without a plan: there is none */
+    bl_knap_pool pool;        /* of the full table */
+    double root, upper;       /* value of the plan known, v_base aside; INFINITY: none */
+    double lower;             /* no plan is below it */
+    double unit;              /* real value of a whole number in the last round */
+    int turn;                 /* see turn_limit; never goes back */
+    bool at_root;             /* the plan known is proven best before any round */
+    bool proven;              /* the choice is the best; without a plan: there is none */
     uint16_t *choice, *trial; /* (n_full) */
 } search;
 
@@ -53,11 +53,12 @@ static void adopt(search *s)
     memcpy(s->choice, s->trial, (size_t)s->full->n_full * sizeof *s->choice);
 }
 
-/* Labels and branch and bound by turns, each turn allowed more: on some tables only one of them ends.
- * Labels first, since they settle the order among equals. */
+/* Labels and branch and bound by turns, each turn allowed more: on some tables only one of them
+ * ends.  Labels first, since they settle the order among equals. */
 static uint64_t turn_limit(const search *s, int turn)
 {
-    static const uint64_t few[] = {1000000, 100000, 4000000, 0}, many[] = {300000, 100000, 4000000, 0};
+    static const uint64_t few[] = {1000000, 100000, 4000000, 0};
+    static const uint64_t many[] = {300000, 100000, 4000000, 0};
     if (s->at_root) return 100000;
     if (s->work->label_limit) return turn == 0 ? s->work->label_limit : 0;
     return (s->full->k <= 2 ? few : many)[turn];
@@ -76,8 +77,10 @@ static bl_status round_search(search *s, const bl_knap *t, double target, const 
     }
     for (;; s->turn++) {
         uint64_t limit = turn_limit(s, s->turn);
-        if (s->turn % 2 == 0) BL_TRY(bl_knap_labels(s->work, t, target, pool, limit, end, s->trial));
-        else BL_TRY(bl_knap_branch(s->work, t, target, pool, limit, end, s->trial, bound));
+        if (s->turn % 2 == 0)
+            BL_TRY(bl_knap_labels(s->work, t, target, pool, limit, end, s->trial));
+        else
+            BL_TRY(bl_knap_branch(s->work, t, target, pool, limit, end, s->trial, bound));
         if (*end != BL_KNAP_LIMIT || s->work->stopped || s->at_root) return BL_OK;
     }
 }
@@ -143,8 +146,7 @@ static void answer_fill(const search *s, const bl_knap_merged *g, bl_knap_answer
     const bl_knap *full = s->full;
     bool plan = isfinite(s->upper);
     bl_knap_sum v = {0, 0};
-    for (int i = 0; i < g->n && plan; i++)
-        bl_knap_add(&v, g->v[g->first[i] + s->choice[i]]);
+    for (int i = 0; i < g->n && plan; i++) bl_knap_add(&v, g->v[g->first[i] + s->choice[i]]);
     out->value = plan ? bl_knap_total(v) : INFINITY;
     out->status = !plan ? BL_MCKP_INFEASIBLE : s->proven ? BL_MCKP_OPTIMAL : BL_MCKP_FEASIBLE;
     out->proof = s->at_root ? BL_MCKP_ROOT : s->proven ? BL_MCKP_SEARCH : BL_MCKP_LIMIT;
@@ -235,8 +237,7 @@ static void result_totals(const bl_mckp *p, bl_mckp_result *r)
             bl_knap_add(&c[m], p->units[u].cost[m][r->choice[u]]);
     }
     r->objective = bl_knap_total(v);
-    for (int m = 0; m < p->n_budgets; m++)
-        r->costs[m] = bl_knap_total(c[m]);
+    for (int m = 0; m < p->n_budgets; m++) r->costs[m] = bl_knap_total(c[m]);
 }
 
 static void result_excess(const bl_mckp *p, bl_mckp_result *r)
@@ -286,7 +287,8 @@ bl_status bl_mckp_solve(bl_ctx *ctx, const bl_mckp *problem, const bl_mckp_limit
     if (limits) {
         work.label_limit = BL_MIN(limits->labels, (uint64_t)1 << 31);
         work.node_limit = limits->nodes;
-        if (limits->seconds > 0) work.deadline_ns = start + (uint64_t)(fmin(limits->seconds, 1e9) * 1e9);
+        if (limits->seconds > 0)
+            work.deadline_ns = start + (uint64_t)(fmin(limits->seconds, 1e9) * 1e9);
     }
     BL_ALLOC_TRY(ctx, r.choice = BL_NEW(arena, int, (size_t)BL_MAX(problem->n_units, 1)));
     BL_ALLOC_TRY(ctx, work.arena = bl_arena_new(ctx, "allocation search"));

@@ -73,7 +73,7 @@ typedef struct bl_mckp_result {
     int *choice;                             /* (n_units) option of each unit */
     double objective;                        /* of the choice, added from the table */
     double bound;                            /* no plan within the budgets is below it */
-    double gap;                              /* (objective - bound) / |objective|; 0 where both are */
+    double gap;                              /* (objective - bound) / |objective|; 0 where equal */
     double costs[BL_MCKP_BUDGETS_MAX];       /* of the choice, added from the table */
     double multipliers[BL_MCKP_BUDGETS_MAX]; /* >= 0, objective per cost */
     double root_bound;      /* sum over tie groups of min(objective + multipliers . cost), less
@@ -90,7 +90,8 @@ typedef struct bl_mckp_result {
  * bl_mckp_unit_new.  NULL on failure, with the error pending in the arena's context. */
 bl_mckp *bl_mckp_new(bl_arena *arena, int n_units, int n_budgets) BL_NODISCARD;
 /* Arrays of unit u for n_options options, zeroed; the name is copied. */
-bl_status bl_mckp_unit_new(bl_arena *arena, bl_mckp *problem, int u, const char *name, int n_options);
+bl_status bl_mckp_unit_new(bl_arena *arena, bl_mckp *problem, int u, const char *name,
+                           int n_options);
 
 /* Counts, finite numbers of bounded size, distinct option names, tie members, and that tied units
  * share an option: BL_DATA with `place` and the unit's name.  bl_mckp_solve asks it first. */

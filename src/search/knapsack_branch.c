@@ -5,10 +5,9 @@
  * multipliers of the parent; options whose reduced cost passes it go; the search branches on the
  * item whose minimiser changed most in those steps, one child for each option, cheapest first.
  *
- * Values are whole numbers with a known step, so a node whose bound is above best - step holds nothing
- * better.  Items
- * with the same table are interchangeable: an earlier one never takes a smaller option than a
- * later one.
+ * Values are whole numbers with a known step, so a node whose bound is above best - step holds
+ * nothing better.  Items with the same table are interchangeable: an earlier one never takes a
+ * smaller option than a later one.
  */
 #include "search/knapsack_private.h"
 
@@ -18,7 +17,10 @@
 
 enum { STEPS = 10, ROUNDS = 3 };
 
-typedef struct child { double bound; uint16_t pick; } child;
+typedef struct child {
+    double bound;
+    uint16_t pick;
+} child;
 
 typedef struct frame {
     int item;
@@ -29,22 +31,22 @@ typedef struct frame {
 typedef struct tree {
     bl_knap_work *work;
     const bl_knap *t;
-    uint64_t last_node;     /* where this search gives up */
+    uint64_t last_node; /* where this search gives up */
     bool gave_up;
-    double cutoff;          /* plans above it are of no use */
+    double cutoff; /* plans above it are of no use */
     bool found;
-    uint16_t *best, *now;   /* (n) picks */
-    uint16_t *live;         /* (options) per item: the live picks first */
-    uint16_t *count;        /* (n) live picks */
-    int *active, *place;    /* (n) items with a choice first, and where each stands */
+    uint16_t *best, *now; /* (n) picks */
+    uint16_t *live;       /* (options) per item: the live picks first */
+    uint16_t *count;      /* (n) live picks */
+    int *active, *place;  /* (n) items with a choice first, and where each stands */
     int n_active;
-    uint32_t *kind;         /* (n) items of the same number are interchangeable */
+    uint32_t *kind;                  /* (n) items of the same number are interchangeable */
     double fixed_v, room[BL_KNAP_K]; /* of the items without a choice; what they leave */
-    uint32_t *trail;        /* (options + n) item << 1 | 1: settled; item << 1: lost its last pick */
+    uint32_t *trail;                 /* (options + n) item << 1: lost its last pick; | 1: settled */
     uint32_t n_trail;
-    uint16_t *waver;        /* (n) */
-    child *children;        /* (options) stack */
-    frame *frames;          /* (n + 1) */
+    uint16_t *waver; /* (n) */
+    child *children; /* (options) stack */
+    frame *frames;   /* (n + 1) */
     int depth;
     double lambda[BL_KNAP_K], bound; /* of the node at hand */
 } tree;
@@ -70,8 +72,7 @@ static void settle_item(tree *s, int item)
     s->active[s->n_active] = item;
     s->place[item] = s->n_active;
     s->fixed_v += s->t->v[option_of(s, item, pick)];
-    for (int m = 0; m < s->t->k; m++)
-        s->room[m] -= cost_of(s, item, pick)[m];
+    for (int m = 0; m < s->t->k; m++) s->room[m] -= cost_of(s, item, pick)[m];
     s->trail[s->n_trail++] = (uint32_t)item << 1 | 1;
 }
 
@@ -99,8 +100,7 @@ static void undo(tree *s, uint32_t to)
         uint16_t pick = s->live[s->t->first[item]];
         s->n_active++; /* it stands just behind the active ones */
         s->fixed_v -= s->t->v[option_of(s, item, pick)];
-        for (int m = 0; m < s->t->k; m++)
-            s->room[m] += cost_of(s, item, pick)[m];
+        for (int m = 0; m < s->t->k; m++) s->room[m] += cost_of(s, item, pick)[m];
     }
 }
 
@@ -144,8 +144,7 @@ static double node_bound(tree *s, const double *lambda, double *use)
         for (int l = 0; l < s->count[item]; l++) {
             const double *c = cost_of(s, item, live[l]);
             double r = t->v[option_of(s, item, live[l])];
-            for (int m = 0; m < t->k; m++)
-                r += lambda[m] * c[m];
+            for (int m = 0; m < t->k; m++) r += lambda[m] * c[m];
             if (r < least || (r == least && live[l] < pick)) {
                 least = r;
                 pick = live[l];
@@ -154,11 +153,9 @@ static double node_bound(tree *s, const double *lambda, double *use)
         if (s->now[item] != pick) s->waver[item]++;
         s->now[item] = pick;
         sum += least;
-        for (int m = 0; m < t->k; m++)
-            use[m] += cost_of(s, item, pick)[m];
+        for (int m = 0; m < t->k; m++) use[m] += cost_of(s, item, pick)[m];
     }
-    for (int m = 0; m < t->k; m++)
-        paid += lambda[m] * s->room[m];
+    for (int m = 0; m < t->k; m++) paid += lambda[m] * s->room[m];
     double magnitude = s->fixed_v + sum + fabs(paid);
     return s->fixed_v + sum - paid - (s->n_active + 16) * BL_KNAP_EPS * magnitude;
 }
@@ -175,8 +172,7 @@ static void plan_try(tree *s, const double *use)
     if (v > s->cutoff) return;
     s->cutoff = v - t->step;
     s->found = true;
-    for (int i = 0; i < t->n; i++)
-        s->best[i] = s->count[i] == 1 ? s->live[t->first[i]] : s->now[i];
+    for (int i = 0; i < t->n; i++) s->best[i] = s->count[i] == 1 ? s->live[t->first[i]] : s->now[i];
 }
 
 /* Polyak steps; the best multipliers stay in s->lambda, their bound in s->bound. */
@@ -203,8 +199,8 @@ static bl_status climb(tree *s, int steps)
             length += g[m] * g[m];
         }
         if (!(length > 0)) break;
-        for (int m = 0; m < t->k; m++)
-            at[m] = fmax(0, at[m] + stride * (s->cutoff + t->step - value) / length * g[m] / fmax(t->room[m], 1));
+        double pace = stride * (s->cutoff + t->step - value) / length;
+        for (int m = 0; m < t->k; m++) at[m] = fmax(0, at[m] + pace * g[m] / fmax(t->room[m], 1));
     }
     return bl_knap_pause(s->work);
 }
@@ -241,8 +237,7 @@ static bool exclude(tree *s, bool *changed)
         for (int l = s->count[item]; l-- > 0;) {
             const double *c = cost_of(s, item, live[l]);
             bool out = s->bound + (r[l] - least) - 8 * BL_KNAP_EPS * (r[l] + least) > s->cutoff;
-            for (int m = 0; m < t->k; m++)
-                out = out || c[m] - low[m] > spare[m];
+            for (int m = 0; m < t->k; m++) out = out || c[m] - low[m] > spare[m];
             if (!out) continue;
             if (!remove_pick(s, item, l)) return false;
             *changed = true;
@@ -305,14 +300,13 @@ static void branch(tree *s)
     for (uint32_t l = 0; l < f->n; l++) {
         uint16_t pick = s->live[t->first[item] + l];
         double r = t->v[option_of(s, item, pick)];
-        for (int m = 0; m < t->k; m++)
-            r += s->lambda[m] * cost_of(s, item, pick)[m];
+        for (int m = 0; m < t->k; m++) r += s->lambda[m] * cost_of(s, item, pick)[m];
         list[l] = (child){r, pick};
         least = fmin(least, r);
     }
     for (uint32_t l = 0; l < f->n; l++)
-        list[l].bound = s->bound + (list[l].bound - least) * (1 - 8 * BL_KNAP_EPS) -
-                        8 * BL_KNAP_EPS * least;
+        list[l].bound =
+            s->bound + (list[l].bound - least) * (1 - 8 * BL_KNAP_EPS) - 8 * BL_KNAP_EPS * least;
     qsort(list, f->n, sizeof *list, child_order);
     s->depth++;
 }
@@ -342,14 +336,19 @@ static bl_status walk(tree *s)
         memcpy(s->lambda, f->lambda, sizeof s->lambda);
         if (!take(s, f->item, c.pick)) continue;
         BL_TRY(examine(s, &open));
-        if (open && s->work->stopped) f->next--; /* not gone into: still open */
-        else if (open) branch(s);
+        if (open && s->work->stopped)
+            f->next--; /* not gone into: still open */
+        else if (open)
+            branch(s);
     }
     return BL_OK;
 }
 
 /* Numbers items so that equal tables share a number. */
-typedef struct twin { const bl_knap *t; int item; } twin;
+typedef struct twin {
+    const bl_knap *t;
+    int item;
+} twin;
 
 static int twin_order(const void *pa, const void *pb)
 {
@@ -360,7 +359,8 @@ static int twin_order(const void *pa, const void *pb)
     size_t d = (size_t)t->d;
     if (na != nb) return na < nb ? -1 : 1;
     for (size_t o = 0; o < na; o++) {
-        if (t->option[fa + o] != t->option[fb + o]) return t->option[fa + o] < t->option[fb + o] ? -1 : 1;
+        int oa = t->option[fa + o], ob = t->option[fb + o];
+        if (oa != ob) return oa < ob ? -1 : 1;
         if (t->v[fa + o] != t->v[fb + o]) return t->v[fa + o] < t->v[fb + o] ? -1 : 1;
         for (size_t m = 0; m < d; m++) {
             double ca = t->c[(fa + o) * d + m], cb = t->c[(fb + o) * d + m];
@@ -375,12 +375,12 @@ static bl_status kinds(tree *s)
     size_t n = (size_t)s->t->n;
     twin *twins = BL_NEW(s->work->arena, twin, n);
     BL_ALLOC_TRY(s->work->ctx, twins);
-    for (size_t i = 0; i < n; i++)
-        twins[i] = (twin){s->t, (int)i};
+    for (size_t i = 0; i < n; i++) twins[i] = (twin){s->t, (int)i};
     qsort(twins, n, sizeof *twins, twin_order);
     for (size_t i = 0; i < n; i++)
         s->kind[twins[i].item] = i > 0 && twin_order(&twins[i - 1], &twins[i]) == 0
-                                     ? s->kind[twins[i - 1].item] : (uint32_t)i;
+                                     ? s->kind[twins[i - 1].item]
+                                     : (uint32_t)i;
     return BL_OK;
 }
 
@@ -407,8 +407,7 @@ static bl_status tree_space(tree *s)
     for (int i = 0; i < t->n; i++) {
         s->active[i] = s->place[i] = i;
         s->count[i] = (uint16_t)(t->first[i + 1] - t->first[i]);
-        for (uint16_t o = 0; o < s->count[i]; o++)
-            s->live[t->first[i] + o] = o;
+        for (uint16_t o = 0; o < s->count[i]; o++) s->live[t->first[i] + o] = o;
     }
     return kinds(s);
 }

@@ -18,9 +18,8 @@
 #include <string.h>
 
 /* One loop for each k, so that the compiler unrolls it. */
-static inline __attribute__((always_inline)) double minima(const bl_knap *t, int from,
-                                                          const double *lambda, double *use,
-                                                          uint16_t *pick, const int k)
+static inline __attribute__((always_inline)) double
+minima(const bl_knap *t, int from, const double *lambda, double *use, uint16_t *pick, const int k)
 {
     bl_knap_sum sum = {0, 0};
     size_t d = (size_t)t->d;
@@ -30,8 +29,7 @@ static inline __attribute__((always_inline)) double minima(const bl_knap *t, int
         const double *c = t->c + at * d;
         for (uint32_t o = at; o < t->first[i + 1]; o++, c += d) {
             double r = t->v[o];
-            for (int m = 0; m < k; m++)
-                r += lambda[m] * c[m];
+            for (int m = 0; m < k; m++) r += lambda[m] * c[m];
             if (r < best) {
                 best = r;
                 at = o;
@@ -39,8 +37,7 @@ static inline __attribute__((always_inline)) double minima(const bl_knap *t, int
         }
         if (best == INFINITY) return INFINITY; /* every option is excluded */
         bl_knap_add(&sum, best);
-        for (int m = 0; m < k; m++)
-            use[m] += t->c[at * d + (size_t)m];
+        for (int m = 0; m < k; m++) use[m] += t->c[at * d + (size_t)m];
         if (pick) pick[i] = (uint16_t)(at - t->first[i]);
     }
     return bl_knap_total(sum);
@@ -59,16 +56,14 @@ double bl_knap_bound(const bl_knap *t, int from, const double *lambda, const dou
     default: sum = minima(t, from, lambda, use, pick, 4); break;
     }
     if (sum == INFINITY) return sum;
-    for (int m = 0; m < t->k; m++)
-        paid += lambda[m] * room[m];
+    for (int m = 0; m < t->k; m++) paid += lambda[m] * room[m];
     return sum - paid - 16 * BL_KNAP_EPS * (sum + paid);
 }
 
 void bl_knap_pool_put(bl_knap_pool *pool, double bound, const double *lambda, int k)
 {
     int at = pool->n;
-    while (at > 0 && bound > pool->bound[at - 1])
-        at--;
+    while (at > 0 && bound > pool->bound[at - 1]) at--;
     if (at == BL_KNAP_POOL) return;
     if (at > 0 && bound == pool->bound[at - 1]) return; /* most likely the same corner again */
     int last = pool->n < BL_KNAP_POOL ? pool->n++ : BL_KNAP_POOL - 1;
@@ -82,7 +77,10 @@ void bl_knap_pool_put(bl_knap_pool *pool, double bound, const double *lambda, in
 }
 
 /* Of a budget, for coordinates in which rooms are about one; a room may be zero. */
-static double room_scale(const bl_knap *t, int m) { return fmax(t->room[m], 1); }
+static double room_scale(const bl_knap *t, int m)
+{
+    return fmax(t->room[m], 1);
+}
 
 /* ------------------------------------------------------------------ one budget */
 
@@ -96,8 +94,7 @@ static double line_dual(const bl_knap *t, int m, double *lambda, bl_knap_pool *p
     double lo = 0, lo_value = best, lo_slope = use[m] - t->room[m];
     if (lo_slope <= 0) return best;
     double top = 0; /* largest value: with this much a whole room, the first guess */
-    for (uint32_t o = 0; o < t->first[t->n]; o++)
-        top = fmax(top, t->v[o]);
+    for (uint32_t o = 0; o < t->first[t->n]; o++) top = fmax(top, t->v[o]);
     double hi = fmax(top, 1e-300) / room_scale(t, m), hi_value = 0, hi_slope = 0;
     for (int tries = 0; tries < 2000; tries++, hi *= 4) {
         lambda[m] = hi;
@@ -110,17 +107,20 @@ static double line_dual(const bl_knap *t, int m, double *lambda, bl_knap_pool *p
     }
     for (int step = 0; step < 200 && hi_slope < 0; step++) {
         /* the lines meet inside (lo, hi); every fourth step halves, against slow corners */
-        double at = step % 4 == 3 ? 0.5 * (lo + hi)
-                                  : (hi_value - hi_slope * hi - lo_value + lo_slope * lo) / (lo_slope - hi_slope);
+        double cross =
+            (hi_value - hi_slope * hi - lo_value + lo_slope * lo) / (lo_slope - hi_slope);
+        double at = step % 4 == 3 ? 0.5 * (lo + hi) : cross;
         if (!(at > lo && at < hi)) break;
         lambda[m] = at;
         double value = bl_knap_bound(t, 0, lambda, t->room, use, NULL), slope = use[m] - t->room[m];
         if (pool) bl_knap_pool_put(pool, value, lambda, t->k);
         if (value > best) best = value, best_at = at;
-        double meet = lo_value + lo_slope * (at - lo);
-        if (slope == 0 || (step % 4 != 3 && value >= meet - 1e-13 * (fabs(meet) + at * t->room[m]))) break;
-        if (slope > 0) lo = at, lo_value = value, lo_slope = slope;
-        else hi = at, hi_value = value, hi_slope = slope;
+        double meet = lo_value + lo_slope * (at - lo), blur = fabs(meet) + at * t->room[m];
+        if (slope == 0 || (step % 4 != 3 && value >= meet - 1e-13 * blur)) break;
+        if (slope > 0)
+            lo = at, lo_value = value, lo_slope = slope;
+        else
+            hi = at, hi_value = value, hi_slope = slope;
     }
     lambda[m] = best_at;
     return best;
@@ -140,8 +140,7 @@ static bool cut(ellipsoid *e, const double *g, double beyond)
     double pg[BL_KNAP_K], gpg = 0, k = e->k;
     for (int i = 0; i < e->k; i++) {
         pg[i] = 0;
-        for (int j = 0; j < e->k; j++)
-            pg[i] += e->p[i][j] * g[j];
+        for (int j = 0; j < e->k; j++) pg[i] += e->p[i][j] * g[j];
         gpg += g[i] * pg[i];
     }
     if (!(gpg > 0)) return false;
@@ -150,8 +149,7 @@ static bool cut(ellipsoid *e, const double *g, double beyond)
     if (depth < -1 / k) return true; /* the cut lies outside: nothing to learn */
     double step = (1 + k * depth) / (k + 1), shrink = 2 * step / (1 + depth);
     double grow = k * k / (k * k - 1) * (1 - depth * depth);
-    for (int i = 0; i < e->k; i++)
-        e->x[i] += step * pg[i] / root;
+    for (int i = 0; i < e->k; i++) e->x[i] += step * pg[i] / root;
     for (int i = 0; i < e->k; i++)
         for (int j = 0; j < e->k; j++)
             e->p[i][j] = grow * (e->p[i][j] - shrink * pg[i] * pg[j] / gpg);
@@ -173,20 +171,17 @@ static double ellipsoid_run(const bl_knap *t, ellipsoid *e, double *lambda, doub
             g[below] = 1;
             beyond = -e->x[below];
         } else {
-            for (int m = 0; m < k; m++)
-                at[m] = e->x[m] / room_scale(t, m);
+            for (int m = 0; m < k; m++) at[m] = e->x[m] / room_scale(t, m);
             double value = bl_knap_bound(t, 0, at, t->room, use, NULL);
             if (pool) bl_knap_pool_put(pool, value, at, k);
             if (value > best) {
                 best = value;
                 memcpy(lambda, at, sizeof at);
             }
-            for (int m = 0; m < k; m++)
-                g[m] = (use[m] - t->room[m]) / room_scale(t, m);
+            for (int m = 0; m < k; m++) g[m] = (use[m] - t->room[m]) / room_scale(t, m);
             beyond = best - value;
             for (int i = 0; i < k; i++)
-                for (int j = 0; j < k; j++)
-                    gap += g[i] * e->p[i][j] * g[j];
+                for (int j = 0; j < k; j++) gap += g[i] * e->p[i][j] * g[j];
             /* inside the ellipsoid nothing is above value + sqrt(gap) */
             if (value + sqrt(fmax(gap, 0)) <= best + 1e-9 * fabs(best)) break;
         }
@@ -200,7 +195,8 @@ double bl_knap_dual(const bl_knap *t, double *lambda, bl_knap_pool *pool)
     double use[BL_KNAP_K], best, axis = 0, alone[BL_KNAP_K] = {0};
     if (t->k <= 1) {
         double own[BL_KNAP_K] = {0};
-        best = t->k == 1 ? line_dual(t, 0, own, pool) : bl_knap_bound(t, 0, own, t->room, use, NULL);
+        best =
+            t->k == 1 ? line_dual(t, 0, own, pool) : bl_knap_bound(t, 0, own, t->room, use, NULL);
         memcpy(lambda, own, sizeof own);
         return best;
     }
@@ -226,8 +222,7 @@ double bl_knap_dual(const bl_knap *t, double *lambda, bl_knap_pool *pool)
         best = ellipsoid_run(t, &e, lambda, best, pool);
         if (run > 0 && best <= before + 1e-7 * fabs(before)) break;
         memset(e.p, 0, sizeof e.p);
-        for (int m = 0; m < t->k; m++)
-            width = fmax(width, lambda[m] * room_scale(t, m));
+        for (int m = 0; m < t->k; m++) width = fmax(width, lambda[m] * room_scale(t, m));
         for (int m = 0; m < t->k; m++) {
             e.x[m] = lambda[m] * room_scale(t, m);
             double half = 0.5 * fmax(e.x[m], 0.1 * width);

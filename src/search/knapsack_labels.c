@@ -5,8 +5,8 @@
  *  - when it is over a room,
  *  - when value + (bound on the items to come, in the room that is left) is above the target, for
  *    one of up to POOL multiplier vectors, which are renewed at each item from a sample of labels,
- *  - when one that comes before it in the order (value, first budget's cost, choice) costs no more in
- *    any budget.
+ *  - when one that comes before it in the order (value, first budget's cost, choice) costs no more
+ *    in any budget.
  * That order is the solver's order of plans, so what remains at the end begins with the best.
  * Values and costs are whole numbers: equal sums are equal, and identical units do not multiply.
  */
@@ -24,7 +24,10 @@ enum {
     PAUSE = 1 << 16  /* labels between two looks at the clock */
 };
 
-typedef struct trace { uint32_t parent; uint16_t pick; } trace;
+typedef struct trace {
+    uint32_t parent;
+    uint16_t pick;
+} trace;
 
 /* An extension that passed the bounds. */
 typedef struct cand {
@@ -33,19 +36,21 @@ typedef struct cand {
     uint16_t pick;
 } cand;
 
-typedef struct stair { double c0, c1; } stair;
+typedef struct stair {
+    double c0, c1;
+} stair;
 
 typedef struct labels {
     bl_knap_work *work;
     const bl_knap *t;
     double target;
-    size_t limit, kept;           /* labels allowed and kept, over all items */
-    trace **blocks;               /* history, by label number */
-    size_t n;                     /* front: in order, rows of 1 + d numbers */
+    size_t limit, kept; /* labels allowed and kept, over all items */
+    trace **blocks;     /* history, by label number */
+    size_t n;           /* front: in order, rows of 1 + d numbers */
     double *rows;
-    uint32_t *node;               /* (n) number of the label */
-    bl_arena *front[2], *pass;    /* front now and next; scratch of one item */
-    bl_mark start[2];             /* of the fronts' arenas, empty */
+    uint32_t *node;            /* (n) number of the label */
+    bl_arena *front[2], *pass; /* front now and next; scratch of one item */
+    bl_mark start[2];          /* of the fronts' arenas, empty */
     int pool_n;
     double lambda[POOL][BL_KNAP_K];
     uint64_t kills[POOL];
@@ -63,7 +68,8 @@ static uint16_t option_index(const bl_knap *t, int item, uint16_t pick)
 
 /* Which of two labels of the items 0..item-1 comes first by choice: where they differ in the
  * earliest merged item, the larger option wins.  first, option: that item so far and who won. */
-static bool earlier_choice(const labels *s, int item, uint32_t a, uint32_t b, uint32_t first, bool won)
+static bool earlier_choice(const labels *s, int item, uint32_t a, uint32_t b, uint32_t first,
+                           bool won)
 {
     while (a != b && item-- > 0) {
         const trace *ta = trace_at(s, a), *tb = trace_at(s, b);
@@ -81,10 +87,9 @@ static bool cand_before(const labels *s, int item, const cand *a, const cand *b)
 {
     if (a->v != b->v) return a->v < b->v;
     if (a->tie != b->tie) return a->tie < b->tie;
-    bool differ = a->pick != b->pick;
+    int oa = option_index(s->t, item, a->pick), ob = option_index(s->t, item, b->pick);
     return earlier_choice(s, item, s->node[a->parent], s->node[b->parent],
-                          differ ? s->t->item[item] : UINT32_MAX,
-                          differ && option_index(s->t, item, a->pick) > option_index(s->t, item, b->pick));
+                          oa != ob ? s->t->item[item] : UINT32_MAX, oa > ob);
 }
 
 /* ------------------------------------------------------------------ extending */
@@ -106,14 +111,12 @@ static bl_status mark_options(labels *s, int item, const double (*bar)[POOL], ui
         double q[POOL];
         for (int p = 0; p < s->pool_n; p++) {
             q[p] = row[0];
-            for (int m = 0; m < t->k; m++)
-                q[p] += s->lambda[p][m] * row[1 + m];
+            for (int m = 0; m < t->k; m++) q[p] += s->lambda[p][m] * row[1 + m];
         }
         for (uint32_t o = 0; o < count; o++) {
             const double *c = t->c + (from + o) * d;
             bool good = row[0] + t->v[from + o] <= s->target;
-            for (int m = 0; m < t->k; m++)
-                good = good && row[1 + m] + c[m] <= t->room[m];
+            for (int m = 0; m < t->k; m++) good = good && row[1 + m] + c[m] <= t->room[m];
             for (int p = 0; p < s->pool_n && good; p++)
                 if (q[p] > bar[o][p]) {
                     good = false;
@@ -132,13 +135,12 @@ static bl_status bars(labels *s, int item, double (**out)[POOL])
 {
     const bl_knap *t = s->t;
     uint32_t from = t->first[item], count = t->first[item + 1] - from;
-    double (*bar)[POOL] = bl_alloc(s->pass, count, sizeof *bar);
+    double(*bar)[POOL] = bl_alloc(s->pass, count, sizeof *bar);
     BL_ALLOC_TRY(s->work->ctx, bar);
     double nothing[BL_KNAP_K] = {0}, use[BL_KNAP_K];
     for (int p = 0; p < s->pool_n; p++) {
         double rest = bl_knap_bound(t, item + 1, s->lambda[p], nothing, use, NULL), paid = 0;
-        for (int m = 0; m < t->k; m++)
-            paid += s->lambda[p][m] * t->room[m];
+        for (int m = 0; m < t->k; m++) paid += s->lambda[p][m] * t->room[m];
         double top = s->target - rest + paid + 16 * BL_KNAP_EPS * (s->target + rest + paid);
         for (uint32_t o = 0; o < count; o++) {
             double r = t->v[from + o];
@@ -151,7 +153,7 @@ static bl_status bars(labels *s, int item, double (**out)[POOL])
     return BL_OK;
 }
 
-/* Extensions as one sorted run for each option: the front is sorted and an option adds constants. */
+/* Extensions as one sorted run for each option: the front is sorted, an option adds constants. */
 static void runs_fill(const labels *s, int item, const uint64_t *bits, size_t words, cand *list,
                       size_t *ends)
 {
@@ -172,12 +174,14 @@ static void runs_fill(const labels *s, int item, const uint64_t *bits, size_t wo
 }
 
 /* Merges neighbouring runs until one is left; returns where it lies. */
-static cand *runs_merge(const labels *s, int item, cand *list, cand *other, size_t *ends, size_t runs)
+static cand *runs_merge(const labels *s, int item, cand *list, cand *other, size_t *ends,
+                        size_t runs)
 {
     while (runs > 1) {
         size_t begin = 0, merged = 0;
         for (size_t r = 0; r < runs; r += 2) {
-            size_t a = begin, mid = ends[r], b = mid, end = r + 1 < runs ? ends[r + 1] : mid, to = begin;
+            size_t a = begin, to = begin, mid = ends[r], b = mid;
+            size_t end = r + 1 < runs ? ends[r + 1] : mid;
             while (a < mid && b < end)
                 other[to++] = cand_before(s, item, &list[b], &list[a]) ? list[b++] : list[a++];
             memcpy(other + to, list + a, (mid - a) * sizeof *list);
@@ -195,21 +199,22 @@ static cand *runs_merge(const labels *s, int item, cand *list, cand *other, size
 
 /* ------------------------------------------------------------------ dominance */
 
-/* Two budgets: the least costs so far as a stair, c0 rising and c1 falling.  True when (c0, c1) is on or
- * above it; else it becomes a part. */
+/* Two budgets: the least costs so far as a stair, c0 rising and c1 falling.  True when (c0, c1) is
+ * on or above it; else it becomes a part. */
 static bool stair_covers(stair *stairs, size_t *n, double c0, double c1)
 {
     size_t lo = 0, hi = *n;
     while (lo < hi) { /* first step with a larger c0 */
         size_t mid = (lo + hi) / 2;
-        if (stairs[mid].c0 <= c0) lo = mid + 1;
-        else hi = mid;
+        if (stairs[mid].c0 <= c0)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     if (lo > 0 && stairs[lo - 1].c1 <= c1) return true;
     size_t from = lo, end = lo;
     if (from > 0 && stairs[from - 1].c0 == c0) from--;
-    while (end < *n && stairs[end].c1 >= c1)
-        end++;
+    while (end < *n && stairs[end].c1 >= c1) end++;
     memmove(stairs + from + 1, stairs + end, (*n - end) * sizeof *stairs);
     stairs[from] = (stair){c0, c1};
     *n = *n - (end - from) + 1;
@@ -223,8 +228,7 @@ static bool scan_covers(const double *rows, size_t n, size_t width, int k, const
     for (size_t l = n; l-- > end;) {
         const double *other = rows + l * width + 1;
         bool below = true;
-        for (int m = 0; m < k && below; m++)
-            below = other[m] <= c[m];
+        for (int m = 0; m < k && below; m++) below = other[m] <= c[m];
         if (below) return true;
     }
     return false;
@@ -246,12 +250,14 @@ static bl_status sweep(labels *s, int item, const cand *list, size_t n)
         const double *c = t->c + (t->first[item] + list[i].pick) * d;
         double *row = rows + to * width;
         row[0] = list[i].v;
-        for (size_t m = 0; m < d; m++)
-            row[1 + m] = from[1 + m] + c[m];
+        for (size_t m = 0; m < d; m++) row[1 + m] = from[1 + m] + c[m];
         bool covered = false;
-        if (t->k == 1) covered = row[1] >= least;
-        else if (t->k == 2) covered = stair_covers(stairs, &steps, row[1], row[2]);
-        else covered = scan_covers(rows, to, width, t->k, row + 1);
+        if (t->k == 1)
+            covered = row[1] >= least;
+        else if (t->k == 2)
+            covered = stair_covers(stairs, &steps, row[1], row[2]);
+        else
+            covered = scan_covers(rows, to, width, t->k, row + 1);
         if (covered) continue;
         if (t->k == 1) least = row[1];
         if (s->kept >= s->limit) {
@@ -302,8 +308,7 @@ static void pool_renew(labels *s, int item)
     for (size_t a = 0; a < samples; a++) {
         const double *row = s->rows + (a * s->n / samples + s->n / (2 * samples)) * width;
         double room[BL_KNAP_K] = {0}, use[BL_KNAP_K], lambda[BL_KNAP_K] = {0}, best = -INFINITY;
-        for (int m = 0; m < t->k; m++)
-            room[m] = t->room[m] - row[1 + m];
+        for (int m = 0; m < t->k; m++) room[m] = t->room[m] - row[1 + m];
         for (int p = 0; p < s->pool_n; p++) {
             double bound = bl_knap_bound(t, item + 1, s->lambda[p], room, use, NULL);
             if (bound > best) {
@@ -324,13 +329,13 @@ static bl_status extend(labels *s, int item)
 {
     const bl_knap *t = s->t;
     size_t count = t->first[item + 1] - t->first[item], words = (count + 63) / 64;
-    double (*bar)[POOL] = NULL;
+    double(*bar)[POOL] = NULL;
     BL_TRY(bars(s, item, &bar));
     uint64_t *bits = bl_alloc(s->pass, s->n, words * sizeof *bits);
     size_t *ends = BL_NEW(s->pass, size_t, count);
     if (!bits || !ends) return bl_pending(s->work->ctx);
     size_t total = 0;
-    BL_TRY(mark_options(s, item, (const double (*)[POOL])bar, bits, words, ends, &total));
+    BL_TRY(mark_options(s, item, (const double(*)[POOL])bar, bits, words, ends, &total));
     if (s->work->stopped) return BL_OK;
     if (total > 2 * s->limit + 1000) {
         s->n = 0;
@@ -375,7 +380,8 @@ static bl_status walk(labels *s, bl_knap_end *end, uint16_t *full_choice)
         if (s->n > 0) pool_renew(s, item);
     }
     *end = BL_KNAP_EMPTY;
-    if (s->kept > s->limit || s->work->stopped) *end = BL_KNAP_LIMIT;
+    if (s->kept > s->limit || s->work->stopped)
+        *end = BL_KNAP_LIMIT;
     else if (s->n > 0) {
         *end = BL_KNAP_FOUND;
         trace_back(s, full_choice);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * An allocation problem as CPLEX LP text, so that any solver can check ours.  Variable xU_O is one
- * when unit U takes option O; the one-of rows imply the upper bounds, and there is no Bounds section,
- * because readers disagree about it.  Names that the format could not hold stand in comments.
+ * when unit U takes option O; the one-of rows imply the upper bounds, and there is no Bounds
+ * section, because readers disagree about it.  Names that the format could not hold stand in
+ * comments.
  */
 #include "search/knapsack.h"
 
@@ -93,28 +94,23 @@ static void body(text *t, const bl_mckp *p)
     heads(t, p);
     put(t, "Minimize\n objective:");
     for (int u = 0; u < p->n_units; u++)
-        for (int o = 0; o < p->units[u].n_options; o++)
-            term(t, p->units[u].objective[o], u, o);
+        for (int o = 0; o < p->units[u].n_options; o++) term(t, p->units[u].objective[o], u, o);
     put(t, "\nSubject To\n");
     for (int m = 0; m < p->n_budgets; m++) {
         put(t, "b%d:", m);
         for (int u = 0; u < p->n_units; u++)
-            for (int o = 0; o < p->units[u].n_options; o++)
-                term(t, p->units[u].cost[m][o], u, o);
+            for (int o = 0; o < p->units[u].n_options; o++) term(t, p->units[u].cost[m][o], u, o);
         put(t, " <= %.17g\n", p->limits[m]);
     }
     for (int u = 0; u < p->n_units; u++) {
         put(t, "u%d:", u);
-        for (int o = 0; o < p->units[u].n_options; o++)
-            term(t, 1, u, o);
+        for (int o = 0; o < p->units[u].n_options; o++) term(t, 1, u, o);
         put(t, " = 1\n");
     }
-    for (int tie = 0; tie < p->n_ties; tie++)
-        tie_rows(t, p, tie);
+    for (int tie = 0; tie < p->n_ties; tie++) tie_rows(t, p, tie);
     put(t, "Binary\n");
     for (int u = 0; u < p->n_units; u++)
-        for (int o = 0; o < p->units[u].n_options; o++)
-            put(t, " x%d_%d\n", u, o);
+        for (int o = 0; o < p->units[u].n_options; o++) put(t, " x%d_%d\n", u, o);
     put(t, "End\n");
 }
 

@@ -27,7 +27,8 @@ bl_mckp *bl_mckp_new(bl_arena *arena, int n_units, int n_budgets)
     return p->units ? p : NULL;
 }
 
-bl_status bl_mckp_unit_new(bl_arena *arena, bl_mckp *problem, int u, const char *name, int n_options)
+bl_status bl_mckp_unit_new(bl_arena *arena, bl_mckp *problem, int u, const char *name,
+                           int n_options)
 {
     bl_ctx *ctx = bl_arena_ctx(arena);
     BL_CHECK(ctx, u >= 0 && u < problem->n_units);
@@ -45,7 +46,10 @@ bl_status bl_mckp_unit_new(bl_arena *arena, bl_mckp *problem, int u, const char 
 
 /* ------------------------------------------------------------------ checking */
 
-typedef struct named { const char *name; uint16_t index; } named;
+typedef struct named {
+    const char *name;
+    uint16_t index;
+} named;
 
 static int named_order(const void *a, const void *b)
 {
@@ -55,8 +59,7 @@ static int named_order(const void *a, const void *b)
 /* The options of a unit by name; at most BL_MCKP_OPTIONS_MAX. */
 static void names_sort(const bl_mckp_unit *unit, named *out)
 {
-    for (int o = 0; o < unit->n_options; o++)
-        out[o] = (named){unit->names[o], (uint16_t)o};
+    for (int o = 0; o < unit->n_options; o++) out[o] = (named){unit->names[o], (uint16_t)o};
     qsort(out, (size_t)unit->n_options, sizeof *out, named_order);
 }
 
@@ -69,15 +72,15 @@ static bl_status unit_check(bl_ctx *ctx, const char *place, const bl_mckp *p, in
 {
     const bl_mckp_unit *unit = &p->units[u];
     if (!unit->name || unit->n_options < 1 || unit->n_options > BL_MCKP_OPTIONS_MAX)
-        return bl_fail(ctx, BL_DATA, place, "give 1 to 1024 options", "unit %d (\"%s\"): %d options",
-                       u, unit->name ? unit->name : "", unit->n_options);
+        return bl_fail(ctx, BL_DATA, place, "give 1 to 1024 options",
+                       "unit %d (\"%s\"): %d options", u, unit->name ? unit->name : "",
+                       unit->n_options);
     for (int o = 0; o < unit->n_options; o++) {
         if (!unit->names[o])
-            return bl_fail(ctx, BL_DATA, place, "name every option", "unit \"%s\": option %d has no name",
-                           unit->name, o);
+            return bl_fail(ctx, BL_DATA, place, "name every option",
+                           "unit \"%s\": option %d has no name", unit->name, o);
         bool good = number_good(unit->objective[o]);
-        for (int m = 0; m < p->n_budgets; m++)
-            good = good && number_good(unit->cost[m][o]);
+        for (int m = 0; m < p->n_budgets; m++) good = good && number_good(unit->cost[m][o]);
         if (!good)
             return bl_fail(ctx, BL_DATA, place, "give finite numbers of at most 1e200",
                            "unit \"%s\", option \"%s\": a number is out of range", unit->name,
@@ -87,7 +90,8 @@ static bl_status unit_check(bl_ctx *ctx, const char *place, const bl_mckp *p, in
     for (int o = 1; o < unit->n_options; o++)
         if (strcmp(scratch[o - 1].name, scratch[o].name) == 0)
             return bl_fail(ctx, BL_DATA, place, "name each option once",
-                           "unit \"%s\": two options are named \"%s\"", unit->name, scratch[o].name);
+                           "unit \"%s\": two options are named \"%s\"", unit->name,
+                           scratch[o].name);
     return BL_OK;
 }
 
@@ -102,8 +106,7 @@ static bl_status parts_check(bl_ctx *ctx, const char *place, const bl_mckp *p, n
             return bl_fail(ctx, BL_DATA, place, "give finite numbers of at most 1e200",
                            "the limit of budget \"%s\" is out of range",
                            p->budget_names[m] ? p->budget_names[m] : "");
-    for (int u = 0; u < p->n_units; u++)
-        BL_TRY(unit_check(ctx, place, p, u, scratch));
+    for (int u = 0; u < p->n_units; u++) BL_TRY(unit_check(ctx, place, p, u, scratch));
     for (int t = 0; t < p->n_ties; t++)
         for (int i = 0; i < p->ties[t].n; i++)
             if (p->ties[t].units[i] < 0 || p->ties[t].units[i] >= p->n_units)
@@ -132,8 +135,7 @@ static bl_status group(bl_ctx *ctx, const bl_mckp *p, bl_arena *arena, bl_knap_m
     out->member = BL_NEW(arena, int, n);
     out->member_first = BL_NEW(arena, uint32_t, n + 1);
     if (!parent || !number || !at || !out->member || !out->member_first) return bl_pending(ctx);
-    for (int u = 0; u < p->n_units; u++)
-        parent[u] = u;
+    for (int u = 0; u < p->n_units; u++) parent[u] = u;
     for (int t = 0; t < p->n_ties; t++)
         for (int i = 1; i < p->ties[t].n; i++) {
             int a = root_of(parent, p->ties[t].units[0]), b = root_of(parent, p->ties[t].units[i]);
@@ -144,10 +146,8 @@ static bl_status group(bl_ctx *ctx, const bl_mckp *p, bl_arena *arena, bl_knap_m
         number[u] = r == u ? out->n++ : number[r];
         out->member_first[number[u] + 1]++;
     }
-    for (int i = 0; i < out->n; i++)
-        at[i + 1] = out->member_first[i + 1] += out->member_first[i];
-    for (int u = 0; u < p->n_units; u++)
-        out->member[at[number[u]]++] = u;
+    for (int i = 0; i < out->n; i++) at[i + 1] = out->member_first[i + 1] += out->member_first[i];
+    for (int u = 0; u < p->n_units; u++) out->member[at[number[u]]++] = u;
     return BL_OK;
 }
 
@@ -157,8 +157,8 @@ static bl_status empty_intersection(bl_ctx *ctx, const char *place, const bl_mck
     char text[400];
     int used = 0, i = 0;
     for (; i < n && used < 300; i++) {
-        int wrote = snprintf(text + used, sizeof text - (size_t)used, "%s\"%.60s\"",
-                             i ? ", " : "", p->units[members[i]].name);
+        int wrote = snprintf(text + used, sizeof text - (size_t)used, "%s\"%.60s\"", i ? ", " : "",
+                             p->units[members[i]].name);
         used += wrote > 0 ? wrote : 0;
     }
     return bl_fail(ctx, BL_DATA, place, "give tied units at least one option of the same name",
@@ -173,20 +173,21 @@ static int intersect(const bl_mckp *p, const int *members, int n, uint16_t *pick
 {
     const bl_mckp_unit *lead = &p->units[members[0]];
     int all = lead->n_options, common = 0;
-    for (int o = 0; o < all; o++)
-        alive[o] = true;
+    for (int o = 0; o < all; o++) alive[o] = true;
     for (int k = 0; k < n; k++) {
         const bl_mckp_unit *unit = &p->units[members[k]];
         names_sort(unit, names);
         for (int o = 0; o < all; o++) {
             named key = {lead->names[o], 0};
-            const named *hit = bsearch(&key, names, (size_t)unit->n_options, sizeof key, named_order);
-            if (hit) pick[(size_t)k * (size_t)all + (size_t)o] = hit->index;
-            else alive[o] = false;
+            const named *hit =
+                bsearch(&key, names, (size_t)unit->n_options, sizeof key, named_order);
+            if (hit)
+                pick[(size_t)k * (size_t)all + (size_t)o] = hit->index;
+            else
+                alive[o] = false;
         }
     }
-    for (int o = 0; o < all; o++)
-        common += alive[o];
+    for (int o = 0; o < all; o++) common += alive[o];
     size_t to = 0; /* never overtakes the place read */
     for (int k = 0; k < n; k++)
         for (int o = 0; o < all; o++)
@@ -242,8 +243,7 @@ bl_status bl_knap_merge(bl_ctx *ctx, const char *place, const bl_mckp *p, bl_are
     BL_TRY(parts_check(ctx, place, p, names));
     BL_TRY(group(ctx, p, arena, out));
     BL_TRY(merged_space(ctx, p, arena, out));
-    for (int m = 0; m < p->n_budgets; m++)
-        out->limit[m] = p->limits[m];
+    for (int m = 0; m < p->n_budgets; m++) out->limit[m] = p->limits[m];
     for (int i = 0; i < out->n; i++) {
         const int *members = out->member + out->member_first[i];
         int n = (int)(out->member_first[i + 1] - out->member_first[i]);

@@ -4,11 +4,11 @@
  *
  *     e(x) = max_m (cost_m(x) - limit_m) / scale_m,   scale_m = |limit_m|, or 1 where that is 0
  *
- * is least.  One budget: the least costs.  Several: for weights w >= 0 of sum one, the sum over items
- * of min_o w . cost/scale, less w . limit/scale, is a lower bound on e, and its minimisers are
- * plans; weights that grow with the excess close most of the gap.  The rest is halved: "is there a
- * plan with e <= t" is the allocation problem with the first budget's cost as objective and
- * the others' limits raised by t.
+ * is least.  One budget: the least costs.  Several: for weights w >= 0 of sum one, the sum over
+ * items of min_o w . cost/scale, less w . limit/scale, is a lower bound on e, and its minimisers
+ * are plans; weights that grow with the excess close most of the gap.  The rest is halved: "is
+ * there a plan with e <= t" is the allocation problem with the first budget's cost as objective
+ * and the others' limits raised by t.
  */
 #include "search/knapsack_private.h"
 
@@ -29,8 +29,7 @@ static void adopt_if_nearer(near *s, const uint16_t *choice)
     double most = -INFINITY;
     for (int m = 0; m < g->n_budgets; m++) {
         bl_knap_sum c = {0, 0};
-        for (int i = 0; i < g->n; i++)
-            bl_knap_add(&c, g->cost[m][g->first[i] + choice[i]]);
+        for (int i = 0; i < g->n; i++) bl_knap_add(&c, g->cost[m][g->first[i] + choice[i]]);
         most = fmax(most, (bl_knap_total(c) - g->limit[m]) / s->scale[m]);
     }
     if (most >= s->high) return;
@@ -48,8 +47,7 @@ static double weigh(near *s, const double *w)
         double least = INFINITY;
         for (uint32_t o = g->first[i]; o < g->first[i + 1]; o++) {
             double r = 0;
-            for (int m = 0; m < g->n_budgets; m++)
-                r += w[m] * (g->cost[m][o] / s->scale[m]);
+            for (int m = 0; m < g->n_budgets; m++) r += w[m] * (g->cost[m][o] / s->scale[m]);
             uint32_t at = g->first[i] + s->trial[i];
             if (r > least || (r == least && g->v[o] > g->v[at])) continue;
             least = r;
@@ -57,8 +55,7 @@ static double weigh(near *s, const double *w)
         }
         bl_knap_add(&sum, least);
     }
-    for (int m = 0; m < g->n_budgets; m++)
-        bl_knap_add(&sum, -w[m] * (g->limit[m] / s->scale[m]));
+    for (int m = 0; m < g->n_budgets; m++) bl_knap_add(&sum, -w[m] * (g->limit[m] / s->scale[m]));
     return bl_knap_total(sum);
 }
 
@@ -66,8 +63,7 @@ static bl_status weighings(bl_knap_work *work, near *s)
 {
     const bl_knap_merged *g = s->g;
     double w[BL_KNAP_K], mean = 1.0 / g->n_budgets;
-    for (int m = 0; m < g->n_budgets; m++)
-        w[m] = mean;
+    for (int m = 0; m < g->n_budgets; m++) w[m] = mean;
     int count = g->n_budgets == 1 ? 1 : WEIGHINGS;
     for (int step = 0; step < count; step++) {
         double over[BL_KNAP_K], sum = 0, most = 0;
@@ -75,15 +71,13 @@ static bl_status weighings(bl_knap_work *work, near *s)
         adopt_if_nearer(s, s->trial);
         for (int m = 0; m < g->n_budgets; m++) {
             bl_knap_sum c = {0, 0};
-            for (int i = 0; i < g->n; i++)
-                bl_knap_add(&c, g->cost[m][g->first[i] + s->trial[i]]);
+            for (int i = 0; i < g->n; i++) bl_knap_add(&c, g->cost[m][g->first[i] + s->trial[i]]);
             over[m] = (bl_knap_total(c) - g->limit[m]) / s->scale[m];
             most = fmax(most, fabs(over[m]));
         }
         for (int m = 0; m < g->n_budgets; m++)
             sum += w[m] *= exp(over[m] / fmax(most, 1e-300) / sqrt(step + 4.0));
-        for (int m = 0; m < g->n_budgets; m++)
-            w[m] /= sum;
+        for (int m = 0; m < g->n_budgets; m++) w[m] /= sum;
         if (step % 16 == 0) BL_TRY(bl_knap_pause(work));
     }
     return BL_OK;
@@ -110,17 +104,20 @@ static bl_status ask(bl_knap_work *work, near *s, double t, bool *settled)
     return BL_OK;
 }
 
-bl_status bl_knap_near(bl_knap_work *work, const bl_knap_merged *g, uint16_t *choice, double *excess,
-                       double *excess_bound)
+bl_status bl_knap_near(bl_knap_work *work, const bl_knap_merged *g, uint16_t *choice,
+                       double *excess, double *excess_bound)
 {
     near s = {.g = g, .low = -INFINITY, .high = INFINITY, .best = choice};
     BL_ALLOC_TRY(work->ctx, s.trial = BL_NEW(work->arena, uint16_t, (size_t)g->n));
-    for (int m = 0; m < g->n_budgets; m++)
-        s.scale[m] = g->limit[m] != 0 ? fabs(g->limit[m]) : 1;
+    for (int m = 0; m < g->n_budgets; m++) s.scale[m] = g->limit[m] != 0 ? fabs(g->limit[m]) : 1;
     BL_TRY(weighings(work, &s));
     if (g->n_budgets == 1) s.low = s.high;
-    bl_knap_work own = {.ctx = work->ctx, .arena = work->arena, .deadline_ns = work->deadline_ns,
-                        .label_limit = LABELS, .node_limit = NODES, .stopped = work->stopped};
+    bl_knap_work own = {.ctx = work->ctx,
+                        .arena = work->arena,
+                        .deadline_ns = work->deadline_ns,
+                        .label_limit = LABELS,
+                        .node_limit = NODES,
+                        .stopped = work->stopped};
     bool settled = true;
     for (int halving = 0; halving < HALVINGS && settled && !own.stopped; halving++) {
         if (s.high - s.low <= 1e-6 * fabs(s.high)) break;

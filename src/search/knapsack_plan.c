@@ -37,8 +37,7 @@ static void plan_count(const bl_knap *t, plan *p)
     for (int i = 0; i < t->n; i++) {
         size_t o = t->first[i] + p->x[i];
         bl_knap_add(&v, t->v[o]);
-        for (int m = 0; m < t->k; m++)
-            p->use[m] += t->c[o * (size_t)t->d + (size_t)m];
+        for (int m = 0; m < t->k; m++) p->use[m] += t->c[o * (size_t)t->d + (size_t)m];
     }
     p->v = bl_knap_total(v);
 }
@@ -48,24 +47,25 @@ static bool relax(const bl_knap *t, const double *lambda, plan *p)
 {
     double at[BL_KNAP_K] = {0}, lo = 1, hi = 0, factor = 1;
     for (int tries = 0; tries < 60 && hi == 0; tries++) {
-        for (int m = 0; m < t->k; m++)
-            at[m] = lambda[m] * factor;
+        for (int m = 0; m < t->k; m++) at[m] = lambda[m] * factor;
         (void)bl_knap_bound(t, 0, at, t->room, p->use, p->x);
-        if (fits(t, p->use)) hi = factor;
-        else lo = factor;
+        if (fits(t, p->use))
+            hi = factor;
+        else
+            lo = factor;
         factor *= tries < 10 ? 1.03 : 1.7;
     }
     if (hi == 0) return false;
     for (int halving = 0; halving < 12 && hi > 1; halving++) {
         double mid = 0.5 * (lo + hi);
-        for (int m = 0; m < t->k; m++)
-            at[m] = lambda[m] * mid;
+        for (int m = 0; m < t->k; m++) at[m] = lambda[m] * mid;
         (void)bl_knap_bound(t, 0, at, t->room, p->use, p->x);
-        if (fits(t, p->use)) hi = mid;
-        else lo = mid;
+        if (fits(t, p->use))
+            hi = mid;
+        else
+            lo = mid;
     }
-    for (int m = 0; m < t->k; m++)
-        at[m] = lambda[m] * hi;
+    for (int m = 0; m < t->k; m++) at[m] = lambda[m] * hi;
     (void)bl_knap_bound(t, 0, at, t->room, p->use, p->x);
     plan_count(t, p);
     return true;
@@ -76,10 +76,8 @@ static bool relax_weights(const bl_knap *t, plan *p)
 {
     double at[BL_KNAP_K];
     double top = 0;
-    for (uint32_t o = 0; o < t->first[t->n]; o++)
-        top = fmax(top, t->v[o]);
-    for (int m = 0; m < t->k; m++)
-        at[m] = fmax(top, 1e-300) / fmax(t->room[m], 1);
+    for (uint32_t o = 0; o < t->first[t->n]; o++) top = fmax(top, t->v[o]);
+    for (int m = 0; m < t->k; m++) at[m] = fmax(top, 1e-300) / fmax(t->room[m], 1);
     for (int tries = 0; tries < 300; tries++) {
         (void)bl_knap_bound(t, 0, at, t->room, p->use, p->x);
         if (fits(t, p->use)) {
@@ -124,8 +122,7 @@ static bool move_fits(const bl_knap *t, const plan *p, const double *dc)
 static void move_apply(const bl_knap *t, plan *p, const move *mv)
 {
     p->x[mv->item] = mv->option;
-    for (int m = 0; m < t->k; m++)
-        p->use[m] += mv->dc[m];
+    for (int m = 0; m < t->k; m++) p->use[m] += mv->dc[m];
 }
 
 /* Moves of one item that lower the value, those first that pay best for their room. */
@@ -163,8 +160,7 @@ static bool pair_move(const bl_knap *t, plan *p, const double *lambda, move *lis
         for (size_t b = a + 1; b < n; b++) {
             if (list[a].dv + list[b].dv >= best || list[a].item == list[b].item) continue;
             double dc[BL_KNAP_K];
-            for (int m = 0; m < t->k; m++)
-                dc[m] = list[a].dc[m] + list[b].dc[m];
+            for (int m = 0; m < t->k; m++) dc[m] = list[a].dc[m] + list[b].dc[m];
             if (!move_fits(t, p, dc)) continue;
             best = list[a].dv + list[b].dv;
             best_a = a;
@@ -191,7 +187,8 @@ bl_status bl_knap_plan(bl_knap_work *work, const bl_knap *t, const bl_knap_pool 
         if (last ? isfinite(*value) || !relax_weights(t, &p) : !relax(t, lambda, &p)) continue;
         for (int pass = 0; pass < PASSES && !work->stopped; pass++) {
             BL_TRY(bl_knap_pause(work));
-            if (!single_moves(t, &p, lambda, list) && (large || !pair_move(t, &p, lambda, list))) break;
+            if (!single_moves(t, &p, lambda, list) && (large || !pair_move(t, &p, lambda, list)))
+                break;
         }
         plan_count(t, &p);
         if (p.v >= *value) continue;

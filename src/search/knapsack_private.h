@@ -9,10 +9,10 @@
  * Values are real in the full table; a round against a target works on a reduced table whose
  * values are whole numbers too (bl_knap_reduce).
  *
- * The way of a solve: knapsack_merge.c (items), knapsack_table.c (whole numbers, dominated options),
- * knapsack_dual.c (multipliers), knapsack_plan.c (a first plan), then rounds of knapsack_reduce.c
- * (options that no plan below the target can take), knapsack_labels.c and knapsack_branch.c; all
- * led by knapsack.c.  knapsack_near.c answers when there is no plan.
+ * The way of a solve: knapsack_merge.c (items), knapsack_table.c (whole numbers, dominated
+ * options), knapsack_dual.c (multipliers), knapsack_plan.c (a first plan), then rounds of
+ * knapsack_reduce.c (options that no plan below the target can take), knapsack_labels.c and
+ * knapsack_branch.c; all led by knapsack.c.  knapsack_near.c answers when there is no plan.
  */
 #ifndef BL_KNAPSACK_PRIVATE_H
 #define BL_KNAPSACK_PRIVATE_H
@@ -41,7 +41,7 @@ typedef struct bl_knap_merged {
     double *cost[BL_KNAP_K];    /* (options) each */
     double limit[BL_KNAP_K];
     uint32_t *member_first;     /* (n + 1) */
-    int *member;                /* (n_units) units of an item, ascending; items by their first unit */
+    int *member;                /* (n_units) units of an item, ascending; items by their first */
     size_t *pick_first;         /* (n + 1) into pick; empty for an item of one unit */
     uint16_t *pick;             /* (members, options) an item's option in each member's own list */
 } bl_knap_merged;
@@ -51,7 +51,7 @@ typedef struct bl_knap {
     int n, n_full;              /* items here, each with two options at least; merged items */
     int k, d;                   /* budgets that can bind; cost columns */
     int tie;                    /* column of the first budget, -1 where it never differs */
-    int shift;                  /* values here are real values times 2^shift, whole; 0 in the full table */
+    int shift;                  /* values here: real ones times 2^shift, whole; full table: 0 */
     uint32_t *first;            /* (n + 1) */
     double *v;                  /* (options) */
     double *c;                  /* (options, d) */
@@ -103,8 +103,8 @@ void bl_knap_spread(const bl_knap_merged *merged, const uint16_t *items, int *un
 /* The full table; *empty when the least costs alone are over a limit or no option is left. */
 bl_status bl_knap_table(bl_ctx *ctx, const bl_knap_merged *merged, bl_arena *arena, bl_knap *out,
                         bool *empty);
-/* Shifts least values and costs of each item to zero, drops options whose value is above `target` or
- * whose cost is above the room, moves items with one option into fixed.  False when nothing is
+/* Shifts least values and costs of each item to zero, drops options whose value is above `target`
+ * or whose cost is above the room, moves items with one option into fixed.  False when nothing is
  * left to choose from: no plan has a value <= target. */
 bool bl_knap_settle(bl_knap *t, double target);
 
@@ -113,15 +113,15 @@ bool bl_knap_settle(bl_knap *t, double target);
  * their options, counted from the item's first. */
 double bl_knap_bound(const bl_knap *t, int from, const double *lambda, const double *room,
                      double *use, uint16_t *pick);
-/* Multipliers of the best bound, from lambda on; every bound met goes into the pool (may be NULL). */
+/* Multipliers of the best bound, from lambda on; bounds met go into the pool (may be NULL). */
 double bl_knap_dual(const bl_knap *t, double *lambda, bl_knap_pool *pool);
-/* At most `steps` steps from lambda towards a bound above target (Polyak); the best lambda stays. */
+/* At most `steps` Polyak steps from lambda towards a bound above target; the best lambda stays. */
 double bl_knap_climb(const bl_knap *t, int from, const double *room, double target, int steps,
                      double *lambda);
 void bl_knap_pool_put(bl_knap_pool *pool, double bound, const double *lambda, int k);
 
-/* A plan by relaxation, repair and moves.  choice (n): option offsets; *value: without v_base, INFINITY
- * when none was found. */
+/* A plan by relaxation, repair and moves.  choice (n): option offsets; *value: without v_base,
+ * INFINITY when none was found. */
 bl_status bl_knap_plan(bl_knap_work *work, const bl_knap *t, const bl_knap_pool *pool,
                        uint16_t *choice, double *value);
 
@@ -132,10 +132,10 @@ bl_status bl_knap_plan(bl_knap_work *work, const bl_knap *t, const bl_knap_pool 
 bl_status bl_knap_reduce(bl_knap_work *work, const bl_knap *full, double target,
                          bl_knap_pool *pool, bl_knap *out, double *target_whole, bool *empty);
 
-/* Both look for the best plan of a reduced table with value <= target; full_choice (n_full).  Labels
- * end with BL_KNAP_LIMIT and no plan when more than label_limit would be kept or memory is short;
- * branch and bound after node_limit nodes (0: none) with the best plan met, if any, and with a
- * bound on all plans. */
+/* Both look for the best plan of a reduced table with value <= target; full_choice (n_full).
+ * Labels end with BL_KNAP_LIMIT and no plan when more than label_limit would be kept or memory is
+ * short; branch and bound after node_limit nodes (0: none) with the best plan met, if any, and
+ * with a bound on all plans. */
 bl_status bl_knap_labels(bl_knap_work *work, const bl_knap *t, double target,
                          const bl_knap_pool *pool, uint64_t label_limit, bl_knap_end *end,
                          uint16_t *full_choice);

@@ -23,13 +23,12 @@ static bl_status copy_below(bl_knap_work *work, const bl_knap *full, double targ
     out->shift = BL_KNAP_BITS - exponent;
     out->v_base = (bl_knap_sum){0, 0};
     out->step = out->shift >= 0 && full->step > 0 ? ldexp(full->step, out->shift) : 1;
-    for (uint32_t o = 0; o < full->first[n]; o++)
-        options += full->v[o] <= target;
+    for (uint32_t o = 0; o < full->first[n]; o++) options += full->v[o] <= target;
     out->first = BL_NEW(work->arena, uint32_t, n + 1);
     out->item = BL_NEW(work->arena, uint32_t, n);
     out->fixed = BL_NEW(work->arena, uint16_t, (size_t)full->n_full);
     out->v = BL_NEW(work->arena, double, options);
-    out->c = BL_NEW(work->arena, double, options * d);
+    out->c = BL_NEW(work->arena, double, options *d);
     out->option = BL_NEW(work->arena, uint16_t, options);
     if (!out->first || !out->item || !out->fixed || !out->v || !out->c || !out->option)
         return bl_pending(work->ctx);
@@ -61,8 +60,7 @@ static size_t exclude(bl_knap *t, const double *lambda, double bound, double tar
         double least = INFINITY;
         for (uint32_t o = 0; o < count; o++) {
             r[o] = t->v[from + o];
-            for (int m = 0; m < t->k; m++)
-                r[o] += lambda[m] * t->c[(from + o) * d + (size_t)m];
+            for (int m = 0; m < t->k; m++) r[o] += lambda[m] * t->c[(from + o) * d + (size_t)m];
             least = fmin(least, r[o]);
         }
         for (uint32_t o = 0; o < count; o++) {
@@ -88,7 +86,10 @@ static bool exclude_pool(bl_knap *t, const bl_knap_pool *pool, double target, si
     return true;
 }
 
-typedef struct rank { uint32_t count, item; int at; } rank;
+typedef struct rank {
+    uint32_t count, item;
+    int at;
+} rank;
 
 static int rank_order(const void *pa, const void *pb)
 {
@@ -102,8 +103,9 @@ static bl_status order(bl_knap_work *work, bl_knap *t)
 {
     size_t n = (size_t)t->n, d = (size_t)t->d, options = t->first[t->n];
     rank *ranks = BL_NEW(work->arena, rank, n);
-    uint32_t *first = BL_NEW(work->arena, uint32_t, n + 1), *item = BL_NEW(work->arena, uint32_t, n);
-    double *v = BL_NEW(work->arena, double, options), *c = BL_NEW(work->arena, double, options * d);
+    uint32_t *first = BL_NEW(work->arena, uint32_t, n + 1),
+             *item = BL_NEW(work->arena, uint32_t, n);
+    double *v = BL_NEW(work->arena, double, options), *c = BL_NEW(work->arena, double, options *d);
     uint16_t *option = BL_NEW(work->arena, uint16_t, options);
     if (!ranks || !first || !item || !v || !c || !option) return bl_pending(work->ctx);
     for (size_t i = 0; i < n; i++)
@@ -125,15 +127,14 @@ static bl_status order(bl_knap_work *work, bl_knap *t)
     return BL_OK;
 }
 
-bl_status bl_knap_reduce(bl_knap_work *work, const bl_knap *full, double target,
-                         bl_knap_pool *pool, bl_knap *out, double *target_whole, bool *empty)
+bl_status bl_knap_reduce(bl_knap_work *work, const bl_knap *full, double target, bl_knap_pool *pool,
+                         bl_knap *out, double *target_whole, bool *empty)
 {
     BL_TRY(copy_below(work, full, target, out, empty));
     if (*empty) return BL_OK;
     double top = floor(ldexp(target, out->shift)) + 0.5 * full->n + 1;
     for (int p = 0; p < pool->n; p++)
-        for (int m = 0; m < out->k; m++)
-            pool->lambda[p][m] = ldexp(pool->lambda[p][m], out->shift);
+        for (int m = 0; m < out->k; m++) pool->lambda[p][m] = ldexp(pool->lambda[p][m], out->shift);
     *empty = true;
     for (bool again = true; again;) {
         if (!bl_knap_settle(out, top)) return BL_OK;

@@ -29,12 +29,10 @@ static bool settle_pass(bl_knap *t, double *target, bool *changed)
         double low[BL_KNAP_K] = {INFINITY, INFINITY, INFINITY, INFINITY}, least = INFINITY;
         for (uint32_t o = from; o < end; o++) {
             bool fits = t->v[o] <= *target;
-            for (int m = 0; m < t->k; m++)
-                fits = fits && t->c[o * d + (size_t)m] <= t->room[m];
+            for (int m = 0; m < t->k; m++) fits = fits && t->c[o * d + (size_t)m] <= t->room[m];
             if (!fits) continue;
             least = fmin(least, t->v[o]);
-            for (size_t m = 0; m < d; m++)
-                low[m] = fmin(low[m], t->c[o * d + m]);
+            for (size_t m = 0; m < d; m++) low[m] = fmin(low[m], t->c[o * d + m]);
             memmove(t->c + to * d, t->c + o * d, d * sizeof *t->c);
             t->v[to] = t->v[o];
             t->option[to++] = t->option[o];
@@ -43,8 +41,7 @@ static bool settle_pass(bl_knap *t, double *target, bool *changed)
         *changed = *changed || to - start < end - from;
         for (uint32_t o = start; o < to; o++) {
             t->v[o] -= least;
-            for (size_t m = 0; m < d; m++)
-                t->c[o * d + m] -= low[m];
+            for (size_t m = 0; m < d; m++) t->c[o * d + m] -= low[m];
         }
         bl_knap_add(&t->v_base, least);
         *target -= least;
@@ -119,8 +116,7 @@ static bool column_fill(const bl_knap_merged *g, int m, bl_knap *t, int col)
     t->room[col] = room >= bl_knap_total(spread) ? INFINITY : floor(ldexp(room, shift));
     for (int i = 0; i < g->n; i++) {
         double lo = INFINITY;
-        for (uint32_t o = g->first[i]; o < g->first[i + 1]; o++)
-            lo = fmin(lo, g->cost[m][o]);
+        for (uint32_t o = g->first[i]; o < g->first[i + 1]; o++) lo = fmin(lo, g->cost[m][o]);
         for (uint32_t o = g->first[i]; o < g->first[i + 1]; o++)
             t->c[(size_t)o * (size_t)t->d + (size_t)col] = rint(ldexp(g->cost[m][o] - lo, shift));
     }
@@ -159,8 +155,7 @@ static void columns_choose(bl_knap *t, int n_budgets)
     }
     for (size_t o = 0; o < t->first[t->n]; o++) {
         double keep[BL_KNAP_K];
-        for (int m = 0; m < t->d; m++)
-            keep[m] = t->c[o * (size_t)old + (size_t)from[m]];
+        for (int m = 0; m < t->d; m++) keep[m] = t->c[o * (size_t)old + (size_t)from[m]];
         memcpy(t->c + o * (size_t)t->d, keep, (size_t)t->d * sizeof *keep);
     }
 }
@@ -172,8 +167,8 @@ static uint32_t item_thin(bl_knap *t, uint32_t from, uint32_t end, uint32_t to, 
     size_t d = (size_t)t->d, n = end - from;
     memcpy(c_old, t->c + from * d, n * d * sizeof *c_old);
     for (size_t o = 0; o < n; o++)
-        rows[o] = (row){t->v[from + o], t->tie < 0 ? 0 : c_old[o * d + (size_t)t->tie],
-                        (uint32_t)o, t->option[from + o]};
+        rows[o] = (row){t->v[from + o], t->tie < 0 ? 0 : c_old[o * d + (size_t)t->tie], (uint32_t)o,
+                        t->option[from + o]};
     qsort(rows, n, sizeof *rows, row_order);
     uint32_t begin = to;
     for (size_t r = 0; r < n; r++) {
@@ -181,8 +176,7 @@ static uint32_t item_thin(bl_knap *t, uint32_t from, uint32_t end, uint32_t to, 
         bool beaten = false;
         for (uint32_t p = begin; p < to && !beaten; p++) {
             beaten = true;
-            for (int m = 0; m < t->k && beaten; m++)
-                beaten = t->c[p * d + (size_t)m] <= c[m];
+            for (int m = 0; m < t->k && beaten; m++) beaten = t->c[p * d + (size_t)m] <= c[m];
         }
         if (beaten) continue;
         memcpy(t->c + to * d, c, d * sizeof *c);
@@ -196,7 +190,7 @@ static bl_status thin(bl_ctx *ctx, bl_knap *t, bl_arena *arena)
 {
     bl_mark mark = bl_arena_mark(arena);
     row *rows = BL_NEW(arena, row, BL_MCKP_OPTIONS_MAX);
-    double *c_old = BL_NEW(arena, double, BL_MCKP_OPTIONS_MAX * BL_KNAP_K);
+    double *c_old = BL_NEW(arena, double, BL_MCKP_OPTIONS_MAX *BL_KNAP_K);
     if (!rows || !c_old) return bl_pending(ctx);
     uint32_t to = 0, begin = 0;
     for (int i = 0; i < t->n; i++) {
@@ -236,7 +230,7 @@ bl_status bl_knap_table(bl_ctx *ctx, const bl_knap_merged *g, bl_arena *arena, b
     t->fixed = BL_NEW(arena, uint16_t, n);
     t->v = BL_NEW(arena, double, options);
     t->option = BL_NEW(arena, uint16_t, options);
-    t->c = BL_NEW(arena, double, options * (size_t)t->d);
+    t->c = BL_NEW(arena, double, options *(size_t)t->d);
     if (!t->first || !t->item || !t->fixed || !t->v || !t->option || !t->c) return bl_pending(ctx);
     memcpy(t->first, g->first, (n + 1) * sizeof *t->first);
     memcpy(t->v, g->v, options * sizeof *t->v);

@@ -5,10 +5,11 @@
  *     {"version":1, "budgets":[{"name","limit"}],
  *      "units":[{"name", "options":[{"name","objective","costs":[one for each budget]}]}],
  *      "ties":[["unit","unit"]]}
- *     {"status","choice":{unit:option},"objective","bound","gap","proof","costs","multipliers", ...}
+ *     {"status", "choice":{unit:option}, "objective", "bound", "gap", "proof", "costs",
+ *      "multipliers", ...}
  *
- * "ties" may be left out, "costs" too where there is no budget.  Numbers are checked with the problem
- * itself (bl_mckp_check); here it is the form, the counts and the names.
+ * "ties" may be left out, "costs" too where there is no budget.  Numbers are checked with the
+ * problem itself (bl_mckp_check); here it is the form, the counts and the names.
  */
 #include "search/knapsack.h"
 
@@ -31,7 +32,8 @@ static bl_status budgets_read(reader *r, const json_t *list)
     size_t m;
     json_t *entry;
     char place[600];
-    json_array_foreach(list, m, entry) {
+    json_array_foreach(list, m, entry)
+    {
         const char *name;
         snprintf(place, sizeof place, "%.500s: budget %zu", r->place, m);
         if (!json_is_object(entry))
@@ -95,7 +97,10 @@ static bl_status unit_read(reader *r, int u, const json_t *entry)
     return BL_OK;
 }
 
-typedef struct named { const char *name; int unit; } named;
+typedef struct named {
+    const char *name;
+    int unit;
+} named;
 
 static int named_order(const void *a, const void *b)
 {
@@ -107,8 +112,7 @@ static bl_status names_sort(reader *r, named **out)
     size_t n = (size_t)r->problem->n_units;
     named *list = BL_NEW(r->arena, named, n);
     BL_ALLOC_TRY(r->ctx, list);
-    for (size_t u = 0; u < n; u++)
-        list[u] = (named){r->problem->units[u].name, (int)u};
+    for (size_t u = 0; u < n; u++) list[u] = (named){r->problem->units[u].name, (int)u};
     qsort(list, n, sizeof *list, named_order);
     for (size_t u = 1; u < n; u++)
         if (strcmp(list[u - 1].name, list[u].name) == 0)
@@ -132,8 +136,10 @@ static bl_status tie_read(reader *r, size_t at, const json_t *entry, const named
     for (size_t i = 0; i < n; i++) {
         named key = {json_string_value(json_array_get(entry, i)), 0};
         if (!key.name)
-            return bl_fail(r->ctx, BL_DATA, place, "give unit names", "item %zu is not a string", i);
-        const named *hit = bsearch(&key, names, (size_t)r->problem->n_units, sizeof key, named_order);
+            return bl_fail(r->ctx, BL_DATA, place, "give unit names", "item %zu is not a string",
+                           i);
+        const named *hit =
+            bsearch(&key, names, (size_t)r->problem->n_units, sizeof key, named_order);
         if (!hit)
             return bl_fail(r->ctx, BL_DATA, place, "tie units of the problem",
                            "no unit is named \"%s\"", key.name);
@@ -151,8 +157,7 @@ static bl_status ties_read(reader *r, const json_t *root)
     BL_TRY(bl_json_array(r->ctx, root, "ties", r->place, BL_MCKP_UNITS_MAX, &list));
     size_t n = json_array_size(list);
     BL_ALLOC_TRY(r->ctx, r->problem->ties = BL_NEW(r->arena, bl_mckp_tie, n));
-    for (size_t t = 0; t < n; t++)
-        BL_TRY(tie_read(r, t, json_array_get(list, t), names));
+    for (size_t t = 0; t < n; t++) BL_TRY(tie_read(r, t, json_array_get(list, t), names));
     r->problem->n_ties = (int)n;
     return BL_OK;
 }
@@ -186,8 +191,7 @@ bl_status bl_mckp_from_json(bl_ctx *ctx, const char *place, const json_t *root, 
 static json_t *numbers(const double *list, int n)
 {
     json_t *out = json_array();
-    for (int m = 0; m < n; m++)
-        json_array_append_new(out, bl_json_real(list[m]));
+    for (int m = 0; m < n; m++) json_array_append_new(out, bl_json_real(list[m]));
     return out;
 }
 
@@ -212,7 +216,8 @@ bl_status bl_mckp_result_json(bl_ctx *ctx, const bl_mckp *problem, const bl_mckp
     failed |= json_object_set_new(root, "multipliers", numbers(r->multipliers, problem->n_budgets));
     failed |= json_object_set_new(root, "root_bound", bl_json_real(r->root_bound));
     if (r->status == BL_MCKP_INFEASIBLE) {
-        failed |= json_object_set_new(root, "binding", json_string(problem->budget_names[r->binding]));
+        failed |=
+            json_object_set_new(root, "binding", json_string(problem->budget_names[r->binding]));
         failed |= json_object_set_new(root, "excess", bl_json_real(r->excess));
         failed |= json_object_set_new(root, "excess_bound", bl_json_real(r->excess_bound));
     }
