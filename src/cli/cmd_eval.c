@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_PREDICTIONS = 0x200, KEY_SCORES, KEY_METRIC, KEY_PLAN, KEY_REFERENCE };
+enum { KEY_PREDICTIONS = 0x200, KEY_SCORES, KEY_METRIC, KEY_PLAN, KEY_WEIGHTS, KEY_REFERENCE };
 
 typedef struct state {
     bl_cli cli;
-    const char *predictions, *scores, *plan;
+    const char *predictions, *scores, *plan, *weights;
     bl_eval_options o;
 } state;
 
@@ -18,6 +18,7 @@ static const struct argp_option options[] = {
     { "scores", KEY_SCORES, "FILE", 0, "the first output as float32", 1 },
     { "metric", KEY_METRIC, "NAME", 0, "top1, mse or reconstruction-auc", 1 },
     { "plan", KEY_PLAN, "FILE", 0, "a float network quantized by this plan.json", 1 },
+    { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that go with the plan", 1 },
     { "reference", KEY_REFERENCE, NULL, 0, "plain reference operators", 1 },
     { 0 }
 };
@@ -30,6 +31,7 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_SCORES: s->scores = arg; return 0;
     case KEY_METRIC: s->o.metric = arg; return 0;
     case KEY_PLAN: s->plan = arg; return 0;
+    case KEY_WEIGHTS: s->weights = arg; return 0;
     case KEY_REFERENCE: s->o.reference = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -92,17 +94,20 @@ static bl_status run(state *s)
     bl_graph *g = NULL;
     bl_program *p = NULL;
     bl_plan *plan = NULL;
+    bl_weights *w = NULL;
     bl_eval_subject subject = { 0 };
     BL_TRY(bl_cli_model(&s->cli, s->cli.args[0], true, &g, &p));
     bl_status st = BL_OK;
     if (s->plan && p)
         st = bl_fail(s->cli.ctx, BL_USAGE, "--plan", "give the float network", "a program holds its plan already");
     if (st == BL_OK && s->plan) st = bl_plan_read(s->cli.ctx, g, s->plan, &plan);
-    if (st == BL_OK && plan) st = bl_fake_new(s->cli.ctx, g, plan, NULL, &subject.fake);
+    if (st == BL_OK && plan && s->weights) st = bl_weights_read(s->cli.ctx, g, s->weights, &w);
+    if (st == BL_OK && plan) st = bl_fake_new(s->cli.ctx, g, plan, w, &subject.fake);
     subject.graph = g;
     subject.program = p;
     if (st == BL_OK) st = evaluate(s, &subject);
     bl_fake_free(subject.fake);
+    bl_weights_free(w);
     bl_plan_free(plan);
     bl_program_free(p);
     bl_graph_free(g);

@@ -68,7 +68,10 @@ static bl_status export_run(state *s)
     BL_TRY(find_model(s));
     BL_TRY(bl_cli_model(&s->cli, s->model, true, &g, NULL));
     bl_status st = bl_plan_read(ctx, g, s->plan ? s->plan : in_run(s, "plan.json"), &plan);
+    if (st == BL_OK && !s->weights && plan->weights.hex[0] && !s->plan) s->weights = in_run(s, "weights.blw");
     if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
+    if (st == BL_OK && w && strcmp(w->hash.hex, plan->weights.hex))
+        st = bl_fail(ctx, BL_DATA, s->weights, "give the weights that the plan names", "the weights of another plan");
     if (st == BL_OK) st = e->fn(ctx, g, plan, w, &s->o, s->cli.output);
     if (st == BL_OK && !s->cli.json) printf("%s\n", s->cli.output);
     if (st == BL_OK && s->cli.json) st = bl_cli_json(&s->cli, json_pack("{s:s, s:s}", "format", e->name, "file", s->cli.output));
@@ -95,7 +98,8 @@ static bl_status report_run(state *s)
     bl_report_input in = { .summary = r[0], .plan = r[1], .sens = r[2], .cost = r[3], .graph = r[4] };
     const char *to = s->cli.output ? s->cli.output : in_run(s, "report.html");
     if (st == BL_OK) st = bl_report_write(s->cli.ctx, &in, to);
-    if (st == BL_OK) printf("%s\n", to);
+    if (st == BL_OK && !s->cli.json) printf("%s\n", to);
+    if (st == BL_OK && s->cli.json) st = bl_cli_json(&s->cli, json_pack("{s:s}", "file", to));
     for (int i = 0; i < 5; i++) json_decref(r[i]);
     return st;
 }

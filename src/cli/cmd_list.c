@@ -75,6 +75,11 @@ static void list_exporters(lister *l)
     for (size_t i = 0; i < bl_n_exporters; i++) row(l, bl_exporters[i].name, bl_exporters[i].help);
 }
 
+static void list_tuners(lister *l)
+{
+    for (size_t i = 0; i < bl_n_tuners; i++) row(l, bl_tuners[i]->name, bl_tuners[i]->help);
+}
+
 static void list_commands(lister *l)
 {
     for (size_t i = 0; i < bl_n_commands; i++) row(l, bl_commands[i].name, bl_commands[i].help);
@@ -84,22 +89,31 @@ static const struct { const char *name; void (*list)(lister *); } tables[] = {
     { "commands", list_commands },   { "exporters", list_exporters }, { "kernels", list_kernels },
     { "loaders", list_loaders },     { "observers", list_observers }, { "ops", list_ops },
     { "recipes", list_recipes },     { "searches", list_searches },   { "sensitivities", list_sensitivities },
-    { "targets", list_targets },
+    { "targets", list_targets },     { "tuners", list_tuners },
 };
+
+static bl_status list_tables(bl_cli *cli)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; i < BL_COUNTOF(tables); i++) {
+        json_array_append_new(names, json_string(tables[i].name));
+        if (!cli->json) printf("%s\n", tables[i].name);
+    }
+    if (cli->json) return bl_cli_json(cli, json_pack("{s:o}", "tables", names));
+    json_decref(names);
+    return BL_OK;
+}
 
 static bl_status list(bl_cli *cli)
 {
+    if (!cli->n_args) return list_tables(cli);
     for (size_t i = 0; i < BL_COUNTOF(tables); i++) {
-        if (cli->n_args && strcmp(tables[i].name, cli->args[0])) continue;
+        if (strcmp(tables[i].name, cli->args[0])) continue;
         lister l = { cli, cli->json ? json_array() : NULL };
-        if (!cli->n_args) {
-            printf("%s\n", tables[i].name);
-            continue;
-        }
         tables[i].list(&l);
         return l.rows ? bl_cli_json(cli, json_pack("{s:o}", cli->args[0], l.rows)) : BL_OK;
     }
-    return cli->n_args ? bl_fail(cli->ctx, BL_USAGE, cli->args[0], "see `bitlathe list` for the tables", "no such table") : BL_OK;
+    return bl_fail(cli->ctx, BL_USAGE, cli->args[0], "see `bitlathe list` for the tables", "no such table");
 }
 
 int bl_cmd_list(int argc, char **argv)

@@ -76,7 +76,8 @@ static bl_status save_program(state *s, bl_contender *c, const char *path)
     return BL_OK;
 }
 
-static bl_status lower_contender(state *s, bl_contender *c, const char *plan_path, const char *program_path)
+static bl_status lower_contender(state *s, bl_contender *c, const char *plan_path, const char *weights_path,
+                                 const char *program_path)
 {
     bl_pipeline *p = &s->p;
     BL_TRY(bl_pipeline_plan(p, c->choice, c->recipe, &c->plan));
@@ -84,8 +85,9 @@ static bl_status lower_contender(state *s, bl_contender *c, const char *plan_pat
         c->plan->feasible = s->found.feasible;
         c->plan->solver = json_incref(s->found.solver);
     }
+    BL_TRY(bl_pipeline_tune(p, c->plan, weights_path, &c->weights));
     BL_TRY(bl_plan_write(p->ctx, p->graph, c->plan, plan_path));
-    BL_TRY(bl_lower(p->ctx, p->graph, c->plan, NULL, &c->program));
+    BL_TRY(bl_lower(p->ctx, p->graph, c->plan, c->weights, &c->program));
     return save_program(s, c, program_path);
 }
 
@@ -97,7 +99,8 @@ static bl_status add_uniform(state *s, const char *name, int w_bits, int a_bits)
     char *plan = bl_pipeline_path(&s->p, bl_format(s->cli.arena, "baselines/%s.plan.json", name));
     char *program = bl_pipeline_path(&s->p, bl_format(s->cli.arena, "baselines/%s.blp", name));
     s->n_rows++;
-    return lower_contender(s, c, plan, program);
+    char *weights = bl_pipeline_path(&s->p, bl_format(s->cli.arena, "baselines/%s.weights.blw", name));
+    return lower_contender(s, c, plan, weights, program);
 }
 
 static bool menu_holds(const bl_menu_options *m, int w, int a)
@@ -127,10 +130,29 @@ static bl_status make_contenders(state *s)
     s->row[s->n_rows++] = (bl_contender){ .name = uniform ? (menu_holds(m, 8, 8) ? "int8" : name) : "mixed",
                                           .recipe = p->recipe.name, .choice = s->found.choice };
     if (uniform && menu_holds(m, 8, 8)) s->int8_row = s->chosen_row;
-    return lower_contender(s, &s->row[s->chosen_row], bl_pipeline_path(p, "plan.json"), bl_pipeline_path(p, "model.blp"));
+    return lower_contender(s, &s->row[s->chosen_row], bl_pipeline_path(p, "plan.json"),
+                           bl_pipeline_path(p, "weights.blw"), bl_pipeline_path(p, "model.blp"));
 }
 
 /* ---- is it worth having? */
+
+/* Plain first; tuned only where tuning could make it the better one. */
+static bl_status score_uniform(state *s, const int *choice, const bl_contender *shown, bl_score *score)
+{
+    bl_pipeline *p = &s->p;
+    bl_plan *plan;
+    bl_weights *w = NULL;
+    if (shown) return bl_oracle_score(p->oracle, shown->plan, shown->weights, score);
+    BL_TRY(bl_pipeline_plan(p, choice, "uniform", &plan));
+    bl_status st = bl_oracle_score(p->oracle, plan, NULL, score);
+    if (st == BL_OK && p->recipe.tune && score->sqnr_db > s->row[s->chosen_row].score.sqnr_db - 6) {
+        st = bl_pipeline_tune(p, plan, NULL, &w);
+        if (st == BL_OK) st = bl_oracle_score(p->oracle, plan, w, score);
+    }
+    bl_weights_free(w);
+    bl_plan_free(plan);
+    return st;
+}
 
 /* Uniform plans that keep the same budgets: does one have less noise on the calibration samples? */
 static bl_status compare_with_uniform(state *s)
@@ -138,14 +160,13 @@ static bl_status compare_with_uniform(state *s)
     bl_pipeline *p = &s->p;
     bl_contender *chosen = &s->row[s->chosen_row];
     BL_TRY(bl_pipeline_oracle(p));
-    BL_TRY(bl_oracle_score(p->oracle, chosen->plan, NULL, &chosen->score));
+    BL_TRY(bl_oracle_score(p->oracle, chosen->plan, chosen->weights, &chosen->score));
     chosen->scored = true;
     for (int w = 0; w < p->recipe.menu.n_w; w++)
         for (int a = 0; a < p->recipe.menu.n_a; a++) {
             int wb = p->recipe.menu.w_bits[w], ab = p->recipe.menu.a_bits[a], *choice;
             double total[BL_N_METRIC];
             bool fits = true;
-            bl_plan *plan;
             bl_score score;
             BL_TRY(bl_pipeline_uniform(p, wb, ab, &choice));
             BL_TRY(bl_pipeline_price(p, choice, total));
@@ -154,10 +175,7 @@ static bl_status compare_with_uniform(state *s)
             for (int r = 1; r < s->chosen_row; r++)
                 if (same_choice(p, s->row[r].choice, choice)) shown = &s->row[r];
             if ((!fits && !shown) || same_choice(p, choice, chosen->choice)) continue;
-            BL_TRY(bl_pipeline_plan(p, choice, "uniform", &plan));
-            bl_status st = bl_oracle_score(p->oracle, plan, NULL, &score);
-            bl_plan_free(plan);
-            BL_TRY(st);
+            BL_TRY(score_uniform(s, choice, shown, &score));
             if (shown) {
                 shown->score = score;
                 shown->scored = true;
@@ -212,6 +230,8 @@ static bl_status refuse(state *s)
     if (!from || !to) return bl_pending(p->ctx);
     BL_TRY(bl_plan_write(p->ctx, p->graph, s->row[s->chosen_row].plan, to));
     BL_TRY(bl_plan_write(p->ctx, p->graph, s->row[s->int8_row].plan, from));
+    if (s->row[s->int8_row].weights)
+        BL_TRY(bl_weights_write(p->ctx, p->graph, s->row[s->int8_row].weights, bl_pipeline_path(p, "weights.blw")));
     return bl_program_write(p->ctx, s->row[s->int8_row].program, bl_pipeline_path(p, "model.blp"));
 }
 
@@ -308,8 +328,8 @@ static bl_status finish(state *s)
     bl_pipeline *p = &s->p;
     json_t *summary = NULL;
     uint64_t start = bl_now_ns();
-    BL_TRY(bl_export_qdq(p->ctx, p->graph, s->refused && !s->force && s->int8_row ? s->row[s->int8_row].plan : s->row[s->chosen_row].plan,
-                         NULL, NULL, bl_pipeline_path(p, "model.qdq.onnx")));
+    const bl_contender *used = &s->row[s->refused && !s->force && s->int8_row ? s->int8_row : s->chosen_row];
+    BL_TRY(bl_export_qdq(p->ctx, p->graph, used->plan, used->weights, NULL, bl_pipeline_path(p, "model.qdq.onnx")));
     bl_pipeline_time(p, "export", start);
     bl_status st = make_summary(s, &summary);
     if (st == BL_OK) st = bl_json_write(p->ctx, bl_pipeline_path(p, "summary.json"), summary);

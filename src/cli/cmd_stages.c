@@ -134,6 +134,10 @@ static bl_status lower(state *s)
     bl_status st = bl_plan_read(ctx, g, s->plan, &plan);
     if (st == BL_OK && plan->edited) bl_note(ctx, "%s was changed by hand since it was made", s->plan);
     if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
+    if (st == BL_OK && plan->weights.hex[0] && !w)
+        st = bl_fail(ctx, BL_USAGE, s->plan, "give them with --weights weights.blw", "the plan was made for tuned weights");
+    if (st == BL_OK && w && strcmp(w->hash.hex, plan->weights.hex))
+        st = bl_fail(ctx, BL_DATA, s->weights, "give the weights that the plan names", "the weights of another plan");
     if (st == BL_OK) st = bl_lower(ctx, g, plan, w, &p);
     if (st == BL_OK) st = bl_program_write(ctx, p, s->cli.output);
     if (st == BL_OK && s->cli.json)

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum { KEY_SEED = 0x100, KEY_THREADS, KEY_MEMORY, KEY_ISA, KEY_JSON, KEY_DIM, KEY_DATA, KEY_MEAN, KEY_STD, KEY_RESIZE,
-       KEY_CROP, KEY_CHANNELS, KEY_LAYOUT, KEY_WINDOW, KEY_LIMIT };
+       KEY_CROP, KEY_CHANNELS, KEY_LAYOUT, KEY_WINDOW, KEY_LIMIT, KEY_USAGE };
 
 static const struct argp_option common_options[] = {
     { NULL, 0, NULL, 0, "Common options:", 90 },
@@ -22,6 +22,8 @@ static const struct argp_option common_options[] = {
     { "isa", KEY_ISA, "NAME", 0, "strongest instruction set to use", 90 },
     { "dim", KEY_DIM, "NAME=N", 0, "binds a free dimension of the model", 90 },
     { "verbose", 'v', NULL, 0, "say more", 90 },
+    { "help", '?', NULL, 0, "this list", 90 },
+    { "usage", KEY_USAGE, NULL, 0, "the options alone", 90 },
     { 0 }
 };
 
@@ -59,11 +61,21 @@ static error_t parse_dim(bl_cli *cli, char *arg)
     return 0;
 }
 
+/* Prints and exits.  Errors are ours to print (ARGP_NO_ERRS), and that silences help as well. */
+static error_t show_help(struct argp_state *state, unsigned what)
+{
+    state->flags &= ~(unsigned)ARGP_NO_ERRS;
+    argp_state_help(state, stdout, what);
+    return 0;
+}
+
 static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
     bl_cli *cli = state->input;
     uint64_t n;
     switch (key) {
+    case '?': return show_help(state, ARGP_HELP_STD_HELP);
+    case KEY_USAGE: return show_help(state, ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK);
     case 'o': cli->output = arg; return 0;
     case 'v': cli->verbose++; return 0;
     case KEY_JSON: cli->json = true; return 0;
@@ -125,6 +137,9 @@ static error_t parse_verb(int key, char *arg, struct argp_state *state)
             snprintf(p->cli->early, sizeof p->cli->early, "%s: %s is missing; see --help", p->verb->name, p->verb->words);
         }
         return 0;
+    case ARGP_KEY_ERROR:
+        return bl_cli_bad(p->cli, p->verb->name, state->argv[BL_MAX(state->next - 1, 0)],
+                          "no such option, or its value is missing; see --help");
     default: return p->verb->parse ? p->verb->parse(key, arg, p->state) : ARGP_ERR_UNKNOWN;
     }
 }
@@ -192,11 +207,14 @@ int bl_cli_open(bl_cli *cli, void *state, const bl_verb *verb, int argc, char **
     }
     argp_err_exit_status = BL_USAGE;
     argv[0] = name;
-    argp_parse(&argp, argc, argv, 0, NULL, &p);
+    error_t refused = argp_parse(&argp, argc, argv, ARGP_NO_ERRS | ARGP_NO_HELP, NULL, &p);
     free(doc);
     bl_ctx_free(cli->ctx);
     cli->ctx = NULL;
+    if (refused) bl_cli_bad(cli, verb->name, argv[argc - 1], "see --help");
     if (cli->bad != BL_OK) {
+        for (char *c = cli->early; *c; c++)
+            if ((unsigned char)*c < 0x20 || *c == 0x7F) *c = '?'; /* one line that no terminal obeys */
         fprintf(stderr, "bitlathe: %s\n", cli->early);
         return (int)cli->bad;
     }

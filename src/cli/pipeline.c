@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET, KEY_ACT_RANGE, KEY_WEIGHT_RANGE,
-       KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_MEASURE_SECONDS };
+       KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_MEASURE_SECONDS };
 
 const struct argp_option bl_recipe_options[] = {
     { NULL, 0, NULL, 0, "Choosing bits:", 10 },
@@ -17,6 +17,7 @@ const struct argp_option bl_recipe_options[] = {
     { "target", KEY_TARGET, "NAME|FILE", 0, "what prices a width: here, counted, or a cost.json of another machine", 10 },
     { "act-range", KEY_ACT_RANGE, "NAME", 0, "range estimator of activations", 10 },
     { "weight-range", KEY_WEIGHT_RANGE, "NAME", 0, "range estimator of weights", 10 },
+    { "tune", KEY_TUNE, "NAME", 0, "what changes weights after the search; none: nothing", 10 },
     { "per-tensor", KEY_PER_TENSOR, NULL, 0, "one scale a weight instead of one an output channel", 10 },
     { "narrow", KEY_NARROW, NULL, 0, "restricted symmetric weight grids", 10 },
     { "no-keep-ends", KEY_NO_ENDS, NULL, 0, "first and last layer, input and output may be narrow too", 10 },
@@ -33,6 +34,7 @@ error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg)
     case KEY_TARGET: w->target = arg; return 0;
     case KEY_ACT_RANGE: w->act_range = arg; return 0;
     case KEY_WEIGHT_RANGE: w->weight_range = arg; return 0;
+    case KEY_TUNE: w->tune = arg; return 0;
     case KEY_PER_TENSOR: w->per_tensor = true; return 0;
     case KEY_NARROW: w->narrow = true; return 0;
     case KEY_NO_ENDS: w->no_ends = true; return 0;
@@ -87,8 +89,9 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     if (w->per_tensor) r->grids.per_tensor = true;
     if (w->narrow) r->grids.narrow = true;
     if (w->no_ends) r->menu.keep_ends = false;
-    if (r->tune)
-        return bl_fail(p->ctx, BL_UNAVAILABLE, r->name, "leave `tune` out of the recipe", "no tuner is called \"%s\"", r->tune);
+    if (w->tune) r->tune = strcmp(w->tune, "none") ? w->tune : NULL;
+    if (r->tune && !bl_tuner_find(r->tune))
+        return bl_fail(p->ctx, BL_USAGE, r->tune, "see `bitlathe list tuners`", "unknown tuner");
     p->target = w->target ? w->target : r->target;
     p->measure_seconds = w->measure_seconds;
     p->n_budgets = w->n_budgets;
@@ -268,6 +271,31 @@ bl_status bl_pipeline_cost(bl_pipeline *p)
     BL_TRY(price_int8(p));
     for (int b = 0; b < p->n_budgets; b++) bl_budget_resolve(&p->budgets[b], p->int8);
     return BL_OK;
+}
+
+bl_status bl_pipeline_tune(bl_pipeline *p, bl_plan *plan, const char *path, bl_weights **out)
+{
+    *out = NULL;
+    if (!p->recipe.tune) return BL_OK;
+    const bl_tuner *tuner = bl_tuner_find(p->recipe.tune);
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples };
+    bl_hash key;
+    BL_TRY(bl_tune_key(p->ctx, tuner, &in, &key));
+    if (path && bl_file_exists(path)) {
+        bl_status s = bl_weights_read(p->ctx, p->graph, path, out);
+        if (s == BL_OK && same((*out)->key, key)) {
+            plan->weights = (*out)->hash;
+            return BL_OK;
+        }
+        if (s != BL_OK) say_again(p, bl_path_base(path));
+        else bl_weights_free(*out);
+        *out = NULL;
+    }
+    uint64_t start = bl_now_ns();
+    BL_TRY(bl_tune(p->ctx, tuner, &in, out));
+    plan->weights = (*out)->hash;
+    bl_pipeline_time(p, "tune", start);
+    return path ? bl_weights_write(p->ctx, p->graph, *out, path) : BL_OK;
 }
 
 bl_status bl_pipeline_oracle(bl_pipeline *p)

@@ -32,7 +32,7 @@ typedef struct bl_pipeline {
 /* What the stage verbs share: --recipe and its overrides, --target, budgets. */
 extern const struct argp_option bl_recipe_options[];
 typedef struct bl_recipe_words {
-    const char *recipe, *weight_bits, *act_bits, *target, *act_range, *weight_range;
+    const char *recipe, *weight_bits, *act_bits, *target, *act_range, *weight_range, *tune;
     const char *budget[BL_MCKP_BUDGETS_MAX];
     int n_budgets;
     bool per_tensor, narrow, no_ends;
@@ -54,6 +54,9 @@ bl_status bl_pipeline_plan(bl_pipeline *p, const int *choice, const char *recipe
 /* Choice of the closest candidates to one (w, a) everywhere. */
 bl_status bl_pipeline_uniform(bl_pipeline *p, int w_bits, int a_bits, int **choice);
 bl_status bl_pipeline_price(bl_pipeline *p, const int *choice, double total[BL_N_METRIC]);
+/* Runs the recipe's tuner for a plan, or reads what it left at path (NULL: not kept); *out NULL without a
+ * tuner.  Sets plan->weights. */
+bl_status bl_pipeline_tune(bl_pipeline *p, bl_plan *plan, const char *path, bl_weights **out);
 char *bl_pipeline_path(bl_pipeline *p, const char *name);
 void bl_pipeline_time(bl_pipeline *p, const char *stage, uint64_t start_ns);
 

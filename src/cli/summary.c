@@ -7,6 +7,7 @@
 void bl_contender_free(bl_contender *c)
 {
     bl_plan_free(c->plan);
+    bl_weights_free(c->weights);
     bl_program_free(c->program);
     if (c->evaluated) bl_eval_free(&c->eval);
 }

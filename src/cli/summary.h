@@ -11,6 +11,7 @@ typedef struct bl_contender {
     const char *recipe;
     int *choice;                /* NULL: the float network */
     bl_plan *plan;
+    bl_weights *weights;        /* what tuning replaced, may be NULL */
     bl_program *program;
     bl_score score;             /* of the oracle, when asked */
     bool scored;

@@ -56,6 +56,7 @@ static bl_row row_read(bl_row_kind kind, const char *name, const json_t *o)
                   .latency_ms = amount(o, "latency_ms"),
                   .latency_p10_ms = amount(o, "latency_ms.p10"),
                   .latency_p90_ms = amount(o, "latency_ms.p90"),
+                  .latency_q1_ms = amount(o, "latency_ms.q1"),
                   .predicted_ms = amount(o, "predicted_latency_ms")};
     if (isnan(row.latency_ms)) row.latency_ms = amount(o, "latency_ms.median");
     return row;
@@ -157,15 +158,6 @@ bool bl_report_narrow(const bl_report *r)
         if ((l->w_bits && l->w_bits < 8) || (l->a_in_bits && l->a_in_bits < 8)) return true;
     }
     return false;
-}
-
-double bl_report_tie(const bl_report *r)
-{
-    const json_t *groups = bl_figure_at(r->in.cost, "groups");
-    double tie = 0.03;
-    for (size_t i = 0; i < json_array_size(groups); i++)
-        tie = fmax(tie, bl_figure_num(json_array_get(groups, i), "aa_spread"));
-    return fmin(tie, 0.5);
 }
 
 double bl_report_time_ratio(const bl_report *r, bool *measured)

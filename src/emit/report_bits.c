@@ -118,7 +118,7 @@ static void draw_bars(const bars *b)
                         "<text class=\"tick end\" transform=\"translate(%.1f %.1f) "
                         "rotate(-50)\">%s</text>\n",
                         middle + 4, bottom + 12, bl_show_short(l->name, 14, text));
-            next_label = middle + 13;
+            next_label = middle + 15;
         } else if (middle >= next_label) {
             bl_page_put(o, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%zu</text>\n",
                         fmin(middle, b->right - 7), bottom + 16, i + 1);

@@ -86,10 +86,7 @@ static void budget_row(bl_report *r, const json_t *b)
     } else
         bl_part_cell(r, NAN, "", "");
     bl_page_put(&r->page, "<td class=\"text\">%s</td></tr>\n",
-                over                     ? "exceeded"
-                : json_is_true(binding)  ? "binding"
-                : json_is_false(binding) ? "slack"
-                                         : "");
+                over ? "exceeded" : json_is_true(binding) ? "binding" : achieved <= limit ? "met" : "");
 }
 
 static const char *proof_text(const char *proof)
@@ -102,13 +99,30 @@ static const char *proof_text(const char *proof)
     return proof;
 }
 
+static void multiplier(bl_report *r, const char *budget, const json_t *value)
+{
+    char label[128], text[BL_SHOW];
+    if (!budget || !json_is_number(value)) return;
+    snprintf(label, sizeof label, "multiplier of %.100s", budget);
+    bl_part_fact(r, label, bl_show_number(json_number_value(value), text));
+}
+
+/* By name, or a list in the order of the budgets. */
+static void multipliers(bl_report *r, const json_t *all)
+{
+    const json_t *budgets = bl_figure_at(r->in.summary, "budgets");
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)all, name, value) multiplier(r, name, value);
+    for (size_t i = 0; i < json_array_size(all); i++)
+        multiplier(r, bl_figure_text(json_array_get(budgets, i), "name"), json_array_get(all, i));
+}
+
 static void solver(bl_report *r, const json_t *s)
 {
     static const char *const figures[][2] = {{"objective (noise to signal)", "objective"},
                                              {"bound: no plan is below", "bound"}};
-    const char *status = bl_figure_text(s, "status"), *proof = bl_figure_text(s, "proof"), *name;
-    const json_t *multipliers = bl_figure_at(s, "multipliers");
-    json_t *value;
+    const char *status = bl_figure_text(s, "status"), *proof = bl_figure_text(s, "proof");
     char text[BL_SHOW];
     double gap = bl_figure_num(s, "gap");
     bl_page_raw(&r->page, "<h3>How the solver closed</h3>\n<dl class=\"facts\">\n");
@@ -118,17 +132,11 @@ static void solver(bl_report *r, const json_t *s)
         if (isfinite(v)) bl_part_fact(r, figures[i][0], bl_show_number(v, text));
     }
     if (isfinite(gap)) {
-        snprintf(text, sizeof text, "%.3g\xC2\xA0%%", gap * 100);
+        snprintf(text, sizeof text, "%.3g\xC2\xA0%%", gap < 1e-12 ? 0 : gap * 100);
         bl_part_fact(r, "gap", text);
     }
     if (proof) bl_part_fact(r, "proof", proof_text(proof));
-    json_object_foreach((json_t *)multipliers, name, value)
-    {
-        char label[128];
-        if (!json_is_number(value)) continue;
-        snprintf(label, sizeof label, "multiplier of %.100s", name);
-        bl_part_fact(r, label, bl_show_number(json_number_value(value), text));
-    }
+    multipliers(r, bl_figure_at(s, "multipliers"));
     bl_page_raw(&r->page, "</dl>\n<p class=\"caption\">The objective is the noise that the units "
                           "add up to; a gap of 0 means "
                           "that this plan is proven best under the tables it was given. A "
@@ -166,9 +174,14 @@ void bl_part_budgets(bl_report *r)
 
 static const struct {
     const char *key, *name;
-} machine_words[] = {{"cpu", "processor"},     {"isa", "instruction set"},
-                     {"threads", "threads"},   {"l1d_bytes", "L1 data cache"},
-                     {"l2_bytes", "L2 cache"}, {"l3_bytes", "L3 cache"}};
+} machine_words[] = {{"cpu", "processor"},
+                     {"isa", "instruction set"},
+                     {"isa_best", "best instruction set here"},
+                     {"l1d_bytes", "L1 data cache"},
+                     {"l2_bytes", "L2 cache"},
+                     {"l3_bytes", "L3 cache"},
+                     {"float", "float kernels"},
+                     {"tool", "bitlathe"}};
 
 static void machine_fact(bl_report *r, const char *key, const json_t *value)
 {

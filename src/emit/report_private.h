@@ -53,7 +53,8 @@ typedef struct bl_row {
     const char *name;
     double top1, top5, auc, sqnr_db;
     double size_bytes, file_bytes, memory_bytes, bops;
-    double latency_ms, latency_p10_ms, latency_p90_ms, predicted_ms;
+    double latency_ms, latency_p10_ms, latency_p90_ms; /* the median first */
+    double latency_q1_ms, predicted_ms;                /* the lower quartile is what tells ties */
 } bl_row;
 
 typedef struct bl_layer {
@@ -89,8 +90,7 @@ bl_status bl_report_gather(bl_report *r, bl_arena *arena);
 bool bl_report_infeasible(const bl_report *r);
 const char *bl_report_chosen_name(const bl_report *r); /* "chosen plan", "refused plan", ... */
 bool bl_report_narrow(const bl_report *r); /* some layer has fewer than 8 bits */
-/* The relative difference that measuring leaves open: 3 %, or the costs' largest A/A spread. */
-double bl_report_tie(const bl_report *r);
+#define BL_REPORT_TIE 0.03 /* relative difference of times that counts as none */
 /* Time of the chosen network over that of int8, measured where both were; NAN where unknown. */
 double bl_report_time_ratio(const bl_report *r, bool *measured);
 

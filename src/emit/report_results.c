@@ -52,7 +52,7 @@ static const struct column {
      offsetof(bl_row, predicted_ms), bl_show_ms, RATIO_OF_INT8},
     {"BOPs", "bit operations: multiplications weighted by both widths",
      offsetof(bl_row, bops), bl_show_count, RATIO_OF_INT8},
-    {"memory", "bytes that the running network needs",
+    {"memory", "working memory for what flows while the network runs",
      offsetof(bl_row, memory_bytes), bl_show_bytes, ALONE},
 };
 /* clang-format on */

@@ -111,7 +111,7 @@ static bool collect(picture *pic)
     return pic->n >= 2;
 }
 
-/* Two pictures of time are no use where no plan's time is another one's. */
+/* A picture of time is no use where no plan's time can be told from another one's. */
 static bool spreads(const picture *pic)
 {
     double lo = INFINITY, hi = 0;
@@ -119,7 +119,7 @@ static bool spreads(const picture *pic)
         lo = fmin(lo, pic->points[i].x);
         hi = fmax(hi, pic->points[i].x);
     }
-    return hi > lo * 1.001;
+    return hi > lo * (1 + BL_REPORT_TIE);
 }
 
 /* ------------------------------------------------------------------ drawing */
@@ -148,7 +148,7 @@ static char *tip(const picture *pic, const point *p)
 static void draw_front(const picture *pic, bl_plot *plot)
 {
     bl_page *o = plot->page;
-    if (pic->n_front == 0) return;
+    if (pic->n_front == 0 || pic->across != X_SIZE) return; /* a front of size, not of time */
     bl_page_raw(o, "<path class=\"front\" d=\"");
     for (size_t i = 0; i < pic->n_front; i++)
         bl_page_put(o, "%c%.1f %.1f", i ? 'L' : 'M', bl_plot_x(plot, pic->points[i].x),
@@ -229,17 +229,27 @@ static void draw_legend(bl_plot *plot, double y, bool front)
     }
 }
 
-/* A network that has broken down would press all others into one line: accuracies far below the
- * best lie outside the frame and are said in words. */
+static int falling(const void *pa, const void *pb)
+{
+    double a = *(const double *)pa, b = *(const double *)pb;
+    return a < b ? 1 : a > b ? -1 : 0;
+}
+
+/* A network that has broken down would press all others into one line: an accuracy that makes the
+ * range more than 2.5 times as long lies outside the frame and is said in words.  The chosen plan
+ * and two more points always stay in. */
 static double window_floor(const picture *pic, double best)
 {
-    double room = 5;
-    size_t inside = 0;
-    for (size_t i = 0; i < pic->n; i++)
-        if (pic->points[i].row && pic->points[i].row->kind == BL_ROW_CHOSEN)
-            room = fmax(room, 2 * (best - pic->points[i].y));
-    for (size_t i = 0; i < pic->n; i++) inside += pic->points[i].y >= best - room;
-    return inside >= 2 ? best - room : -INFINITY;
+    double *y = BL_NEW(pic->arena, double, pic->n), chosen = INFINITY;
+    if (!y) return -INFINITY; /* the page fails by what is asked for next */
+    for (size_t i = 0; i < pic->n; i++) {
+        y[i] = pic->points[i].y;
+        if (pic->points[i].row && pic->points[i].row->kind == BL_ROW_CHOSEN) chosen = y[i];
+    }
+    qsort(y, pic->n, sizeof *y, falling);
+    size_t n = pic->n;
+    while (n > 3 && y[n - 1] < chosen && best - y[n - 1] > 2.5 * (best - y[n - 2])) n--;
+    return y[n - 1];
 }
 
 static void fit(const picture *pic, bl_plot *plot)
@@ -348,20 +358,17 @@ static void draw(const picture *pic, bl_page *page, double width, double height)
 static const char *caption(const picture *pic)
 {
     if (pic->across == X_CLOCK)
-        return "Up is more samples answered correctly, left is faster under the clock; a whisker "
-               "spans the middle "
-               "four fifths of the runs, the dashed line is float.";
+        return "Up is more samples answered correctly, left is faster under the clock; a whisker spans "
+               "the middle four fifths of the runs, the dashed line is float.";
     if (pic->across == X_TIME)
-        return "Up is less noise, left is predicted to be faster on this target; the line joins "
-               "the best plans for "
-               "their size.";
+        return "Up is less noise in the answer, left is predicted to be faster on this target; dots are "
+               "the best plans for their size.";
     if (pic->up == Y_TOP1)
         return "Up is more samples answered correctly, as counted by running each network; left is "
-               "smaller. "
-               "The dashed line is float.";
-    return "Up is less noise in the answer as the solver predicts it, left is smaller; a good "
-           "choice lies "
-           "above the diamonds, which give every layer the same width.";
+               "smaller. The dashed line is float.";
+    return "Up is less noise in the answer, left is smaller. The line is what the solver predicts for the "
+           "best plans, the other marks were run; a good choice lies above the diamonds, which give "
+           "every layer the same width.";
 }
 
 static void part_picture(bl_report *r, x_axis across, y_axis up, const char *title)
@@ -390,9 +397,9 @@ void bl_part_tradeoff(bl_report *r)
     if (!collect(&any) & !collect(&top1) & !collect(&time) & !collect(&clock)) return;
     bl_part_open(r, "tradeoff", "What fewer bits cost");
     bl_page_raw(&r->page, "<div class=\"pair\">\n");
-    part_picture(r, X_SIZE, Y_SQNR, "Predicted quality against size");
+    part_picture(r, X_SIZE, Y_SQNR, "Quality against size");
     part_picture(r, X_SIZE, Y_TOP1, "Measured accuracy against size");
-    part_picture(r, X_TIME, Y_SQNR, "Predicted quality against predicted time");
+    part_picture(r, X_TIME, Y_SQNR, "Quality against predicted time");
     part_picture(r, X_CLOCK, Y_TOP1, "Measured accuracy against measured time");
     bl_page_raw(&r->page, "</div>\n");
     bl_part_close(r);

@@ -216,7 +216,7 @@ bool bl_plot_label(bl_plot *p, const char *class, double x, double y, const char
         double across, down;
     } sides[] = {{0, -0.5}, {-1, -0.5}, {-0.5, -1}, {-0.5, 0}, {0, -1}, {0, 0}, {-1, -1}, {-1, 0}};
     double width = bl_text_width(text) * (strcmp(class, "strong") ? 1 : 1.1);
-    for (double far = 1; far < 3; far += 0.5)
+    for (double far = 1; far < 4; far += 0.5)
         for (size_t s = 0; s < BL_COUNTOF(sides); s++) {
             double off_x = sides[s].across == -0.5 ? 0 : sides[s].across < 0 ? -9 : 9;
             double off_y = sides[s].down == -0.5 ? 0 : sides[s].down < 0 ? -6 : 6;

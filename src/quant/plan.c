@@ -199,6 +199,27 @@ bl_status bl_plan_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, 
     return BL_OK;
 }
 
+bl_status bl_plan_content(bl_ctx *ctx, const bl_plan *plan, bl_hash *out)
+{
+    bl_arena *a = bl_arena_new(ctx, "plan content");
+    BL_ALLOC_TRY(ctx, a);
+    bl_hasher *h = bl_hasher_new(a);
+    for (int i = 0; h && i < plan->n_quantizers; i++) {
+        const bl_quantizer *q = &plan->quantizers[i];
+        int64_t head[] = { q->kind, q->value, q->bits, q->zero, q->narrow, q->axis, q->group, q->n_scale, q->n_fixed, q->n_table };
+        bl_hash_bytes(h, head, sizeof head);
+        bl_hash_bytes(h, q->scale, (size_t)q->n_scale * sizeof *q->scale);
+        bl_hash_bytes(h, q->k, (size_t)q->n_fixed * sizeof *q->k);
+        bl_hash_bytes(h, q->i, (size_t)q->n_fixed * sizeof *q->i);
+        bl_hash_bytes(h, q->f, (size_t)q->n_fixed * sizeof *q->f);
+        bl_hash_bytes(h, q->table, (size_t)q->n_table * sizeof *q->table);
+    }
+    bl_status s = h ? BL_OK : bl_pending(ctx);
+    if (h) *out = bl_hash_end(h);
+    bl_arena_free(a);
+    return s;
+}
+
 void bl_plan_free(bl_plan *plan)
 {
     if (!plan) return;

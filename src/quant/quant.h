@@ -173,6 +173,8 @@ bl_status bl_plan_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, 
 void bl_plan_free(bl_plan *plan);
 /* An empty plan of the graph with room for so many quantizers and units; NULL: see the error. */
 bl_plan *bl_plan_alloc(bl_ctx *ctx, const bl_graph *graph, size_t n_quantizers, size_t n_units);
+/* Hash of the grids alone: what decides the integers, whatever the plan says about itself. */
+bl_status bl_plan_content(bl_ctx *ctx, const bl_plan *plan, bl_hash *out);
 /* Sets one predicted total. */
 bl_status bl_plan_figure(bl_plan *plan, const char *name, double value);
 bl_status bl_plan_write(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, const char *path);
@@ -216,6 +218,7 @@ struct bl_weights {
     bl_arena *arena;
     bl_map map;
     bl_hash hash, graph;
+    bl_hash key;                /* of what it was made from: plan, data, samples, tuner */
     int n_items;
     bl_weight_item *items;
 };
@@ -223,6 +226,32 @@ void bl_weights_free(bl_weights *weights);
 bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights, const char *path);
 bl_status bl_weights_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_weights **out);
 const float *bl_weights_find(const bl_weights *weights, int value); /* NULL: not replaced */
+
+/* Computes the record's hash; a tuner's last step, done by bl_tune. */
+bl_status bl_weights_seal(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights);
+
+/* ------------------------------------------------------------------ tuners (tuners.def) */
+
+typedef struct bl_tune_input {
+    const bl_graph *graph;
+    const bl_plan *plan;
+    bl_data *data;
+    int64_t samples;
+} bl_tune_input;
+
+typedef struct bl_tuner {
+    const char *name, *help;
+    bool needs_labels;
+    bl_status (*run)(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out); /* fills out->items */
+} bl_tuner;
+extern const bl_tuner *const bl_tuners[];
+extern const size_t bl_n_tuners;
+const bl_tuner *bl_tuner_find(const char *name);
+bl_status bl_tune_bias_correction(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out);
+/* Hash of all that a tuner's result depends on; bl_tune stores it as the record's key. */
+bl_status bl_tune_key(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, bl_hash *out);
+/* What a tuner replaced; the plan's weights and grids stay. */
+bl_status bl_tune(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, bl_weights **out);
 
 /* ------------------------------------------------------------------ fake quantization */
 

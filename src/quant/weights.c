@@ -28,7 +28,7 @@ const float *bl_weights_find(const bl_weights *weights, int value)
     return NULL;
 }
 
-static bl_status hash_weights(bl_ctx *ctx, const bl_graph *g, bl_weights *w)
+bl_status bl_weights_seal(bl_ctx *ctx, const bl_graph *g, bl_weights *w)
 {
     bl_hasher *h = bl_hasher_new(w->arena);
     BL_ALLOC_TRY(ctx, h);
@@ -53,7 +53,7 @@ bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weigh
     stored_item *items = BL_NEW(a, stored_item, (size_t)weights->n_items);
     char *text = BL_NEW(a, char, names + 1);
     float *data = BL_NEW(a, float, floats);
-    bl_status s = items && text && data ? hash_weights(ctx, graph, weights) : bl_pending(ctx);
+    bl_status s = items && text && data ? bl_weights_seal(ctx, graph, weights) : bl_pending(ctx);
     size_t at_name = 0, at = 0;
     for (int i = 0; s == BL_OK && i < weights->n_items; i++) {
         const bl_weight_item *w = &weights->items[i];
@@ -66,7 +66,10 @@ bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weigh
         at += (size_t)w->count;
     }
     if (s == BL_OK) {
-        bl_section sections[] = { { SECTION_HEAD, graph->hash.hex, 32 },
+        char head[64] = { 0 };
+        memcpy(head, graph->hash.hex, 32);
+        memcpy(head + 32, weights->key.hex, 32);
+        bl_section sections[] = { { SECTION_HEAD, head, sizeof head },
                                   { SECTION_ITEMS, items, (uint64_t)weights->n_items * sizeof *items },
                                   { SECTION_NAMES, text, names }, { SECTION_DATA, data, floats * sizeof *data } };
         s = bl_container_write(ctx, path, "WGTS", 1, 0, sections, BL_COUNTOF(sections));
@@ -107,11 +110,12 @@ static bl_status read_items(bl_ctx *ctx, const bl_graph *g, const char *path, bl
     BL_TRY(bl_container_parse(ctx, path, w->map.data, w->map.size, "WGTS", 1, s, &n));
     const bl_section *head = bl_section_find(s, n, SECTION_HEAD), *items = bl_section_find(s, n, SECTION_ITEMS);
     const bl_section *names = bl_section_find(s, n, SECTION_NAMES), *data = bl_section_find(s, n, SECTION_DATA);
-    if (!head || !items || !names || !data || head->size != 32 || items->size % sizeof(stored_item) ||
+    if (!head || !items || !names || !data || head->size != 64 || items->size % sizeof(stored_item) ||
         items->size / sizeof(stored_item) > (uint64_t)g->n_values)
         return bl_fail(ctx, BL_DATA, path, "make the file again", "a section is missing or has a wrong size");
     if (memcmp(head->data, g->hash.hex, 32))
         return bl_fail(ctx, BL_DATA, path, "give the weights of this network", "the record of another network");
+    memcpy(w->key.hex, (const char *)head->data + 32, 32);
     w->n_items = (int)(items->size / sizeof(stored_item));
     w->items = BL_NEW(w->arena, bl_weight_item, (size_t)w->n_items);
     BL_ALLOC_TRY(ctx, w->items);
@@ -121,7 +125,7 @@ static bl_status read_items(bl_ctx *ctx, const bl_graph *g, const char *path, bl
         BL_TRY(read_item(ctx, g, path, &in, names, data, &w->items[i]));
     }
     w->graph = g->hash;
-    return hash_weights(ctx, g, w);
+    return bl_weights_seal(ctx, g, w);
 }
 
 bl_status bl_weights_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_weights **out)

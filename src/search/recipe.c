@@ -116,6 +116,8 @@ static bl_status parse_recipe(parser *p, const char *text, size_t n)
     }
     if (!p->r->search || !bl_search_find(p->r->search)) return bad(p, "unknown search", p->r->search ? p->r->search : "");
     if (p->r->sensitivity && !bl_sensitivity_find(p->r->sensitivity)) return bad(p, "unknown sensitivity", p->r->sensitivity);
+    if (p->r->tune && !strcmp(p->r->tune, "none")) p->r->tune = NULL;
+    if (p->r->tune && !bl_tuner_find(p->r->tune)) return bad(p, "unknown tuner", p->r->tune);
     if (bl_search_find(p->r->search)->needs_sens && !p->r->sensitivity) return bad(p, "this search needs a sensitivity", p->r->search);
     return BL_OK;
 }

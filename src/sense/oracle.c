@@ -167,23 +167,14 @@ static bl_status score_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t fir
     return BL_OK;
 }
 
-/* Content of a plan as far as it decides the score. */
+/* Content of a plan, and of the weights that go with it, as far as they decide the score. */
 static bl_status plan_content(bl_oracle *o, const bl_plan *p, const bl_weights *w, bl_hash *out)
 {
-    bl_hasher *h = bl_hasher_new(o->arena);
-    BL_ALLOC_TRY(o->ctx, h);
-    for (int i = 0; i < p->n_quantizers; i++) {
-        const bl_quantizer *q = &p->quantizers[i];
-        bl_hash_i64(h, q->kind);
-        bl_hash_i64(h, q->value);
-        bl_hash_i64(h, q->bits);
-        bl_hash_i64(h, q->zero);
-        bl_hash_i64(h, q->narrow);
-        bl_hash_i64(h, q->axis);
-        bl_hash_bytes(h, q->scale, (size_t)q->n_scale * sizeof *q->scale);
-    }
-    if (w) bl_hash_text(h, w->hash.hex);
-    *out = bl_hash_end(h);
+    char text[80];
+    BL_TRY(bl_plan_content(o->ctx, p, out));
+    if (!w) return BL_OK;
+    snprintf(text, sizeof text, "%s %s", out->hex, w->hash.hex);
+    *out = bl_hash_of(text, strlen(text));
     return BL_OK;
 }
 

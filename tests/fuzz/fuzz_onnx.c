@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Any bytes as an ONNX file: read, prepared, at another batch, as JSON.  Nothing is written and
- * nothing but the bytes is read.  A corpus of real models helps: fuzz_onnx FOLDER.
+ * Any bytes as an ONNX file: read, prepared, at another batch, as JSON; and as a single tensor.
+ * Nothing is written and nothing but the bytes is read.  A corpus of real models helps: fuzz_onnx
+ * FOLDER.
  */
 #include "graph/graph.h"
 
@@ -33,6 +34,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         bl_graph_free(graph);
     } else if (status != BL_DATA && status != BL_UNAVAILABLE)
         abort(); /* our own mistake, or a file was opened */
+    bl_arena *arena = bl_arena_new(ctx, "fuzz");
+    bl_tensor t;
+    if (arena) bl_tensor_from_pb(ctx, "fuzz", data, size, arena, &t);
+    bl_arena_free(arena);
     bl_memory_use(ctx, &left, NULL);
     if (left != 0) abort();
     bl_ctx_free(ctx);

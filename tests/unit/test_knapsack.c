@@ -389,6 +389,57 @@ static void networks(void **state)
     test_ctx_free(ctx);
 }
 
+/* Whole objectives, whose step the solver uses, against the same ones divided by seven. */
+static bl_mckp *whole_values(bl_arena *arena, uint64_t seed, double divisor)
+{
+    bl_rng r = bl_rng_make(seed, "knapsack whole", 0);
+    int k = 1 + (int)(seed % 3);
+    bl_mckp *p = bl_mckp_new(arena, 24, k);
+    for (int u = 0; u < p->n_units; u++) {
+        assert_int_equal(bl_mckp_unit_new(arena, p, u, "unit", 5), BL_OK);
+        for (int o = 0; o < 5; o++) {
+            p->units[u].names[o] = bl_format(arena, "%d", o);
+            p->units[u].objective[o] = (double)(6 * bl_rng_below(&r, 40)) / divisor;
+            for (int m = 0; m < k; m++) p->units[u].cost[m][o] = (double)bl_rng_below(&r, 1000);
+        }
+    }
+    for (int m = 0; m < k; m++) p->limits[m] = 300 * p->n_units;
+    return p;
+}
+
+/* Labels and branch and bound share nothing but the bounds. */
+static void two_ways(void **state)
+{
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 0);
+    bl_mckp_limits branch_only = {.labels = 1, .nodes = 3000000};
+    uint64_t labels = 0, nodes = 0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        bl_arena *arena = bl_arena_new(ctx, "test");
+        int kind = (int)seed % 3, k = 1 + (int)(seed / 3 % 3);
+        bl_mckp *p = kind == 0   ? whole_values(arena, seed, 1)
+                     : kind == 1 ? network(arena, seed, 40, k, 0.3, seed % 2, 0)
+                                 : network(arena, seed, 20, k, 0.5, false, 3);
+        bl_mckp *q = kind == 0 ? whole_values(arena, seed, 7) : p;
+        double ratio = kind == 0 ? 7 : 1;
+        bl_mckp_result r, tree;
+        solve(ctx, p, &branch_only, arena, &tree);
+        solve(ctx, q, NULL, arena, &r);
+        assert_int_equal(r.status, BL_MCKP_OPTIMAL);
+        assert_int_equal(tree.status, BL_MCKP_OPTIMAL);
+        if (fabs(tree.objective - ratio * r.objective) > 1e-11 * fabs(tree.objective))
+            fail_msg("seed %d: %.17g by branching, %.17g by labels", (int)seed, tree.objective,
+                     ratio * r.objective);
+        labels += r.labels;
+        nodes += tree.nodes;
+        bl_arena_free(arena);
+    }
+    print_message("60 problems two ways: %llu labels, %llu nodes\n", (unsigned long long)labels,
+                  (unsigned long long)nodes);
+    assert_true(labels > 1000 && nodes > 1000);
+    test_ctx_free(ctx);
+}
+
 /* 100,000 units: nothing may be quadratic. */
 static void many_units(void **state)
 {
@@ -624,11 +675,17 @@ static void against_glpsol(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(brute_force),    cmocka_unit_test(hawq_resnet18),
-        cmocka_unit_test(hawq_resnet50),  cmocka_unit_test(networks),
-        cmocka_unit_test(many_units),     cmocka_unit_test(order_among_equals),
-        cmocka_unit_test(extremes),       cmocka_unit_test(no_plan),
-        cmocka_unit_test(limits_hold),    cmocka_unit_test(failing_memory),
+        cmocka_unit_test(brute_force),
+        cmocka_unit_test(hawq_resnet18),
+        cmocka_unit_test(hawq_resnet50),
+        cmocka_unit_test(networks),
+        cmocka_unit_test(two_ways),
+        cmocka_unit_test(many_units),
+        cmocka_unit_test(order_among_equals),
+        cmocka_unit_test(extremes),
+        cmocka_unit_test(no_plan),
+        cmocka_unit_test(limits_hold),
+        cmocka_unit_test(failing_memory),
         cmocka_unit_test(against_glpsol),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

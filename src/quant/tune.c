@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The rows of tuners.def, and what they share. */
+#include "quant/quant.h"
+
+#include <string.h>
+
+#define X(symbol, label, labels, text)                                                            \
+    static const bl_tuner row_##symbol = { .name = label, .help = text, .needs_labels = labels,   \
+                                           .run = bl_tune_##symbol };
+#include "quant/tuners.def"
+#undef X
+
+const bl_tuner *const bl_tuners[] = {
+#define X(symbol, label, labels, text) &row_##symbol,
+#include "quant/tuners.def"
+#undef X
+};
+const size_t bl_n_tuners = BL_COUNTOF(bl_tuners);
+
+const bl_tuner *bl_tuner_find(const char *name)
+{
+    for (size_t i = 0; i < bl_n_tuners; i++)
+        if (!strcmp(bl_tuners[i]->name, name)) return bl_tuners[i];
+    return NULL;
+}
+
+bl_status bl_tune_key(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, bl_hash *out)
+{
+    bl_hash plan;
+    char text[256];
+    BL_TRY(bl_plan_content(ctx, in->plan, &plan));
+    snprintf(text, sizeof text, "%s %s %s %s %lld", tuner->name, in->graph->hash.hex, plan.hex, bl_data_hash(in->data).hex,
+             (long long)in->samples);
+    *out = bl_hash_of(text, strlen(text));
+    return BL_OK;
+}
+
+bl_status bl_tune(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, bl_weights **out)
+{
+    if (tuner->needs_labels && !bl_data_labelled(in->data))
+        return bl_fail(ctx, BL_DATA, bl_data_name(in->data), "give labels", "%s needs labelled samples", tuner->name);
+    bl_arena *a = bl_arena_new(ctx, "weights");
+    BL_ALLOC_TRY(ctx, a);
+    bl_weights *w = BL_NEW(a, bl_weights, 1);
+    bl_status s = w ? BL_OK : bl_pending(ctx);
+    if (w) {
+        w->arena = a;
+        w->graph = in->graph->hash;
+        s = bl_tune_key(ctx, tuner, in, &w->key);
+        if (s == BL_OK) s = tuner->run(ctx, in, w);
+        if (s == BL_OK) s = bl_weights_seal(ctx, in->graph, w);
+    }
+    if (s != BL_OK) bl_arena_free(a);
+    else *out = w;
+    return s;
+}
