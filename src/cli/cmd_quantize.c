@@ -355,12 +355,7 @@ static bl_status stages(state *s)
     if (s->refused) BL_TRY(refuse(s));
     BL_TRY(evaluate(s));
     BL_TRY(finish(s));
-    if (!s->found.feasible) {
-        const bl_budget *b = &p->budgets[BL_MAX(s->found.binding, 0)];
-        fprintf(stderr, "bitlathe: %s: no plan keeps the budget %s=%g; the nearest one is written, give a larger budget\n",
-                s->cli.output, bl_metric_name(b->metric), isnan(b->relative) ? b->limit : b->relative);
-        return BL_GOAL;
-    }
+    if (!s->found.feasible) return bl_pipeline_infeasible(p, s->found.binding);
     return s->refused && !s->force ? BL_GOAL : BL_OK;
 }
 

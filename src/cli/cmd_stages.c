@@ -96,7 +96,9 @@ static bl_status solve(state *s)
     if (s->cli.output) st = bl_json_write(ctx, s->cli.output, answer);
     if (st == BL_OK && (!s->cli.output || s->cli.json)) st = bl_cli_json(&s->cli, json_incref(answer));
     json_decref(answer);
-    return st == BL_OK && r.status == BL_MCKP_INFEASIBLE ? BL_GOAL : st;
+    if (st != BL_OK || r.status != BL_MCKP_INFEASIBLE) return st;
+    fprintf(stderr, "bitlathe: %s: no choice keeps every limit; give larger ones\n", s->problem);
+    return BL_GOAL;
 }
 
 static bl_status search(state *s)
@@ -119,7 +121,7 @@ static bl_status search(state *s)
     if (st == BL_OK) st = say(s, "plan.json");
     bl_plan_free(plan);
     json_decref(found.solver);
-    return st == BL_OK && !found.feasible ? BL_GOAL : st;
+    return st == BL_OK && !found.feasible ? bl_pipeline_infeasible(&s->p, found.binding) : st;
 }
 
 static bl_status lower(state *s)

@@ -40,6 +40,8 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < bl_n_commands; i++)
         if (!strcmp(bl_commands[i].name, argv[1])) return bl_commands[i].main(argc - 1, argv + 1);
+    for (char *c = argv[1]; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F) *c = '?';
     fprintf(stderr, "bitlathe: %.100s: unknown verb; see `bitlathe --help`\n", argv[1]);
     return BL_USAGE;
 }

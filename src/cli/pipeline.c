@@ -2,6 +2,7 @@
 /* Stages over a run directory; see pipeline.h. */
 #include "cli/pipeline.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -317,6 +318,14 @@ bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
     BL_TRY(row->run(p->ctx, &in, p->cli->arena, out));
     bl_pipeline_time(p, "search", start);
     return BL_OK;
+}
+
+bl_status bl_pipeline_infeasible(const bl_pipeline *p, int binding)
+{
+    const bl_budget *b = &p->budgets[BL_MAX(binding, 0)];
+    fprintf(stderr, "bitlathe: %s: no plan keeps the budget %s=%g; the nearest one is written, give a larger budget\n", p->dir,
+            bl_metric_name(b->metric), isnan(b->relative) ? b->limit : b->relative);
+    return BL_GOAL;
 }
 
 bl_status bl_pipeline_uniform(bl_pipeline *p, int w_bits, int a_bits, int **choice)

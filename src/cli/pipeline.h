@@ -49,6 +49,8 @@ bl_status bl_pipeline_sens(bl_pipeline *p);
 bl_status bl_pipeline_cost(bl_pipeline *p);     /* and prices, and the int8 baseline */
 bl_status bl_pipeline_oracle(bl_pipeline *p);
 bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out);
+/* Says on stderr which budget cannot be kept; BL_GOAL. */
+bl_status bl_pipeline_infeasible(const bl_pipeline *p, int binding);
 /* Grids for a choice, predicted figures filled in. */
 bl_status bl_pipeline_plan(bl_pipeline *p, const int *choice, const char *recipe, bl_plan **out);
 /* Choice of the closest candidates to one (w, a) everywhere. */

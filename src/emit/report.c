@@ -91,8 +91,8 @@ void bl_part_bar(bl_report *r, const char *label, double share, const char *clas
     bl_part_name(r, label);
     bl_page_put(
         &r->page,
-        "</span><span class=\"track\"><span class=\"%s\" style=\"width:%.2f%%\"></span></span>"
-        "<span class=\"much\">%s</span></div>\n",
+        "</span><span class=\"track\"><span class=\"%s\" "
+        "style=\"width:%.2f%%\"></span></span><span class=\"much\">%s</span></div>\n",
         class, isfinite(percent) ? percent : 0.0, text);
 }
 
@@ -111,7 +111,7 @@ void bl_part_row(bl_report *r, const bl_row *row)
 
 void bl_part_cell(bl_report *r, double value, const char *text, const char *more)
 {
-    if (isnan(value)) {
+    if (!isfinite(value)) {
         bl_page_raw(&r->page, "<td class=\"none\">\xE2\x80\x93</td>");
         return;
     }
@@ -124,13 +124,11 @@ void bl_part_cell(bl_report *r, double value, const char *text, const char *more
 
 /* Nothing is loaded from anywhere: the policy also holds should a browser see a reason to. */
 static const char head[] =
-    "<meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-    "<meta name=\"color-scheme\" content=\"light dark\">\n"
+    "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, "
+    "initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n"
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action "
-    "'none'\">\n"
-    "<link rel=\"icon\" href=\"data:,\">\n";
+    "'none'\">\n<link rel=\"icon\" href=\"data:,\">\n";
 
 static void write_parts(bl_report *r)
 {

@@ -152,17 +152,17 @@ static void caption(bl_report *r)
     width_by by = choose_width(r, &total);
     bl_page_raw(
         &r->page,
-        "<figcaption><span class=\"key w\"></span>weights, upwards, and "
-        "<span class=\"key a\"></span>activations read by the layer, downwards; pale where they "
-        "keep 8 bits or more. From left to right as the network runs");
+        "<figcaption><span class=\"key w\"></span>weights, upwards, and <span class=\"key "
+        "a\"></span>activations read by the layer, downwards; pale where they keep 8 bits or "
+        "more. From left to right as the network runs");
     bl_page_raw(&r->page,
                 by == BY_TIME
                     ? "; a bar is the wider the more of the predicted time the layer takes"
                 : by == BY_WEIGHTS ? "; a bar is the wider the more weights the layer has"
                                    : "");
     bl_page_put(&r->page,
-                ".<span class=\"%s\"> The numbers below count the layers, as in the table.</span>"
-                "</figcaption></figure>\n",
+                ".<span class=\"%s\"> The numbers below count the layers, as in the "
+                "table.</span></figcaption></figure>\n",
                 r->n_layers > NAMES_MOST ? "" : "narrow");
 }
 

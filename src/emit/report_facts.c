@@ -41,10 +41,8 @@ void bl_part_memory(bl_report *r)
     bl_page_raw(&r->page, "<div class=\"pair\">\n");
     memory_bars(r, "Weights as packed", offsetof(bl_row, size_bytes));
     memory_bars(r, "While running", offsetof(bl_row, memory_bytes));
-    bl_page_raw(
-        &r->page,
-        "</div>\n<p class=\"caption\">Bytes that each network needs: its weights, and all that "
-        "it holds while it runs.");
+    bl_page_raw(&r->page, "</div>\n<p class=\"caption\">Bytes of the weights of each network, "
+                          "and of its working memory for what flows between layers.");
     if (peak > 0)
         bl_page_put(&r->page, " Making this plan took at most %s of memory.",
                     bl_show_bytes(peak, text));
@@ -80,13 +78,15 @@ static void budget_row(bl_report *r, const json_t *b)
         double share = fmin(achieved / limit, 1e6);
         bl_page_put(&r->page,
                     "<td data-v=\"%.17g\"><span class=\"track\"><span class=\"fill%s\" "
-                    "style=\"width:%.1f%%\">"
-                    "</span></span> %.1f&nbsp;%%</td>",
+                    "style=\"width:%.1f%%\"></span></span> %.1f&nbsp;%%</td>",
                     share, over ? " over" : "", fmin(share, 1) * 100, share * 100);
     } else
         bl_part_cell(r, NAN, "", "");
     bl_page_put(&r->page, "<td class=\"text\">%s</td></tr>\n",
-                over ? "exceeded" : json_is_true(binding) ? "binding" : achieved <= limit ? "met" : "");
+                over                    ? "exceeded"
+                : json_is_true(binding) ? "binding"
+                : achieved <= limit     ? "met"
+                                        : "");
 }
 
 static const char *proof_text(const char *proof)
@@ -138,10 +138,9 @@ static void solver(bl_report *r, const json_t *s)
     if (proof) bl_part_fact(r, "proof", proof_text(proof));
     multipliers(r, bl_figure_at(s, "multipliers"));
     bl_page_raw(&r->page, "</dl>\n<p class=\"caption\">The objective is the noise that the units "
-                          "add up to; a gap of 0 means "
-                          "that this plan is proven best under the tables it was given. A "
-                          "multiplier is what one more unit "
-                          "of that budget would be worth.</p>\n");
+                          "add up to; a gap of 0 means that this plan is proven best under the "
+                          "tables it was given. A multiplier is what one more unit of that "
+                          "budget would be worth.</p>\n");
 }
 
 void bl_part_budgets(bl_report *r)
@@ -155,16 +154,16 @@ void bl_part_budgets(bl_report *r)
     bl_part_open(r, "budgets", "Budgets and solver");
     if (json_array_size(budgets)) {
         bl_page_raw(&r->page, "<div class=\"scroll\"><table>\n<thead><tr><th "
-                              "scope=\"col\">budget</th><th scope=\"col\">limit"
-                              "</th><th scope=\"col\">int8 takes</th><th scope=\"col\">this "
-                              "plan</th><th scope=\"col\">used"
-                              "</th><th scope=\"col\"></th></tr></thead>\n<tbody>\n");
+                              "scope=\"col\">budget</th><th scope=\"col\">limit</th><th "
+                              "scope=\"col\">int8 takes</th><th scope=\"col\">this plan</th><th "
+                              "scope=\"col\">used</th><th scope=\"col\"></th></tr></thead>\n"
+                              "<tbody>\n");
         for (size_t i = 0; i < json_array_size(budgets); i++)
             budget_row(r, json_array_get(budgets, i));
         bl_page_raw(&r->page,
                     "</tbody></table></div>\n<p class=\"caption\">What was allowed and what the "
-                    "plan uses; a binding "
-                    "budget is the one that keeps the plan from being more accurate.</p>\n");
+                    "plan uses; a binding budget is the one that keeps the plan from being more "
+                    "accurate.</p>\n");
     }
     if (solved) solver(r, s);
     bl_part_close(r);
@@ -210,8 +209,8 @@ void bl_part_machine(bl_report *r)
     bl_page_raw(&r->page, "<dl class=\"facts\">\n");
     json_object_foreach((json_t *)machine, key, value) machine_fact(r, key, value);
     bl_page_raw(&r->page, "</dl>\n<p class=\"caption\">Times on this page hold for this machine "
-                          "only; accuracy, sizes and bit "
-                          "operations are the same everywhere.</p>\n");
+                          "only; accuracy, sizes and bit operations are the same "
+                          "everywhere.</p>\n");
     bl_part_close(r);
 }
 
@@ -238,8 +237,7 @@ void bl_part_stages(bl_report *r)
                     bl_show_ms(json_number_value(value) * 1e3, text));
     bl_page_put(&r->page,
                 "</div>\n<p class=\"caption\">How long this program took to make the plan, stage "
-                "by stage; %s in all."
-                "</p>\n",
+                "by stage; %s in all.</p>\n",
                 bl_show_ms(total * 1e3, text));
     bl_part_close(r);
 }
@@ -292,9 +290,9 @@ void bl_part_again(bl_report *r)
         list_facts(r, "hash of", bl_figure_at(r->in.plan, "made_from"));
         bl_part_fact(r, "hash of plan", plan_hash);
     }
-    bl_page_raw(&r->page, "</dl>\n<p class=\"caption\">The same inputs, seed and version give the "
-                          "same plan, byte for byte; the "
-                          "hashes tell whether the inputs are the same.</p>\n");
+    bl_page_raw(&r->page, "</dl>\n<p class=\"caption\">The same inputs, seed and version give "
+                          "the same plan, byte for byte; the hashes tell whether the inputs are "
+                          "the same.</p>\n");
     bl_part_close(r);
 }
 
@@ -302,10 +300,10 @@ void bl_part_again(bl_report *r)
 
 static const char *const words[][2] = {
     {"weights, activations",
-     "Weights are the numbers that training left in a layer; activations are the numbers that flow "
-     "between layers while the network runs."},
-    {"bits, width", "How many binary digits a number gets. With 8 bits it has 256 possible values, "
-                    "with 4 bits 16."},
+     "Weights are the numbers that training left in a layer; activations are the numbers that "
+     "flow between layers while the network runs."},
+    {"bits, width", "How many binary digits a number gets. With 8 bits it has 256 possible "
+                    "values, with 4 bits 16."},
     {"quantization",
      "Putting numbers on a grid of so few values that integers can stand for them. It makes the "
      "network smaller and often faster, and adds a little noise."},
@@ -319,8 +317,8 @@ static const char *const words[][2] = {
              "that read it."},
     {"candidate", "One of the widths that a unit may have."},
     {"top-1, top-5",
-     "Share of samples for which the right answer is the network's first, or among its first five. "
-     "A point is one percent of the samples."},
+     "Share of samples for which the right answer is the network's first, or among its first "
+     "five. A point is one percent of the samples."},
     {"SQNR",
      "Signal to quantization noise ratio: how much louder the answer is than the noise that "
      "quantization adds. 10 dB more is ten times less noise."},
@@ -328,18 +326,15 @@ static const char *const words[][2] = {
      "The inverse of that ratio, added up over units: what the solver makes as small as it can."},
     {"BOPs", "Bit operations: each multiplication counts as the product of both its widths."},
     {"predicted, measured", "Predicted times are added up from layers timed one by one; measured "
-                            "times are those of the whole "
-                            "network under the clock. Medians, one sample at a time."},
+                            "times are those of the whole network under the clock. Medians, one "
+                            "sample at a time."},
     {"budget", "An upper limit that you set for size, time or operations, often relative to int8."},
-    {"best plans", "Plans of which no other one found is both smaller and more accurate; together "
-                   "they are called the "
-                   "Pareto front."},
+    {"best plans", "Plans of which no other one found is both smaller and more accurate; "
+                   "together they are called the Pareto front."},
     {"bound, gap", "The bound is a noise that no plan within the budgets can stay below; the gap "
-                   "is how far this plan "
-                   "is from it."},
+                   "is how far this plan is from it."},
     {"refused", "A plan that does not pay: worse than one width for all at the same cost, or "
-                "slower where speed was "
-                "asked for. The 8-bit network is kept instead."},
+                "slower where speed was asked for. The 8-bit network is kept instead."},
 };
 
 void bl_part_words(bl_report *r)

@@ -119,8 +119,8 @@ static void say_exceeded(bl_report *r)
     if (*between == ';') bl_page_raw(&r->page, ".");
 }
 
-/* Says so where narrow widths bought no time; judged by lower quartiles, which other programs on the
- * machine disturb least, where they are known. */
+/* Says so where narrow widths bought no time; judged by lower quartiles, which other programs on
+ * the machine disturb least, where they are known. */
 static bool warn_about_time(bl_report *r)
 {
     bool measured;
@@ -130,10 +130,15 @@ static bool warn_about_time(bl_report *r)
     if (!bl_report_narrow(r) || !(ratio >= 1 - tie)) return false;
     bool slower = ratio > 1 + tie;
     bl_page_put(&r->page, "<p class=\"alert %s\"><b>%s</b> ", slower ? "bad" : "warn",
-                slower ? "Slower than int8 on this chip." : "Narrow widths gain no time on this chip.");
-    bl_page_put(&r->page, "This plan takes %.2f of the time of 8 bits everywhere (%s; differences below "
-                          "%.0f&nbsp;%% count as none). Its narrow layers save bytes, not time.</p>\n",
-                ratio, quartiles ? "lower quartiles as measured" : measured ? "measured" : "predicted",
+                slower ? "Slower than int8 on this chip."
+                       : "Narrow widths gain no time on this chip.");
+    bl_page_put(&r->page,
+                "This plan takes %.2f of the time of 8 bits everywhere (%s; differences below "
+                "%.0f&nbsp;%% count as none). Its narrow layers save bytes, not time.</p>\n",
+                ratio,
+                quartiles  ? "lower quartiles as measured"
+                : measured ? "measured"
+                           : "predicted",
                 tie * 100);
     return true;
 }
@@ -158,8 +163,9 @@ static void alerts(bl_report *r)
 {
     const char *refused = bl_figure_text(r->in.summary, "refused");
     if (bl_report_infeasible(r)) {
-        bl_page_raw(&r->page, "<p class=\"alert bad\"><b>Not feasible.</b> No plan was found within all "
-                              "budgets; this page shows the nearest one.");
+        bl_page_raw(&r->page,
+                    "<p class=\"alert bad\"><b>Not feasible.</b> No plan was found within all "
+                    "budgets; this page shows the nearest one.");
         say_exceeded(r);
         bl_page_raw(&r->page, "</p>\n");
     }

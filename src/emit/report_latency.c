@@ -92,10 +92,9 @@ static void say_total(bl_report *r)
         missed = l;
     }
     bl_page_put(&r->page,
-                "<figcaption>A dot on the line was predicted exactly; above it the layer is slower "
-                "than predicted. "
-                "The band is a quarter of the value on either side. The layers shown add up to %s "
-                "predicted",
+                "<figcaption>A dot on the line was predicted exactly; above it the layer is "
+                "slower than predicted. The band is a quarter of the value on either side. The "
+                "layers shown add up to %s predicted",
                 bl_show_ms(predicted, was));
     bl_page_put(&r->page, " and %s measured: <b>%s&nbsp;%%</b>.", bl_show_ms(measured, is),
                 bl_show_signed((measured / predicted - 1) * 100, 1, off));
@@ -113,14 +112,23 @@ static bool has_both(const bl_row *row)
     return row->predicted_ms > 0 && row->latency_ms > 0;
 }
 
+static void error_cell(bl_report *r, double predicted, double measured)
+{
+    char text[BL_SHOW];
+    double off = (predicted / measured - 1) * 100;
+    bl_show_signed(off, 1, text);
+    bl_part_cell(r, off, strcat(text, "\xC2\xA0%"), "");
+}
+
 static void totals(bl_report *r)
 {
-    bl_page_raw(&r->page, "<div class=\"scroll\"><table class=\"sort\">\n<thead><tr><th "
-                          "scope=\"col\">whole network</th>"
-                          "<th scope=\"col\">predicted</th><th scope=\"col\">measured</th>"
-                          "<th scope=\"col\" title=\"a tenth and nine tenths of the runs took "
-                          "less\">p10 \xE2\x80\x93 p90"
-                          "</th><th scope=\"col\">error</th></tr></thead>\n<tbody>\n");
+    static const char *const columns[] = {
+        "whole network",  "predicted", "measured median", "error", "p10 \xE2\x80\x93 p90",
+        "lower quartile", "error"};
+    bl_page_raw(&r->page, "<div class=\"scroll\"><table class=\"sort\">\n<thead><tr>");
+    for (size_t c = 0; c < BL_COUNTOF(columns); c++)
+        bl_page_put(&r->page, "<th scope=\"col\">%s</th>", columns[c]);
+    bl_page_raw(&r->page, "</tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < r->n_rows; i++) {
         const bl_row *row = &r->rows[i];
         char text[BL_SHOW], high[BL_SHOW];
@@ -128,20 +136,23 @@ static void totals(bl_report *r)
         bl_part_row(r, row);
         bl_part_cell(r, row->predicted_ms, bl_show_ms(row->predicted_ms, text), "");
         bl_part_cell(r, row->latency_ms, bl_show_ms(row->latency_ms, text), "");
+        error_cell(r, row->predicted_ms, row->latency_ms);
         if (isfinite(row->latency_p10_ms) && isfinite(row->latency_p90_ms))
             bl_page_put(&r->page, "<td data-v=\"%.17g\">%s \xE2\x80\x93 %s</td>",
                         row->latency_p10_ms, bl_show_ms(row->latency_p10_ms, text),
                         bl_show_ms(row->latency_p90_ms, high));
         else
             bl_part_cell(r, NAN, "", "");
-        double off = (row->predicted_ms / row->latency_ms - 1) * 100;
-        bl_part_cell(r, off, strcat(bl_show_signed(off, 1, text), "\xC2\xA0%"), "");
+        bl_part_cell(r, row->latency_q1_ms, bl_show_ms(row->latency_q1_ms, text), "");
+        error_cell(r, row->predicted_ms, row->latency_q1_ms);
         bl_page_raw(&r->page, "</tr>\n");
     }
-    bl_page_raw(&r->page, "</tbody></table></div>\n<p class=\"caption\">The prediction for the "
-                          "whole network beside the clock: "
-                          "error is how far the prediction lies above (+) or below (\xE2\x88\x92) "
-                          "the measured median.</p>\n");
+    bl_page_raw(&r->page,
+                "</tbody></table></div>\n<p class=\"caption\">The prediction for the whole "
+                "network beside the clock: an error is how far the prediction lies above (+) or "
+                "below (\xE2\x88\x92) the measurement. Predictions add up lower quartiles of "
+                "single operators, so the last error compares like with like; the first one also "
+                "holds what other programs on the machine took.</p>\n");
 }
 
 /* ------------------------------------------------------------------ shapes and widths */
@@ -160,13 +171,13 @@ static void shape_see(shape *s, const json_t *cell)
     int a = (int)fmin(fmax(bl_figure_num(cell, "a_in_bits"), 0), 64);
     bool narrow = (w > 0 && w < 8) || (a > 0 && a < 8);
     if (!(ns > 0) || w > 8 || a > 8) return;
-    if (!narrow)
-        s->ns8 = fmin(s->ns8, ns); /* fmin passes over NAN */
-    else if (!(s->ns <= ns)) {
+    if (narrow && !(s->ns <= ns)) {
         s->ns = ns;
         s->w_bits = w;
         s->a_bits = a;
     }
+    if (!narrow && !(bl_figure_num(cell, "a_out_bits") < 8))
+        s->ns8 = fmin(s->ns8, ns); /* passes over NAN */
 }
 
 /* Shapes in the order of the record; NULL when none or out of memory. */
@@ -201,40 +212,37 @@ static shape *shapes_gather(bl_report *r, size_t *n)
     return r->page.failed ? NULL : list;
 }
 
-static void shape_rows(bl_report *r, const shape *list, size_t n)
-{
-    bl_page_raw(&r->page, "<div class=\"scroll tall\">"
-                          "<table class=\"sort\">\n<thead><tr><th scope=\"col\">operator "
-                          "shape</th><th scope=\"col\">8 bits"
-                          "</th><th scope=\"col\">best narrower</th><th scope=\"col\" "
-                          "class=\"text\">at</th><th scope=\"col\">of 8 bits"
-                          "</th></tr></thead>\n<tbody>\n");
-    for (size_t i = 0; i < n; i++) {
-        const shape *s = &list[i];
-        char text[BL_SHOW];
-        bl_page_put(&r->page, "<tr><th scope=\"row\" title=\"%s\">", s->key);
-        bl_part_name(r, s->key);
-        bl_page_raw(&r->page, "</th>");
-        bl_part_cell(r, s->ns8, bl_show_ms(s->ns8 * 1e-6, text), "");
-        bl_part_cell(r, s->ns, bl_show_ms(s->ns * 1e-6, text), "");
-        if (isnan(s->ns))
-            bl_page_raw(&r->page, "<td class=\"none\">\xE2\x80\x93</td>");
-        else if (s->w_bits)
-            bl_page_put(&r->page, "<td class=\"text\">W%dA%d</td>", s->w_bits, s->a_bits);
-        else
-            bl_page_put(&r->page, "<td class=\"text\">A%d</td>", s->a_bits);
-        snprintf(text, sizeof text, "%.2f", fmin(s->ns / s->ns8, 1e6));
-        bl_part_cell(r, s->ns / s->ns8, text, "");
-        bl_page_raw(&r->page, "</tr>\n");
-    }
-    bl_page_raw(&r->page, "</tbody></table></div>\n<p class=\"caption\">Time of one operator by "
-                          "itself, with 8 bits and "
-                          "with the fewer bits that are fastest; below 1 is a gain.</p></div>\n");
-}
-
 static bool comparable(const shape *s)
 {
     return isfinite(s->ns / s->ns8);
+}
+
+static void shape_rows(bl_report *r, const shape *list, size_t n)
+{
+    static const char *const columns[] = {"operator shape", "8 bits", "fastest below", "ratio",
+                                          "at"};
+    bl_page_raw(&r->page, "<div class=\"scroll tall\"><table class=\"sort\">\n<thead><tr>");
+    for (size_t c = 0; c < BL_COUNTOF(columns); c++)
+        bl_page_put(&r->page, "<th scope=\"col\">%s</th>", columns[c]);
+    bl_page_raw(&r->page, "</tr></thead>\n<tbody>\n");
+    for (size_t i = 0; i < n; i++) {
+        const shape *s = &list[i];
+        char text[BL_SHOW];
+        if (!comparable(s)) continue;
+        bl_page_put(&r->page, "<tr><th scope=\"row\" title=\"%s\">%s</th>", s->key, s->key);
+        bl_part_cell(r, s->ns8, bl_show_ms(s->ns8 * 1e-6, text), "");
+        bl_part_cell(r, s->ns, bl_show_ms(s->ns * 1e-6, text), "");
+        snprintf(text, sizeof text, "%.2f", fmin(s->ns / s->ns8, 1e6));
+        bl_part_cell(r, s->ns / s->ns8, text, "");
+        if (s->w_bits)
+            bl_page_put(&r->page, "<td>W%dA%d</td></tr>\n", s->w_bits, s->a_bits);
+        else
+            bl_page_put(&r->page, "<td>A%d</td></tr>\n", s->a_bits);
+    }
+    bl_page_raw(
+        &r->page,
+        "</tbody></table></div>\n<p class=\"caption\">Time of one operator by itself, with 8 "
+        "bits and with the fewer bits that are fastest; a ratio below 1 is a gain.</p></div>\n");
 }
 
 static void shapes(bl_report *r, const shape *list, size_t n)
@@ -244,12 +252,15 @@ static void shapes(bl_report *r, const shape *list, size_t n)
         both += comparable(&list[i]);
         gain += comparable(&list[i]) && list[i].ns < list[i].ns8 * (1 - list[i].tie);
     }
+    bl_page_raw(&r->page, "<div><h3>What narrow widths gain on this target</h3>\n<p>");
+    if (gain)
+        bl_page_put(&r->page, "%zu of %zu operator shapes run", gain, both);
+    else
+        bl_page_put(&r->page, "None of the %zu operator shapes runs", both);
     bl_page_put(&r->page,
-                "<div><h3>What narrow widths gain on this target</h3>\n<p>%s%zu of %zu operator "
-                "shapes run faster with fewer than 8 bits, by more than the clock leaves open (%.0f&nbsp;%% "
+                " faster with fewer than 8 bits by more than the clock leaves open (%.0f&nbsp;%%, "
                 "or the difference of two equal runs).%s</p>\n",
-                gain ? "" : "None: ", gain, both, BL_REPORT_TIE * 100,
-                gain ? "" : " Fewer bits save bytes here, not time.");
+                BL_REPORT_TIE * 100, gain ? "" : " Fewer bits save bytes here, not time.");
     shape_rows(r, list, n);
 }
 

@@ -76,8 +76,8 @@ static void cell(bl_report *r, const bl_row *row, const struct column *c)
 
 static void table(bl_report *r)
 {
-    bl_page_raw(&r->page, "<div class=\"scroll\"><table class=\"sort results\">\n<thead><tr><th "
-                          "scope=\"col\">network</th>");
+    bl_page_raw(&r->page, "<div class=\"scroll\"><table class=\"sort results\">\n"
+                          "<thead><tr><th scope=\"col\">network</th>");
     bool shown[BL_COUNTOF(columns)];
     for (size_t c = 0; c < BL_COUNTOF(columns); c++) {
         shown[c] = false;

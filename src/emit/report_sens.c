@@ -173,8 +173,8 @@ static void legend(const map *m)
 static void heat(const map *m)
 {
     bl_page *o = &m->r->page;
-    bl_page_raw(o, "<div class=\"scroll tall\"><table class=\"heat\">\n<thead><tr><th "
-                   "scope=\"col\">unit</th>");
+    bl_page_raw(o, "<div class=\"scroll tall\"><table class=\"heat\">\n"
+                   "<thead><tr><th scope=\"col\">unit</th>");
     for (size_t c = 0; c < m->n_columns; c++)
         bl_page_put(o, "<th scope=\"col\">%s</th>", m->columns[c]);
     bl_page_raw(o, "</tr></thead>\n<tbody>\n");
@@ -236,9 +236,8 @@ static void blamed(const map *m)
             m->r->page.failed = true;
     }
     bl_page_put(&m->r->page,
-                "</div>\n<p class=\"caption\">Share of each unit in the noise that the solver adds "
-                "up%s. More "
-                "bits help most at the top of this list.</p>\n",
+                "</div>\n<p class=\"caption\">Share of each unit in the noise that the solver "
+                "adds up%s. More bits help most at the top of this list.</p>\n",
                 n > BLAMED_MOST ? "; the eight largest" : "");
 }
 
@@ -257,8 +256,8 @@ void bl_part_sens(bl_report *r)
     heat(&m);
     bl_page_put(&r->page,
                 "<p class=\"caption\">One unit at a time is put on fewer bits and the output "
-                "compared with float: "
-                "a number is %s%s, darker is worse (in the dark theme, brighter)",
+                "compared with float: a number is %s%s, darker is worse (in the dark theme, "
+                "brighter)",
                 !strcmp(m.unit, "dB") ? "the signal-to-noise ratio in dB" : "the metric, in ",
                 !strcmp(m.unit, "dB") ? ""
                 : *m.unit             ? m.unit

@@ -148,7 +148,7 @@ static char *tip(const picture *pic, const point *p)
 static void draw_front(const picture *pic, bl_plot *plot)
 {
     bl_page *o = plot->page;
-    if (pic->n_front == 0 || pic->across != X_SIZE) return; /* a front of size, not of time */
+    if (pic->n_front < 2 || pic->across != X_SIZE) return; /* a front of size, not of time */
     bl_page_raw(o, "<path class=\"front\" d=\"");
     for (size_t i = 0; i < pic->n_front; i++)
         bl_page_put(o, "%c%.1f %.1f", i ? 'L' : 'M', bl_plot_x(plot, pic->points[i].x),
@@ -249,7 +249,7 @@ static double window_floor(const picture *pic, double best)
     qsort(y, pic->n, sizeof *y, falling);
     size_t n = pic->n;
     while (n > 3 && y[n - 1] < chosen && best - y[n - 1] > 2.5 * (best - y[n - 2])) n--;
-    return y[n - 1];
+    return n < pic->n ? y[n - 1] - 0.15 * (best - y[n - 1]) : y[n - 1];
 }
 
 static void fit(const picture *pic, bl_plot *plot)
@@ -358,17 +358,17 @@ static void draw(const picture *pic, bl_page *page, double width, double height)
 static const char *caption(const picture *pic)
 {
     if (pic->across == X_CLOCK)
-        return "Up is more samples answered correctly, left is faster under the clock; a whisker spans "
-               "the middle four fifths of the runs, the dashed line is float.";
+        return "Up is more samples answered correctly, left is faster under the clock; a whisker "
+               "spans the middle four fifths of the runs, the dashed line is float.";
     if (pic->across == X_TIME)
-        return "Up is less noise in the answer, left is predicted to be faster on this target; dots are "
-               "the best plans for their size.";
+        return "Up is less noise in the answer, left is predicted to be faster on this target; "
+               "dots are the best plans for their size.";
     if (pic->up == Y_TOP1)
-        return "Up is more samples answered correctly, as counted by running each network; left is "
-               "smaller. The dashed line is float.";
-    return "Up is less noise in the answer, left is smaller. The line is what the solver predicts for the "
-           "best plans, the other marks were run; a good choice lies above the diamonds, which give "
-           "every layer the same width.";
+        return "Up is more samples answered correctly, as counted by running each network; left "
+               "is smaller. The dashed line is float.";
+    return "Up is less noise in the answer, left is smaller. The line is what the solver predicts "
+           "for the best plans, on top of the noise that int8 has; the other marks were run. A "
+           "good choice lies above the diamonds, which give every layer the same width.";
 }
 
 static void part_picture(bl_report *r, x_axis across, y_axis up, const char *title)

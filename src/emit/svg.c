@@ -164,8 +164,8 @@ void bl_plot_mark(bl_plot *p, bl_mark_kind kind, const char *class, double x, do
         bl_page_put(o, "<path d=\"M%.1f %.1fl5.5 5.5l-5.5 5.5l-5.5 -5.5z\"/>", x, y - 5.5);
     if (kind == BL_RING)
         bl_page_put(o,
-                    "<circle class=\"ring\" cx=\"%.1f\" cy=\"%.1f\" r=\"8\"/>"
-                    "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>",
+                    "<circle class=\"ring\" cx=\"%.1f\" cy=\"%.1f\" r=\"8\"/><circle cx=\"%.1f\" "
+                    "cy=\"%.1f\" r=\"4\"/>",
                     x, y, x, y);
     bl_page_raw(o, "</g>\n");
     double r = kind == BL_RING ? 10 : kind == BL_DOT ? 3 : 6;

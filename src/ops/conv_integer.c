@@ -18,7 +18,7 @@ static bl_status finish_layer(bl_lowering *low, bl_step *step, const int8_t *cod
     float *m = BL_NEW(low->scratch, float, n);
     if (!b || !m) return bl_pending(low->ctx);
     int64_t n_bias = bias ? bl_tensor_count(bias) : 0;
-    if (bias && n_bias != 1 && n_bias != (int64_t)n)
+    if (bias && n_bias != 1 && (n_bias != (int64_t)n || bias->dim[bias->rank - 1] != n_bias))
         return bl_integer_fail(low, "a bias of %lld elements for %zu outputs", (long long)n_bias, n);
     int64_t top = x->bits <= 8 ? 255 : 65535; /* whatever the container can hold */
     int64_t reach = BL_MAX(x->grid.zero, top - x->grid.zero);

@@ -159,13 +159,15 @@ bl_status bl_clip_integer(bl_lowering *low, const bl_node *node)
         if (i == 1) bounded.lo = fmaxf(bounded.lo, v);
         else bounded.hi = fminf(bounded.hi, v);
     }
+    bounded.lo = fminf(bounded.lo, bounded.hi); /* bounds that cross: all becomes the upper one */
     low->node = &bounded;
     bl_status s = bl_unary_integer(low, &bounded);
     low->node = node;
     return s;
 }
 
-/* [Q12].  In double b = max(0, ln(FLT_MAX/D) - 5) / sx; T[i] = f(exp((i - top + b) * sx)). */
+/* [Q12].  In double b = max(0, ln(FLT_MAX/D) - 5) / sx; T[i] = f(exp((i - 255 + b) * sx)), for narrower
+ * codes too: only differences to the maximum count, and every container has its entry. */
 bl_status bl_softmax_integer(bl_lowering *low, const bl_node *node)
 {
     const bl_ivalue *x = low->in[0], *y = low->out;
@@ -185,8 +187,7 @@ bl_status bl_softmax_integer(bl_lowering *low, const bl_node *node)
     m->gy = bl_clamped_grid(node, y->grid);
     float table[256];
     double sx = (double)x->grid.scale, b = fmax(0, log((double)__FLT_MAX__ / (double)m->d) - 5) / sx;
-    int top = (1 << x->bits) - 1;
-    for (int i = 0; i < 256; i++) table[i] = (float)exp((BL_MIN(i, top) - top + b) * sx);
+    for (int i = 0; i < 256; i++) table[i] = (float)exp((i - 255 + b) * sx);
     BL_TRY(low->blob(low, table, sizeof table, &m->table));
     return low->emit(low, &s);
 }

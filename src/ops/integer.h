@@ -63,7 +63,7 @@ typedef struct bl_step_table {
 
 typedef struct bl_step_softmax {
     int64_t rows, d;
-    uint64_t table;             /* float[2^bits] */
+    uint64_t table;             /* float[256]: one entry for every code of the container */
     bl_grid gx, gy;
 } bl_step_softmax;
 

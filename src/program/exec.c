@@ -152,8 +152,9 @@ static bl_status ready_softmax(bl_exec *e, uint32_t i)
     const bl_step *s = &e->p->steps[i];
     const bl_step_softmax *v = &s->u.softmax;
     bl_softmax_args *a = &e->steps[i].a.softmax;
+    /* 8 bits whatever the tensor has: the table covers the container, so no file can lead beside it. */
     *a = (bl_softmax_args){ .in = codes_of(e, s->in[0]), .out = codes_of(e, s->out), .rows = v->rows, .d = v->d,
-                            .in_bits = e->p->tensors[s->in[0]].bits, .out_bits = e->p->tensors[s->out].bits,
+                            .in_bits = 8, .out_bits = e->p->tensors[s->out].bits,
                             .table = (const void *)(e->p->constants + v->table), .gx = v->gx, .gy = v->gy };
     return choose(e, i, a);
 }

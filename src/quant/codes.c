@@ -57,7 +57,7 @@ static float slice_scale(const float *w, size_t n, int bits, bool narrow, const 
         clip = observer->clip(w, n, 1, bits, narrow) / ((1 << (bits - 1)) - 1);
     }
     float scale = (float)clip;
-    if (!(scale > 0)) return 1.0f; /* all zero */
+    if (!(scale > 0) && bits > 1) return 1.0f; /* all zero; one bit has no code for it: the least step */
     return scale < 1e-8f ? 1e-8f : scale;
 }
 

@@ -30,6 +30,14 @@ static void fake_bias(const float *bias, int n, float sx, const bl_quantizer *w,
     }
 }
 
+static bl_status need_affine(const bl_fake *f, const bl_quantizer *q)
+{
+    return q->kind == BL_Q_AFFINE
+               ? BL_OK
+               : bl_fail(f->ctx, BL_UNAVAILABLE, f->g->values[q->value].name, "use affine grids here",
+                         "this kind of quantizer has no fake-quantized form in the float walk");
+}
+
 static bl_status fake_layer(bl_fake *f, const bl_weights *weights, int layer)
 {
     const bl_node *n = &f->g->nodes[layer];
@@ -41,9 +49,7 @@ static bl_status fake_layer(bl_fake *f, const bl_weights *weights, int layer)
     size_t count = (size_t)bl_tensor_count(&t);
     const float *changed = bl_weights_find(weights, w);
     if (changed) t.data = (void *)(uintptr_t)changed;
-    if (q->kind != BL_Q_AFFINE)
-        return bl_fail(f->ctx, BL_UNAVAILABLE, f->g->values[w].name, "use affine grids here",
-                       "this kind of quantizer has no fake-quantized form in the float walk");
+    BL_TRY(need_affine(f, q));
     int8_t *codes = BL_NEW(f->arena, int8_t, count);
     float *real = BL_NEW(f->arena, float, count);
     if (!codes || !real) return bl_pending(f->ctx);
@@ -87,6 +93,7 @@ static bl_status fake_fill(bl_fake *f, const bl_weights *weights)
     for (int v = 0; v < f->g->n_values; v++) {
         int qi = f->plan->of_value[v];
         if (qi < 0 || f->plan->quantizers[qi].weight) continue;
+        BL_TRY(need_affine(f, &f->plan->quantizers[qi]));
         f->grid[v] = bl_affine_grid(&f->plan->quantizers[qi]);
         f->quantized[v] = BL_HOOK_WRITES;
         if (f->g->values[v].t.data) BL_TRY(fake_operand(f, v, f->grid[v]));

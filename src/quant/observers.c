@@ -109,6 +109,26 @@ static void mse_range(const bl_value_stats *s, int bits, double *lo, double *hi)
     }
 }
 
+/* A one-sided tail, as hard-swish leaves it, must not drag the other end along: each end in turn, the
+ * other one held, twice. */
+static void mse_ends_range(const bl_value_stats *s, int bits, double *lo, double *hi)
+{
+    double full_lo, full_hi;
+    mse_range(s, bits, lo, hi);
+    minmax_range(s, bits, &full_lo, &full_hi);
+    double best = range_error(s, bits, *lo, *hi);
+    for (int turn = 0; turn < 4; turn++)
+        for (int i = 0; i < 80; i++) {
+            double k = 1 - 0.01 * i, a = turn % 2 ? *lo : k * full_lo, b = turn % 2 ? k * full_hi : *hi;
+            double e = range_error(s, bits, a, b);
+            if (e < best) {
+                best = e;
+                *lo = a;
+                *hi = b;
+            }
+        }
+}
+
 static float weight_error(const float *w, size_t n, size_t step, float scale, float lo, float hi)
 {
     float error = 0;
@@ -139,6 +159,11 @@ static double mse_clip(const float *w, size_t n, size_t step, int bits, bool nar
         }
     }
     return best_clip;
+}
+
+static double mse_ends_clip(const float *w, size_t n, size_t step, int bits, bool narrow)
+{
+    return mse_clip(w, n, step, bits, narrow); /* weights are symmetric: one end */
 }
 
 #define X(symbol, label, text)                                                                    \

@@ -118,9 +118,10 @@ static void widen_for_bias(const bl_graph *g, int layer, float sx, bl_quantizer 
     if (b < 0) return;
     const float *bias = g->values[b].t.data;
     int64_t n = bl_tensor_count(&g->values[b].t);
-    for (int64_t c = 0; c < n && (q->n_scale == 1 || c < q->n_scale); c++) {
+    for (int64_t c = 0; c < BL_MAX(n, q->n_scale); c++) { /* one number stands for all channels */
+        if (n > 1 && q->n_scale > 1 && n != q->n_scale) return;
         float *s = &q->scale[q->n_scale > 1 ? c : 0];
-        float least = fabsf(bias[c]) / (sx * 1073000000.0f);
+        float least = fabsf(bias[n > 1 ? c : 0]) / (sx * 1073000000.0f);
         if (*s < least) *s = least;
     }
 }
@@ -141,20 +142,21 @@ static bl_status add_weights(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const b
     BL_TRY(bl_weight_grids(p->arena, g, layers, bits, n, o, grids));
     for (size_t i = 0; i < n; i++) {
         int w = bl_layer_weight(g, layers[i]);
-        if (p->of_value[w] >= 0) { /* one weight of two layers: one grid, the wider width */
-            bl_quantizer *old = &p->quantizers[p->of_value[w]];
-            if (old->bits >= bits[i]) continue;
-            old->bits = bits[i];
-            old->scale = grids[i].scale;
-            continue;
-        }
-        bl_quantizer *q = add(p, w, bits[i], true, o && o->weight_range ? o->weight_range : "mse");
+        bl_quantizer *q = p->of_value[w] >= 0 ? &p->quantizers[p->of_value[w]] : NULL;
+        if (q && !q->weight)
+            return bl_fail(ctx, BL_UNAVAILABLE, g->values[w].name, "give each its own constant",
+                           "a weight that is also added, multiplied or concatenated");
+        if (!q) q = add(p, w, 0, true, o && o->weight_range ? o->weight_range : "mse");
+        if (q->bits >= bits[i]) continue; /* one weight of two layers: one grid, the wider width */
+        q->bits = bits[i];
         q->axis = grids[i].axis;
         q->n_scale = grids[i].n_scale;
         q->scale = grids[i].scale;
         q->narrow = grids[i].narrow;
-        widen_for_bias(g, layers[i], p->quantizers[p->of_value[g->nodes[layers[i]].in[0]]].scale[0], q);
     }
+    for (size_t i = 0; i < n; i++) /* once all grids stand: layers may share them */
+        widen_for_bias(g, layers[i], p->quantizers[p->of_value[g->nodes[layers[i]].in[0]]].scale[0],
+                       &p->quantizers[p->of_value[bl_layer_weight(g, layers[i])]]);
     return BL_OK;
 }
 

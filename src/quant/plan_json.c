@@ -180,9 +180,32 @@ static bl_status read_fixed(const reader *r, const json_t *o, const char *tensor
     return BL_OK;
 }
 
+static bool is_layer_weight(const bl_graph *g, int v)
+{
+    for (int i = 0; i < g->n_nodes; i++)
+        if (bl_layer_weight(g, i) == v) return true;
+    return false;
+}
+
+/* A weight is a layer's, a constant any other one: their codes do not mean the same. */
+static bool role_fits(const bl_graph *g, int v, const char *role)
+{
+    if (g->values[v].t.type != BL_F32) return false;
+    if (!g->values[v].t.data) return !strcmp(role, "activation");
+    return !strcmp(role, is_layer_weight(g, v) ? "weight" : "constant");
+}
+
+/* An optional text; NULL where absent. */
+static bl_status read_text(const reader *r, const json_t *o, const char *key, const char **out)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    *out = text ? bl_strdup(r->p->arena, text) : NULL;
+    return text && !*out ? bl_pending(r->ctx) : BL_OK;
+}
+
 static bl_status read_quantizer(const reader *r, const json_t *o)
 {
-    const char *tensor, *role, *kind, *text;
+    const char *tensor, *role, *kind;
     int64_t bits;
     BL_TRY(bl_json_str(r->ctx, o, "tensor", r->path, &tensor));
     BL_TRY(bl_json_str(r->ctx, o, "role", r->path, &role));
@@ -196,9 +219,7 @@ static bl_status read_quantizer(const reader *r, const json_t *o)
     if (r->p->n_quantizers >= r->g->n_values) return bad(r, tensor, "too many quantizers");
     bl_quantizer *q = &r->p->quantizers[r->p->n_quantizers];
     *q = (bl_quantizer){ .value = v, .bits = (int)bits, .weight = !strcmp(role, "weight") };
-    bool constant = r->g->values[v].t.data != NULL;
-    if (constant == !strcmp(role, "activation") || r->g->values[v].t.type != BL_F32)
-        return bad(r, tensor, "its role does not fit the network");
+    if (!role_fits(r->g, v, role)) return bad(r, tensor, "its role does not fit the network");
     size_t k = 0;
     while (k < BL_COUNTOF(kind_names) && strcmp(kind_names[k], kind)) k++;
     if (k == BL_COUNTOF(kind_names)) return bad(r, tensor, "unknown kind");
@@ -208,10 +229,8 @@ static bl_status read_quantizer(const reader *r, const json_t *o)
     else BL_TRY(read_floats(r, o, "table", tensor, 1 << 16, &q->table, &q->n_table));
     if (q->kind == BL_Q_CODEBOOK && (q->bits > 16 || q->n_table > 1 << q->bits || q->n_table < 1))
         return bad(r, tensor, "the table does not fit the width");
-    text = json_string_value(json_object_get(o, "range"));
-    q->range = text ? bl_strdup(r->p->arena, text) : NULL;
-    text = json_string_value(json_object_get(o, "rounding"));
-    q->rounding = text ? bl_strdup(r->p->arena, text) : NULL;
+    BL_TRY(read_text(r, o, "range", &q->range));
+    BL_TRY(read_text(r, o, "rounding", &q->rounding));
     r->p->of_value[v] = r->p->n_quantizers++;
     return BL_OK;
 }
@@ -246,14 +265,15 @@ static bl_status read_plan(reader *r, const json_t *o)
     int64_t seed;
     const char *key;
     json_t *value;
+    bl_hash graph = { "" };
     BL_TRY(bl_json_object(r->ctx, o, "made_from", r->path, &from));
+    read_source(from, "graph", &graph);
+    if (strcmp(graph.hex, r->g->hash.hex))
+        return bl_fail(r->ctx, BL_DATA, r->path, "give a plan of this network", "the record of another network");
     BL_TRY(bl_json_array(r->ctx, o, "units", r->path, (size_t)r->g->n_values, &units));
     BL_TRY(bl_json_array(r->ctx, o, "quantizers", r->path, (size_t)r->g->n_values, &quantizers));
     r->p = bl_plan_alloc(r->ctx, r->g, json_array_size(quantizers), json_array_size(units));
     BL_ALLOC_TRY(r->ctx, r->p);
-    read_source(from, "graph", &r->p->graph);
-    if (strcmp(r->p->graph.hex, r->g->hash.hex))
-        return bl_fail(r->ctx, BL_DATA, r->path, "give a plan of this network", "the record of another network");
     read_source(from, "stats", &r->p->stats);
     read_source(from, "sens", &r->p->sens);
     read_source(from, "cost", &r->p->cost);

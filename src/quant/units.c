@@ -119,7 +119,19 @@ static bool is_last_layer(const bl_graph *g, const uint8_t *leads, int layer)
     return true;
 }
 
-static void find_ends(const bl_graph *g, bl_menu *m, const uint8_t *leads)
+/* Does this value hang on a layer with constant weight?  By value number. */
+static void mark_behind(const bl_graph *g, uint8_t *behind)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        const bl_node *n = &g->nodes[i];
+        bool yes = bl_layer_weight(g, i) >= 0;
+        for (int k = 0; k < n->n_in && !yes; k++) yes = n->in[k] >= 0 && behind[n->in[k]];
+        for (int k = 0; yes && k < n->n_out; k++)
+            if (n->out[k] >= 0) behind[n->out[k]] = 1;
+    }
+}
+
+static void find_ends(const bl_graph *g, bl_menu *m, const uint8_t *leads, const uint8_t *behind)
 {
     for (int u = 0; u < m->n_units; u++) {
         bl_unit *unit = &m->units[u];
@@ -132,7 +144,8 @@ static void find_ends(const bl_graph *g, bl_menu *m, const uint8_t *leads)
                 unit->fixed_grid = true;
         }
         unit->end |= !any_leads;
-        for (int i = 0; i < unit->n_layers; i++) unit->end |= is_last_layer(g, leads, unit->layers[i]);
+        for (int i = 0; i < unit->n_layers; i++)
+            unit->end |= is_last_layer(g, leads, unit->layers[i]) || !behind[g->nodes[unit->layers[i]].in[0]];
     }
 }
 
@@ -245,10 +258,10 @@ static bl_status menu_build(bl_ctx *ctx, const bl_graph *g, const bl_menu_option
     bl_arena *a = m->arena;
     int n = 0, *rank = BL_NEW(a, int, (size_t)g->n_values), *by_rank = BL_NEW(a, int, (size_t)g->n_values);
     int *parent = BL_NEW(a, int, (size_t)g->n_values);
-    uint8_t *leads = BL_NEW(a, uint8_t, (size_t)g->n_values);
+    uint8_t *leads = BL_NEW(a, uint8_t, (size_t)g->n_values), *behind = BL_NEW(a, uint8_t, (size_t)g->n_values);
     m->unit_of_value = BL_NEW(a, int, (size_t)g->n_values);
     m->unit_of_layer = BL_NEW(a, int, (size_t)g->n_nodes);
-    if (!rank || !by_rank || !parent || !leads || !m->unit_of_value || !m->unit_of_layer) return bl_pending(ctx);
+    if (!rank || !by_rank || !parent || !leads || !behind || !m->unit_of_value || !m->unit_of_layer) return bl_pending(ctx);
     for (int v = 0; v < g->n_values; v++) m->unit_of_value[v] = -1;
     for (int i = 0; i < g->n_nodes; i++) m->unit_of_layer[i] = -1;
     order_values(g, rank, by_rank, &n);
@@ -256,7 +269,8 @@ static bl_status menu_build(bl_ctx *ctx, const bl_graph *g, const bl_menu_option
     unite_grids(g, o->equal_grids, rank, parent);
     BL_TRY(fill_units(ctx, g, m, by_rank, n, parent));
     mark_leads(g, leads);
-    find_ends(g, m, leads);
+    mark_behind(g, behind);
+    find_ends(g, m, leads, behind);
     BL_TRY(make_candidates(ctx, m, o));
     hash_menu(ctx, g, m);
     return BL_OK;

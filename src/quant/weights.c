@@ -98,8 +98,11 @@ static bl_status read_item(bl_ctx *ctx, const bl_graph *g, const char *path, con
     if (memcmp(h.hex, in->replaces, 32))
         return bl_fail(ctx, BL_DATA, path, "give the weights of this network",
                        "\"%s\" was made for other weights", name);
-    *out = (bl_weight_item){ .value = v, .replaces = h, .count = (int64_t)in->count,
-                             .data = (const float *)data->data + in->offset };
+    const float *x = (const float *)data->data + in->offset;
+    for (uint64_t i = 0; i < in->count; i++)
+        if (!isfinite(x[i]))
+            return bl_fail(ctx, BL_DATA, path, again, "\"%s\" holds NaN or infinity", name);
+    *out = (bl_weight_item){ .value = v, .replaces = h, .count = (int64_t)in->count, .data = x };
     return BL_OK;
 }
 

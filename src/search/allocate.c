@@ -53,6 +53,12 @@ int bl_uniform_candidate(const bl_unit *unit, int w_bits, int a_bits)
     return unit->n_candidates == 1 ? 0 : best;
 }
 
+static bl_status not_priced(bl_ctx *ctx, const bl_search_input *in, bl_metric metric)
+{
+    return bl_fail(ctx, BL_USAGE, bl_metric_name(metric), "measure this machine (--target here)",
+                   "the target \"%s\" does not price it", in->cost ? in->cost->target : "none");
+}
+
 bl_status bl_search_uniform(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out)
 {
     double total[BL_N_METRIC];
@@ -62,11 +68,17 @@ bl_status bl_search_uniform(bl_ctx *ctx, const bl_search_input *in, bl_arena *ar
     if (!out->choice || !c) return bl_pending(ctx);
     for (int u = 0; u < in->menu->n_units; u++) c[u] = in->menu->units[u].candidates[0];
     BL_TRY(bl_price_exact(ctx, in->graph, in->menu, in->cost, c, total));
-    for (int b = 0; b < in->n_budgets; b++)
-        if (total[in->budgets[b].metric] > in->budgets[b].limit * (1 + 1e-12)) {
-            out->feasible = false;
+    double most = 0;
+    for (int b = 0; b < in->n_budgets; b++) {
+        double cost = total[in->budgets[b].metric], limit = in->budgets[b].limit;
+        if (isnan(cost)) return not_priced(ctx, in, in->budgets[b].metric);
+        if (cost <= limit * (1 + 1e-12)) continue;
+        out->feasible = false;
+        if (out->binding < 0 || (cost - limit) / limit > most) {
+            most = (cost - limit) / limit;
             out->binding = b;
         }
+    }
     out->objective = bl_choice_objective(in->menu, in->sens, out->choice);
     return BL_OK;
 }
@@ -79,9 +91,7 @@ static bl_status make_problem(bl_ctx *ctx, const bl_search_input *in, bl_arena *
     for (int b = 0; b < in->n_budgets; b++) {
         p->budget_names[b] = bl_metric_name(in->budgets[b].metric);
         p->limits[b] = in->budgets[b].limit;
-        if (!in->prices->column[in->budgets[b].metric])
-            return bl_fail(ctx, BL_USAGE, p->budget_names[b], "measure this machine (--target here)",
-                           "the target \"%s\" does not price it", in->cost->target);
+        if (!in->prices->column[in->budgets[b].metric]) return not_priced(ctx, in, in->budgets[b].metric);
     }
     for (int u = 0; u < in->menu->n_units; u++) {
         const bl_unit *unit = &in->menu->units[u];

@@ -138,7 +138,7 @@ bl_status bl_recipe_load(bl_ctx *ctx, bl_arena *arena, const char *name, bl_reci
         return bl_fail(ctx, BL_USAGE, name, "see `bitlathe list recipes`, or give a file", "unknown recipe");
     bl_map map;
     BL_TRY(bl_map_file(ctx, name, 1 << 16, &map));
-    bl_status s = parse_recipe(&p, (const char *)map.data, map.size);
+    bl_status s = parse_recipe(&p, map.size ? (const char *)map.data : "", map.size);
     bl_unmap(&map);
     if (s == BL_OK) *out = r;
     return s;

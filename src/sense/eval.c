@@ -37,10 +37,8 @@ static void keep(run *r, int64_t i, const float *x, const float *y)
     if (bl_data_labelled(r->data)) {
         int label = bl_data_label(r->data, i / bl_data_windows(r->data));
         k->top1 = label == best;
-        if (label >= 0 && label < r->n_out) {
-            for (int64_t c = 0; c < r->n_out; c++) above += y[c] > y[label] || (y[c] == y[label] && c < label);
-            k->top5 = above < 5;
-        }
+        for (int64_t c = 0; !r->reconstruct && c < r->n_out; c++) above += y[c] > y[label] || (y[c] == y[label] && c < label);
+        k->top5 = above < 5;
     }
     if (r->reconstruct) {
         double sum = 0;
@@ -168,6 +166,18 @@ static bl_status sum_up(run *r, const char *metric)
     return BL_OK;
 }
 
+/* A label that is no class of this network would count as a wrong answer: it is a wrong file. */
+static bl_status check_labels(const run *r)
+{
+    for (int64_t i = 0; i < r->out->samples; i++) {
+        int label = bl_data_label(r->data, i);
+        if (label < 0 || label >= r->n_out)
+            return bl_fail(r->ctx, BL_DATA, bl_data_name(r->data), "give labels that count the classes from 0",
+                           "sample %lld has label %d, the network has %lld classes", (long long)i, label, (long long)r->n_out);
+    }
+    return BL_OK;
+}
+
 static bl_status evaluate(run *r, const bl_eval_options *o)
 {
     const char *metric = o && o->metric ? o->metric : "top1";
@@ -182,6 +192,7 @@ static bl_status evaluate(run *r, const bl_eval_options *o)
         return bl_fail(r->ctx, BL_USAGE, metric, "give labels (1: anomaly)", "the data set has no labels");
     res->n_inputs = bl_data_first(r->data, o ? o->limit : 0);
     res->samples = res->n_inputs / bl_data_windows(r->data);
+    if (!r->reconstruct && bl_data_labelled(r->data)) BL_TRY(check_labels(r));
     res->predictions = BL_NEW(res->arena, uint16_t, (size_t)res->n_inputs);
     r->kept = BL_NEW(res->arena, per_input, (size_t)res->n_inputs);
     if (!res->predictions || !r->kept) return bl_pending(r->ctx);

@@ -181,7 +181,7 @@ static bl_status run_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first
     return BL_OK;
 }
 
-static void fill_cells(sqnr *q, size_t chunks)
+static bl_status fill_cells(sqnr *q, size_t chunks)
 {
     for (size_t i = 0; i < q->n_trials; i++) {
         double sum = 0, db = 0, db2 = 0;
@@ -193,10 +193,14 @@ static void fill_cells(sqnr *q, size_t chunks)
         }
         double mean = sum / (double)chunks, var = db2 / (double)chunks - db / (double)chunks * (db / (double)chunks);
         bl_sens_cell *cell = &q->sens->cell[q->trials[i].unit][q->trials[i].candidate];
+        if (!(mean > 0))
+            return bl_fail(q->ctx, BL_DATA, q->in->graph->values[q->metric_value].name, "give other samples",
+                           "the network's output is zero on all samples: no ratio to noise");
         cell->value = 10 * log10(mean);
         cell->standard_error = chunks > 1 ? sqrt(fmax(0, var) / (double)(chunks - 1)) : 0;
         cell->objective = q->trials[i].candidate == 0 ? 0 : 1 / mean;
     }
+    return BL_OK;
 }
 
 static bl_status run_all(sqnr *q, bl_arena *a, int64_t samples)
@@ -215,8 +219,7 @@ static bl_status run_all(sqnr *q, bl_arena *a, int64_t samples)
     BL_TRY(bl_shards_run(q->ctx, &s, run_chunk, q));
     size_t chunks = 0;
     while (chunks < (size_t)n && q->ratio[chunks * q->n_trials] >= 0) chunks++;
-    fill_cells(q, chunks);
-    return BL_OK;
+    return fill_cells(q, chunks);
 }
 
 bl_status bl_sense_sqnr(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens)

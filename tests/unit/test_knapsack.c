@@ -389,21 +389,24 @@ static void networks(void **state)
     test_ctx_free(ctx);
 }
 
-/* Whole objectives, whose step the solver uses, against the same ones divided by seven. */
-static bl_mckp *whole_values(bl_arena *arena, uint64_t seed, double divisor)
+/* Objectives that fall as costs rise, so that many labels live and the first plan is seldom the
+ * best.  divisor 1: whole multiples of six, a step that the solver uses; 7: the same without. */
+static bl_mckp *correlated(bl_arena *arena, uint64_t seed, int k, double divisor)
 {
-    bl_rng r = bl_rng_make(seed, "knapsack whole", 0);
-    int k = 1 + (int)(seed % 3);
-    bl_mckp *p = bl_mckp_new(arena, 24, k);
+    bl_rng r = bl_rng_make(seed, "knapsack correlated", 0);
+    bl_mckp *p = bl_mckp_new(arena, 18, k);
     for (int u = 0; u < p->n_units; u++) {
         assert_int_equal(bl_mckp_unit_new(arena, p, u, "unit", 5), BL_OK);
         for (int o = 0; o < 5; o++) {
+            double sum = 0;
+            for (int m = 0; m < k; m++)
+                sum += p->units[u].cost[m][o] = (double)bl_rng_below(&r, 1000);
             p->units[u].names[o] = bl_format(arena, "%d", o);
-            p->units[u].objective[o] = (double)(6 * bl_rng_below(&r, 40)) / divisor;
-            for (int m = 0; m < k; m++) p->units[u].cost[m][o] = (double)bl_rng_below(&r, 1000);
+            p->units[u].objective[o] =
+                6 * floor(300.0 * k - 0.2 * sum + 30 * bl_rng_unit(&r)) / divisor;
         }
     }
-    for (int m = 0; m < k; m++) p->limits[m] = 300 * p->n_units;
+    for (int m = 0; m < k; m++) p->limits[m] = 400 * p->n_units;
     return p;
 }
 
@@ -417,10 +420,10 @@ static void two_ways(void **state)
     for (uint64_t seed = 1; seed <= 60; seed++) {
         bl_arena *arena = bl_arena_new(ctx, "test");
         int kind = (int)seed % 3, k = 1 + (int)(seed / 3 % 3);
-        bl_mckp *p = kind == 0   ? whole_values(arena, seed, 1)
+        bl_mckp *p = kind == 0   ? correlated(arena, seed, k, 1)
                      : kind == 1 ? network(arena, seed, 40, k, 0.3, seed % 2, 0)
                                  : network(arena, seed, 20, k, 0.5, false, 3);
-        bl_mckp *q = kind == 0 ? whole_values(arena, seed, 7) : p;
+        bl_mckp *q = kind == 0 ? correlated(arena, seed, k, 7) : p;
         double ratio = kind == 0 ? 7 : 1;
         bl_mckp_result r, tree;
         solve(ctx, p, &branch_only, arena, &tree);

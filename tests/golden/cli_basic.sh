@@ -1,0 +1,210 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Every verb once on the project's own networks: help, text, --json, the files that it promises.
+. tests/golden/harness.sh
+begin "$@"
+
+verbs="bench calibrate eval export import inspect list lower measure prepare quantize report run search sense"
+
+# ---- help, version, words that are none
+ok 0 version "$bitlathe" --version
+prints version '^bitlathe [0-9]*\.[0-9]*\.[0-9]*$'
+ok 0 help "$bitlathe" --help
+for v in $verbs; do prints "help names $v" "^  $v "; done
+for v in $verbs; do
+    ok 0 "$v --help" "$bitlathe" $v --help
+    prints "$v --help" '^Example:$'
+    prints "$v --help" "^  bitlathe $v "
+    prints "$v --help" '  --json '
+    ok 0 "$v --usage" "$bitlathe" $v --usage
+    ok 64 "$v --no-such-option" "$bitlathe" $v --no-such-option
+    says "$v --no-such-option" 'no-such-option'
+    ok 64 "$v with too many words" "$bitlathe" $v a b c d e f g h i j k l m n o p q r
+done
+ok 64 "unknown verb" "$bitlathe" polish
+says "unknown verb" 'polish'
+"$bitlathe" >"$t/out" 2>"$t/err"
+check "no verb" test $? -eq 64
+for bad in "--threads 0" "--threads x" "--seed -1" "--memory 5" "--memory x" "--isa sse9" "--dim N" "--dim N=0"; do
+    ok 64 "import $bad" "$bitlathe" import $resnet8 $bad
+done
+for verb in import prepare inspect calibrate sense measure lower eval run bench export report; do
+    ok 64 "$verb without its word" "$bitlathe" $verb
+done
+ok 64 "quantize without -o" "$bitlathe" quantize $resnet8
+ok 64 "search without anything" "$bitlathe" search
+ok 64 "control bytes in a word" "$bitlathe" $'im\nport'
+
+# ---- list
+ok 0 "list" "$bitlathe" list
+cp "$t/out" "$t/tables"
+ok 0 "list --json" "$bitlathe" list --json
+one_object "list --json"
+while read -r table; do
+    ok 0 "list $table" "$bitlathe" list "$table"
+    check "list $table has rows" test -s "$t/out"
+    ok 0 "list $table --json" "$bitlathe" list "$table" --json
+    one_object "list $table --json"
+    json_has "list $table --json" "$t/object.json" $table.0.name $table.0.help
+done <"$t/tables"
+ok 0 "list commands" "$bitlathe" list commands
+for v in $verbs; do prints "list commands has $v" "^$v "; done
+ok 64 "list what is not there" "$bitlathe" list spoons
+
+# ---- models
+for m in $resnet8 $mobilenet; do
+    name=${m##*/}
+    for verb in import prepare inspect; do
+        ok 0 "$verb $name" "$bitlathe" $verb $m
+        prints "$verb $name" 'Conv'
+        ok 0 "$verb $name --json" "$bitlathe" $verb $m --json
+        one_object "$verb $name --json"
+        json_has "$verb $name --json" "$t/object.json" inputs.0.name outputs.0.name nodes.0.op
+    done
+    ok 0 "import $name -o" "$bitlathe" import $m -o "$t/graph.json"
+    check "graph.json" test -s "$t/graph.json"
+    json_is "graph.json" "$t/graph.json" inputs.0.shape.2 28
+    ok 0 "prepare $name" "$bitlathe" prepare $m --json
+    checks=$((checks + 1))
+    ! grep -q '"op": "BatchNormalization"' "$t/out" || fail "prepare $name" "BatchNormalization is left"
+done
+ok 0 "dim" "$bitlathe" import $resnet8 --dim N=3 --json
+
+# ---- stages one by one
+noise_images "$t/train" 24 11
+noise_images "$t/test" 40 12
+noise_bytes 40 13 10 >"$t/labels.u8"
+data="--data raw:$t/train,u8,24x1x28x28 --mean 72.93 --std 90.015"
+test="--data raw:$t/test,u8,40x1x28x28,$t/labels.u8 --mean 72.93 --std 90.015"
+printf 'calibrate = 24\nsensitivity = sqnr\nsense = 16\ntarget = counted\nsearch = knapsack\nweight_bits = 4 8\nact_bits = 8\nkeep_ends = yes\n' >"$t/quick.recipe"
+recipe="--recipe $t/quick.recipe --budget size=0.7"
+run=$t/run
+ok 0 calibrate "$bitlathe" calibrate $resnet8 $recipe $data -o "$run"
+prints calibrate "^$run/stats.json$"
+ok 0 sense "$bitlathe" sense $resnet8 $recipe $data -o "$run"
+ok 0 measure "$bitlathe" measure $resnet8 $recipe --target counted -o "$run" --json
+one_object measure
+json_is measure "$t/object.json" record "$run/cost.json"
+ok 0 search "$bitlathe" search $resnet8 $recipe $data -o "$run"
+for r in stats sens cost plan; do
+    ok 0 "inspect $r.json" "$bitlathe" inspect "$run/$r.json"
+    one_object "inspect $r.json"
+    json_is "$r.json" "$run/$r.json" bitlathe $r
+    json_has "$r.json" "$run/$r.json" version hash seed tool made_from.graph
+done
+json_is "stats.json" "$run/stats.json" samples 24
+json_is "sens.json" "$run/sens.json" samples 16
+json_is "cost.json" "$run/cost.json" target counted
+json_is "plan.json" "$run/plan.json" feasible true
+ok 0 lower "$bitlathe" lower $resnet8 --plan "$run/plan.json" -o "$run/model.blp" --json
+one_object lower
+json_has lower "$t/object.json" program weight_bytes memory_bytes
+json_is "size as predicted" "$run/plan.json" predicted.size_bytes "$(json "$t/object.json" weight_bytes).0"
+ok 0 "lower again" "$bitlathe" lower $resnet8 --plan "$run/plan.json" -o "$t/again.blp"
+check "the same program twice" cmp "$run/model.blp" "$t/again.blp"
+ok 0 "inspect model.blp" "$bitlathe" inspect "$run/model.blp"
+prints "inspect model.blp" 'conv .* W[48] A8->A8'
+ok 0 "inspect model.blp --json" "$bitlathe" inspect "$run/model.blp" --json
+one_object "inspect model.blp --json"
+
+# ---- eval: a float network, under a plan, a program
+ok 0 "eval float" "$bitlathe" eval $resnet8 $test --predictions "$t/float.u16" --scores "$t/float.f32"
+prints "eval float" '^40 samples, top-1 '
+check "predictions" test "$(stat -c %s "$t/float.u16")" -eq 80
+check "scores" test "$(stat -c %s "$t/float.f32")" -eq 1600
+ok 0 "eval float --reference" "$bitlathe" eval $resnet8 $test --predictions "$t/reference.u16" --reference
+check "oneDNN and the reference agree" cmp "$t/float.u16" "$t/reference.u16"
+ok 0 "eval float --threads 1" "$bitlathe" eval $resnet8 $test --scores "$t/float1.f32" --threads 1
+check "threads change no score" cmp "$t/float.f32" "$t/float1.f32"
+ok 0 "eval --plan" "$bitlathe" eval $resnet8 $test --plan "$run/plan.json" --scores "$t/fake.f32" --json
+one_object "eval --plan"
+ok 0 "eval program" "$bitlathe" eval "$run/model.blp" $test --scores "$t/program.f32" --json
+one_object "eval program"
+json_is "eval program" "$t/object.json" samples 40
+json_has "eval program" "$t/object.json" top1 top5 seconds
+json_lacks "eval program" "$t/object.json" auc
+for isa in ref avx2 avx512; do
+    "$bitlathe" eval "$run/model.blp" $test --limit 10 --isa $isa --scores "$t/$isa.f32" >"$t/out" 2>"$t/err"
+    [ $? -eq 69 ] && { skip "eval_$isa" "not on this CPU"; continue; }
+    check "integers are the same with $isa" cmp -n 400 "$t/program.f32" "$t/$isa.f32"
+done
+ok 0 "eval --limit" "$bitlathe" eval "$run/model.blp" $test --limit 7 --json
+json_is "eval --limit" "$t/out" samples 7
+ok 64 "eval --plan of a program" "$bitlathe" eval "$run/model.blp" $test --plan "$run/plan.json"
+ok 64 "eval without data" "$bitlathe" eval $resnet8
+ok 64 "unknown metric" "$bitlathe" eval $resnet8 $test --metric taste
+
+# ---- run
+npy_noise "$t/x.npy" "1, 1, 28, 28" 784 5
+ok 0 "run float" "$bitlathe" run $resnet8 --in "$t/x.npy" --out "$t/o1" --all-values
+ok 0 "run program" "$bitlathe" run "$run/model.blp" --in "$t/x.npy" --out "$t/o2" --all-values
+for o in o1 o2; do
+    check "out0.npy of $o" test "$(stat -c %s "$t/$o/out0.npy")" -eq $((128 + 40))
+    ok 0 "index.json of $o" "$bitlathe" inspect "$t/$o/index.json"
+    n=$(grep -c '"file"' "$t/$o/index.json")
+    check "$o holds every value" test "$n" -ge 15 -a "$n" -eq "$(find "$t/$o" -name 'v*.npy' | wc -l)"
+    sed -n 's/^ *"file": "\(.*\)",\{0,1\}$/\1/p' "$t/$o/index.json" >"$t/files"
+    while read -r f; do check "$o/$f" test -s "$t/$o/$f"; done <"$t/files"
+done
+json_has "index.json of a program" "$t/o2/index.json" values.0.name values.0.bits values.0.scale values.0.zero
+npy_noise "$t/x3.npy" "3, 1, 28, 28" 2352 6
+ok 0 "run float at batch 3" "$bitlathe" run $resnet8 --in "$t/x3.npy" --out "$t/o3"
+check "out0.npy at batch 3" test "$(stat -c %s "$t/o3/out0.npy")" -eq $((128 + 120))
+ok 64 "run without --out" "$bitlathe" run $resnet8 --in "$t/x.npy"
+ok 64 "run with two inputs" "$bitlathe" run $resnet8 --in "$t/x.npy" --in "$t/x.npy" --out "$t/o4"
+
+# ---- the driver, export, report, bench
+ok 0 quantize "$bitlathe" quantize $resnet8 $recipe $data -o "$run" --no-bench
+prints quantize '^chosen plan '
+prints quantize "^report: $run/report.html$"
+for f in run.json graph.json summary.json report.html model.qdq.onnx baselines/int8.blp baselines/int8.plan.json; do
+    check "$f" test -s "$run/$f"
+done
+check "quantize and the stages give one program" cmp "$run/model.blp" "$t/again.blp"
+ok 0 export "$bitlathe" export "$run" -o "$t/net.onnx"
+check "export twice" cmp "$t/net.onnx" "$run/model.qdq.onnx"
+ok 0 "export --json" "$bitlathe" export "$run" --format qdq -o "$t/net.onnx" --all-outputs --json
+one_object "export --json"
+ok 0 "import of an export" "$bitlathe" import "$t/net.onnx"
+prints "import of an export" 'QuantizeLinear'
+ok 0 "run of an export" "$bitlathe" run "$run/model.qdq.onnx" --in "$t/x.npy" --out "$t/o5"
+ok 64 "unknown format" "$bitlathe" export "$run" --format cake -o "$t/net.onnx"
+ok 0 report "$bitlathe" report "$run" -o "$t/page.html"
+check "one HTML page" grep -q '</html>' "$t/page.html"
+ok 0 "report --json" "$bitlathe" report "$run" -o "$t/page.html" --json
+one_object "report --json"
+ok 0 bench "$bitlathe" bench "$run/model.blp" --seconds 0.5 --threads 1 --json
+one_object bench
+json_has bench "$t/object.json" latency_ms.median latency_ms.p10 latency_ms.p90 peak_bytes promised_bytes isa threads
+ok 0 "bench of three" "$bitlathe" bench "$run/model.blp" "$run/baselines/int8.blp" $resnet8 --seconds 0.5
+prints "bench of three" 'A/A'
+ok 0 "bench of two --json" "$bitlathe" bench "$run/model.blp" "$run/baselines/int8.blp" --seconds 0.5 --json
+one_object "bench of two --json"
+json_has "bench of two --json" "$t/object.json" items.1.latency_ms.median aa_spread
+
+# ---- a stand-alone problem
+cat >"$t/problem.json" <<'END'
+{"version": 1, "budgets": [{"name": "size", "limit": 10}],
+ "units": [{"name": "a", "options": [{"name": "4", "objective": 3, "costs": [4]}, {"name": "8", "objective": 1, "costs": [8]}]},
+           {"name": "b", "options": [{"name": "4", "objective": 9, "costs": [2]}, {"name": "8", "objective": 1, "costs": [6]}]}],
+ "ties": []}
+END
+ok 0 problem "$bitlathe" search --problem "$t/problem.json" --json --write-lp "$t/problem.lp"
+one_object problem
+json_is problem "$t/object.json" status optimal
+json_is problem "$t/object.json" choice.a 4
+json_is problem "$t/object.json" choice.b 8
+json_is problem "$t/object.json" objective 4.0
+check "LP text" grep -qi 'minimize' "$t/problem.lp"
+sed -i 's/"limit": 10/"limit": 5/' "$t/problem.json"
+"$bitlathe" search --problem "$t/problem.json" --json >"$t/out" 2>"$t/err"
+check "infeasible problem" test $? -eq 1
+json_is "infeasible problem" "$t/out" status infeasible
+
+# ---- our reader refuses what is no JSON
+for text in '{' '{"a":1} trailing' '{"a":1,}' '{"a":nan}' '{"a":1,"a":2}'; do
+    printf '%s' "$text" >"$t/bad.json"
+    ok 65 "inspect '$text'" "$bitlathe" inspect "$t/bad.json"
+done
+no_leftovers "no temporary files" "$t"
+finish

@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The whole straight way: what summary.json promises, budgets kept exactly, records reused, the same
+# bytes for any number of threads, infeasible budgets, plans edited by hand.
+. tests/golden/harness.sh
+begin "$@"
+
+# A few pictures as bare bytes: unpacking the whole set again for each run is not what this tests.
+if [ -r $fashion/train-images-idx3-ubyte.gz ]; then
+    real=yes
+    gzip -dc $fashion/train-images-idx3-ubyte.gz | head -c $((16 + 128 * 784)) | tail -c +17 >"$t/train"
+    gzip -dc $fashion/t10k-images-idx3-ubyte.gz | head -c $((16 + 200 * 784)) | tail -c +17 >"$t/test"
+    gzip -dc $fashion/t10k-labels-idx1-ubyte.gz | head -c $((8 + 200)) | tail -c +9 >"$t/labels.u8"
+else
+    real=no
+    skip cli_quantize_fashion "dataset-fashion-mnist is not installed; made-up pictures take its place"
+    noise_images "$t/train" 128 21
+    noise_images "$t/test" 200 22
+    noise_bytes 200 23 10 >"$t/labels.u8"
+fi
+data="--data raw:$t/train,u8,128x1x28x28 --mean 72.93 --std 90.015 --limit 64"
+eval_spec=raw:$t/test,u8,200x1x28x28,$t/labels.u8
+words="$data --target counted --budget size=0.6"
+quantize() { "$bitlathe" quantize "$@"; }
+
+# ---- one run with everything
+ok 0 quantize quantize $resnet8 -o "$t/a" $words --eval $eval_spec --eval-limit 200
+s=$t/a/summary.json
+json_is summary $s model resnet8_fmnist.onnx
+json_is summary $s recipe mixed
+json_is summary $s target counted
+json_is summary $s seed 1
+json_is summary $s feasible true
+json_has summary $s float.top1 float.top5 float.size_bytes float.latency_ms.median peak_rss_bytes \
+    samples.calibration samples.sense samples.evaluation machine.cpu hashes.plan
+for row in int8 mixed; do
+    json_has "summary $row" $s $row.top1 $row.top5 $row.size_bytes $row.file_bytes $row.memory_bytes \
+        $row.bops $row.sqnr_db $row.latency_ms.median $row.latency_ms.p10 $row.latency_ms.p90
+done
+# A target that counts has no latency: the figure is absent, not zero.
+json_lacks "no prediction" $s mixed.predicted_latency_ms
+json_lacks "no prediction" $s int8.predicted_latency_ms
+json_lacks "no sum for the float network" $s float.sqnr_db
+checks=$((checks + 1))
+! grep -E '"(top1|top5|auc|mse|latency_ms|predicted_latency_ms|sqnr_db)": (0|0\.0|null),?$' $s || fail summary "a figure is zero"
+for stage in import calibrate sense measure search bench evaluate export; do
+    json_has "seconds of $stage" $s seconds.$stage
+done
+json_is budget $s budgets.0.name size
+json_is budget $s budgets.0.relative 0.59999999999999998
+size=$(json $s mixed.size_bytes) int8=$(json $s int8.size_bytes) limit=$(json $s budgets.0.limit)
+holds "the plan keeps its budget" "$size <= 0.6 * $int8 && $size > 0.5 * $int8"
+holds "limit is 0.6 of int8" "$limit - 0.6 * $int8 < 1e-6 && 0.6 * $int8 - $limit < 1e-6"
+json_is "plan.json says the same size" "$t/a/plan.json" predicted.size_bytes "$size"
+json_is "model.blp has the same size" <("$bitlathe" inspect "$t/a/model.blp" --json) weight_bytes "${size%.0}"
+holds "int8 is four times smaller than float" "$(json $s float.size_bytes) / $int8 == 4"
+for f in report.html model.qdq.onnx graph.json trials.jsonl evaluations.jsonl baselines/W4A8.blp; do
+    check "$f" test -s "$t/a/$f"
+done
+if [ $real = yes ]; then
+    holds "int8 is as good as float on 200 pictures" "$(json $s int8.top1) > $(json $s float.top1) - 0.03"
+    holds "mixed is nearly as good" "$(json $s mixed.top1) > $(json $s float.top1) - 0.08"
+fi
+
+# ---- again: nothing that is there is made again, and nothing changes
+cp -r "$t/a" "$t/first"
+ok 0 "quantize again" quantize $resnet8 -o "$t/a" $words --eval $eval_spec --eval-limit 200 --no-bench --json
+one_object "quantize --json"
+for stage in calibrate sense measure; do json_lacks "$stage is skipped" "$t/a/summary.json" seconds.$stage; done
+json_lacks "no bench, no latency" "$t/a/summary.json" mixed.latency_ms
+json_is "kept evaluation" "$t/a/summary.json" mixed.top1 "$(json "$t/first/summary.json" mixed.top1)"
+for f in stats.json sens.json cost.json plan.json model.blp model.qdq.onnx trials.jsonl evaluations.jsonl; do
+    check "$f stays as it was" cmp "$t/a/$f" "$t/first/$f"
+done
+
+# ---- from here on with fewer samples: what is repaired, what depends on what, threads, seeds
+printf '%s\n' 'calibrate = 64' 'sensitivity = sqnr' 'sense = 16' 'target = counted' 'search = knapsack' 'tune = bias-correction' \
+    'weight_bits = 2 4 8' 'act_bits = 4 8' 'keep_ends = yes' >"$t/quick.recipe"
+data="--recipe $t/quick.recipe $data"
+words="$data --budget size=0.6"
+ok 0 "quick recipe" quantize $resnet8 -o "$t/a" $words --no-bench
+json_is "quick recipe" "$t/a/sens.json" samples 16
+json_lacks "the statistics are the same" "$t/a/summary.json" seconds.calibrate
+cp -r "$t/a" "$t/before"
+rm "$t/a/plan.json" "$t/a/model.blp" "$t/a/cost.json"
+ok 0 "quantize with records missing" quantize $resnet8 -o "$t/a" $words --no-bench
+json_lacks "calibrate is skipped" "$t/a/summary.json" seconds.calibrate
+json_has "measure is not" "$t/a/summary.json" seconds.measure
+for f in plan.json model.blp; do check "$f comes back" cmp "$t/a/$f" "$t/before/$f"; done
+printf '{"bitlathe": "sens", "version": "9.0"}' >"$t/a/sens.json"
+head -c 3000 "$t/before/stats.json" >"$t/a/stats.json"
+ok 0 "quantize with spoilt records" quantize $resnet8 -o "$t/a" $words --no-bench -v
+says "quantize -v" 'stats.json is made again'
+for f in stats.json sens.json plan.json model.blp; do check "$f is repaired" cmp "$t/a/$f" "$t/before/$f"; done
+
+# ---- what depends on what was asked is made again
+ok 0 "other samples" quantize $resnet8 -o "$t/a" ${words/--limit 64/--limit 32} --no-bench
+json_is "other samples" "$t/a/stats.json" samples 32
+ok 0 "another budget" quantize $resnet8 -o "$t/a" $data --budget size=0.45 --no-bench
+holds "another budget" "$(json "$t/a/summary.json" mixed.size_bytes) <= 0.45 * $int8"
+ok 0 "two budgets" quantize $resnet8 -o "$t/a" $data --budget size=0.7 --budget bops=0.5 --no-bench
+s=$t/a/summary.json
+holds "two budgets" "$(json $s mixed.size_bytes) <= 0.7 * $int8 && $(json $s mixed.bops) <= 0.5 * $(json $s int8.bops)"
+ok 0 "a budget in bytes" quantize $resnet8 -o "$t/a" $data --budget size=40KiB --no-bench
+holds "a budget in bytes" "$(json $s mixed.size_bytes) <= 40960"
+
+# ---- threads, seeds
+for n in 1 2; do
+    ok 0 "$n threads" quantize $resnet8 -o "$t/threads$n" $words --no-bench --threads $n
+    for f in stats.json sens.json plan.json model.blp model.qdq.onnx; do
+        check "$f with $n threads" cmp "$t/threads$n/$f" "$t/before/$f"
+    done
+done
+ok 0 "another seed" quantize $resnet8 -o "$t/seed" $words --no-bench --seed 12345
+json_is "another seed" "$t/seed/summary.json" seed 12345
+json_is "another seed" "$t/seed/plan.json" feasible true
+
+# ---- one width for all
+ok 0 "W8A8" quantize $resnet8 -o "$t/w8" $data --recipe uniform --target counted --weights-bits 8 --act-bits 8 --no-bench
+json_is "W8A8" "$t/w8/summary.json" recipe uniform
+json_is "W8A8" "$t/w8/summary.json" int8.size_bytes "$int8"
+json_lacks "W8A8" "$t/w8/summary.json" mixed
+absent "W8A8 needs no sensitivities" "$t/w8/sens.json"
+ok 0 "W4A8" quantize $resnet8 -o "$t/w4" $data --recipe uniform --target counted --weights-bits 4 --act-bits 8 --no-bench
+json_lacks "int8 is not there" "$t/w4/summary.json" int8
+
+# ---- budgets that nothing keeps
+ok 1 "size=0.01" quantize $resnet8 -o "$t/no" $data --budget size=0.01 --budget bops=0.9 --no-bench
+says "size=0.01" 'no plan keeps the budget size=0.01'
+says "size=0.01" 'give a larger budget'
+json_is "size=0.01" "$t/no/summary.json" feasible false
+json_is "size=0.01" "$t/no/plan.json" feasible false
+json_is "size=0.01" "$t/no/summary.json" budgets.0.binding true
+check "the nearest plan runs" "$bitlathe" inspect "$t/no/model.blp"
+ok 1 "search size=0.01" "$bitlathe" search $resnet8 -o "$t/no" $data --budget size=0.01
+says "search size=0.01" 'no plan keeps the budget size=0.01'
+for b in size=0 size=-1 size=x size latency=3kg weight=0.5 size=nan; do
+    ok 64 "--budget $b" quantize $resnet8 -o "$t/none" $data --budget $b
+done
+ok 64 "one metric twice" quantize $resnet8 -o "$t/none" $data --budget size=0.5 --budget size=0.6
+ok 64 "--weights-bits 0" quantize $resnet8 -o "$t/none" $data --weights-bits 0
+absent "nothing is written for words that make no sense" "$t/none"
+
+# ---- a plan edited by hand; the weights that tuning made belong to it
+with=$t/before/weights.blw
+check "weights.blw" test -s "$with"
+sed 's/"narrow": false/"narrow": true/' "$t/before/plan.json" >"$t/edited.json"
+ok 0 "edited plan" "$bitlathe" lower $resnet8 --plan "$t/edited.json" --weights "$with" -o "$t/edited.blp"
+says "edited plan" 'note: .*edited.json was changed by hand'
+check "edited program" "$bitlathe" inspect "$t/edited.blp"
+checks=$((checks + 1))
+! cmp -s "$t/edited.blp" "$t/before/model.blp" || fail "edited program" "is the one of the plan before"
+ok 0 "plan as it was" "$bitlathe" lower $resnet8 --plan "$t/before/plan.json" --weights "$with" -o "$t/same.blp"
+check "no note on a plan that is as it was" test ! -s "$t/err"
+check "the program of the run" cmp "$t/same.blp" "$t/before/model.blp"
+ok 64 "tuned plan without its weights" "$bitlathe" lower $resnet8 --plan "$t/before/plan.json" -o "$t/none.blp"
+says "tuned plan without its weights" 'give them with --weights'
+ok 65 "weights of another run" "$bitlathe" lower $resnet8 --plan "$t/before/plan.json" --weights "$t/w4/weights.blw" -o "$t/none.blp"
+sed 's/"zero": [0-9]*/"zero": 70000/' "$t/before/plan.json" >"$t/edited.json"
+ok 65 "impossible plan" "$bitlathe" lower $resnet8 --plan "$t/edited.json" --weights "$with" -o "$t/none.blp"
+absent "no program of an impossible plan" "$t/none.blp"
+no_leftovers "no temporary files" "$t"
+finish
