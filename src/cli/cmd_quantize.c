@@ -5,7 +5,9 @@
  */
 #include "cli/summary.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,7 +23,7 @@ typedef struct state {
     bl_contender row[8];        /* float, int8, uniform ones, the chosen one last */
     int n_rows, int8_row, chosen_row;
     bl_search_result found;
-    const char *refused;
+    const char *refused, *command;
     json_t *notes;
 } state;
 
@@ -257,12 +259,20 @@ static bl_status evaluate(state *s)
     return st;
 }
 
+/* What model.blp holds: int8 where the chosen plan was refused. */
+static const bl_contender *used_contender(const state *s)
+{
+    return &s->row[s->refused && !s->force && s->int8_row ? s->int8_row : s->chosen_row];
+}
+
 static bl_status make_summary(state *s, json_t **out)
 {
     bl_pipeline *p = &s->p;
     const bl_contender *chosen = &s->row[s->chosen_row];
     json_t *front = NULL, *uniform = json_array(), *o = json_object();
-    if (bl_search_find(p->recipe.search)->needs_sens) BL_TRY(bl_front_json(p, &front));
+    const bl_contender *int8 = s->int8_row ? &s->row[s->int8_row] : NULL;
+    double base_noise = int8 && int8->scored ? pow(10, -int8->score.sqnr_db / 10) : 0;
+    if (bl_search_find(p->recipe.search)->needs_sens) BL_TRY(bl_front_json(p, base_noise, &front));
     json_object_set_new(o, "model", json_string(bl_path_base(s->cli.args[0])));
     json_object_set_new(o, "recipe", json_string(p->recipe.name));
     json_object_set_new(o, "target", json_string(p->cost->target));
@@ -278,7 +288,7 @@ static bl_status make_summary(state *s, json_t **out)
     json_object_set_new(o, "uniform", uniform);
     json_object_set_new(o, "budgets", bl_budgets_json(p, chosen, s->found.binding));
     if (front) json_object_set_new(o, "front", front);
-    json_object_set_new(o, "layers", bl_layers_json(p, chosen));
+    json_object_set_new(o, "layers", bl_layers_json(p, used_contender(s)));
     json_object_set(o, "seconds", p->seconds);
     json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)bl_peak_rss_bytes()));
     json_t *samples = json_pack("{s:I}", "calibration", (json_int_t)p->stats->samples);
@@ -292,6 +302,7 @@ static bl_status make_summary(state *s, json_t **out)
                                                "cost", p->cost->hash.hex));
     if (s->found.solver) json_object_set(o, "solver", s->found.solver);
     json_object_set_new(o, "tool", json_string(BL_VERSION_STRING));
+    json_object_set_new(o, "command", json_string(s->command));
     *out = o;
     return BL_OK;
 }
@@ -328,7 +339,7 @@ static bl_status finish(state *s)
     bl_pipeline *p = &s->p;
     json_t *summary = NULL;
     uint64_t start = bl_now_ns();
-    const bl_contender *used = &s->row[s->refused && !s->force && s->int8_row ? s->int8_row : s->chosen_row];
+    const bl_contender *used = used_contender(s);
     BL_TRY(bl_export_qdq(p->ctx, p->graph, used->plan, used->weights, NULL, bl_pipeline_path(p, "model.qdq.onnx")));
     bl_pipeline_time(p, "export", start);
     bl_status st = make_summary(s, &summary);
@@ -359,6 +370,14 @@ static bl_status stages(state *s)
     return s->refused && !s->force ? BL_GOAL : BL_OK;
 }
 
+/* As it was typed, for the reproducibility box. */
+static const char *join_words(bl_cli *cli, int argc, char **argv)
+{
+    const char *text = argv[0];
+    for (int i = 1; text && i < argc; i++) text = bl_format(cli->arena, "%s %s", text, argv[i]);
+    return text ? text : "";
+}
+
 int bl_cmd_quantize(int argc, char **argv)
 {
     state s = { 0 };
@@ -373,6 +392,7 @@ int bl_cmd_quantize(int argc, char **argv)
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     if (code) return code;
     s.notes = json_array();
+    s.command = join_words(&s.cli, argc, argv);
     bl_status st = stages(&s);
     for (int r = 0; r < s.n_rows; r++) bl_contender_free(&s.row[r]);
     json_decref(s.found.solver);

@@ -114,7 +114,7 @@ json_t *bl_budgets_json(bl_pipeline *p, const bl_contender *c, int binding)
     return a;
 }
 
-bl_status bl_front_json(bl_pipeline *p, json_t **out)
+bl_status bl_front_json(bl_pipeline *p, double base_noise, json_t **out)
 {
     enum { POINTS = 24 };
     json_t *front = json_array();
@@ -145,7 +145,7 @@ bl_status bl_front_json(bl_pipeline *p, json_t **out)
             figure(o, "size_bytes", last = total[BL_M_SIZE]);
             figure(o, "latency_ns", total[BL_M_LATENCY]);
             figure(o, "objective", r.objective);
-            figure(o, "sqnr_db", bl_objective_sqnr(r.objective));
+            figure(o, "sqnr_db", bl_objective_sqnr(r.objective + base_noise));
             json_array_append_new(front, o);
         }
         json_decref(r.solver);

@@ -29,8 +29,9 @@ json_t *bl_contender_json(bl_pipeline *p, const bl_contender *c);
 /* Layers with their widths and times, for the report. */
 json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c);
 json_t *bl_budgets_json(bl_pipeline *p, const bl_contender *c, int binding);
-/* Objective against size: the solver's answers to 24 size budgets. */
-bl_status bl_front_json(bl_pipeline *p, json_t **out);
+/* Objective against size: the solver's answers to 24 size budgets.  base_noise: noise to signal of the
+ * baseline plan (uniform int8), which the objectives leave out; 0 where it was not scored. */
+bl_status bl_front_json(bl_pipeline *p, double base_noise, json_t **out);
 /* Evaluates with results kept in evaluations.jsonl by what they depend on. */
 bl_status bl_contender_eval(bl_pipeline *p, bl_contender *c, bl_data *data, const bl_eval_options *options);
 

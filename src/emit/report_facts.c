@@ -325,9 +325,9 @@ static const char *const words[][2] = {
     {"noise, objective",
      "The inverse of that ratio, added up over units: what the solver makes as small as it can."},
     {"BOPs", "Bit operations: each multiplication counts as the product of both its widths."},
-    {"predicted, measured", "Predicted times are added up from layers timed one by one; measured "
-                            "times are those of the whole network under the clock. Medians, one "
-                            "sample at a time."},
+    {"predicted, measured",
+     "Predicted times are added up from operators timed one by one; measured times are medians of "
+     "the whole network under the clock, one sample at a time."},
     {"budget", "An upper limit that you set for size, time or operations, often relative to int8."},
     {"best plans", "Plans of which no other one found is both smaller and more accurate; "
                    "together they are called the Pareto front."},

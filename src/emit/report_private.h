@@ -145,7 +145,7 @@ void bl_part_name(bl_report *r, const char *name);
 void bl_part_fact(bl_report *r, const char *name, const char *text);
 /* Opens the table row of one way to run the network, with its name. */
 void bl_part_row(bl_report *r, const bl_row *row);
-/* A table cell that sorts by its value; a dash where that is not finite.  more: small print or "". */
+/* A table cell that sorts by its value; a dash where that is not finite.  more: in small print. */
 void bl_part_cell(bl_report *r, double value, const char *text, const char *more);
 
 void bl_part_headline(bl_report *r);  /* report_head.c */

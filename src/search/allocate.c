@@ -115,7 +115,8 @@ bl_status bl_search_knapsack(bl_ctx *ctx, const bl_search_input *in, bl_arena *a
 {
     bl_mckp *p = NULL;
     bl_mckp_result r;
-    bl_mckp_limits limits = { .seconds = in->seconds };
+    /* Counted in nodes, not seconds, so that the plan does not depend on the machine; about half a minute. */
+    bl_mckp_limits limits = { .seconds = in->seconds, .nodes = 200000 };
     BL_TRY(make_problem(ctx, in, arena, &p));
     BL_TRY(bl_mckp_solve(ctx, p, &limits, arena, &r));
     *out = (bl_search_result){ .choice = BL_NEW(arena, int, (size_t)in->menu->n_units),

@@ -34,10 +34,10 @@ static void keep(run *r, int64_t i, const float *x, const float *y)
     for (int64_t c = 1; c < r->n_out; c++)
         if (y[c] > y[best]) best = c;
     k->argmax = (uint16_t)best;
-    if (bl_data_labelled(r->data)) {
-        int label = bl_data_label(r->data, i / bl_data_windows(r->data));
+    if (!r->reconstruct && bl_data_labelled(r->data)) {
+        int label = bl_data_label(r->data, i / bl_data_windows(r->data)); /* a class: check_labels */
         k->top1 = label == best;
-        for (int64_t c = 0; !r->reconstruct && c < r->n_out; c++) above += y[c] > y[label] || (y[c] == y[label] && c < label);
+        for (int64_t c = 0; c < r->n_out; c++) above += y[c] > y[label] || (y[c] == y[label] && c < label);
         k->top5 = above < 5;
     }
     if (r->reconstruct) {
