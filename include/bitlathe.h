@@ -26,6 +26,7 @@
 #ifndef BITLATHE_H
 #define BITLATHE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -117,6 +118,203 @@ typedef struct bl_cost bl_cost;       /* chip cost per operator shape and widths
 typedef struct bl_plan bl_plan;       /* the choice: a grid for each quantizer */
 typedef struct bl_weights bl_weights; /* constants that tuning replaced */
 typedef struct bl_program bl_program; /* integers only; what runs */
+typedef struct bl_exec bl_exec;       /* a loaded program with its memory */
+
+/* Each takes NULL. */
+BL_API void bl_graph_free(bl_graph *graph);
+BL_API void bl_data_free(bl_data *data);
+BL_API void bl_stats_free(bl_stats *stats);
+BL_API void bl_menu_free(bl_menu *menu);
+BL_API void bl_sens_free(bl_sens *sens);
+BL_API void bl_cost_free(bl_cost *cost);
+BL_API void bl_plan_free(bl_plan *plan);
+BL_API void bl_weights_free(bl_weights *weights);
+BL_API void bl_program_free(bl_program *program);
+BL_API void bl_exec_free(bl_exec *exec);
+
+/* ------------------------------------------------------------------ GRAPH */
+
+typedef struct bl_dim_binding { const char *name; int64_t size; } bl_dim_binding;
+
+/* Free dimensions of the inputs.  A name is one of the model's own or "INPUT:AXIS" for a dimension
+ * without one.  First dimensions that are not given are 1; others that stay unknown are an error
+ * that names them all. */
+typedef struct bl_import_options {
+    const bl_dim_binding *dims; /* --dim N=1 */
+    size_t n_dims;
+} bl_import_options;
+
+/* ONNX file to GRAPH: pre-scan, budgeted unpack, checks, shape inference.  Unsupported operators are
+ * refused in one message that lists every one (BL_UNAVAILABLE); NaN or infinite weights and damaged
+ * files are BL_DATA.  options may be NULL. */
+BL_API bl_status bl_import(bl_ctx *ctx, const char *path, const bl_import_options *options, bl_graph **out);
+/* The same from memory, which must outlive *out; `name` stands in errors. */
+BL_API bl_status bl_import_bytes(bl_ctx *ctx, const char *name, const void *data, size_t size,
+                                 const bl_import_options *options, bl_graph **out);
+
+/* Folds constants and BatchNormalization (its statistics are kept), fuses Relu and Clip into their
+ * producers, removes what does nothing.  What every later stage wants.  Names that remain are kept. */
+BL_API bl_status bl_prepare(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
+
+/* ------------------------------------------------------------------ samples */
+
+#define BL_DATA_CHANNELS_MAX 64
+
+/* Where samples lie and what is done to them: ((float)stored - mean) / std.  {0}: nothing changed,
+ * all samples. */
+typedef struct bl_data_options {
+    const char *spec;       /* "cifar:FILE", ...; or a JSON description's path; borrowed */
+    float mean[BL_DATA_CHANNELS_MAX], std[BL_DATA_CHANNELS_MAX];
+    int n_mean, n_std;      /* 0: mean 0, std 1; 1: for all channels; else one a channel */
+    int resize;             /* shorter side of a picture, 0: as stored */
+    int crop;               /* side of the square cut from the middle, 0: none */
+    bool bgr;               /* pictures are stored R, G, B and the network wants B, G, R */
+    bool nhwc_stored;       /* arrays hold height, width, channels */
+    int64_t window;         /* rows of a sliding window over a sample's first axis, 0: none */
+    int64_t limit;          /* samples to use, 0: all; for the caller, open does not apply it */
+} bl_data_options;
+
+/* Sets what one option says.  key: data, mean, std, resize, crop, channels, layout, window, limit (the
+ * words of the command line without dashes); value is borrowed for `data`.  BL_USAGE when the value
+ * makes no sense. */
+BL_API bl_status bl_data_option(bl_ctx *ctx, const char *key, const char *value, bl_data_options *options);
+
+/* Opens a data set for a network's (or program's) first input; give one of the two.  Everything that
+ * the files say is checked here.  BL_NOINPUT: a file is missing; BL_DATA: what is in it is wrong;
+ * BL_USAGE: the words are wrong. */
+BL_API bl_status bl_samples_open(bl_ctx *ctx, const bl_data_options *options, const bl_graph *graph,
+                                 const bl_program *program, bl_data **out);
+
+/* ------------------------------------------------------------------ units and the menu */
+
+/* A unit is what must decide together: a value's grid with the weights of all layers that read it. */
+typedef struct bl_menu_options {
+    int w_bits[16], n_w;        /* default 2 3 4 6 8 */
+    int a_bits[16], n_a;        /* default 4 8 */
+    bool keep_ends;             /* network input, first and last layer, outputs stay at 8 bits */
+    bool equal_grids;           /* target adds integers without rescaling: operands share a grid */
+} bl_menu_options;
+BL_API bl_menu_options bl_menu_options_default(void);
+/* graph must be prepared; options may be NULL. */
+BL_API bl_status bl_menu_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu_options *options, bl_menu **out);
+
+/* How a width becomes a grid. */
+typedef struct bl_grid_options {
+    const char *act_range;      /* observer names; NULL: "mse" */
+    const char *weight_range;   /* NULL: "mse" */
+    bool per_tensor;            /* weights: one scale a tensor instead of one an output channel */
+    bool narrow;                /* restricted symmetric weight grids */
+} bl_grid_options;
+
+/* ------------------------------------------------------------------ STATS */
+
+typedef struct bl_calibrate_options {
+    int64_t samples;            /* evenly spaced over the set; 0: 256 */
+} bl_calibrate_options;
+
+/* Two passes of the float walk: ranges, then histograms over them.  Integer counts and sums in sample
+ * order: the same bytes for any number of threads.  No labels are used. */
+BL_API bl_status bl_calibrate(bl_ctx *ctx, const bl_graph *graph, bl_data *data,
+                              const bl_calibrate_options *options, bl_stats **out);
+/* Records are written whole or not at all and carry the hash of what they were made from; reading one
+ * of another network is BL_DATA.  The same holds for every _write and _read below. */
+BL_API bl_status bl_stats_write(bl_ctx *ctx, const bl_graph *graph, bl_stats *stats, const char *path);
+BL_API bl_status bl_stats_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_stats **out);
+
+/* ------------------------------------------------------------------ SENS */
+
+typedef struct bl_sense_options {
+    const char *metric;         /* row of `bitlathe list sensitivities`; NULL: "sqnr" */
+    int64_t samples;            /* 0: 128 */
+    bl_grid_options grids;
+} bl_sense_options;
+
+typedef struct bl_sense_input {
+    const bl_graph *graph;
+    const bl_menu *menu;
+    const bl_stats *stats;
+    bl_data *data;
+    const bl_sense_options *options; /* may be NULL */
+} bl_sense_input;
+
+/* The metric for every candidate of every unit, that unit alone quantized. */
+BL_API bl_status bl_sense(bl_ctx *ctx, const bl_sense_input *input, bl_sens **out);
+BL_API bl_status bl_sens_write(bl_ctx *ctx, const bl_menu *menu, bl_sens *sens, const char *path);
+BL_API bl_status bl_sens_read(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const char *path,
+                              bl_sens **out);
+
+/* ------------------------------------------------------------------ COST */
+
+typedef struct bl_measure_options {
+    double seconds;             /* ceiling for one operator shape; 0: 0.5 */
+} bl_measure_options;
+
+/* target: a row of `bitlathe list targets`; "here" times every operator shape at every pair of widths
+ * with the kernels that will run. */
+BL_API bl_status bl_measure(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const char *target,
+                            const bl_measure_options *options, bl_cost **out);
+BL_API bl_status bl_cost_write(bl_ctx *ctx, bl_cost *cost, const char *path);
+/* A COST record may come from another machine. */
+BL_API bl_status bl_cost_read(bl_ctx *ctx, const char *path, bl_cost **out);
+
+/* ------------------------------------------------------------------ PLAN */
+
+typedef struct bl_search_request {
+    const bl_graph *graph;
+    const bl_menu *menu;
+    const bl_stats *stats;
+    const bl_sens *sens;        /* NULL where the search needs none */
+    const bl_cost *cost;
+    const char *search;         /* row of `bitlathe list searches`; NULL: "knapsack" */
+    const char *const *budgets; /* "size=0.6", "latency=2ms": ratios are to uniform int8 */
+    size_t n_budgets;           /* at most 4 */
+    bl_grid_options grids;
+} bl_search_request;
+
+/* BL_GOAL when no plan keeps the budgets: *out is then the nearest one (free it too). */
+BL_API bl_status bl_search(bl_ctx *ctx, const bl_search_request *request, bl_plan **out);
+BL_API bl_status bl_plan_write(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, const char *path);
+/* A plan may be edited by hand: every number is checked against the network. */
+BL_API bl_status bl_plan_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_plan **out);
+
+/* What tuning replaced (.blw); the plan names it by hash. */
+BL_API bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights, const char *path);
+BL_API bl_status bl_weights_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_weights **out);
+
+/* ------------------------------------------------------------------ PROGRAM */
+
+/* The only door to a program, whoever made the plan.  Refuses in one message all operators without an
+ * integer form, and widths whose accumulators cannot be proven (BL_UNAVAILABLE).  weights may be NULL. */
+BL_API bl_status bl_lower(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, const bl_weights *weights,
+                          bl_program **out);
+BL_API bl_status bl_program_write(bl_ctx *ctx, const bl_program *program, const char *path);
+/* Maps the file and checks everything - one flipped bit is found - before anything is used. */
+BL_API bl_status bl_program_open(bl_ctx *ctx, const char *path, bl_program **out);
+
+/* Loads a program, which is borrowed: chooses kernels, packs weights, takes all memory; running
+ * allocates nothing.  parallel: steps are split over the context's threads.  The integers are the same
+ * for any thread count and instruction set. */
+BL_API bl_status bl_exec_open(bl_ctx *ctx, const bl_program *program, bool parallel, bl_exec **out);
+/* Buffers of the i-th input (to be filled) and output: float32, row-major, one sample; owned by exec. */
+BL_API float *bl_exec_input(bl_exec *exec, uint32_t i);
+BL_API const float *bl_exec_output(const bl_exec *exec, uint32_t i);
+/* hook (may be NULL) is called after each step with its number and that of the tensor it wrote. */
+typedef bl_status bl_exec_hook(void *user, uint32_t step, uint32_t tensor);
+BL_API bl_status bl_exec_run(bl_exec *exec, bl_exec_hook *hook, void *user);
+
+/* ------------------------------------------------------------------ other forms */
+
+typedef struct bl_export_options {
+    bool all_outputs;   /* every quantized value is a graph output too: for comparing integers */
+    bool reduce_range;  /* weights of 8 bits are put on -64..63, for CPUs whose u8 x s8 product
+                           saturates at int16 (AVX2 and AVX-512 without VNNI): other integers than
+                           the program's */
+} bl_export_options;
+
+/* ONNX with QuantizeLinear/DequantizeLinear pairs, in the form that ONNX Runtime turns into the same
+ * integers as our executor.  weights and options may be NULL. */
+BL_API bl_status bl_export_qdq(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, const bl_weights *weights,
+                               const bl_export_options *options, const char *path);
 
 #ifdef __cplusplus
 }

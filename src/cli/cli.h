@@ -62,8 +62,7 @@ bl_status bl_cli_json(bl_cli *cli, json_t *value);
 
 /* Model files: .blp by content, else ONNX.  One of the two results is set. */
 bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program);
-bl_status bl_cli_data(bl_cli *cli, const bl_tensor *input, bl_data **out);
-/* Input shape at batch 1 of whichever is set. */
-void bl_cli_input_shape(const bl_graph *graph, const bl_program *program, bl_tensor *out);
+/* The data set of --data for whichever of the two is set. */
+bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out);
 
 #endif

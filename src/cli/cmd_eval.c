@@ -73,11 +73,9 @@ static bl_status write_results(state *s, const bl_eval_result *r)
 
 static bl_status evaluate(state *s, const bl_eval_subject *subject)
 {
-    bl_tensor input;
     bl_data *data = NULL;
     bl_eval_result r;
-    bl_cli_input_shape(subject->graph, subject->program, &input);
-    BL_TRY(bl_cli_data(&s->cli, &input, &data));
+    BL_TRY(bl_cli_data(&s->cli, subject->graph, subject->program, &data));
     s->o.limit = s->cli.data.limit;
     s->o.scores = s->scores != NULL;
     bl_status st = bl_eval(s->cli.ctx, subject, data, &s->o, &r);

@@ -244,13 +244,11 @@ static bl_status evaluate(state *s)
     bl_pipeline *p = &s->p;
     bl_data_options o = s->cli.data;
     bl_data *data;
-    bl_tensor input;
     if (!s->eval) return BL_OK;
     uint64_t start = bl_now_ns();
     BL_TRY(bl_data_option(p->ctx, "data", s->eval, &o));
     o.limit = s->eval_limit;
-    bl_cli_input_shape(p->graph, NULL, &input);
-    BL_TRY(bl_data_open(p->ctx, &o, &input, &data));
+    BL_TRY(bl_samples_open(p->ctx, &o, p->graph, NULL, &data));
     bl_eval_options eo = { .limit = s->eval_limit, .metric = s->metric };
     bl_status st = BL_OK;
     for (int r = 0; st == BL_OK && r < s->n_rows; r++) st = bl_contender_eval(p, &s->row[r], data, &eo);

@@ -34,20 +34,9 @@ bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **
     return s;
 }
 
-void bl_cli_input_shape(const bl_graph *graph, const bl_program *program, bl_tensor *out)
-{
-    *out = (bl_tensor){ .type = BL_F32 };
-    if (graph) {
-        *out = graph->values[graph->inputs[0]].t;
-        return;
-    }
-    out->rank = program->edges[0].rank;
-    memcpy(out->dim, program->edges[0].dim, sizeof out->dim);
-}
-
-bl_status bl_cli_data(bl_cli *cli, const bl_tensor *input, bl_data **out)
+bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out)
 {
     if (!cli->has_data)
         return bl_fail(cli->ctx, BL_USAGE, cli->program, "give --data, such as --data npy:samples.npy", "no data set");
-    return bl_data_open(cli->ctx, &cli->data, input, out);
+    return bl_samples_open(cli->ctx, &cli->data, graph, program, out);
 }

@@ -140,10 +140,8 @@ void bl_pipeline_close(bl_pipeline *p)
 
 bl_status bl_pipeline_data(bl_pipeline *p)
 {
-    bl_tensor input;
     if (p->data) return BL_OK;
-    bl_cli_input_shape(p->graph, NULL, &input);
-    return bl_cli_data(p->cli, &input, &p->data);
+    return bl_cli_data(p->cli, p->graph, NULL, &p->data);
 }
 
 /* ---- stages */
@@ -239,22 +237,6 @@ bl_status bl_pipeline_price(bl_pipeline *p, const int *choice, double total[BL_N
     return bl_price_exact(p->ctx, p->graph, p->menu, p->cost, c, total);
 }
 
-/* The baseline of every ratio is uniform int8, also where the menu does not hold it. */
-static bl_status price_int8(bl_pipeline *p)
-{
-    bl_candidate *c = BL_NEW(p->cli->arena, bl_candidate, (size_t)p->menu->n_units);
-    BL_ALLOC_TRY(p->ctx, c);
-    for (int u = 0; u < p->menu->n_units; u++) c[u] = (bl_candidate){ p->menu->units[u].n_layers ? 8 : 0, 8 };
-    bl_cost counted = { .target = "counted" };
-    BL_TRY(bl_price_exact(p->ctx, p->graph, p->menu, &counted, c, p->int8));
-    int *choice;
-    BL_TRY(bl_pipeline_uniform(p, 8, 8, &choice));
-    double total[BL_N_METRIC];
-    BL_TRY(bl_pipeline_price(p, choice, total));
-    p->int8[BL_M_LATENCY] = total[BL_M_LATENCY];
-    return BL_OK;
-}
-
 bl_status bl_pipeline_cost(bl_pipeline *p)
 {
     if (bl_target_find(p->target)) {
@@ -269,7 +251,7 @@ bl_status bl_pipeline_cost(bl_pipeline *p)
         if (p->dir) BL_TRY(bl_cost_write(p->ctx, p->cost, bl_pipeline_path(p, "cost.json")));
     }
     BL_TRY(bl_prices_make(p->ctx, p->graph, p->menu, p->cost, &p->prices));
-    BL_TRY(price_int8(p));
+    BL_TRY(bl_price_int8(p->ctx, p->graph, p->menu, p->cost, p->int8));
     for (int b = 0; b < p->n_budgets; b++) bl_budget_resolve(&p->budgets[b], p->int8);
     return BL_OK;
 }

@@ -13,25 +13,10 @@
 
 #include "ops/op.h"
 
-#define BL_DATA_CHANNELS_MAX 64
 #define BL_DATA_LABEL_MAX 1000000 /* the largest label that is believed */
 
-/* What the words of the command line say; {0} is the default: nothing changed, all samples. */
-typedef struct bl_data_options {
-    const char *spec;       /* "cifar:FILE", ...; or a JSON description's path; borrowed */
-    float mean[BL_DATA_CHANNELS_MAX], std[BL_DATA_CHANNELS_MAX];
-    int n_mean, n_std;      /* 0: mean 0, std 1; 1: for all channels; else one a channel */
-    int resize;             /* shorter side of a picture, 0: as stored */
-    int crop;               /* side of the square cut from the middle, 0: none */
-    bool bgr;               /* pictures are stored R, G, B and the network wants B, G, R */
-    bool nhwc_stored;       /* arrays hold height, width, channels */
-    int64_t window;         /* rows of a sliding window over a sample's first axis, 0: none */
-    int64_t limit;          /* samples to use, 0: all; for the caller, open does not apply it */
-} bl_data_options;
+/* bl_data_options, bl_data_option, bl_data_free: bitlathe.h. */
 
-/* Sets what one option says.  key: data, mean, std, resize, crop, channels, layout, window, limit
- * (without dashes); value is borrowed for `data`.  BL_USAGE when the value makes no sense. */
-bl_status bl_data_option(bl_ctx *ctx, const char *key, const char *value, bl_data_options *options);
 
 /* Rows of loaders.def, for `list` and help. */
 typedef struct bl_loader_row { const char *prefix, *words, *help; } bl_loader_row;
@@ -47,7 +32,6 @@ extern const size_t bl_n_loader_rows;
  * Paths with a comma cannot be given on the command line; a JSON description takes them. */
 bl_status bl_data_open(bl_ctx *ctx, const bl_data_options *options, const bl_tensor *input,
                        bl_data **out);
-void bl_data_free(bl_data *data); /* NULL is fine */
 
 int64_t bl_data_samples(const bl_data *data);    /* inputs of the network, windows counted */
 int64_t bl_data_files(const bl_data *data);      /* samples before windows */

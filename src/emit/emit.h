@@ -9,12 +9,6 @@
 #include "graph/graph.h"
 #include "quant/quant.h"
 
-typedef struct bl_export_options {
-    bool all_outputs;   /* every quantized value is a graph output too: for comparing integers */
-    bool reduce_range;  /* weights of 8 bits are put on -64..63, for CPUs whose u8 x s8 product
-                           saturates at int16 (AVX2 and AVX-512 without VNNI): other integers than
-                           the program's */
-} bl_export_options;
 
 /* graph: prepared, the one that the plan was made for.  weights may be NULL, options too.  The file
  * is written whole or not at all. */
@@ -37,7 +31,6 @@ const bl_exporter *bl_exporter_find(const char *name); /* NULL: unknown */
  * X_zero_point; a graph input X is read as X_dequantized.  Quantizers without such a form
  * (codebook, HGQ's fixed point, groups) are refused, named.
  */
-bl_export_fn bl_export_qdq;
 
 #include "emit/report.h"
 

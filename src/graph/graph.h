@@ -51,35 +51,17 @@ struct bl_graph {
     int64_t batch;          /* what the free batch dimension was bound to */
 };
 
-typedef struct bl_dim_binding { const char *name; int64_t size; } bl_dim_binding;
+/* bl_dim_binding, bl_import_options, bl_import, bl_prepare, bl_graph_free: bitlathe.h. */
 
-/* Free dimensions of the inputs.  A name is one of the model's own or "INPUT:AXIS" for a dimension
- * without one.  First dimensions that are not given are 1; others that stay unknown are an error
- * that names them all. */
-typedef struct bl_import_options {
-    const bl_dim_binding *dims; /* --dim N=1 */
-    size_t n_dims;
-} bl_import_options;
-
-/* ONNX bytes to GRAPH: pre-scan, budgeted unpack, checks, shape inference.  Unsupported operators are
- * refused in one message that lists every one.  Also refuses NaN or infinite float constants, named
- * (but not an infinite scalar, which is some operator's bound). */
-bl_status bl_import(bl_ctx *ctx, const char *path, const bl_import_options *options, bl_graph **out);
-/* The same from memory, which is free to go afterwards; name stands for the path in errors.
- * External data are refused. */
-bl_status bl_import_bytes(bl_ctx *ctx, const char *name, const void *data, size_t size,
-                          const bl_import_options *options, bl_graph **out);
-void bl_graph_free(bl_graph *graph);
 /* One TensorProto (.pb); data lives in the arena. */
 bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, size_t size,
                             bl_arena *arena, bl_tensor *out);
 
-/* Constant folding, Dropout/Identity removal, a bias that is added behind into Conv or (rank 2)
+/* bl_prepare: constant folding, Dropout/Identity removal, a bias that is added behind into Conv or (rank 2)
  * MatMul, which becomes Gemm, BatchNormalization into Conv/ConvTranspose/Gemm (statistics kept in
  * bn[]), Relu/Clip into their producer (node->lo, hi), HardSigmoid*x recognised as HardSwish is left
  * to later passes.  Names of values and nodes that remain are kept; a folded node's output name moves
  * to the node that now produces it. */
-bl_status bl_prepare(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
 
 /* The same graph at another batch size (shapes inferred again).  Constants are borrowed: `graph` must
  * outlive *out.  BL_UNAVAILABLE when some node fixes the batch (a hard-coded Reshape). */
@@ -96,7 +78,6 @@ bl_status bl_graph_macs(bl_ctx *ctx, const bl_graph *graph, int node, int64_t *m
 int bl_graph_find_value(const bl_graph *graph, const char *name); /* -1: none */
 
 /* ---- building (import and passes) */
-typedef struct bl_builder bl_builder; /* graph/build.c */
 /* Recomputes producers, readers, topological order, hash; checks that every value has one producer and
  * every input of a node exists.  graph must hold arena, values, nodes, inputs, outputs. */
 bl_status bl_graph_finish(bl_ctx *ctx, bl_graph *graph);

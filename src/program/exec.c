@@ -254,6 +254,12 @@ bl_status bl_exec_new(bl_ctx *ctx, const bl_program *program, const bl_exec_opti
     return BL_OK;
 }
 
+bl_status bl_exec_open(bl_ctx *ctx, const bl_program *program, bool parallel, bl_exec **out)
+{
+    bl_exec_options o = { .parallel = parallel };
+    return bl_exec_new(ctx, program, &o, out);
+}
+
 void bl_exec_free(bl_exec *exec)
 {
     if (exec) bl_arena_free(exec->arena);

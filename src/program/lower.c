@@ -296,8 +296,9 @@ static bl_status lower_all(bl_pbuilder *b)
     b->tensor_of_value = BL_NEW(b->arena, int, nv);
     b->ivalues = BL_NEW(b->arena, bl_ivalue, nv);
     bl_pedge *edges = BL_NEW(b->arena, bl_pedge, (size_t)(g->n_inputs + g->n_outputs));
+    if (!b->tensor_of_value || !b->ivalues || !edges) return bl_pending(b->ctx);
     bl_arena *scratch = bl_arena_new(b->ctx, "lowering");
-    if (!b->tensor_of_value || !b->ivalues || !edges || !scratch) return bl_pending(b->ctx);
+    BL_ALLOC_TRY(b->ctx, scratch);
     for (size_t v = 0; v < nv; v++) b->tensor_of_value[v] = -1;
     b->p->edges = edges;
     b->p->n_inputs = (uint32_t)g->n_inputs;
@@ -321,9 +322,10 @@ static bl_status finish(bl_pbuilder *b)
     json_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:I}", "model", b->g->name ? b->g->name : "", "source",
                              bl_path_base(b->g->source ? b->g->source : ""), "recipe", b->plan->recipe, "tool",
                              BL_VERSION_STRING, "seed", (json_int_t)b->plan->seed);
-    p->meta = meta ? bl_json_text(b->arena, meta, false) : NULL;
+    if (!meta) return bl_fail(b->ctx, BL_DATA, b->g->source, "", "its name is not UTF-8 text");
+    p->meta = bl_json_text(b->arena, meta, false);
     json_decref(meta);
-    if (!p->meta) return bl_fail(b->ctx, BL_DATA, b->g->source, "", "its name is not UTF-8 text");
+    BL_ALLOC_TRY(b->ctx, p->meta);
     p->meta_bytes = strlen(p->meta) + 1;
     BL_TRY(bl_plan_memory(b));
     for (uint32_t t = 0; t < p->n_tensors; t++) b->tensors[t].alias = b->alias[t];

@@ -45,17 +45,7 @@ struct bl_program {
     uint64_t weight_bytes;      /* packed codes of the layers: the promised size */
 };
 
-/* Lowers a plan, whoever made it.  Refuses (BL_UNAVAILABLE) in one message all operators without an
- * integer form, and widths whose accumulators cannot be proven; BL_DATA: the plan lacks a grid.
- * weights may be NULL. */
-bl_status bl_lower(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, const bl_weights *weights,
-                   bl_program **out);
-void bl_program_free(bl_program *program);
 
-/* model.blp */
-bl_status bl_program_write(bl_ctx *ctx, const bl_program *program, const char *path);
-/* Maps and checks everything before anything is used. */
-bl_status bl_program_open(bl_ctx *ctx, const char *path, bl_program **out);
 bl_status bl_program_parse(bl_ctx *ctx, const char *place, const void *data, size_t size, bl_program **out);
 bl_status bl_program_validate(bl_ctx *ctx, const char *place, const bl_program *program);
 json_t *bl_program_json(bl_ctx *ctx, const bl_program *program); /* for inspect; caller decrefs */
@@ -67,7 +57,6 @@ void bl_unpack_codes(const uint8_t *packed, size_t n, int bits, int8_t *codes);
 
 /* ------------------------------------------------------------------ executor */
 
-typedef struct bl_exec bl_exec;
 
 typedef struct bl_exec_options {
     bool parallel;              /* split steps over the context's threads; else one thread */
@@ -78,12 +67,6 @@ typedef struct bl_exec_options {
 
 /* program is borrowed.  All memory is taken here; running allocates nothing. */
 bl_status bl_exec_new(bl_ctx *ctx, const bl_program *program, const bl_exec_options *options, bl_exec **out);
-void bl_exec_free(bl_exec *exec);
-float *bl_exec_input(bl_exec *exec, uint32_t i);        /* row-major, to be filled */
-const float *bl_exec_output(const bl_exec *exec, uint32_t i);
-/* After each step: tensor `out` holds codes (strided as bl_ptensor says). */
-typedef bl_status bl_exec_hook(void *user, uint32_t step, uint32_t tensor);
-bl_status bl_exec_run(bl_exec *exec, bl_exec_hook *hook, void *user);
 bl_status bl_exec_step(bl_exec *exec, uint32_t step);   /* one step, for measuring */
 void *bl_exec_codes(bl_exec *exec, uint32_t tensor);    /* its memory */
 /* Codes of a tensor in the model's dimension order, row-major, widened to u16. */

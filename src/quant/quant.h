@@ -58,17 +58,7 @@ struct bl_menu {
     int *unit_of_layer;         /* by node number, -1: not a layer with constant weight */
 };
 
-typedef struct bl_menu_options {
-    int w_bits[16], n_w;        /* default 2 3 4 6 8 */
-    int a_bits[16], n_a;        /* default 4 8 */
-    bool keep_ends;
-    bool equal_grids;           /* target adds integers without rescaling: inputs of JOINS share a grid */
-} bl_menu_options;
-bl_menu_options bl_menu_options_default(void);
 
-/* graph must be prepared. */
-bl_status bl_menu_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu_options *options, bl_menu **out);
-void bl_menu_free(bl_menu *menu);
 int bl_menu_find(const bl_menu *menu, const char *unit); /* -1: none */
 /* "W4A8" or "A8"; buf at least 16 bytes. */
 char *bl_candidate_name(bl_candidate c, char *buf);
@@ -92,17 +82,7 @@ struct bl_stats {
     int64_t samples;
 };
 
-typedef struct bl_calibrate_options {
-    int64_t samples;            /* 0: 256 */
-} bl_calibrate_options;
 
-/* Two passes of the float walk: ranges, then histograms over them.  Integer counts and sums in sample
- * order: the same bytes for any number of threads. */
-bl_status bl_calibrate(bl_ctx *ctx, const bl_graph *graph, bl_data *data,
-                       const bl_calibrate_options *options, bl_stats **out);
-void bl_stats_free(bl_stats *stats);
-bl_status bl_stats_write(bl_ctx *ctx, const bl_graph *graph, bl_stats *stats, const char *path);
-bl_status bl_stats_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_stats **out);
 
 /* ------------------------------------------------------------------ observers (observers.def) */
 
@@ -159,27 +139,17 @@ struct bl_plan {
     json_t *solver;             /* bound, gap, proof, budgets, refused; may be NULL */
 };
 
-typedef struct bl_grid_options {
-    const char *act_range;      /* observer names; NULL: "mse" */
-    const char *weight_range;   /* NULL: "mse" */
-    bool per_tensor;            /* weights: one scale a tensor instead of one an output channel */
-    bool narrow;                /* restricted symmetric weight grids (haq, hawq recipes) */
-} bl_grid_options;
 
 /* Grids for the chosen candidate of each unit (choice[n_units], index into its candidates). */
 bl_status bl_plan_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_stats *stats,
                        const int *choice, const bl_grid_options *options, const char *recipe,
                        bl_plan **out);
-void bl_plan_free(bl_plan *plan);
 /* An empty plan of the graph with room for so many quantizers and units; NULL: see the error. */
 bl_plan *bl_plan_alloc(bl_ctx *ctx, const bl_graph *graph, size_t n_quantizers, size_t n_units);
 /* Hash of the grids alone: what decides the integers, whatever the plan says about itself. */
 bl_status bl_plan_content(bl_ctx *ctx, const bl_plan *plan, bl_hash *out);
 /* Sets one predicted total. */
 bl_status bl_plan_figure(bl_plan *plan, const char *name, double value);
-bl_status bl_plan_write(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, const char *path);
-/* Names and dims are checked against the graph: a plan of another network is refused. */
-bl_status bl_plan_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_plan **out);
 
 /* Grid of one activation value at a width; weights: scales of one constant. */
 bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, const bl_stats *stats,
@@ -222,9 +192,6 @@ struct bl_weights {
     int n_items;
     bl_weight_item *items;
 };
-void bl_weights_free(bl_weights *weights);
-bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights, const char *path);
-bl_status bl_weights_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_weights **out);
 const float *bl_weights_find(const bl_weights *weights, int value); /* NULL: not replaced */
 
 /* Computes the record's hash; a tuner's last step, done by bl_tune. */

@@ -193,11 +193,10 @@ static bl_status check_options(bl_ctx *ctx, const bl_menu_options *o)
     return BL_OK;
 }
 
-static void hash_menu(bl_ctx *ctx, const bl_graph *g, bl_menu *m)
+static bl_status hash_menu(bl_ctx *ctx, const bl_graph *g, bl_menu *m)
 {
     bl_hasher *h = bl_hasher_new(m->arena);
-    (void)ctx;
-    if (!h) return;
+    BL_ALLOC_TRY(ctx, h);
     bl_hash_text(h, g->hash.hex);
     for (int u = 0; u < m->n_units; u++) {
         bl_hash_text(h, m->units[u].name);
@@ -207,6 +206,7 @@ static void hash_menu(bl_ctx *ctx, const bl_graph *g, bl_menu *m)
         }
     }
     m->hash = bl_hash_end(h);
+    return BL_OK;
 }
 
 /* Classes become units, numbered by their first value; members and layers in graph order. */
@@ -272,8 +272,7 @@ static bl_status menu_build(bl_ctx *ctx, const bl_graph *g, const bl_menu_option
     mark_behind(g, behind);
     find_ends(g, m, leads, behind);
     BL_TRY(make_candidates(ctx, m, o));
-    hash_menu(ctx, g, m);
-    return BL_OK;
+    return hash_menu(ctx, g, m);
 }
 
 bl_status bl_menu_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu_options *options, bl_menu **out)

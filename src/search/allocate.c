@@ -42,17 +42,6 @@ double bl_objective_sqnr(double objective)
     return objective > 0 ? -10 * log10(objective) : INFINITY;
 }
 
-int bl_uniform_candidate(const bl_unit *unit, int w_bits, int a_bits)
-{
-    int best = 0;
-    for (int c = 0; c < unit->n_candidates; c++) { /* widest first: the first that fits is the closest */
-        const bl_candidate *k = &unit->candidates[c];
-        if (k->w_bits <= w_bits && k->a_bits <= a_bits) return c;
-        best = c;
-    }
-    return unit->n_candidates == 1 ? 0 : best;
-}
-
 static bl_status not_priced(bl_ctx *ctx, const bl_search_input *in, bl_metric metric)
 {
     return bl_fail(ctx, BL_USAGE, bl_metric_name(metric), "measure this machine (--target here)",
@@ -128,4 +117,42 @@ bl_status bl_search_knapsack(bl_ctx *ctx, const bl_search_input *in, bl_arena *a
     json_object_del(out->solver, "choice"); /* stands in the plan's units */
     out->objective = bl_choice_objective(in->menu, in->sens, out->choice);
     return BL_OK;
+}
+
+bl_status bl_search(bl_ctx *ctx, const bl_search_request *q, bl_plan **out)
+{
+    const bl_search_row *row = bl_search_find(q->search ? q->search : "knapsack");
+    bl_budget budgets[BL_MCKP_BUDGETS_MAX];
+    bl_prices *prices = NULL;
+    bl_search_result r = { 0 };
+    if (!row) return bl_fail(ctx, BL_USAGE, q->search, "see `bitlathe list searches`", "unknown search");
+    if (row->needs_oracle || (row->needs_sens && !q->sens) || q->n_budgets > BL_MCKP_BUDGETS_MAX)
+        return bl_fail(ctx, BL_USAGE, row->name, "give what the search needs, and at most four budgets",
+                       "sensitivities or an oracle are missing, or there are too many budgets");
+    bl_arena *a = bl_arena_new(ctx, "search");
+    BL_ALLOC_TRY(ctx, a);
+    double int8[BL_N_METRIC];
+    bl_status s = bl_prices_make(ctx, q->graph, q->menu, q->cost, &prices);
+    if (s == BL_OK) s = bl_price_int8(ctx, q->graph, q->menu, q->cost, int8);
+    for (size_t b = 0; s == BL_OK && b < q->n_budgets; b++) {
+        s = bl_budget_parse(ctx, q->budgets[b], &budgets[b]);
+        if (s == BL_OK) bl_budget_resolve(&budgets[b], int8);
+    }
+    bl_search_input in = { .graph = q->graph, .menu = q->menu, .stats = q->stats, .sens = q->sens, .cost = q->cost,
+                           .prices = prices, .budgets = budgets, .n_budgets = (int)q->n_budgets };
+    if (s == BL_OK) s = row->run(ctx, &in, a, &r);
+    bl_plan *plan = NULL;
+    if (s == BL_OK) s = bl_plan_make(ctx, q->graph, q->menu, q->stats, r.choice, &q->grids, row->name, &plan);
+    if (s == BL_OK) {
+        plan->feasible = r.feasible;
+        plan->solver = json_incref(r.solver);
+        *out = plan;
+        if (!r.feasible)
+            s = bl_fail(ctx, BL_GOAL, in.n_budgets ? bl_metric_name(budgets[BL_MAX(r.binding, 0)].metric) : row->name,
+                        "give a larger budget", "no plan keeps the budgets; this is the nearest one");
+    }
+    json_decref(r.solver);
+    bl_prices_free(prices);
+    bl_arena_free(a);
+    return s;
 }

@@ -79,8 +79,6 @@ bl_status bl_search_uniform(bl_ctx *ctx, const bl_search_input *in, bl_arena *ar
 double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *choice);
 /* Output SQNR that the sum predicts, in dB. */
 double bl_objective_sqnr(double objective);
-/* Candidate of a unit closest from below to (w, a), its widest where none is below. */
-int bl_uniform_candidate(const bl_unit *unit, int w_bits, int a_bits);
 /* One- and two-unit moves under exact prices, budgets kept; separable prices are upper bounds, so there
  * may be room left.  choice is improved in place. */
 bl_status bl_improve_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice);

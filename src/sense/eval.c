@@ -127,6 +127,19 @@ static bl_status measure_subject(run *r)
     return BL_OK;
 }
 
+bl_status bl_samples_open(bl_ctx *ctx, const bl_data_options *options, const bl_graph *graph,
+                          const bl_program *program, bl_data **out)
+{
+    bl_tensor input = { .type = BL_F32 };
+    if (graph) {
+        input = graph->values[graph->inputs[0]].t;
+    } else {
+        input.rank = program->edges[0].rank;
+        memcpy(input.dim, program->edges[0].dim, sizeof input.dim);
+    }
+    return bl_data_open(ctx, options, &input, out);
+}
+
 /* Share of (anomaly, normal) pairs with the higher score on the anomaly, ties half. */
 static double area_under_curve(const bl_data *d, const double *score, int64_t n)
 {

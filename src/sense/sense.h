@@ -24,19 +24,7 @@ struct bl_sens {
     bl_sens_cell **cell;        /* [unit][candidate]; [unit] NULL where there is no choice */
 };
 
-typedef struct bl_sense_options {
-    const char *metric;         /* NULL: "sqnr" */
-    int64_t samples;            /* 0: 128 */
-    bl_grid_options grids;
-} bl_sense_options;
 
-typedef struct bl_sense_input {
-    const bl_graph *graph;
-    const bl_menu *menu;
-    const bl_stats *stats;
-    bl_data *data;
-    const bl_sense_options *options;
-} bl_sense_input;
 
 /* A row of sensitivities.def: fills sens->cell for every unit with a choice. */
 typedef struct bl_sensitivity {
@@ -49,10 +37,6 @@ extern const size_t bl_n_sensitivities;
 const bl_sensitivity *bl_sensitivity_find(const char *name);
 bl_status bl_sense_sqnr(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens);
 
-bl_status bl_sense(bl_ctx *ctx, const bl_sense_input *in, bl_sens **out);
-void bl_sens_free(bl_sens *sens);
-bl_status bl_sens_write(bl_ctx *ctx, const bl_menu *menu, bl_sens *sens, const char *path);
-bl_status bl_sens_read(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const char *path, bl_sens **out);
 
 /* Where a metric is taken: the graph's outputs, or a closing Softmax's input. */
 int bl_metric_value(const bl_graph *graph, int output);

@@ -24,8 +24,8 @@ const bl_target *bl_target_find(const char *name)
     return NULL;
 }
 
-static const char *const metric_names[] = { "size", "bops", "latency" };
-static const char *const metric_keys[] = { "size_bytes", "bops", "latency_ns" };
+static const char *const metric_names[] = { "size", "bops", "latency", "memory" };
+static const char *const metric_keys[] = { "size_bytes", "bops", "latency_ns", "memory_bytes" };
 
 const char *bl_metric_name(bl_metric m)
 {
@@ -40,7 +40,7 @@ const char *bl_metric_key(bl_metric m)
 bool bl_metric_parse(const char *name, bl_metric *out)
 {
     for (int m = 0; m < BL_N_METRIC; m++)
-        if (!strcmp(metric_names[m], name)) {
+        if (m != BL_M_MEMORY && !strcmp(metric_names[m], name)) {
             *out = (bl_metric)m;
             return true;
         }

@@ -144,7 +144,7 @@ static bl_status add_latency(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, c
 static bl_status fill_prices(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_prices *p)
 {
     for (int k = 0; k < BL_N_METRIC; k++) {
-        if (k == BL_M_LATENCY && !cost->has_latency) continue;
+        if ((k == BL_M_LATENCY && !cost->has_latency) || k == BL_M_MEMORY) continue;
         p->column[k] = BL_NEW(p->arena, double *, (size_t)m->n_units);
         BL_ALLOC_TRY(ctx, p->column[k]);
         for (int u = 0; u < m->n_units; u++) {
@@ -205,6 +205,31 @@ double bl_price_node(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_
     return ns;
 }
 
+/* Most bytes of activations alive at once, each from its node to its last reader; what moves nothing
+ * (a Reshape in place) may still need less in the program. */
+static double peak_memory(const bl_graph *g, const bl_menu *m, const bl_candidate *choice)
+{
+    double alive = 0, peak = 0;
+    for (int i = -1; i < g->n_nodes; i++) {
+        for (int v = 0; v < g->n_values; v++) { /* born here, or dead after it */
+            int unit = m->unit_of_value[v];
+            if (unit < 0) continue;
+            if (g->values[v].producer == i)
+                alive += (double)bl_tensor_count(&g->values[v].t) / (double)g->batch * (choice[unit].a_bits <= 8 ? 1 : 2);
+        }
+        peak = fmax(peak, alive);
+        for (int v = 0; v < g->n_values; v++) {
+            int unit = m->unit_of_value[v], last = g->values[v].is_output ? g->n_nodes : g->values[v].producer;
+            if (unit < 0 || g->values[v].producer > i) continue;
+            for (int k = i; k < g->n_nodes && last < g->n_nodes; k++)
+                for (int j = 0; k >= 0 && j < g->nodes[k].n_in; j++)
+                    if (g->nodes[k].in[j] == v) last = k;
+            if (last == i) alive -= (double)bl_tensor_count(&g->values[v].t) / (double)g->batch * (choice[unit].a_bits <= 8 ? 1 : 2);
+        }
+    }
+    return peak;
+}
+
 bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost,
                          const bl_candidate *choice, double total[BL_N_METRIC])
 {
@@ -216,6 +241,7 @@ bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const
             total[BL_M_BOPS] += bops;
             total[BL_M_SIZE] += layer_bytes(g, m->units[u].layers[l], choice[u].w_bits);
         }
+    total[BL_M_MEMORY] = peak_memory(g, m, choice);
     if (!cost || !cost->has_latency) {
         total[BL_M_LATENCY] = NAN;
         return BL_OK;
@@ -227,4 +253,32 @@ bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const
         total[BL_M_LATENCY] += ns;
     }
     return BL_OK;
+}
+
+int bl_uniform_candidate(const bl_unit *unit, int w_bits, int a_bits)
+{
+    int best = 0;
+    for (int c = 0; c < unit->n_candidates; c++) { /* widest first: the first that fits is the closest */
+        const bl_candidate *k = &unit->candidates[c];
+        if (k->w_bits <= w_bits && k->a_bits <= a_bits) return c;
+        best = c;
+    }
+    return unit->n_candidates == 1 ? 0 : best;
+}
+
+bl_status bl_price_int8(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, double total[BL_N_METRIC])
+{
+    bl_cost counted = { .target = "counted" };
+    double priced[BL_N_METRIC];
+    bl_arena *a = bl_arena_new(ctx, "int8");
+    bl_candidate *c = a ? BL_NEW(a, bl_candidate, (size_t)m->n_units) : NULL;
+    bl_status s = c ? BL_OK : bl_pending(ctx);
+    for (int u = 0; c && u < m->n_units; u++) c[u] = (bl_candidate){ m->units[u].n_layers ? 8 : 0, 8 };
+    if (s == BL_OK) s = bl_price_exact(ctx, g, m, &counted, c, total);
+    for (int u = 0; c && u < m->n_units; u++)
+        c[u] = m->units[u].candidates[bl_uniform_candidate(&m->units[u], 8, 8)];
+    if (s == BL_OK) s = bl_price_exact(ctx, g, m, cost, c, priced);
+    if (s == BL_OK) total[BL_M_LATENCY] = priced[BL_M_LATENCY];
+    bl_arena_free(a);
+    return s;
 }

@@ -8,10 +8,10 @@
 
 #include "program/program.h"
 
-/* What can be budgeted.  The order is that of the solver's cost columns. */
-typedef enum bl_metric { BL_M_SIZE, BL_M_BOPS, BL_M_LATENCY, BL_N_METRIC } bl_metric;
-const char *bl_metric_name(bl_metric m);            /* "size", "bops", "latency" */
-const char *bl_metric_key(bl_metric m);             /* "size_bytes", "bops", "latency_ns" */
+/* What a plan costs.  Peak activation memory is no sum over units: it is priced, never budgeted. */
+typedef enum bl_metric { BL_M_SIZE, BL_M_BOPS, BL_M_LATENCY, BL_M_MEMORY, BL_N_METRIC } bl_metric;
+const char *bl_metric_name(bl_metric m);            /* "size", "bops", "latency", "memory" */
+const char *bl_metric_key(bl_metric m);             /* "size_bytes", "bops", "latency_ns", "memory_bytes" */
 bool bl_metric_parse(const char *name, bl_metric *out);
 
 /* One measured cell: an operator shape at widths, by one kernel. */
@@ -38,9 +38,6 @@ struct bl_cost {
     bl_cost_group *groups;
 };
 
-typedef struct bl_measure_options {
-    double seconds;             /* ceiling for one operator shape; 0: 0.5 */
-} bl_measure_options;
 
 /* A row of targets.def. */
 typedef struct bl_target {
@@ -57,13 +54,6 @@ bl_status bl_target_here(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu
 bl_status bl_target_counted(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu,
                             const bl_measure_options *options, bl_cost *cost);
 
-bl_status bl_measure(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const char *target,
-                     const bl_measure_options *options, bl_cost **out);
-void bl_cost_free(bl_cost *cost);
-bl_status bl_cost_write(bl_ctx *ctx, bl_cost *cost, const char *path);
-/* A COST record may come from another machine: prices do not need the graph that it was made for, only
- * its operator shapes. */
-bl_status bl_cost_read(bl_ctx *ctx, const char *path, bl_cost **out);
 bl_status bl_cost_add(bl_cost *cost, const bl_cost_cell *cell);
 bl_status bl_cost_add_group(bl_cost *cost, const char *key, double aa_spread);
 const bl_cost_cell *bl_cost_find(const bl_cost *cost, const char *key, int w_bits, int a_in, int a_out);
@@ -90,6 +80,12 @@ void bl_prices_free(bl_prices *prices);
 /* A whole choice with its real neighbours: the only price that is printed. */
 bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost,
                          const bl_candidate *choice, double total[BL_N_METRIC]);
+/* The baseline of every ratio: uniform int8.  Latency is that of the menu's closest candidates where the
+ * menu does not hold 8 bits. */
+bl_status bl_price_int8(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost,
+                        double total[BL_N_METRIC]);
+/* Candidate of a unit closest from below to (w, a), its narrowest where none is below. */
+int bl_uniform_candidate(const bl_unit *unit, int w_bits, int a_bits);
 /* Latency of one node at its widths, the lower quartile; NaN where the record lacks the cell. */
 double bl_price_node(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, int node,
                      const bl_candidate *choice);

@@ -56,6 +56,7 @@ for m in $resnet8 $mobilenet; do
     name=${m##*/}
     for verb in import prepare inspect; do
         ok 0 "$verb $name" "$bitlathe" $verb $m
+        as_expected "$verb.${name%.onnx}.txt"
         prints "$verb $name" 'Conv'
         ok 0 "$verb $name --json" "$bitlathe" $verb $m --json
         one_object "$verb $name --json"

@@ -121,6 +121,14 @@ json_lacks() { # NAME FILE PATH
     ! json "$2" "$3" >/dev/null || fail "$1" "a member $3 that cannot be there"
 }
 
+# The stdout of the last `ok` is tests/golden/expected/NAME; BL_GOLDEN_WRITE=1 rewrites that file, and
+# the difference is there to be reviewed.
+as_expected() { # NAME
+    [ -z "${BL_GOLDEN_WRITE:-}" ] || cp "$t/out" "tests/golden/expected/$1"
+    checks=$((checks + 1))
+    diff "tests/golden/expected/$1" "$t/out" >"$t/diff" || fail "$1" "$(head -n 5 "$t/diff")"
+}
+
 # The stdout of the last `ok` is one JSON object: our own reader takes it as a record.
 one_object() { # NAME
     cp "$t/out" "$t/object.json"
@@ -171,6 +179,26 @@ npy_noise() { # FILE SHAPE("1, 1, 28, 28") COUNT SEED
         for (i = 0; i < n; i++) {
             for (k = 0; k < 4; k++) { s = (s * 16807) % 2147483647; b[k] = int(s / 16) % 256 }
             printf "%c%c%c%c", b[0], b[1], b[2] % 128, b[3] < 128 ? 63 : 191 } }'; } >"$1"
+}
+
+# file|words of eval|words of calibration|reference metric, a line for each network of a models.json
+networks() { # MODELS.json
+    awk -F'"' '
+    ($2 == "file" || $2 ~ /\.onnx$/) && ($4 ~ /\.onnx$/ || $2 ~ /\.onnx$/) { file = $2 == "file" ? $4 : $2; e = c = value = "" }
+    ($2 == "value" || $2 == "float") && value == "" { value = $3; gsub(/[^0-9.]/, "", value) }
+    $2 == "eval_args" { e = $4 }
+    $2 == "calib_args" { c = $4 }
+    e != "" && c != "" && value != "" { print file "|" e "|" c "|" value; e = c = value = "" }' "$1" |
+        sed "s|\.\./shared/|$shared/|g"
+}
+
+files_here() { # WORDS: are the files that they name there?
+    local f
+    for f in $(printf '%s' "$1" | tr ' ,:' '\n' | grep '/'); do [ -e "$f" ] || return 1; done
+}
+
+flips() { # A.u16 B.u16: how many predictions differ
+    paste <(od -An -v -w2 -tu2 "$1") <(od -An -v -w2 -tu2 "$2") | awk '$1 != $2' | wc -l
 }
 
 finish() {

@@ -14,18 +14,7 @@ begin "$@"
 long="resnet56_cifar10 vit_tiny_fmnist vit_tiny_fmnist_op17 mobilenet_v1_0.75_224 mobilenet_v2_1.0_224_dequant
  mobilenet_v3_small_dequant squeezenet1_1"
 
-# file|words of eval|words of calibration|reference metric, a line a network
-awk -F'"' '$2 == "file" && $4 ~ /\.onnx$/ { file = $4; value = "" }
-    $2 == "value" && value == "" { value = $3; gsub(/[^0-9.]/, "", value) }
-    $2 == "eval_args" { e = $4 }
-    $2 == "calib_args" { print file "|" e "|" $4 "|" value }' "$shared/models/models.json" |
-    sed "s|\.\./shared/|$shared/|g" >"$t/networks"
-
-# Are the files that the words name here?
-files_here() { # WORDS
-    local f
-    for f in $(printf '%s' "$1" | tr ' ,:' '\n' | grep '/'); do [ -e "$f" ] || return 1; done
-}
+networks "$shared/models/models.json" >"$t/networks"
 
 near() { # NAME FILE.f32 FILE.f32: relative difference below 1e-4, number by number
     checks=$((checks + 1))
@@ -60,10 +49,10 @@ if [ -s "$t/resnet20_cifar10.u16" ] && files_here "$calibration"; then
         --weights-bits 8 --act-bits 8 --no-bench -o "$t/w8"
     ok 0 "W8A8 eval" "$bitlathe" eval "$t/w8/model.blp" $words --predictions "$t/w8.u16" --json
     top1=$(json "$t/out" top1)
-    flips=$(paste <(od -An -v -w2 -tu2 "$t/w8.u16") <(od -An -v -w2 -tu2 "$t/resnet20_cifar10.u16") | awk '$1 != $2' | wc -l)
-    echo "resnet20 W8A8: top-1 $top1 against $value, $flips of 5000 predictions changed"
+    changed=$(flips "$t/w8.u16" "$t/resnet20_cifar10.u16")
+    echo "resnet20 W8A8: top-1 $top1 against $value, $changed of 5000 predictions changed"
     holds "W8A8 within 0.3 points" "$value - $top1 <= 0.003 + 1e-9"
-    check "W8A8 changes at most 60 predictions" test "$flips" -le 60
+    check "W8A8 changes at most 60 predictions" test "$changed" -le 60
 else
     skip resnet20_w8a8 "calibration data are not here"
 fi
