@@ -83,7 +83,7 @@ static bl_status lower_contender(state *s, bl_contender *c, const char *plan_pat
 {
     bl_pipeline *p = &s->p;
     BL_TRY(bl_pipeline_plan(p, c->choice, c->recipe, &c->plan));
-    if (c == &s->row[s->chosen_row]) {
+    if (c - s->row == s->chosen_row) {
         c->plan->feasible = s->found.feasible;
         c->plan->solver = json_incref(s->found.solver);
     }
@@ -354,6 +354,7 @@ static bl_status stages(state *s)
     if (!s->cli.output)
         return bl_fail(s->cli.ctx, BL_USAGE, "bitlathe quantize", "give -o RUNDIR", "no folder for the result");
     BL_TRY(bl_pipeline_open(p, &s->cli, &s->words, s->cli.output));
+    BL_TRY(bl_try_lowering(p->ctx, p->graph, p->menu));
     BL_TRY(bl_pipeline_stats(p));
     if (bl_search_find(p->recipe.search)->needs_sens) BL_TRY(bl_pipeline_sens(p));
     BL_TRY(bl_pipeline_cost(p));

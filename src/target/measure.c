@@ -58,6 +58,21 @@ static bl_stats *plain_stats(bl_ctx *ctx, const bl_graph *g)
     return s;
 }
 
+bl_status bl_try_lowering(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu)
+{
+    bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
+    bl_plan *plan = NULL;
+    bl_program *program = NULL;
+    bl_stats *stats = plain_stats(ctx, graph);
+    int *choice = stats ? BL_NEW(stats->arena, int, (size_t)menu->n_units) : NULL; /* the widest everywhere */
+    bl_status s = choice ? bl_plan_make(ctx, graph, menu, stats, choice, &o, "trial", &plan) : bl_pending(ctx);
+    if (s == BL_OK) s = bl_lower(ctx, graph, plan, NULL, &program);
+    bl_program_free(program);
+    bl_plan_free(plan);
+    bl_stats_free(stats);
+    return s;
+}
+
 static bl_status choose_widths(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const probe *p, int *choice)
 {
     int out_unit = m->unit_of_value[g->nodes[0].out[0]];

@@ -54,6 +54,9 @@ bl_status bl_target_here(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu
 bl_status bl_target_counted(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu,
                             const bl_measure_options *options, bl_cost *cost);
 
+/* Has the whole network an integer form?  Lowers it once on stand-in grids, so that what is refused is
+ * refused before hours of work. */
+bl_status bl_try_lowering(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu);
 bl_status bl_cost_add(bl_cost *cost, const bl_cost_cell *cell);
 bl_status bl_cost_add_group(bl_cost *cost, const char *key, double aa_spread);
 const bl_cost_cell *bl_cost_find(const bl_cost *cost, const char *key, int w_bits, int a_in, int a_out);

@@ -107,6 +107,27 @@ static void mse_is_the_best_of_80(void **state)
     assert_range("mse", &h, 4, 0, 0);
 }
 
+/* Never worse than mse, and no end can be moved alone. */
+static void mse_ends_stands_still(void **state)
+{
+    static histogram h;
+    static const int widths[] = { 2, 4, 8 };
+    (void)state;
+    for (size_t i = 0; i < BL_COUNTOF(spans); i++)
+        for (size_t k = 0; k < BL_COUNTOF(widths); k++) {
+            fill_histogram(&h, i, spans[i].lo, spans[i].hi, 3000);
+            for (int b = 0; b < 40; b++) h.bins[b * 7] += 5; /* a tail on one side */
+            double full_lo = fmin(0, spans[i].lo), full_hi = fmax(0, spans[i].hi), lo, hi, a, b;
+            bl_observer_find("mse-ends")->range(&h.s, widths[k], &lo, &hi);
+            bl_observer_find("mse")->range(&h.s, widths[k], &a, &b);
+            double found = squared_error(&h, widths[k], lo, hi);
+            assert_true(lo <= 0 && hi >= 0 && lo >= full_lo && hi <= full_hi);
+            assert_true(found <= squared_error(&h, widths[k], a, b) * (1 + 1e-9));
+            for (int s = 0; s < 80; s++) /* the last end that was moved */
+                assert_true(found <= squared_error(&h, widths[k], lo, full_hi * (1 - 0.01 * s)) * (1 + 1e-9));
+        }
+}
+
 static void weight_clips(void **state)
 {
     float w[6000];
@@ -597,6 +618,7 @@ int main(void)
         cmocka_unit_test(minmax_takes_all),
         cmocka_unit_test(percentile_is_the_smallest_cut),
         cmocka_unit_test(mse_is_the_best_of_80),
+        cmocka_unit_test(mse_ends_stands_still),
         cmocka_unit_test(weight_clips),
         cmocka_unit_test(ranges_of_codes),
         cmocka_unit_test(scales_of_channels),

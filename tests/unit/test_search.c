@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Budgets and recipes as people write them, the searches against brute force on small networks, moves
+ * under exact prices, and the allocations of the whole way failing in turn.  The solver: test_knapsack.
+ */
+#include "tiny_cost.h"
+
+#include "search/search.h"
+
+/* ------------------------------------------------------------------ budgets */
+
+static void budgets_of_every_form(void **state)
+{
+    static const struct { const char *text; bl_metric metric; double limit, relative; } good[] = {
+        { "size=0.6", BL_M_SIZE, 0, 0.6 },         { "size=1", BL_M_SIZE, 0, 1 },
+        { "size=10", BL_M_SIZE, 0, 10 },           { "size=1e-3", BL_M_SIZE, 0, 1e-3 },
+        { "size=300KiB", BL_M_SIZE, 307200, NAN }, { "size=1.5MB", BL_M_SIZE, 1.5e6, NAN },
+        { "size=4096", BL_M_SIZE, 4096, NAN },     { "size=64k", BL_M_SIZE, 65536, NAN },
+        { "latency=0.8", BL_M_LATENCY, 0, 0.8 },   { "latency=2ms", BL_M_LATENCY, 2e6, NAN },
+        { "latency=1.5us", BL_M_LATENCY, 1500, NAN }, { "latency=700ns", BL_M_LATENCY, 700, NAN },
+        { "latency=1s", BL_M_LATENCY, 1e9, NAN },  { "bops=1e9", BL_M_BOPS, 1e9, NAN },
+        { "bops=0.5", BL_M_BOPS, 0, 0.5 } };
+    static const char *const bad[] = {
+        "", "=", "size", "size=", "=0.5", "speed=0.5", "memory=0.5", "energy=1", "size=0", "size=-0.5", "size=nan",
+        "size=inf", "size=x", "size=0.5x", "size=-300KiB", "size=0KiB", "latency=0", "latency=0ms", "latency=-2ms", "latency=11",
+        "latency=2 parsecs", "latency=nanms", "latency=infms", "latency=300KiB", "latency=ms", "bops=0", "bops=-1", "bops=1e999",
+        "bops=2ms", "bops=5KiB", "Size=0.5", " size=0.5", "size =0.5",
+        "averyveryveryveryveryveryverylongname=0.5" };
+    bl_ctx *ctx = *state;
+    bl_budget b;
+    for (size_t i = 0; i < BL_COUNTOF(good); i++) {
+        assert_ok(ctx, bl_budget_parse(ctx, good[i].text, &b));
+        assert_int_equal(b.metric, good[i].metric);
+        if (isnan(good[i].relative)) assert_true(isnan(b.relative) && fabs(b.limit - good[i].limit) < 1e-6 * b.limit);
+        else assert_true(b.relative == good[i].relative);
+        const double base[BL_N_METRIC] = { 1000, 2000, 3000, 4000 };
+        bl_budget_resolve(&b, base);
+        double want = isnan(good[i].relative) ? good[i].limit : good[i].relative * base[good[i].metric];
+        assert_true(fabs(b.limit - want) < 1e-9 * want);
+    }
+    for (size_t i = 0; i < BL_COUNTOF(bad); i++) {
+        bl_status s = bl_budget_parse(ctx, bad[i], &b);
+        if (s != BL_USAGE) fail_msg("\"%s\" gave %d", bad[i], (int)s);
+        assert_true(bl_last_error(ctx).remedy[0] != 0);
+    }
+}
+
+/* ------------------------------------------------------------------ recipes */
+
+static void recipes_that_are_built_in(void **state)
+{
+    bl_ctx *ctx = *state;
+    bl_arena *a = bl_arena_new(ctx, "recipes");
+    bl_recipe r;
+    assert_true(bl_recipe_count() >= 2);
+    for (size_t i = 0; i < bl_recipe_count(); i++) {
+        assert_ok(ctx, bl_recipe_load(ctx, a, bl_recipe_name(i), &r));
+        assert_string_equal(r.name, bl_recipe_name(i));
+        assert_true(r.about && *r.about && *bl_recipe_text(i));
+        assert_non_null(bl_search_find(r.search));
+        if (i) assert_true(strcmp(bl_recipe_name(i - 1), bl_recipe_name(i)) < 0);
+    }
+    assert_ok(ctx, bl_recipe_load(ctx, a, "mixed", &r));
+    assert_int_equal(r.menu.n_w, 5);
+    assert_int_equal(r.menu.a_bits[0], 4);
+    assert_true(r.menu.keep_ends);
+    assert_string_equal(r.sensitivity, "sqnr");
+    assert_fails(ctx, bl_recipe_load(ctx, a, "apple-pie", &r), BL_USAGE, "unknown recipe");
+    assert_fails(ctx, bl_recipe_load(ctx, a, "./apple.recipe", &r), BL_NOINPUT, "apple");
+    bl_arena_free(a);
+}
+
+static void recipes_from_files(void **state)
+{
+    static const struct { const char *text, *what, *place; } bad[] = {
+        { "", "unknown search", "" },
+        { "search = knapsack\nsensitivity = sqnr\ntaste = sweet\n", "unknown key: \"taste\"", "line 3" },
+        { "# a comment\n\nsearch = knapsack\n\nSearch = x", "unknown key: \"Search\"", "line 5" },
+        { "search = knapsack", "needs a sensitivity", "" },
+        { "search = guessing", "unknown search: \"guessing\"", "" },
+        { "search = knapsack\nsensitivity = taste", "unknown sensitivity", "" },
+        { "search = uniform\ntune = piano", "unknown tuner", "" },
+        { "search uniform", "no `key = value`", "line 1" },
+        { "= uniform", "unknown key", "line 1" },
+        { "search = uniform\nweight_bits = 2 x", "not a list of widths", "line 2" },
+        { "search = uniform\nweight_bits = 0", "not a list of widths", "line 2" },
+        { "search = uniform\nweight_bits =", "not a list of widths", "line 2" },
+        { "search = uniform\nact_bits = 17", "not a list of widths", "line 2" },
+        { "act_bits = 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "not a list of widths", "line 1" },
+        { "keep_ends = maybe", "neither yes nor no", "line 1" },
+        { "calibrate = 0", "not a number of samples", "line 1" },
+        { "calibrate = -3", "not a number of samples", "line 1" },
+        { "sense = many", "not a number of samples", "line 1" },
+        { "sense = 99999999999", "not a number of samples", "line 1" },
+        { "search = \xff\xfe", "not a text file", "" } };
+    bl_ctx *ctx = *state;
+    bl_arena *a = bl_arena_new(ctx, "recipes");
+    char folder[256], path[300];
+    bl_recipe r;
+    snprintf(path, sizeof path, "%.256s/own.recipe", test_folder(folder));
+    for (size_t i = 0; i < BL_COUNTOF(bad); i++) {
+        assert_ok(ctx, bl_write_file(ctx, path, bad[i].text, strlen(bad[i].text)));
+        assert_fails(ctx, bl_recipe_load(ctx, a, path, &r), BL_DATA, bad[i].what);
+        if (!strstr(bl_last_error(ctx).place, bad[i].place)) fail_msg("%s: %s", bl_last_error(ctx).place, bad[i].what);
+    }
+    assert_ok(ctx, bl_write_file(ctx, path, "search = uniform\0x", 18));
+    assert_fails(ctx, bl_recipe_load(ctx, a, path, &r), BL_DATA, "not a text file");
+    static const char good[] = "# own\r\n about =  mine, all mine  # not this\n\tsearch=uniform\nweight_bits = 4, 8 2\nact_bits=16\n"
+                               "keep_ends = no\nequal_grids=yes\nper_tensor = yes\nnarrow=yes\ncalibrate = 7\nsense=9\n"
+                               "act_range = minmax\nweight_range=percentile\ntarget = counted\ntune = none\nsearch = uniform";
+    assert_ok(ctx, bl_write_file(ctx, path, good, strlen(good)));
+    assert_ok(ctx, bl_recipe_load(ctx, a, path, &r));
+    assert_string_equal(r.name, "own.recipe");
+    assert_string_equal(r.about, "mine, all mine");
+    assert_true(r.menu.n_w == 3 && r.menu.w_bits[0] == 4 && r.menu.w_bits[2] == 2 && r.menu.n_a == 1 && r.menu.a_bits[0] == 16);
+    assert_true(!r.menu.keep_ends && r.menu.equal_grids && r.grids.per_tensor && r.grids.narrow);
+    assert_true(r.calibrate == 7 && r.sense == 9 && !r.sensitivity && !r.tune);
+    assert_string_equal(r.grids.act_range, "minmax");
+    assert_string_equal(r.grids.weight_range, "percentile");
+    assert_string_equal(r.target, "counted");
+    test_folder_remove(folder);
+    bl_arena_free(a);
+}
+
+/* ------------------------------------------------------------------ searches against brute force */
+
+typedef struct table {
+    tiny *t;
+    bl_cost *cost;
+    bl_prices *prices;
+    bl_sens *sens;
+    bl_arena *a;
+    bl_search_input in;
+    bl_budget budget[4];
+} table;
+
+static onnx_build *three_choices(bl_ctx *ctx)
+{
+    return tiny_dense(ctx, false);
+}
+
+static table table_new(uint64_t seed, bool timed)
+{
+    table b = { .t = tiny_new_net(1, three_choices, 4) };
+    bl_menu_options o = { .w_bits = { 8, 4, 2 }, .n_w = 3, .a_bits = { 8, 4 }, .n_a = 2 }; /* 6 x 6 x 6 x 2 choices */
+    assert_ok(b.t->ctx, bl_menu_make(b.t->ctx, b.t->g, &o, &b.t->menu));
+    b.cost = timed ? tiny_timed(b.t, seed) : tiny_counted(b.t);
+    b.sens = tiny_sens(b.t, seed);
+    assert_ok(b.t->ctx, bl_prices_make(b.t->ctx, b.t->g, b.t->menu, b.cost, &b.prices));
+    b.a = bl_arena_new(b.t->ctx, "search");
+    b.in = (bl_search_input){ .graph = b.t->g, .menu = b.t->menu, .stats = b.t->stats, .sens = b.sens, .cost = b.cost,
+                              .prices = b.prices };
+    return b;
+}
+
+static void table_free(table *b)
+{
+    bl_arena_free(b->a);
+    bl_arena_free(b->sens->arena);
+    bl_prices_free(b->prices);
+    bl_cost_free(b->cost);
+    tiny_free(b->t);
+}
+
+static bool exact_fits(table *b, const int *choice, double total[BL_N_METRIC])
+{
+    bl_candidate c[16];
+    tiny_candidates(b->t, choice, c);
+    assert_ok(b->t->ctx, bl_price_exact(b->t->ctx, b->t->g, b->t->menu, b->cost, c, total));
+    for (int k = 0; k < b->in.n_budgets; k++)
+        if (total[b->in.budgets[k].metric] > b->in.budgets[k].limit * (1 + 1e-9)) return false;
+    return true;
+}
+
+/* Least objective of all choices: under the separable prices, and under the exact ones. */
+static void brute_force(table *b, double *separable, double *exact)
+{
+    int choice[16] = { 0 }, n = b->t->menu->n_units, u;
+    *separable = *exact = INFINITY;
+    do {
+        double total[BL_N_METRIC], objective = bl_choice_objective(b->t->menu, b->sens, choice);
+        bool fits = true;
+        for (int k = 0; k < b->in.n_budgets; k++) {
+            double sum = 0;
+            for (u = 0; u < n; u++) sum += b->prices->column[b->in.budgets[k].metric][u][choice[u]];
+            fits = fits && sum <= b->in.budgets[k].limit * (1 + 1e-12);
+        }
+        if (fits) *separable = fmin(*separable, objective);
+        if (exact_fits(b, choice, total)) *exact = fmin(*exact, objective);
+        for (u = 0; u < n && ++choice[u] == b->t->menu->units[u].n_candidates; u++) choice[u] = 0;
+    } while (u < n);
+}
+
+static void set_budgets(table *b, const double *shares, int n)
+{
+    double widest[BL_N_METRIC];
+    int none[16] = { 0 };
+    b->in.n_budgets = 0;
+    (void)exact_fits(b, none, widest);
+    for (int k = 0; k < n; k++)
+        b->budget[k] = (bl_budget){ .metric = (bl_metric)k, .relative = NAN, .limit = shares[k] * widest[k] };
+    b->in.budgets = b->budget;
+    b->in.n_budgets = n;
+}
+
+static void knapsack_is_the_best(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        bool timed = seed % 2;
+        table b = table_new(seed, timed);
+        bl_rng r = bl_rng_make(seed, "budgets", 0);
+        for (int trial = 0; trial < 4; trial++) {
+            double shares[3], total[BL_N_METRIC], separable, exact;
+            for (int k = 0; k < 3; k++) shares[k] = 0.5 + 0.6 * bl_rng_unit(&r);
+            set_budgets(&b, shares, timed ? 3 : trial % 3);
+            brute_force(&b, &separable, &exact);
+            bl_search_result res = { 0 };
+            assert_ok(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &res));
+            assert_int_equal(res.feasible, isfinite(separable));
+            if (res.feasible) {
+                assert_true(exact_fits(&b, res.choice, total));
+                assert_int_equal(res.binding, -1);
+                assert_true(res.objective <= separable * (1 + 1e-12) && res.objective >= exact * (1 - 1e-12));
+                if (!timed) assert_true(fabs(res.objective - exact) <= 1e-12 * exact);
+            } else {
+                assert_true(res.binding >= 0 && res.binding < b.in.n_budgets);
+            }
+            assert_non_null(json_object_get(res.solver, "gap"));
+            assert_null(json_object_get(res.solver, "choice"));
+            json_decref(res.solver);
+        }
+        table_free(&b);
+    }
+}
+
+static void moves_keep_the_budgets(void **state)
+{
+    int better = 0;
+    (void)state;
+    for (uint64_t seed = 100; seed < 130; seed++) {
+        table b = table_new(seed, true);
+        bl_rng r = bl_rng_make(seed, "budgets", 0);
+        for (int trial = 0; trial < 10; trial++) {
+            double shares[3], total[BL_N_METRIC];
+            int choice[16];
+            for (int k = 0; k < 3; k++) shares[k] = 0.55 + 0.5 * bl_rng_unit(&r);
+            set_budgets(&b, shares, 3);
+            for (int u = 0; u < b.t->menu->n_units; u++)
+                choice[u] = (int)bl_rng_below(&r, (uint64_t)b.t->menu->units[u].n_candidates);
+            double before = bl_choice_objective(b.t->menu, b.sens, choice);
+            bool fitted = exact_fits(&b, choice, total);
+            assert_ok(b.t->ctx, bl_improve_choice(b.t->ctx, &b.in, b.a, choice));
+            double after = bl_choice_objective(b.t->menu, b.sens, choice);
+            for (int u = 0; u < b.t->menu->n_units; u++)
+                assert_true(choice[u] >= 0 && choice[u] < b.t->menu->units[u].n_candidates);
+            assert_true(after <= before);
+            if (fitted) assert_true(exact_fits(&b, choice, total));
+            better += after < before;
+            for (int u = 0; fitted && u < b.t->menu->n_units; u++) /* no single move is left */
+                for (int c = 0, old = choice[u]; c < b.t->menu->units[u].n_candidates; c++) {
+                    choice[u] = c;
+                    if (bl_choice_objective(b.t->menu, b.sens, choice) < after) assert_false(exact_fits(&b, choice, total));
+                    choice[u] = old;
+                }
+        }
+        table_free(&b);
+    }
+    assert_true(better > 50);
+}
+
+static void infeasible_budgets_name_the_binding_one(void **state)
+{
+    (void)state;
+    table b = table_new(1, true);
+    bl_search_result res = { 0 };
+    double total[BL_N_METRIC];
+    set_budgets(&b, (double[]){ 2, 0.001, 2 }, 3); /* BOPs */
+    assert_ok(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &res));
+    assert_false(res.feasible);
+    assert_int_equal(res.binding, 1);
+    assert_false(exact_fits(&b, res.choice, total));
+    double least = 0, have = 0; /* the nearest one: least BOPs */
+    for (int u = 0; u < b.t->menu->n_units; u++) {
+        double low = INFINITY;
+        for (int c = 0; c < b.t->menu->units[u].n_candidates; c++) low = fmin(low, b.prices->column[BL_M_BOPS][u][c]);
+        least += low;
+        have += b.prices->column[BL_M_BOPS][u][res.choice[u]];
+    }
+    assert_true(have == least);
+    assert_string_equal(json_string_value(json_object_get(res.solver, "status")), "infeasible");
+    json_decref(res.solver);
+    const char *texts[] = { "size=0.9", "bops=0.0001" };
+    bl_search_request q = { .graph = b.t->g, .menu = b.t->menu, .stats = b.t->stats, .sens = b.sens, .cost = b.cost,
+                            .budgets = texts, .n_budgets = 2 };
+    bl_plan *plan = NULL;
+    assert_fails(b.t->ctx, bl_search(b.t->ctx, &q, &plan), BL_GOAL, "bops");
+    assert_non_null(plan);
+    assert_false(plan->feasible);
+    bl_plan_free(plan);
+    plan = NULL;
+    q.n_budgets = 1;
+    assert_ok(b.t->ctx, bl_search(b.t->ctx, &q, &plan));
+    assert_true(plan->feasible);
+    bl_plan_free(plan);
+    table_free(&b);
+}
+
+static void uniform_takes_the_widest(void **state)
+{
+    (void)state;
+    table b = table_new(3, true);
+    bl_search_result res = { 0 };
+    assert_ok(b.t->ctx, bl_search_uniform(b.t->ctx, &b.in, b.a, &res));
+    assert_true(res.feasible && res.binding == -1 && res.objective == 0);
+    for (int u = 0; u < b.t->menu->n_units; u++) assert_int_equal(res.choice[u], 0);
+    set_budgets(&b, (double[]){ 0.9, 0.2, 0.5 }, 3);
+    assert_ok(b.t->ctx, bl_search_uniform(b.t->ctx, &b.in, b.a, &res));
+    assert_false(res.feasible);
+    assert_int_equal(res.binding, 1); /* exceeded most, not last */
+    set_budgets(&b, (double[]){ 1, 1, 1 }, 3);
+    assert_ok(b.t->ctx, bl_search_uniform(b.t->ctx, &b.in, b.a, &res));
+    assert_true(res.feasible);
+    table_free(&b);
+    b = table_new(3, false); /* a target without a clock cannot keep a latency budget */
+    b.budget[0] = (bl_budget){ .metric = BL_M_LATENCY, .limit = 1e12, .relative = NAN };
+    b.in.budgets = b.budget;
+    b.in.n_budgets = 1;
+    assert_fails(b.t->ctx, bl_search_uniform(b.t->ctx, &b.in, b.a, &res), BL_USAGE, "does not price it");
+    assert_fails(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &res), BL_USAGE, "does not price it");
+    table_free(&b);
+}
+
+static void requests_that_lack_something(void **state)
+{
+    (void)state;
+    table b = table_new(4, false);
+    const char *many[] = { "size=0.9", "size=0.9", "bops=0.9", "size=0.9", "bops=0.95" };
+    bl_search_request q = { .graph = b.t->g, .menu = b.t->menu, .stats = b.t->stats, .sens = b.sens, .cost = b.cost,
+                            .budgets = many, .n_budgets = 5 };
+    bl_plan *plan = NULL;
+    assert_fails(b.t->ctx, bl_search(b.t->ctx, &q, &plan), BL_USAGE, "too many budgets");
+    q.n_budgets = 4; /* the same budget twice is no harm */
+    assert_ok(b.t->ctx, bl_search(b.t->ctx, &q, &plan));
+    bl_plan_free(plan);
+    plan = NULL;
+    q.search = "magic";
+    assert_fails(b.t->ctx, bl_search(b.t->ctx, &q, &plan), BL_USAGE, "unknown search");
+    q.search = NULL;
+    q.sens = NULL;
+    assert_fails(b.t->ctx, bl_search(b.t->ctx, &q, &plan), BL_USAGE, "missing");
+    q.sens = b.sens;
+    many[1] = "size=0";
+    assert_fails(b.t->ctx, bl_search(b.t->ctx, &q, &plan), BL_USAGE, "zero or less");
+    many[1] = "latency=2ms";
+    assert_fails(b.t->ctx, bl_search(b.t->ctx, &q, &plan), BL_USAGE, "does not price it");
+    assert_null(plan);
+    assert_true(isnan(bl_choice_objective(b.t->menu, NULL, b.t->choice)));
+    assert_true(isinf(bl_objective_sqnr(0)) && fabs(bl_objective_sqnr(0.01) - 20) < 1e-12);
+    table_free(&b);
+}
+
+/* ------------------------------------------------------------------ each allocation failing in turn */
+
+static bl_status whole_way(tiny *t, const char *path)
+{
+    bl_stats *stats = NULL, *back = NULL;
+    bl_menu *menu = NULL;
+    bl_sens *sens = NULL;
+    bl_cost *cost = NULL;
+    bl_plan *plan = NULL;
+    bl_oracle *oracle = NULL;
+    bl_score score;
+    const char *budgets[] = { "size=0.8", "bops=0.8" };
+    bl_status s = bl_calibrate(t->ctx, t->g, t->data, NULL, &stats);
+    if (s == BL_OK) s = bl_stats_write(t->ctx, t->g, stats, path);
+    if (s == BL_OK) s = bl_stats_read(t->ctx, t->g, path, &back);
+    bl_menu_options m = { .w_bits = { 8, 2 }, .n_w = 2, .a_bits = { 8 }, .n_a = 1, .keep_ends = true };
+    if (s == BL_OK) s = bl_menu_make(t->ctx, t->g, &m, &menu);
+    bl_sense_input in = { .graph = t->g, .menu = menu, .stats = back, .data = t->data };
+    if (s == BL_OK) s = bl_sense(t->ctx, &in, &sens);
+    if (s == BL_OK) s = bl_measure(t->ctx, t->g, menu, "counted", NULL, &cost);
+    bl_search_request q = { .graph = t->g, .menu = menu, .stats = back, .sens = sens, .cost = cost, .budgets = budgets,
+                            .n_budgets = 2 };
+    if (s == BL_OK) s = bl_search(t->ctx, &q, &plan);
+    if (s == BL_OK) s = bl_oracle_new(t->ctx, t->g, t->data, 2, NULL, &oracle);
+    if (s == BL_OK) s = bl_oracle_score(oracle, plan, NULL, &score);
+    bl_oracle_free(oracle);
+    bl_plan_free(plan);
+    bl_cost_free(cost);
+    bl_sens_free(sens);
+    bl_menu_free(menu);
+    bl_stats_free(back);
+    bl_stats_free(stats);
+    return s;
+}
+
+static void every_allocation_fails_in_turn(void **state)
+{
+    char path[400];
+    uint64_t before, now;
+    long n = 1, smaller = 0;
+    (void)state;
+    tiny *t = tiny_new_net(1, three_choices, 2);
+    snprintf(path, sizeof path, "%s/stats.json", t->folder);
+    assert_ok(t->ctx, whole_way(t, path));
+    bl_memory_use(t->ctx, &before, NULL);
+    for (;; n++) {
+        t->ctx->fail_alloc = n;
+        bl_status s = whole_way(t, path);
+        bool failed = t->ctx->fail_alloc <= 0;
+        t->ctx->fail_alloc = -1;
+        bl_memory_use(t->ctx, &now, NULL);
+        if (now != before) fail_msg("allocation %ld failed and %lld bytes leaked", n, (long long)(now - before));
+        if (!failed) break;
+        smaller += s == BL_OK; /* no memory for a batched graph: samples run one by one */
+        if (s != BL_UNAVAILABLE && s != BL_OK)
+            fail_msg("allocation %ld: %d: %s: %s", n, (int)s, bl_last_error(t->ctx).place, bl_last_error(t->ctx).what);
+    }
+    print_message("%ld allocations failed in turn, %ld of them with smaller batches instead\n", n - 1, smaller);
+    assert_true(n > 200 && smaller < n / 2);
+    tiny_free(t);
+}
+
+static int setup(void **state)
+{
+    *state = test_ctx(1, 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    test_ctx_free(*state);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(budgets_of_every_form),
+        cmocka_unit_test(recipes_that_are_built_in),
+        cmocka_unit_test(recipes_from_files),
+        cmocka_unit_test(knapsack_is_the_best),
+        cmocka_unit_test(moves_keep_the_budgets),
+        cmocka_unit_test(infeasible_budgets_name_the_binding_one),
+        cmocka_unit_test(uniform_takes_the_widest),
+        cmocka_unit_test(requests_that_lack_something),
+        cmocka_unit_test(every_allocation_fails_in_turn),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
