@@ -106,6 +106,7 @@ static bool prefers_packed(const bl_walk *walk, int n)
 
     if (!walk->packs[n]) return false;
     for (int i = 0; i < node->n_in; i++) {
+        if (node->in[i] < 0) continue;
         const bl_place *p = place_of(walk, node->in[i]);
         if (walk->layout[node->in[i]] == BL_LAYOUT_PLAIN)
             continue; /* a constant that broadcasts to everything */

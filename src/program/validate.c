@@ -225,6 +225,13 @@ static bl_status check_edge(const check *c, const bl_step *s)
     return BL_OK;
 }
 
+/* Kernels may read after they wrote, so what a step writes lies beside what it reads. */
+static bool apart(const bl_ptensor *in, const bl_ptensor *out)
+{
+    return !in || (in->flags & BL_TENSOR_CONSTANT) || in->offset + in->bytes <= out->offset ||
+           out->offset + out->bytes <= in->offset;
+}
+
 static bl_status check_step(const check *c, const bl_step *s)
 {
     const bl_program *p = c->p;
@@ -236,6 +243,7 @@ static bl_status check_step(const check *c, const bl_step *s)
     const bl_ptensor *x = &p->tensors[s->in[0]], *y = &p->tensors[s->out];
     const bl_ptensor *b = s->in[1] < 0 ? NULL : &p->tensors[s->in[1]];
     NEED(!(y->flags & BL_TENSOR_CONSTANT), "a constant would be written");
+    NEED(apart(x, y) && apart(b, y), "its output lies over its input");
     switch ((bl_contract)s->contract) {
     case BL_C_CONV: return check_conv(c, &s->u.conv, x, y);
     case BL_C_ADD:

@@ -382,6 +382,7 @@ static void wrong_convolutions(void **state)
         STEP(BL_C_CONV, out, INT32_MIN, "unknown tensor"),
         STEP(BL_C_CONV, name, 1 << 30, "a name outside"),
         STEP(BL_C_CONV, name, 0, NULL),
+        STEP(BL_C_CONV, out, 0, "lies over its input"),
     };
     check_patches(*state, patches, BL_COUNTOF(patches));
     file *f = *state; /* biases that overflow with the weights */
