@@ -124,7 +124,7 @@ void bl_interrupt(bl_ctx *ctx)
 bl_status bl_check_interrupt(bl_ctx *ctx)
 {
     if (!__atomic_load_n(&ctx->interrupted, __ATOMIC_RELAXED)) return BL_OK;
-    return bl_fail(ctx, BL_INTERRUPTED, ctx->stage, "the same call resumes", "interrupted");
+    return bl_fail(ctx, BL_INTERRUPTED, *ctx->stage ? ctx->stage : "signal", "the same call resumes", "interrupted");
 }
 
 /* ------------------------------------------------------------------ options */

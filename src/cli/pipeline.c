@@ -191,7 +191,8 @@ bl_status bl_pipeline_sens(bl_pipeline *p)
         bl_status s = bl_sens_read(p->ctx, p->graph, p->menu, path, &p->sens);
         const char *wr = o.grids.weight_range ? o.grids.weight_range : "mse", *ar = o.grids.act_range ? o.grids.act_range : "mse";
         if (s == BL_OK && same(p->sens->stats, p->stats->hash) && p->sens->samples == n && same(p->sens->data, bl_data_hash(p->data)) &&
-            !strcmp(p->sens->metric, o.metric) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar))
+            !strcmp(p->sens->metric, o.metric) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar) &&
+            p->sens->per_tensor == o.grids.per_tensor && p->sens->narrow == o.grids.narrow)
             return BL_OK;
         if (s != BL_OK) say_again(p, "sens.json");
         bl_sens_free(p->sens);

@@ -155,9 +155,9 @@ bl_status bl_cost_write(bl_ctx *ctx, bl_cost *c, const char *path)
     json_object_set(r, "machine", c->machine);
     for (size_t i = 0; i < c->n_cells; i++) {
         const bl_cost_cell *x = &c->cells[i];
-        json_array_append_new(cells, json_pack("{s:s, s:i, s:i, s:i, s:s, s:f, s:f, s:f}", "key", x->key, "w_bits",
+        json_array_append_new(cells, json_pack("{s:s, s:i, s:i, s:i, s:s, s:f, s:f, s:f, s:f}", "key", x->key, "w_bits",
             x->w_bits, "a_in_bits", x->a_in, "a_out_bits", x->a_out, "kernel", x->kernel, "q1_ns", x->q1_ns,
-            "median_ns", x->median_ns, "p90_ns", x->p90_ns));
+            "median_ns", x->median_ns, "p90_ns", x->p90_ns, "ratio", x->ratio));
     }
     for (size_t i = 0; i < c->n_groups; i++)
         json_array_append_new(groups, json_pack("{s:s, s:f}", "key", c->groups[i].key, "aa_spread", c->groups[i].aa_spread));
@@ -180,7 +180,8 @@ static bl_status read_cell(bl_ctx *ctx, const char *path, const json_t *o, bl_co
     BL_TRY(bl_json_f64(ctx, o, "q1_ns", path, &x.q1_ns));
     BL_TRY(bl_json_f64(ctx, o, "median_ns", path, &x.median_ns));
     BL_TRY(bl_json_f64(ctx, o, "p90_ns", path, &x.p90_ns));
-    if (!(x.q1_ns >= 0 && x.median_ns >= 0 && x.p90_ns >= 0))
+    x.ratio = json_number_value(json_object_get(o, "ratio")); /* absent: 0, not known */
+    if (!(x.q1_ns >= 0 && x.median_ns >= 0 && x.p90_ns >= 0 && x.ratio >= 0))
         return bl_fail(ctx, BL_DATA, path, "measure again", "a negative time for %s", x.key);
     x.w_bits = (int)w;
     x.a_in = (int)in;

@@ -164,6 +164,14 @@ static bl_status time_probes(probe *p, int n, double seconds, int *rounds)
     return BL_OK;
 }
 
+/* Median of round-by-round ratios: a machine whose speed drifts moves both. */
+static double paired_ratio(const probe *p, const probe *base, int rounds)
+{
+    double r[ROUNDS_MAX];
+    for (int i = 0; i < rounds; i++) r[i] = p->sample[i] / base->sample[i];
+    return bl_quantile(r, (size_t)rounds, 0.5);
+}
+
 static bl_status measure_shape(bl_ctx *ctx, const bl_graph *graph, const shape *s, double seconds, bl_cost *cost)
 {
     bl_graph *g = NULL;
@@ -171,7 +179,8 @@ static bl_status measure_shape(bl_ctx *ctx, const bl_graph *graph, const shape *
     BL_TRY(bl_graph_extract(ctx, graph, s->node, &g));
     bl_arena *a = bl_arena_new(ctx, "probes");
     probe *p = a ? BL_NEW(a, probe, (size_t)n) : NULL;
-    bl_status st = p ? BL_OK : bl_pending(ctx);
+    bl_cost_cell *cells = a ? BL_NEW(a, bl_cost_cell, (size_t)n) : NULL;
+    bl_status st = p && cells ? BL_OK : bl_pending(ctx);
     for (int i = 0; st == BL_OK && i < n; i++) { /* the last is the first one's A/A twin */
         p[i].w_bits = s->pair[i % s->n].w;
         p[i].a_in = s->pair[i % s->n].in;
@@ -179,10 +188,17 @@ static bl_status measure_shape(bl_ctx *ctx, const bl_graph *graph, const shape *
         st = probe_make(ctx, g, s->key, &p[i]);
     }
     if (st == BL_OK) st = time_probes(p, n, seconds, &rounds);
+    bool none_at_all = st == BL_OK && p[0].first_step == p[0].last_step;
+    double twin = st != BL_OK || none_at_all ? 1 : paired_ratio(&p[n - 1], &p[0], rounds);
+    for (int i = 0; st == BL_OK && i < s->n; i++) { /* the ratio before the samples are sorted: [0] last */
+        bl_cost_cell *c = &cells[i];
+        c->ratio = none_at_all ? 1 : paired_ratio(&p[i], &p[0], rounds);
+    }
     for (int i = 0; st == BL_OK && i < s->n; i++) {
         bool none = p[i].first_step == p[i].last_step; /* shares its input's memory: costs nothing */
         bl_cost_cell c = { .key = s->key, .w_bits = p[i].w_bits, .a_in = p[i].a_in, .a_out = p[i].a_out,
-                           .kernel = none ? "none" : bl_exec_kernel(p[i].exec, p[i].first_step) };
+                           .kernel = none ? "none" : bl_exec_kernel(p[i].exec, p[i].first_step),
+                           .ratio = cells[i].ratio };
         if (!none) {
             c.q1_ns = bl_quantile(p[i].sample, (size_t)rounds, 0.25);
             c.median_ns = bl_quantile(p[i].sample, (size_t)rounds, 0.5);
@@ -190,10 +206,7 @@ static bl_status measure_shape(bl_ctx *ctx, const bl_graph *graph, const shape *
         }
         st = bl_cost_add(cost, &c);
     }
-    if (st == BL_OK) {
-        double first = bl_quantile(p[0].sample, (size_t)rounds, 0.25), twin = bl_quantile(p[n - 1].sample, (size_t)rounds, 0.25);
-        st = bl_cost_add_group(cost, s->key, p[0].first_step == p[0].last_step ? 0 : fabs(first - twin) / fmin(first, twin));
-    }
+    if (st == BL_OK) st = bl_cost_add_group(cost, s->key, fabs(twin - 1));
     for (int i = 0; p && i < n; i++) probe_free(&p[i]);
     bl_arena_free(a);
     bl_graph_free(g);

@@ -103,8 +103,9 @@ static double tied_ns(const bl_cost *cost, const char *key, bl_candidate widest,
     const bl_cost_cell *x = bl_cost_find(cost, key, w, a_in, a_out);
     const bl_cost_cell *base = bl_cost_find(cost, key, widest.w_bits, widest.a_bits, widest_out);
     if (!x) return NAN;
-    if (base && fabs(x->q1_ns - base->q1_ns) <= tie_of(cost, key) * base->q1_ns) return base->q1_ns;
-    return x->q1_ns;
+    if (!base || !(base->q1_ns > 0)) return x->q1_ns;
+    double ratio = x->ratio > 0 && base->ratio > 0 ? x->ratio / base->ratio : x->q1_ns / base->q1_ns;
+    return fabs(ratio - 1) <= tie_of(cost, key) ? base->q1_ns : base->q1_ns * ratio;
 }
 
 static bl_status no_cell(bl_ctx *ctx, const bl_graph *g, int node, const char *key)

@@ -20,11 +20,13 @@ typedef struct bl_cost_cell {
     int w_bits, a_in, a_out;    /* w_bits 0: no weights */
     const char *kernel;
     double q1_ns, median_ns, p90_ns;
+    double ratio;               /* to the shape's widest cell, median over rounds in which both ran; 0: not
+                                   known.  Drift of the clock cancels in it */
 } bl_cost_cell;
 
 typedef struct bl_cost_group {
     const char *key;
-    double aa_spread;           /* the same cell measured twice: relative difference of lower quartiles */
+    double aa_spread;           /* the same cell measured twice: how far the ratio is from 1 */
 } bl_cost_group;
 
 struct bl_cost {
