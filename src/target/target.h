@@ -91,7 +91,8 @@ bl_status bl_price_int8(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu,
                         double total[BL_N_METRIC]);
 /* Candidate of a unit closest from below to (w, a), its narrowest where none is below. */
 int bl_uniform_candidate(const bl_unit *unit, int w_bits, int a_bits);
-/* Latency of one node at its widths, the lower quartile; NaN where the record lacks the cell. */
+/* Latency of one node at its widths: the widest cell's lower quartile times the ratio to it, ties as
+ * above; NaN where the record lacks the cell. */
 double bl_price_node(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, int node,
                      const bl_candidate *choice);
 
