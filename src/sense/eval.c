@@ -22,7 +22,7 @@ typedef struct run {
     bl_eval_result *out;
     per_input *kept;
     int64_t n_out, n_in;        /* floats of the first output and of the input, one sample */
-    bool reconstruct;
+    bool reconstruct, classes;  /* what is counted: errors against the input, answers against labels */
     size_t first_piece;
     bl_exec **exec;             /* by worker */
 } run;
@@ -34,7 +34,7 @@ static void keep(run *r, int64_t i, const float *x, const float *y)
     for (int64_t c = 1; c < r->n_out; c++)
         if (y[c] > y[best]) best = c;
     k->argmax = (uint16_t)best;
-    if (!r->reconstruct && bl_data_labelled(r->data)) {
+    if (r->classes) {
         int label = bl_data_label(r->data, i / bl_data_windows(r->data)); /* a class: check_labels */
         k->top1 = label == best;
         for (int64_t c = 0; c < r->n_out; c++) above += y[c] > y[label] || (y[c] == y[label] && c < label);
@@ -172,7 +172,7 @@ static bl_status sum_up(run *r, const char *metric)
         for (int64_t f = 0; o->scores && f < o->samples; f++) o->scores[f] = (float)score[f];
         o->mse = mse / (double)n;
         if (!strcmp(metric, "reconstruction-auc")) o->auc = area_under_curve(r->data, score, o->samples);
-    } else if (bl_data_labelled(r->data)) {
+    } else if (r->classes) {
         o->top1 = top1 / (double)n;
         if (r->n_out > 5) o->top5 = top5 / (double)n;
     }
@@ -205,7 +205,8 @@ static bl_status evaluate(run *r, const bl_eval_options *o)
         return bl_fail(r->ctx, BL_USAGE, metric, "give labels (1: anomaly)", "the data set has no labels");
     res->n_inputs = bl_data_first(r->data, o ? o->limit : 0);
     res->samples = res->n_inputs / bl_data_windows(r->data);
-    if (!r->reconstruct && bl_data_labelled(r->data)) BL_TRY(check_labels(r));
+    r->classes = !r->reconstruct && !(o && o->outputs_only) && bl_data_labelled(r->data);
+    if (r->classes) BL_TRY(check_labels(r));
     res->predictions = BL_NEW(res->arena, uint16_t, (size_t)res->n_inputs);
     r->kept = BL_NEW(res->arena, per_input, (size_t)res->n_inputs);
     if (!res->predictions || !r->kept) return bl_pending(r->ctx);

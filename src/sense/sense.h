@@ -69,6 +69,7 @@ typedef struct bl_eval_options {
     const char *metric;         /* NULL: top1 where labelled; "mse", "reconstruction-auc" */
     bool reference;             /* float networks: plain reference operators */
     bool scores;                /* keep the first output of every input */
+    bool outputs_only;          /* outputs are no scores of classes: labels are left alone */
 } bl_eval_options;
 
 typedef struct bl_eval_result {
@@ -93,5 +94,27 @@ typedef struct bl_eval_subject {
 bl_status bl_eval(bl_ctx *ctx, const bl_eval_subject *subject, bl_data *data, const bl_eval_options *options,
                   bl_eval_result *out);
 void bl_eval_free(bl_eval_result *result);
+
+/* ------------------------------------------------------------------ comparison */
+
+/* Two networks on the same samples; a figure that was not taken is NaN. */
+typedef struct bl_compare_result {
+    int64_t samples;            /* network inputs */
+    double drop;                /* top-1 of A less that of B, a fraction */
+    double drop_error;          /* its standard error, paired */
+    double drop_bound95;        /* with 95 % confidence the drop is below it */
+    int64_t flips;              /* another argmax */
+    int64_t only_a, only_b;     /* right in A alone, in B alone: McNemar's two counts */
+    double p;                   /* of the exact two-sided test that both are equally likely */
+    double kl;                  /* mean KL(A||B) of the class probabilities, in nats */
+    double sqnr_db;             /* of B's outputs against A's */
+    bool equal;                 /* not one output differs */
+} bl_compare_result;
+/* Both results must hold scores.  classes: outputs are scores of classes; probabilities: after a
+ * Softmax already. */
+bl_status bl_compare(bl_ctx *ctx, bl_data *data, const bl_eval_result *a, const bl_eval_result *b, bool classes,
+                     bool probabilities, bl_compare_result *out);
+/* Two-sided exact p that a fair coin falls so unevenly. */
+double bl_mcnemar_exact(int64_t only_a, int64_t only_b);
 
 #endif

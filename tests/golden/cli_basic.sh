@@ -4,7 +4,7 @@
 . tests/golden/harness.sh
 begin "$@"
 
-verbs="bench calibrate eval export import inspect list lower measure prepare quantize report run search sense"
+verbs="bench calibrate compare eval export import inspect list lower measure prepare quantize report run search sense"
 
 # ---- help, version, words that are none
 ok 0 version "$bitlathe" --version
@@ -28,7 +28,7 @@ check "no verb" test $? -eq 64
 for bad in "--threads 0" "--threads x" "--seed -1" "--memory 5" "--memory x" "--isa sse9" "--dim N" "--dim N=0"; do
     ok 64 "import $bad" "$bitlathe" import $resnet8 $bad
 done
-for verb in import prepare inspect calibrate sense measure lower eval run bench export report; do
+for verb in import prepare inspect calibrate sense measure lower eval run bench compare export report; do
     ok 64 "$verb without its word" "$bitlathe" $verb
 done
 ok 64 "quantize without -o" "$bitlathe" quantize $resnet8
@@ -134,6 +134,25 @@ json_is "eval --limit" "$t/out" samples 7
 ok 64 "eval --plan of a program" "$bitlathe" eval "$run/model.blp" $test --plan "$run/plan.json"
 ok 64 "eval without data" "$bitlathe" eval $resnet8
 ok 64 "unknown metric" "$bitlathe" eval $resnet8 $test --metric taste
+
+# ---- compare: a float network and programs in one table
+ok 0 compare "$bitlathe" compare $resnet8 "$run/model.blp" $resnet8 $test
+prints compare '^40 samples; each model beside the first'
+prints "compare with itself" "^$resnet8 .* equal$"
+ok 0 "compare --json" "$bitlathe" compare $resnet8 "$run/model.blp" $resnet8 $test --json
+one_object "compare --json"
+json_is "compare --json" "$t/object.json" samples 40
+json_is "compare counts flips as the predictions do" "$t/object.json" pairs.0.flips.total \
+    "$("$bitlathe" eval "$run/model.blp" $test --predictions "$t/program.u16" >/dev/null; flips "$t/float.u16" "$t/program.u16")"
+json_has "compare --json" "$t/object.json" models.0.top1 models.1.top5 pairs.0.drop pairs.0.drop_standard_error \
+    pairs.0.drop_bound95 pairs.0.flips.better pairs.0.flips.worse pairs.0.mcnemar.p pairs.0.kl pairs.0.sqnr_db
+json_is "compare with itself" "$t/object.json" pairs.1.equal true
+json_is "compare with itself" "$t/object.json" pairs.1.kl 0.0
+ok 0 "compare without labels" "$bitlathe" compare $resnet8 "$run/model.blp" $data --json
+json_lacks "compare without labels" "$t/out" pairs.0.drop
+json_lacks "compare without labels" "$t/out" pairs.0.mcnemar
+json_has "compare without labels" "$t/out" pairs.0.flips.total pairs.0.kl
+ok 64 "compare one" "$bitlathe" compare $resnet8 $test
 
 # ---- run
 npy_noise "$t/x.npy" "1, 1, 28, 28" 784 5
