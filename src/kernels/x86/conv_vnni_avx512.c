@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Convolution with vpdpbusd on tiles of up to 6 positions x 64 channels or 8 x 48: four activations
+ * are broadcast to all channels of a vector, so no sum across a vector is left to do.  Direct: see
+ * direct.h.  Every tile is a function with named accumulators, as gcc 12 spills arrays of them.
+ *
+ * 16-bit activations are two byte planes, q = 256 h + l, that take two positions of a tile.  Their
+ * sums and those of acc64 shapes leave the registers in natural order and are joined in int64;
+ * TILE_K_MAX products of a byte fit int32.  All other sums are taken modulo 2^32 [Q4].
+ *
+ * Packed: folded biases (int32 or int64) of whole vectors, then weights as [group][channel block]
+ * [run][4 activations][vector][16 channels][4].
+ */
+#include "kernels/rows.h"
+
+#if defined(__x86_64__)
+#include "kernels/x86/direct.h"
+#include "kernels/x86/requant_avx512.h"
+
+enum { VNNI_K_MAX = 65793, VNNI_Z = 4, VNNI_P = 8 };
+
+typedef struct vnni_plan {
+    direct_plan d;
+    size_t vectors;             /* of a group's channels */
+    size_t blocks, wide_blocks; /* of a group's vectors; the first wide_blocks have one more */
+    size_t least;               /* vectors of the other blocks */
+    size_t steps;               /* of 4 activations, in all runs */
+    bool wide;                  /* sums joined in int64 */
+    bool mixed;                 /* channels in the order of requant_store64 and 32 */
+    size_t bias_bytes, weight_bytes, group_bytes, mult_bytes;
+} vnni_plan;
+
+static vnni_plan vnni_plan_of(const bl_conv_shape *s)
+{
+    vnni_plan p = {.d = direct_plan_of(s, 4)};
+    p.vectors = (p.d.ocg + 15) / 16;
+    p.blocks = (p.vectors + VNNI_Z - 1) / VNNI_Z;
+    p.least = p.vectors / p.blocks;
+    p.wide_blocks = p.vectors % p.blocks;
+    p.steps = p.d.runs * p.d.run_step / 4;
+    p.wide = s->acc64 || p.d.planes == 2;
+    p.mixed = !p.wide && s->out_bits <= 8;
+    p.bias_bytes = p.d.groups * p.vectors * 16 * (p.wide ? sizeof(int64_t) : sizeof(int32_t));
+    p.group_bytes = p.vectors * p.steps * 64;
+    p.weight_bytes = p.d.groups * p.group_bytes;
+    p.mult_bytes = p.d.groups * p.vectors * 16 * sizeof(float);
+    return p;
+}
+
+static bool vnni_fits(const bl_conv_shape *s)
+{
+    bool wide = s->acc64 || s->in_bits > 8;
+    return !wide || bl_conv_taps(s) <= VNNI_K_MAX;
+}
+
+static size_t vnni_packed_bytes(const bl_conv_shape *s)
+{
+    vnni_plan p = vnni_plan_of(s);
+    return bl_round64(p.bias_bytes) + p.weight_bytes;
+}
+
+static size_t vnni_work_bytes(const bl_conv_shape *s)
+{
+    vnni_plan p = vnni_plan_of(s);
+    return p.mult_bytes + direct_work_bytes(&p.d);
+}
+
+/* Vectors of block b, and its first one. */
+static size_t vnni_block(const vnni_plan *p, size_t b, size_t *first)
+{
+    *first = b * p->least + BL_MIN(b, p->wide_blocks);
+    return p->least + (b < p->wide_blocks);
+}
+
+/* Place of channel c of a block of z vectors among its z * 16 elements.  Of three vectors the first
+ * two are a pair. */
+static size_t vnni_place(const vnni_plan *p, size_t z, size_t c)
+{
+    if (!p->mixed || z == 1 || (z == 3 && c >= 32)) return c;
+    if (z == 4) return c / 4 % 4 * 16 + c / 16 * 4 + c % 4;
+    return c / 4 % 2 * 16 + c / 8 * 4 + c % 4;
+}
+
+static void vnni_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_in,
+                      const int32_t *bias, void *packed)
+{
+    vnni_plan p = vnni_plan_of(s);
+    size_t k = (size_t)bl_conv_taps(s);
+    memset(packed, 0, vnni_packed_bytes(s));
+    for (size_t g = 0; g < p.d.groups; g++)
+        for (size_t b = 0, first; b < p.blocks; b++) {
+            size_t z = vnni_block(&p, b, &first);
+            int8_t *w = (int8_t *)packed + bl_round64(p.bias_bytes) + g * p.group_bytes +
+                        first * p.steps * 64;
+            size_t n = BL_MIN(z * 16, p.d.ocg - first * 16);
+            for (size_t c = 0; c < n; c++) {
+                size_t place = vnni_place(&p, z, c), at = (g * p.vectors + first) * 16 + place;
+                size_t channel = g * p.d.ocg + first * 16 + c;
+                const int8_t *from = codes + channel * k;
+                int64_t sum = 0;
+                for (size_t r = 0; r < p.d.runs; r++)
+                    for (size_t i = 0; i < p.d.run; i++) {
+                        size_t step = r * (p.d.run_step / 4) + i / 4;
+                        w[step * z * 64 + place * 4 + i % 4] = from[r * p.d.run + i];
+                        sum += from[r * p.d.run + i];
+                    }
+                int64_t folded = bias[channel] - zero_in * sum;
+                if (p.wide)
+                    ((int64_t *)packed)[at] = folded;
+                else
+                    ((uint32_t *)packed)[at] = (uint32_t)(uint64_t)folded;
+            }
+        }
+}
+
+/* Multipliers in the order of the vectors. */
+static void vnni_mult(const bl_conv_args *a, const vnni_plan *p, float *to)
+{
+    memset(to, 0, p->mult_bytes);
+    for (size_t g = 0; g < p->d.groups; g++)
+        for (size_t b = 0, first; b < p->blocks; b++) {
+            size_t z = vnni_block(p, b, &first), n = BL_MIN(z * 16, p->d.ocg - first * 16);
+            float *block = to + (g * p->vectors + first) * 16;
+            const float *from = a->mult + g * p->d.ocg + first * 16;
+            size_t c = 0;
+            for (; c + 4 <= n; c += 4) memcpy(block + vnni_place(p, z, c), from + c, 16);
+            for (; c < n; c++) block[vnni_place(p, z, c)] = from[c];
+        }
+}
+
+/* What the tiles of one channel block share. */
+typedef struct vnni_job {
+    const uint8_t *in;
+    const size_t *run_at;
+    size_t runs, run_step;
+    const int8_t *w;
+    const int32_t *bias;        /* int64 where the sums are wide */
+    const float *mult;
+    size_t z, channels;         /* vectors; codes to store at a position */
+    bool mixed, wide;
+    int32_t planes, out_bits;
+    void *out;
+    size_t pixel;               /* codes from output position to output position */
+    requant q;
+} vnni_job;
+
+/* Sums of n tile rows to codes, where they do not go straight from registers to bytes. */
+static void vnni_finish(const vnni_job *j, const __m512i *sums, size_t n, size_t at)
+{
+    size_t planes = (size_t)j->planes;
+    for (size_t i = 0; i < n; i += planes, at += j->pixel)
+        for (size_t z = 0; z < j->z; z++) {
+            __m512i low = sums[i * j->z + z], high = _mm512_setzero_si512();
+            if (planes == 2) high = sums[(i + 1) * j->z + z];
+            if (j->wide) {
+                requant_store_wide(&j->q, low, high, (const int64_t *)j->bias + z * 16,
+                                   j->mult + z * 16, j->out_bits, j->out, at + z * 16,
+                                   j->channels - z * 16);
+                continue;
+            }
+            __m512i t = requant_int(&j->q, low, j->mult + z * 16);
+            t = _mm512_max_epi32(t, _mm512_sub_epi32(j->q.lo32, j->q.zero32));
+            t = _mm512_add_epi32(t, j->q.zero32);
+            size_t left = j->channels - z * 16;
+            __mmask16 mask = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+            _mm256_mask_storeu_epi16((uint16_t *)j->out + at + z * 16, mask,
+                                     _mm512_cvtepi32_epi16(t));
+        }
+}
+
+static inline int32_t load4(const uint8_t *from)
+{
+    int32_t four;
+    memcpy(&four, from, sizeof four);
+    return four;
+}
+
+/* The intrinsic makes gcc 12 copy accumulators around; this does not. */
+#define DOT(sum, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w))
+
+/* Code for one position p of a tile of 1..4 vectors. */
+#define X_OF(p) const uint8_t *x##p = j->in + at[p];
+#define START_1(p) X_OF(p) __m512i s##p##0 = b0;
+#define START_2(p) START_1(p) __m512i s##p##1 = b1;
+#define START_3(p) START_2(p) __m512i s##p##2 = b2;
+#define START_4(p) START_3(p) __m512i s##p##3 = b3;
+#define DOT_1(p) __m512i v##p = _mm512_set1_epi32(load4(x##p + k)); DOT(s##p##0, v##p, w0);
+#define DOT_2(p) DOT_1(p) DOT(s##p##1, v##p, w1);
+#define DOT_3(p) DOT_2(p) DOT(s##p##2, v##p, w2);
+#define DOT_4(p) DOT_3(p) DOT(s##p##3, v##p, w3);
+#define STORE_1(p) requant_store16(&j->q, s##p##0, m, out + p * pixel, n);
+#define STORE_2(p) requant_store32(&j->q, s##p##0, s##p##1, m, out + p * pixel, n);
+#define STORE_3(p)                                                                                 \
+    STORE_2(p) requant_store16(&j->q, s##p##2, m + 32, out + p * pixel + 32, n - 32);
+#define STORE_4(p) requant_store64(&j->q, s##p##0, s##p##1, s##p##2, s##p##3, m, out + p * pixel, n);
+#define KEEP_1(p) sums[p] = s##p##0;
+#define KEEP_2(p) sums[p * 2] = s##p##0; sums[p * 2 + 1] = s##p##1;
+#define KEEP_3(p) sums[p * 3] = s##p##0; sums[p * 3 + 1] = s##p##1; sums[p * 3 + 2] = s##p##2;
+#define KEEP_4(p) sums[p * 4] = s##p##0; sums[p * 4 + 1] = s##p##1; sums[p * 4 + 2] = s##p##2; \
+    sums[p * 4 + 3] = s##p##3;
+
+/* What stands once in a tile. */
+#define BIAS_1 __m512i b0 = bias ? _mm512_loadu_si512(bias) : zero;
+#define BIAS_2 BIAS_1 __m512i b1 = bias ? _mm512_loadu_si512(bias + 16) : zero;
+#define BIAS_3 BIAS_2 __m512i b2 = bias ? _mm512_loadu_si512(bias + 32) : zero;
+#define BIAS_4 BIAS_3 __m512i b3 = bias ? _mm512_loadu_si512(bias + 48) : zero;
+#define WEIGHTS_1 __m512i w0 = _mm512_loadu_si512(w);
+#define WEIGHTS_2 WEIGHTS_1 __m512i w1 = _mm512_loadu_si512(w + 64);
+#define WEIGHTS_3 WEIGHTS_2 __m512i w2 = _mm512_loadu_si512(w + 128);
+#define WEIGHTS_4 WEIGHTS_3 __m512i w3 = _mm512_loadu_si512(w + 192);
+
+#define DO_1(M) M(0)
+#define DO_2(M) DO_1(M) M(1)
+#define DO_4(M) DO_2(M) M(2) M(3)
+#define DO_6(M) DO_4(M) M(4) M(5)
+#define DO_8(M) DO_6(M) M(6) M(7)
+
+/* Positions at[0..P-1]; the first one's codes go to place `to` of the output. */
+#define TILE(P, Z)                                                                                 \
+    static __attribute__((noinline)) void tile_##P##x##Z(const vnni_job *j,                        \
+                                                         const size_t *restrict at, size_t to)     \
+    {                                                                                              \
+        const __m512i zero = _mm512_setzero_si512();                                               \
+        const int32_t *bias = j->wide ? NULL : j->bias;                                            \
+        const int8_t *w = j->w;                                                                    \
+        BIAS_##Z DO_##P(START_##Z)                                                                 \
+        for (size_t r = 0; r < j->runs; r++) {                                                     \
+            size_t k = j->run_at[r], end = k + j->run_step;                                        \
+            for (; k < end; k += 4, w += 64 * Z) {                                                 \
+                WEIGHTS_##Z DO_##P(DOT_##Z)                                                        \
+            }                                                                                      \
+        }                                                                                          \
+        if (j->mixed) {                                                                            \
+            uint8_t *out = (uint8_t *)j->out + to;                                                 \
+            const float *m = j->mult;                                                              \
+            size_t pixel = j->pixel, n = j->channels;                                              \
+            DO_##P(STORE_##Z)                                                                      \
+        } else {                                                                                   \
+            __m512i sums[P * Z];                                                                   \
+            DO_##P(KEEP_##Z)                                                                       \
+            vnni_finish(j, sums, P, to);                                                           \
+        }                                                                                          \
+    }
+#define TILES(Z) TILE(8, Z) TILE(6, Z) TILE(4, Z) TILE(2, Z) TILE(1, Z)
+/* clang-format off */
+TILES(1) TILES(2) TILES(3)
+TILE(6, 4) TILE(4, 4) TILE(2, 4) TILE(1, 4)
+/* clang-format on */
+
+typedef void tile_fn(const vnni_job *j, const size_t *at, size_t to);
+static tile_fn *const tiles[VNNI_Z][VNNI_P + 1] = {
+    {NULL, tile_1x1, tile_2x1, NULL, tile_4x1, NULL, tile_6x1, NULL, tile_8x1},
+    {NULL, tile_1x2, tile_2x2, NULL, tile_4x2, NULL, tile_6x2, NULL, tile_8x2},
+    {NULL, tile_1x3, tile_2x3, NULL, tile_4x3, NULL, tile_6x3, NULL, tile_8x3},
+    {NULL, tile_1x4, tile_2x4, NULL, tile_4x4, NULL, tile_6x4},
+};
+
+static void vnni_positions(const vnni_job *j, const direct_block *b, size_t to)
+{
+    tile_fn *const *row = tiles[j->z - 1];
+    size_t p = j->z == 4 ? 6 : 8;
+    for (size_t i = 0; i < b->positions;) {
+        while (p > b->positions - i || !row[p]) p--;
+        row[p](j, b->at + i, to + i / (size_t)j->planes * j->pixel);
+        i += p;
+    }
+}
+
+static void vnni_run(const bl_conv_args *a)
+{
+    const bl_conv_shape *s = &a->s;
+    vnni_plan p = vnni_plan_of(s);
+    float *mult = a->work;
+    const uint8_t *packed = a->packed;
+    vnni_job j = {.runs = p.d.runs, .run_step = p.d.run_step, .mixed = p.mixed, .wide = p.wide,
+                  .planes = (int32_t)p.d.planes, .out_bits = s->out_bits, .out = a->out,
+                  .pixel = (size_t)s->out_c, .q = requant_of(a)};
+    vnni_mult(a, &p, mult);
+    for (int64_t oy = a->row_begin; oy < a->row_end; oy += p.d.block_rows) {
+        int64_t rows = BL_MIN(p.d.block_rows, a->row_end - oy);
+        direct_block d = direct_start(a, &p.d, oy, rows, (uint8_t *)a->work + p.mult_bytes);
+        j.run_at = d.run_at;
+        for (size_t g = 0; g < p.d.groups; g++)
+            for (size_t b = 0, first; b < p.blocks; b++) {
+                j.z = vnni_block(&p, b, &first);
+                size_t vector = g * p.vectors + first;
+                j.in = d.in + g * p.d.icg;
+                j.w = (const int8_t *)packed + bl_round64(p.bias_bytes) + vector * p.steps * 64;
+                j.bias = (const int32_t *)packed + vector * 16 * (p.wide ? 2 : 1);
+                j.mult = mult + vector * 16;
+                j.channels = BL_MIN(j.z * 16, p.d.ocg - first * 16);
+                vnni_positions(&j, &d,
+                               (size_t)(oy * s->out_w) * j.pixel + g * p.d.ocg + first * 16);
+            }
+    }
+}
+
+const bl_conv_row bl_k_conv_vnni_avx512 = {
+    "conv_vnni_avx512", BL_ISA_AVX512, vnni_fits, vnni_packed_bytes, vnni_pack, vnni_work_bytes,
+    vnni_run,
+};
+#endif
