@@ -12,6 +12,8 @@
  *     GRAPH' + PLAN --bl_lower--> PROGRAM        integers only
  *     PROGRAM --bl_exec_*--> outputs
  *
+ * examples/quantize.c walks it in forty lines.
+ *
  * Conventions, everywhere:
  *  - A function that can fail returns bl_status (0 is success), takes the context first and its
  *    results last.  On failure the results are untouched and bl_last_error() says place, what is
@@ -277,6 +279,15 @@ BL_API bl_status bl_plan_write(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan
 /* A plan may be edited by hand: every number is checked against the network. */
 BL_API bl_status bl_plan_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_plan **out);
 
+/* A figure that the plan's records predict: "size_bytes", "bops", "latency_ns" (one inference), "sqnr_db" (at
+ * the network's output); NaN where there is none, such as latency with a target that has no clock. */
+BL_API double bl_plan_predicted(const bl_plan *plan, const char *figure);
+
+/* Changes constants so that the network loses less under the plan's grids.  tuner: row of `bitlathe list
+ * tuners`; NULL: "bias-correction".  samples: evenly spaced ones, 0: 256.  The plan then names its weights:
+ * lower and export it with them. */
+BL_API bl_status bl_tune_plan(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, bl_data *data, const char *tuner,
+                              int64_t samples, bl_weights **out);
 /* What tuning replaced (.blw); the plan names it by hash. */
 BL_API bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights, const char *path);
 BL_API bl_status bl_weights_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_weights **out);
@@ -291,6 +302,17 @@ BL_API bl_status bl_program_write(bl_ctx *ctx, const bl_program *program, const 
 /* Maps the file and checks everything - one flipped bit is found - before anything is used. */
 BL_API bl_status bl_program_open(bl_ctx *ctx, const char *path, bl_program **out);
 
+/* A network input or output of a program: float32, row-major, one sample. */
+typedef struct bl_port {
+    const char *name;           /* of the model; borrowed from the program, as shape is */
+    const int64_t *shape;
+    int rank;
+    size_t count;               /* floats in it */
+} bl_port;
+/* The i-th one in the model's order; false (and *out as it was) where there are fewer. */
+BL_API bool bl_program_input(const bl_program *program, uint32_t i, bl_port *out);
+BL_API bool bl_program_output(const bl_program *program, uint32_t i, bl_port *out);
+
 /* Loads a program, which is borrowed: chooses kernels, packs weights, takes all memory; running
  * allocates nothing.  parallel: steps are split over the context's threads.  The integers are the same
  * for any thread count and instruction set. */
@@ -301,6 +323,18 @@ BL_API const float *bl_exec_output(const bl_exec *exec, uint32_t i);
 /* hook (may be NULL) is called after each step with its number and that of the tensor it wrote. */
 typedef bl_status bl_exec_hook(void *user, uint32_t step, uint32_t tensor);
 BL_API bl_status bl_exec_run(bl_exec *exec, bl_exec_hook *hook, void *user);
+
+/* ------------------------------------------------------------------ accuracy */
+
+typedef struct bl_accuracy {
+    int64_t samples;
+    double top1, top5;          /* shares, 0..1; NaN where the samples have no labels */
+} bl_accuracy;
+
+/* Runs a program, or a float network (give one of the two), on the first `limit` samples (0: all), side by
+ * side on the context's threads. */
+BL_API bl_status bl_evaluate(bl_ctx *ctx, const bl_graph *graph, const bl_program *program, bl_data *data,
+                             int64_t limit, bl_accuracy *out);
 
 /* ------------------------------------------------------------------ other forms */
 

@@ -37,6 +37,11 @@ static void list_kernels(lister *l)
     }
 }
 
+static void list_isas(lister *l)
+{
+    for (int i = 0; i < BL_N_ISA; i++) row(l, bl_isa_name((bl_isa)i), bl_isa_here((bl_isa)i) ? "here" : "not here");
+}
+
 static void list_recipes(lister *l)
 {
     for (size_t i = 0; i < bl_recipe_count(); i++) {
@@ -86,10 +91,10 @@ static void list_commands(lister *l)
 }
 
 static const struct { const char *name; void (*list)(lister *); } tables[] = {
-    { "commands", list_commands },   { "exporters", list_exporters }, { "kernels", list_kernels },
-    { "loaders", list_loaders },     { "observers", list_observers }, { "ops", list_ops },
-    { "recipes", list_recipes },     { "searches", list_searches },   { "sensitivities", list_sensitivities },
-    { "targets", list_targets },     { "tuners", list_tuners },
+    { "commands", list_commands },   { "exporters", list_exporters }, { "isas", list_isas },
+    { "kernels", list_kernels },     { "loaders", list_loaders },     { "observers", list_observers },
+    { "ops", list_ops },             { "recipes", list_recipes },     { "searches", list_searches },
+    { "sensitivities", list_sensitivities }, { "targets", list_targets }, { "tuners", list_tuners },
 };
 
 static bl_status list_tables(bl_cli *cli)

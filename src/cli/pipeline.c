@@ -321,20 +321,6 @@ bl_status bl_pipeline_uniform(bl_pipeline *p, int w_bits, int a_bits, int **choi
 
 bl_status bl_pipeline_plan(bl_pipeline *p, const int *choice, const char *recipe, bl_plan **out)
 {
-    double total[BL_N_METRIC];
-    bl_plan *plan;
-    BL_TRY(bl_plan_make(p->ctx, p->graph, p->menu, p->stats, choice, &p->recipe.grids, recipe, &plan));
-    bl_status s = bl_pipeline_price(p, choice, total);
-    for (int m = 0; s == BL_OK && m < BL_N_METRIC; m++)
-        if (!isnan(total[m])) s = bl_plan_figure(plan, bl_metric_key((bl_metric)m), total[m]);
-    double objective = bl_choice_objective(p->menu, p->sens, choice);
-    if (s == BL_OK && !isnan(objective)) {
-        s = bl_plan_figure(plan, "objective", objective);
-        if (s == BL_OK && objective > 0) s = bl_plan_figure(plan, "sqnr_db", bl_objective_sqnr(objective));
-    }
-    if (p->sens) plan->sens = p->sens->hash;
-    if (p->cost) plan->cost = p->cost->hash;
-    if (s != BL_OK) bl_plan_free(plan);
-    else *out = plan;
-    return s;
+    bl_search_input in = { .graph = p->graph, .menu = p->menu, .stats = p->stats, .sens = p->sens, .cost = p->cost };
+    return bl_choice_plan(p->ctx, &in, choice, &p->recipe.grids, recipe, out);
 }

@@ -22,13 +22,6 @@ static void count(json_t *o, const char *key, uint64_t v)
     json_object_set_new(o, key, json_integer((json_int_t)v));
 }
 
-static double plan_figure(const bl_plan *plan, const char *name)
-{
-    for (int i = 0; i < plan->n_figures; i++)
-        if (!strcmp(plan->figures[i].name, name)) return plan->figures[i].value;
-    return NAN;
-}
-
 static uint64_t float_bytes(const bl_graph *g)
 {
     uint64_t n = 0;
@@ -50,9 +43,9 @@ json_t *bl_contender_json(bl_pipeline *p, const bl_contender *c)
     if (!c->plan) {
         count(o, "size_bytes", float_bytes(p->graph));
     } else {
-        figure(o, "size_bytes", plan_figure(c->plan, "size_bytes"));
-        figure(o, "bops", plan_figure(c->plan, "bops"));
-        figure(o, "predicted_latency_ms", plan_figure(c->plan, "latency_ns") * 1e-6);
+        figure(o, "size_bytes", bl_plan_predicted(c->plan, "size_bytes"));
+        figure(o, "bops", bl_plan_predicted(c->plan, "bops"));
+        figure(o, "predicted_latency_ms", bl_plan_predicted(c->plan, "latency_ns") * 1e-6);
     }
     if (c->file_bytes) count(o, "file_bytes", c->file_bytes);
     if (c->program) count(o, "memory_bytes", c->program->memory_bytes);
@@ -108,7 +101,7 @@ json_t *bl_budgets_json(bl_pipeline *p, const bl_contender *c, int binding)
         json_t *o = json_pack("{s:s, s:f, s:f, s:b}", "name", bl_metric_name(x->metric), "limit", x->limit, "baseline",
                               p->int8[x->metric], "binding", binding == b);
         figure(o, "relative", x->relative);
-        figure(o, "achieved", plan_figure(c->plan, bl_metric_key(x->metric)));
+        figure(o, "achieved", bl_plan_predicted(c->plan, bl_metric_key(x->metric)));
         json_array_append_new(a, o);
     }
     return a;

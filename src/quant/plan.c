@@ -2,6 +2,7 @@
 /* PLAN from choices: the grid of every value, weight and constant operand. */
 #include "quant/quant.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool moved(const bl_graph *g, int v)
@@ -243,4 +244,11 @@ bl_status bl_plan_figure(bl_plan *plan, const char *name, double value)
     f[plan->n_figures++] = (bl_figure){ copy, value };
     plan->figures = f;
     return BL_OK;
+}
+
+double bl_plan_predicted(const bl_plan *plan, const char *figure)
+{
+    for (int i = 0; i < plan->n_figures; i++)
+        if (!strcmp(plan->figures[i].name, figure)) return plan->figures[i].value;
+    return NAN;
 }

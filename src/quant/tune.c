@@ -54,3 +54,17 @@ bl_status bl_tune(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, b
     else *out = w;
     return s;
 }
+
+bl_status bl_tune_plan(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, bl_data *data, const char *tuner,
+                       int64_t samples, bl_weights **out)
+{
+    const bl_tuner *row = bl_tuner_find(tuner ? tuner : "bias-correction");
+    if (!row) return bl_fail(ctx, BL_USAGE, tuner, "see `bitlathe list tuners`", "unknown tuner");
+    if (samples < 0) return bl_fail(ctx, BL_USAGE, row->name, "give 0 or more", "a negative number of samples");
+    bl_tune_input in = { graph, plan, data, samples ? samples : 256 };
+    bl_weights *w;
+    BL_TRY(bl_tune(ctx, row, &in, &w));
+    plan->weights = w->hash;
+    *out = w;
+    return BL_OK;
+}

@@ -142,7 +142,7 @@ bl_status bl_search(bl_ctx *ctx, const bl_search_request *q, bl_plan **out)
                            .prices = prices, .budgets = budgets, .n_budgets = (int)q->n_budgets };
     if (s == BL_OK) s = row->run(ctx, &in, a, &r);
     bl_plan *plan = NULL;
-    if (s == BL_OK) s = bl_plan_make(ctx, q->graph, q->menu, q->stats, r.choice, &q->grids, row->name, &plan);
+    if (s == BL_OK) s = bl_choice_plan(ctx, &in, r.choice, &q->grids, row->name, &plan);
     if (s == BL_OK) {
         plan->feasible = r.feasible;
         plan->solver = json_incref(r.solver);

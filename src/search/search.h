@@ -79,6 +79,9 @@ bl_status bl_search_uniform(bl_ctx *ctx, const bl_search_input *in, bl_arena *ar
 double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *choice);
 /* Output SQNR that the sum predicts, in dB. */
 double bl_objective_sqnr(double objective);
+/* Grids for a choice, with the figures that SENS and COST (NULL: none of its figures) predict for it. */
+bl_status bl_choice_plan(bl_ctx *ctx, const bl_search_input *in, const int *choice, const bl_grid_options *grids,
+                         const char *recipe, bl_plan **out);
 /* One- and two-unit moves under exact prices, budgets kept; separable prices are upper bounds, so there
  * may be room left.  choice is improved in place. */
 bl_status bl_improve_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice);

@@ -239,3 +239,17 @@ void bl_eval_free(bl_eval_result *result)
 {
     if (result) bl_arena_free(result->arena);
 }
+
+bl_status bl_evaluate(bl_ctx *ctx, const bl_graph *graph, const bl_program *program, bl_data *data, int64_t limit,
+                      bl_accuracy *out)
+{
+    bl_eval_result r;
+    if (!graph == !program || limit < 0)
+        return bl_fail(ctx, BL_USAGE, "bl_evaluate", "give one of them, and a limit of 0 or more",
+                       "a network or a program, not both, is evaluated on a number of samples");
+    bl_eval_subject subject = { .graph = graph, .program = program };
+    BL_TRY(bl_eval(ctx, &subject, data, &(bl_eval_options){ .limit = limit }, &r));
+    *out = (bl_accuracy){ r.samples, r.top1, r.top5 };
+    bl_eval_free(&r);
+    return BL_OK;
+}
