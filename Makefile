@@ -52,6 +52,11 @@ bench: ## measure; prints medians, spreads and the machine
 	@$(MAKE) --no-print-directory all
 	@for f in bench/*.sh; do [ ! -x "$$f" ] || "$$f" $(BUILD) || exit 1; done
 
+.PHONY: words
+words: all ## make the manual page and the completion again after a verb, an option or a row changed
+	@tools/make-man $(BUILD) >man/.bitlathe.1.tmp && mv man/.bitlathe.1.tmp man/bitlathe.1
+	@tools/make-completion $(BUILD) >completions/.bitlathe.tmp && mv completions/.bitlathe.tmp completions/bitlathe
+
 .PHONY: format
 format: ## clang-format over the .c files of src and tests
 	@clang-format -i $$(find src tests -name '*.c')

@@ -2,6 +2,7 @@
 /* The straight way through the public header alone, as a program that uses the library walks it. */
 #include <bitlathe.h>
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -106,6 +107,80 @@ static bl_plan *search(records *r, const char *budget, bl_status expect)
     return plan;
 }
 
+static void check_ports(const bl_program *program)
+{
+    bl_port p = { 0 };
+    assert_true(bl_program_input(program, 0, &p));
+    assert_int_equal(p.count, PIXELS);
+    assert_int_equal(p.rank, 4);
+    assert_int_equal(p.shape[2], 28);
+    assert_true(*p.name);
+    assert_true(bl_program_output(program, 0, &p));
+    assert_int_equal(p.count, 10);
+    assert_false(bl_program_input(program, 1, &p));
+    assert_false(bl_program_output(program, UINT32_MAX, &p));
+    assert_int_equal(p.count, 10); /* untouched */
+}
+
+/* Without labels there is a count and nothing else; one subject, not two or none. */
+static void check_accuracy(records *r, const bl_program *program)
+{
+    bl_accuracy a = { .top1 = -1 };
+    assert_int_equal(bl_evaluate(r->ctx, r->graph, program, r->data, 0, &a), BL_USAGE);
+    assert_int_equal(bl_evaluate(r->ctx, NULL, NULL, r->data, 0, &a), BL_USAGE);
+    assert_int_equal(bl_evaluate(r->ctx, r->graph, NULL, r->data, -1, &a), BL_USAGE);
+    assert_true(a.top1 == -1);
+    ok(r->ctx, bl_evaluate(r->ctx, NULL, program, r->data, 9, &a));
+    assert_int_equal(a.samples, 9);
+    assert_true(isnan(a.top1) && isnan(a.top5));
+    ok(r->ctx, bl_evaluate(r->ctx, r->graph, NULL, r->data, 0, &a));
+    assert_int_equal(a.samples, SAMPLES);
+}
+
+static void check_figures(records *r, const bl_plan *plan)
+{
+    bl_plan *wide = search(r, "size=1.0", BL_OK);
+    double size = bl_plan_predicted(plan, "size_bytes"), whole = bl_plan_predicted(wide, "size_bytes");
+    assert_true(size > 0.4 * whole && size <= 0.6 * whole);
+    assert_true(bl_plan_predicted(plan, "sqnr_db") > 5);
+    assert_true(bl_plan_predicted(plan, "bops") < bl_plan_predicted(wide, "bops"));
+    assert_true(isnan(bl_plan_predicted(plan, "latency_ns"))); /* the target has no clock */
+    assert_true(isnan(bl_plan_predicted(plan, "taste")));
+    bl_plan_free(wide);
+}
+
+/* The plan names what tuning made; the program of both differs from the plan's alone. */
+static void test_tune(void **state)
+{
+    (void)state;
+    records r = { 0 };
+    bl_weights *w = NULL;
+    bl_program *plain, *tuned;
+    bl_exec *exec[2];
+    float out[2][10];
+    open_records(&r);
+    bl_plan *plan = search(&r, "size=0.6", BL_OK);
+    ok(r.ctx, bl_lower(r.ctx, r.graph, plan, NULL, &plain));
+    assert_int_equal(bl_tune_plan(r.ctx, r.graph, plan, r.data, "taste", 0, &w), BL_USAGE);
+    assert_int_equal(bl_tune_plan(r.ctx, r.graph, plan, r.data, NULL, -1, &w), BL_USAGE);
+    assert_null(w);
+    ok(r.ctx, bl_tune_plan(r.ctx, r.graph, plan, r.data, NULL, 0, &w));
+    ok(r.ctx, bl_lower(r.ctx, r.graph, plan, w, &tuned));
+    for (int k = 0; k < 2; k++) {
+        ok(r.ctx, bl_exec_open(r.ctx, k ? tuned : plain, false, &exec[k]));
+        for (int i = 0; i < PIXELS; i++) bl_exec_input(exec[k], 0)[i] = (float)(i % 19) / 8 - 1;
+        ok(r.ctx, bl_exec_run(exec[k], NULL, NULL));
+        memcpy(out[k], bl_exec_output(exec[k], 0), sizeof out[k]);
+        bl_exec_free(exec[k]);
+    }
+    assert_memory_not_equal(out[0], out[1], sizeof out[0]);
+    bl_program_free(tuned);
+    bl_program_free(plain);
+    bl_weights_free(w);
+    bl_plan_free(plan);
+    close_records(&r);
+}
+
 static void test_straight_way(void **state)
 {
     (void)state;
@@ -115,6 +190,7 @@ static void test_straight_way(void **state)
     bl_exec *one, *many;
     open_records(&r);
     bl_plan *plan = search(&r, "size=0.6", BL_OK);
+    check_figures(&r, plan);
     ok(r.ctx, bl_plan_write(r.ctx, r.graph, plan, path("plan.json")));
     ok(r.ctx, bl_plan_read(r.ctx, r.graph, path("plan.json"), &again));
     ok(r.ctx, bl_export_qdq(r.ctx, r.graph, again, NULL, NULL, path("model.qdq.onnx")));
@@ -122,6 +198,8 @@ static void test_straight_way(void **state)
     ok(r.ctx, bl_program_write(r.ctx, program, path("model.blp")));
     bl_program_free(program);
     ok(r.ctx, bl_program_open(r.ctx, path("model.blp"), &program));
+    check_ports(program);
+    check_accuracy(&r, program);
     ok(r.ctx, bl_exec_open(r.ctx, program, false, &one));
     ok(r.ctx, bl_exec_open(r.ctx, program, true, &many));
     for (int i = 0; i < PIXELS; i++) bl_exec_input(one, 0)[i] = bl_exec_input(many, 0)[i] = (float)(i % 19) / 8 - 1;
@@ -154,6 +232,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_straight_way),
+        cmocka_unit_test(test_tune),
         cmocka_unit_test(test_infeasible_gives_the_nearest),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
