@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kernel-check [--row NAME] [--seconds N] [--seed N] [--bench]: the program's frame.  The last line
+ * kernel-check [--row NAME] [--seconds N] [--seed N] [--bench | --layers NET [--isa ISA] [--cold]
+ * [--all]]: the program's frame.  The last line
  * is "N passed, N failed, N skipped"; a pass is one case of one row, a skip is a row whose
  * instruction set is not here.  Exit status 0 when nothing failed.
  */
@@ -119,13 +120,18 @@ typedef struct options {
     const char *row;
     double seconds;
     uint64_t seed;
-    bool bench;
+    bool bench, cold, all;
+    const char *layers;
+    bl_isa isa;
 } options;
 
 static void usage(void)
 {
     puts("usage: kernel-check [--row NAME] [--seconds N] [--seed N] [--bench]\n"
-         "Compares every kernel with its reference, bit for bit; --bench times them instead.");
+         "       kernel-check --layers NET [--isa ISA] [--cold] [--all] [--seconds N]\n"
+         "Compares every kernel with its reference, bit for bit; --bench times them instead, --layers\n"
+         "the chosen ones on layers of NET (resnet50, mobilenet, mobilenetv2, mobilenetv3, cifar,\n"
+         "fc, all), beside oneDNN's int8 where it is built in.");
     exit(64);
 }
 
@@ -136,9 +142,13 @@ static options read_options(int argc, char **argv)
         {"seconds", required_argument, NULL, 's'},
         {"seed", required_argument, NULL, 'e'},
         {"bench", no_argument, NULL, 'b'},
+        {"layers", required_argument, NULL, 'l'},
+        {"isa", required_argument, NULL, 'i'},
+        {"cold", no_argument, NULL, 'c'},
+        {"all", no_argument, NULL, 'a'},
         {NULL, 0, NULL, 0},
     };
-    options o = {.seconds = 6, .seed = 1};
+    options o = {.seconds = 6, .seed = 1, .isa = bl_isa_best()};
     for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
         if (c == 'r')
             o.row = optarg;
@@ -146,8 +156,16 @@ static options read_options(int argc, char **argv)
             continue;
         else if (c == 'e' && bl_parse_u64(optarg, &o.seed))
             continue;
+        else if (c == 'i' && bl_isa_parse(optarg, &o.isa))
+            continue;
+        else if (c == 'l')
+            o.layers = optarg;
         else if (c == 'b')
             o.bench = true;
+        else if (c == 'c')
+            o.cold = true;
+        else if (c == 'a')
+            o.all = true;
         else
             usage();
     }
@@ -192,6 +210,10 @@ int main(int argc, char **argv)
     options o = read_options(argc, argv);
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("kernel-check on %s, seed %llu\n", bl_cpu_name(), (unsigned long long)o.seed);
+    if (o.layers) {
+        bench_layers(o.layers, o.isa, o.all, o.cold, o.seconds);
+        return 0;
+    }
     if (o.bench) {
         bench_rows(o.row, o.seconds);
         return 0;

@@ -63,4 +63,13 @@ void random_codes(bl_rng *r, void *codes, int32_t bits, size_t n, int pattern);
 /* ---- bench.c */
 void bench_rows(const char *only, double seconds);
 
+/* ---- layers.c: net of its table, or "all"; all: also widths for which the row of 8/8 is chosen */
+void bench_layers(const char *net, bl_isa cap, bool all, bool cold, double seconds);
+
+/* ---- peer.c: oneDNN's int8 for the same shape; NULL where it is not built in or cannot */
+typedef struct peer peer;
+peer *peer_new(const bl_conv_args *a, size_t cold_bytes);
+void peer_run(peer *p, size_t turn);
+void peer_free(peer *p);
+
 #endif
