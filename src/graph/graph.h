@@ -132,6 +132,33 @@ const bl_tensor *bl_walk_trial_value(const bl_walk *walk, int value);
  * NULL restores the graph's own. */
 bl_status bl_walk_set_constant(bl_walk *walk, int value, const float *data);
 
+/* ------------------------------------------------------------------ backward.c: reverse mode */
+
+/*
+ * The way back through the last full run of a keep_all walker: gradients of a loss that the caller
+ * adds at the values it likes.  Each node's gradient facet does the work, oneDNN that of the heavy
+ * ones.  One walker and one of these a worker; sums have one order, so the bits depend on nothing
+ * else.
+ */
+typedef struct bl_back bl_back;
+
+/* What a value is to the caller, by value number. */
+enum {
+    BL_BACK_WANTED = 1,     /* its gradient stays readable after the run: inputs, constants, values */
+    BL_BACK_SEEDED = 2      /* the loss depends on it directly: the hook adds that */
+};
+
+/* walk is borrowed and keeps every value.  marks is copied.  BL_UNAVAILABLE with the operator's name
+ * where a node between a wanted and a seeded value has no gradient. */
+bl_status bl_back_new(bl_ctx *ctx, bl_walk *walk, const uint8_t *marks, bl_back **out);
+void bl_back_free(bl_back *back);
+/* Called for each seeded value, last one first, when the gradients of all its readers are in (zeros where
+ * there are none): adds to grad->data, or changes it.  x: the value itself. */
+typedef bl_status bl_back_hook(void *user, int value, const bl_tensor *x, bl_tensor *grad);
+bl_status bl_back_run(bl_back *back, bl_back_hook *hook, void *user);
+/* Gradient of a wanted value after the run; NULL where the loss does not depend on it. */
+const bl_tensor *bl_back_grad(bl_back *back, int value);
+
 /* Names what is behind the heavy operators: "oneDNN 2.6.3" or "reference". */
 const char *bl_walk_backend(void);
 

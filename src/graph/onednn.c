@@ -136,7 +136,7 @@ static dnnl_memory_desc_t describe(int rank, const int64_t *dim, dnnl_format_tag
     return md;
 }
 
-static dnnl_memory_desc_t layout_md(const bl_tensor *t, bl_layout layout)
+dnnl_memory_desc_t bl_dnn_layout_md(const bl_tensor *t, bl_layout layout)
 {
     static const dnnl_format_tag_t plain[] = {dnnl_a,    dnnl_a,     dnnl_ab,    dnnl_abc,
                                               dnnl_abcd, dnnl_abcde, dnnl_abcdef};
@@ -156,7 +156,7 @@ static dnnl_memory_desc_t layout_md(const bl_tensor *t, bl_layout layout)
 static bool layout_of(const bl_tensor *t, const dnnl_memory_desc_t *md, bl_layout *out)
 {
     for (int l = BL_LAYOUT_PLAIN; l <= BL_LAYOUT_BLOCK16; l++) {
-        dnnl_memory_desc_t m = layout_md(t, (bl_layout)l);
+        dnnl_memory_desc_t m = bl_dnn_layout_md(t, (bl_layout)l);
         if (dnnl_memory_desc_equal(&m, md)) {
             *out = (bl_layout)l;
             return true;
@@ -178,7 +178,7 @@ static bl_status place_memory(const bl_dnn *dnn, bl_place *place, bl_layout layo
     void **kept = plain ? &place->memory_plain : &place->memory_packed;
 
     if (!*kept) {
-        dnnl_memory_desc_t md = layout_md(&place->t, layout);
+        dnnl_memory_desc_t md = bl_dnn_layout_md(&place->t, layout);
         dnnl_memory_t memory;
         DNN_TRY(
             dnnl_memory_create(&memory, &md, dnn->engine, plain ? place->t.data : place->packed));
@@ -395,7 +395,7 @@ static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_
     bl_layout src, dst;
 
     if (settled != BL_LAYOUT_PLAIN) {
-        dnnl_memory_desc_t sx = layout_md(x, settled), sy = layout_md(y, settled);
+        dnnl_memory_desc_t sx = bl_dnn_layout_md(x, settled), sy = bl_dnn_layout_md(y, settled);
         BL_TRY(conv_try(dnn, node, c, &sx, &sy, pd));
         if (*pd && is_gemm(*pd)) {
             dnnl_primitive_desc_destroy(*pd);
@@ -412,8 +412,8 @@ static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_
         dnnl_primitive_desc_destroy(*pd);
         *pd = NULL;
     }
-    any_x = layout_md(x, BL_LAYOUT_PLAIN);
-    any_y = layout_md(y, BL_LAYOUT_PLAIN);
+    any_x = bl_dnn_layout_md(x, BL_LAYOUT_PLAIN);
+    any_y = bl_dnn_layout_md(y, BL_LAYOUT_PLAIN);
     return conv_try(dnn, node, c, &any_x, &any_y, pd);
 }
 
@@ -473,8 +473,8 @@ static bl_status plan_pool(bl_dnn *dnn, int n, bl_layout *layouts, dnnl_alg_kind
         if (end[i] > w.pad_end[i] || (!global && w.dilation[i] != 1)) return BL_OK;
         end[i] = BL_MAX(end[i], 0);
     }
-    src = layout_md(x, layout);
-    dst = layout_md(y, layout);
+    src = bl_dnn_layout_md(x, layout);
+    dst = bl_dnn_layout_md(y, layout);
     if (dnnl_pooling_forward_desc_init(&desc, dnnl_forward_inference, alg, &src, &dst, stride,
                                        kernel, begin, end) != dnnl_success)
         return BL_OK;

@@ -8,6 +8,10 @@
 
 #include "graph/layout.h"
 
+#ifdef BL_HAVE_ONEDNN
+#include <dnnl.h>
+#endif
+
 /* Where a value lies in one of the walk's two sets of buffers.  The two orders hold the same
  * numbers where both are there. */
 typedef struct bl_place {
@@ -29,6 +33,8 @@ void bl_dnn_free(bl_dnn *dnn, bl_place *const *sets, int n_sets);
  * the layout of its output, and of its input where that has none yet. */
 bl_status bl_dnn_plan(bl_dnn *dnn, int node, bl_layout *layouts, bool *taken);
 bl_status bl_dnn_planned(bl_dnn *dnn); /* after the last of them */
+/* oneDNN's description of a value's order in memory. */
+dnnl_memory_desc_t bl_dnn_layout_md(const bl_tensor *t, bl_layout layout);
 /* oneDNN runs on the calling thread alone between enter and leave. */
 int bl_dnn_enter(void);
 void bl_dnn_leave(int before);

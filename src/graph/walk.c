@@ -49,7 +49,7 @@ static bl_status give_buffer(bl_walk *walk, int value, bl_place *place, bool pac
     return BL_OK;
 }
 
-static bl_status need(bl_walk *walk, int value, bl_place *place, bool packed)
+bl_status bl_walk_need(bl_walk *walk, int value, bl_place *place, bool packed)
 {
     if (packed ? place->has_packed : place->has_plain) return BL_OK;
     BL_TRY(give_buffer(walk, value, place, packed));
@@ -92,7 +92,7 @@ static bl_status run_dnn(bl_walk *walk, int n)
     for (int i = 0; i < node->n_in && i < 3; i++) {
         if (node->in[i] < 0) continue;
         in[i] = place_of(walk, node->in[i]);
-        BL_TRY(need(walk, node->in[i], in[i], i == 0 && bl_dnn_reads_packed(walk->dnn, n)));
+        BL_TRY(bl_walk_need(walk, node->in[i], in[i], i == 0 && bl_dnn_reads_packed(walk->dnn, n)));
     }
     BL_TRY(open_output(walk, node->out[0], out, bl_dnn_writes_packed(walk->dnn, n)));
     return bl_dnn_run(walk->dnn, n, in, out);
@@ -137,7 +137,7 @@ static bl_status run_own(bl_walk *walk, int n)
         if (node->in[i] < 0) continue;
         p = place_of(walk, node->in[i]);
         layout = packed ? walk->layout[node->in[i]] : BL_LAYOUT_PLAIN;
-        BL_TRY(need(walk, node->in[i], p, layout != BL_LAYOUT_PLAIN));
+        BL_TRY(bl_walk_need(walk, node->in[i], p, layout != BL_LAYOUT_PLAIN));
         bl_layout_view(&p->t, layout, layout != BL_LAYOUT_PLAIN ? p->packed : p->t.data,
                        &walk->call_view[i]);
         walk->call_in[i] = &walk->call_view[i];
@@ -164,7 +164,7 @@ static bl_status call_hook(bl_walk *walk, int value, bl_walk_hook *hook, void *u
     bl_place *place = place_of(walk, value);
 
     if (!hook || use == BL_HOOK_NONE || place->t.type != BL_F32) return BL_OK;
-    BL_TRY(need(walk, value, place, false));
+    BL_TRY(bl_walk_need(walk, value, place, false));
     BL_TRY(hook(user, value, &place->t));
     if (use == BL_HOOK_WRITES) place->has_packed = false;
     return BL_OK;
@@ -273,7 +273,7 @@ bl_tensor *bl_walk_input(bl_walk *walk, int which)
  */
 static const bl_tensor *look(const bl_walk *walk, int value, bl_place *place)
 {
-    return need(walk->self, value, place, false) == BL_OK ? &place->t : NULL;
+    return bl_walk_need(walk->self, value, place, false) == BL_OK ? &place->t : NULL;
 }
 
 const bl_tensor *bl_walk_value(const bl_walk *walk, int value)

@@ -3,7 +3,7 @@
 #ifndef BL_WALK_PRIVATE_H
 #define BL_WALK_PRIVATE_H
 
-#include "graph/onednn.h"
+#include "graph/onednn_backward.h"
 
 struct bl_walk {
     bl_walk *self; /* to convert on demand behind a const pointer */
@@ -25,5 +25,8 @@ struct bl_walk {
 
 /* Bytes of a value's plain or packed buffer. */
 size_t bl_walk_buffer_bytes(const bl_walk *walk, int value, bool packed);
+
+/* Sees to it that the place holds the value in that order. */
+bl_status bl_walk_need(bl_walk *walk, int value, bl_place *place, bool packed);
 
 #endif

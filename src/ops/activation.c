@@ -418,6 +418,8 @@ static double clip_unary(const bl_node *node, double x)
         .shape = checks,                                                                           \
         .forward = runs,                                                                           \
         .unary = symbol##_unary,                                                                   \
+        .slope = bl_slope_##symbol,                                                                \
+        .gradient = bl_unary_gradient,                                                             \
         .integer = bl_unary_integer,                                                               \
     }
 
@@ -468,5 +470,6 @@ const bl_op bl_op_clip = {
     .shape = clip_shape,
     .forward = clip_forward,
     .unary = clip_unary,
+    .gradient = bl_clip_gradient,
     .integer = bl_clip_integer,
 };

@@ -87,3 +87,35 @@ void bl_bcast_run(const bl_bcast *b, size_t out_size, const size_t *in_size, voi
         if (d < 0) return;
     }
 }
+
+bl_status bl_bcast_sum(const bl_call *call, const bl_tensor *out, const float *full,
+                       const bl_tensor *operand, float *to)
+{
+    int64_t n = bl_tensor_count(out), few = bl_tensor_count(operand);
+    int64_t step[BL_MAX_RANK] = {0}, index[BL_MAX_RANK] = {0}, run = 1, at = 0;
+    double *sum;
+
+    if (n == few) { /* broadcasting adds elements unless shapes agree but for leading ones */
+        memcpy(to, full, (size_t)n * sizeof *to);
+        return BL_OK;
+    }
+    sum = bl_alloc(call->scratch, (size_t)few, sizeof *sum);
+    BL_ALLOC_TRY(call->ctx, sum);
+    memset(sum, 0, (size_t)few * sizeof *sum);
+    for (int d = operand->rank - 1; d >= 0; d--) {
+        step[out->rank - operand->rank + d] = operand->dim[d] == 1 ? 0 : run;
+        run *= operand->dim[d];
+    }
+    for (int64_t i = 0; i < n;) {
+        int last = out->rank - 1, d = last - 1;
+        for (int64_t k = 0; k < out->dim[last]; k++) sum[at + k * step[last]] += full[i++];
+        for (; d >= 0; d--) {
+            at += step[d];
+            if (++index[d] < out->dim[d]) break;
+            at -= step[d] * out->dim[d];
+            index[d] = 0;
+        }
+    }
+    for (int64_t i = 0; i < few; i++) to[i] = (float)sum[i];
+    return BL_OK;
+}

@@ -186,7 +186,7 @@ static bl_status where_forward(const bl_call *call)
 
 /* ------------------------------------------------------------------ rows */
 
-#define TRUTH(title, symbol, inputs, shapes)                                                       \
+#define TRUTH(title, symbol, inputs, shapes, backward)                                             \
     const bl_op bl_op_##symbol = {                                                                 \
         .name = title,                                                                             \
         .min_opset = inputs == 2 ? 7 : 1,                                                          \
@@ -195,15 +195,16 @@ static bl_status where_forward(const bl_call *call)
         .out_max = 1,                                                                              \
         .shape = shapes,                                                                           \
         .forward = symbol##_forward,                                                               \
+        .gradient = backward,                                                                      \
     }
 
-TRUTH("And", and, 2, logic_shape);
-TRUTH("Equal", equal, 2, relation_shape);
-TRUTH("Greater", greater, 2, relation_shape);
-TRUTH("GreaterOrEqual", greater_or_equal, 2, relation_shape);
-TRUTH("Less", less, 2, relation_shape);
-TRUTH("LessOrEqual", less_or_equal, 2, relation_shape);
-TRUTH("Not", not, 1, not_shape);
-TRUTH("Or", or, 2, logic_shape);
-TRUTH("Where", where, 3, where_shape);
-TRUTH("Xor", xor, 2, logic_shape);
+TRUTH("And", and, 2, logic_shape, NULL);
+TRUTH("Equal", equal, 2, relation_shape, NULL);
+TRUTH("Greater", greater, 2, relation_shape, NULL);
+TRUTH("GreaterOrEqual", greater_or_equal, 2, relation_shape, NULL);
+TRUTH("Less", less, 2, relation_shape, NULL);
+TRUTH("LessOrEqual", less_or_equal, 2, relation_shape, NULL);
+TRUTH("Not", not, 1, not_shape, NULL);
+TRUTH("Or", or, 2, logic_shape, NULL);
+TRUTH("Where", where, 3, where_shape, bl_move_gradient);
+TRUTH("Xor", xor, 2, logic_shape, NULL);

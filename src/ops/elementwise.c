@@ -25,7 +25,7 @@ static bl_status legacy_operand(const bl_call *call, bl_tensor *b)
     return BL_OK;
 }
 
-static bl_status pair_dims(const bl_call *call, bl_tensor *b, int *rank, int64_t *dim)
+bl_status bl_pair_dims(const bl_call *call, bl_tensor *b, int *rank, int64_t *dim)
 {
     *b = *call->in[1];
     BL_TRY(legacy_operand(call, b));
@@ -40,7 +40,7 @@ static bl_status pair_shape(const bl_call *call)
 
     BL_TRY(bl_op_begin(call, "axis:i broadcast:i"));
     BL_TRY(bl_op_one_type(call, BL_T_NUMBERS));
-    BL_TRY(pair_dims(call, &b, &rank, dim));
+    BL_TRY(bl_pair_dims(call, &b, &rank, dim));
     return bl_op_out(call, 0, call->in[0]->type, rank, dim);
 }
 
@@ -138,7 +138,7 @@ static bl_status pair_forward(const bl_call *call, bl_bcast_inner *const *rows)
     bl_tensor b;
     int rank;
 
-    BL_TRY(pair_dims(call, &b, &rank, dim));
+    BL_TRY(bl_pair_dims(call, &b, &rank, dim));
     run_pair(call, rows, call->in[0], &b);
     return BL_OK;
 }
@@ -192,7 +192,7 @@ static bl_status pow_shape(const bl_call *call)
     BL_TRY(bl_op_begin(call, "axis:i broadcast:i"));
     BL_TRY(bl_op_type(call, 0, BL_BIT(BL_F32) | BL_BIT(BL_F64)));
     BL_TRY(bl_op_type(call, 1, BL_T_NUMBERS));
-    BL_TRY(pair_dims(call, &b, &rank, dim));
+    BL_TRY(bl_pair_dims(call, &b, &rank, dim));
     return bl_op_out(call, 0, call->in[0]->type, rank, dim);
 }
 
@@ -222,7 +222,7 @@ static bl_status pow_forward(const bl_call *call)
 
 /* The slope broadcasts to the input, never the other way; before opset 7 a vector is per channel.
  */
-static bl_status prelu_slope(const bl_call *call, bl_tensor *slope)
+bl_status bl_prelu_slope(const bl_call *call, bl_tensor *slope)
 {
     const bl_tensor *x = call->in[0];
     int64_t dim[BL_MAX_RANK];
@@ -247,7 +247,7 @@ static bl_status prelu_shape(const bl_call *call)
 
     BL_TRY(bl_op_begin(call, ""));
     BL_TRY(bl_op_one_type(call, BL_T_NUMBERS));
-    BL_TRY(prelu_slope(call, &slope));
+    BL_TRY(bl_prelu_slope(call, &slope));
     return bl_op_like(call);
 }
 
@@ -255,7 +255,7 @@ static bl_status prelu_forward(const bl_call *call)
 {
     bl_tensor slope;
 
-    BL_TRY(prelu_slope(call, &slope));
+    BL_TRY(bl_prelu_slope(call, &slope));
     run_pair(call, prelu_rows, call->in[0], &slope);
     return BL_OK;
 }
@@ -304,6 +304,7 @@ static bl_status mean_forward(const bl_call *call)
         .shape = pair_shape,                                                                       \
         .forward = symbol##_forward,                                                               \
         .integer = integer_form,                                                                   \
+        .gradient = bl_##symbol##_gradient,                                                        \
     }
 
 PAIR("Add", add, BL_OP_JOINS, bl_add_integer);
@@ -320,6 +321,7 @@ const bl_op bl_op_pow = {
     .out_max = 1,
     .shape = pow_shape,
     .forward = pow_forward,
+    .gradient = bl_pow_gradient,
 };
 
 const bl_op bl_op_prelu = {
@@ -330,6 +332,7 @@ const bl_op bl_op_prelu = {
     .out_max = 1,
     .shape = prelu_shape,
     .forward = prelu_forward,
+    .gradient = bl_prelu_gradient,
 };
 
 const bl_op bl_op_max = {
@@ -341,6 +344,7 @@ const bl_op bl_op_max = {
     .out_max = 1,
     .shape = many_shape,
     .forward = max_forward,
+    .gradient = bl_pick_gradient,
 };
 
 const bl_op bl_op_min = {
@@ -352,6 +356,7 @@ const bl_op bl_op_min = {
     .out_max = 1,
     .shape = many_shape,
     .forward = min_forward,
+    .gradient = bl_pick_gradient,
 };
 
 const bl_op bl_op_sum = {
@@ -363,6 +368,7 @@ const bl_op bl_op_sum = {
     .out_max = 1,
     .shape = many_shape,
     .forward = sum_forward,
+    .gradient = bl_sum_gradient,
 };
 
 const bl_op bl_op_mean = {
@@ -374,4 +380,5 @@ const bl_op bl_op_mean = {
     .out_max = 1,
     .shape = mean_shape,
     .forward = mean_forward,
+    .gradient = bl_mean_gradient,
 };

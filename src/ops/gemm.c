@@ -107,6 +107,46 @@ static bl_status gemm_forward(const bl_call *call)
     return BL_OK;
 }
 
+/* to[i * to_row + j * to_col] (+)= sum over p of a[i, p] b[p, j], p in double. */
+static void product_back(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                         int64_t a_col, const float *b, int64_t b_row, int64_t b_col, float factor,
+                         float *to, int64_t to_row, int64_t to_col, bool add)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (int64_t p = 0; p < k; p++)
+                sum += (double)a[i * a_row + p * a_col] * b[p * b_row + j * b_col];
+            sum *= factor;
+            to[i * to_row + j * to_col] = (float)(add ? to[i * to_row + j * to_col] + sum : sum);
+        }
+}
+
+/* Y = alpha A B + beta C: dA = alpha dY B', dB = alpha A' dY, dC = beta dY summed as C broadcasts. */
+static bl_status gemm_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                               bl_tensor *in_grad)
+{
+    gemm g = gemm_read(call);
+    float alpha = bl_attr_float(call->node, "alpha", 1.0f);
+    float beta = bl_attr_float(call->node, "beta", 1.0f);
+    const float *a = call->in[0]->data, *b = call->in[1]->data, *dy = out_grad[0]->data;
+    int64_t a_row = g.trans_a ? 1 : g.k, a_col = g.trans_a ? g.m : 1;
+    int64_t b_row = g.trans_b ? 1 : g.n, b_col = g.trans_b ? g.k : 1;
+
+    if (in_grad[0].data)
+        product_back(g.m, g.k, g.n, dy, g.n, 1, b, b_col, b_row, alpha, in_grad[0].data, a_row,
+                     a_col, false);
+    if (in_grad[1].data)
+        product_back(g.k, g.n, g.m, a, a_col, a_row, dy, g.n, 1, alpha, in_grad[1].data, b_row,
+                     b_col, false);
+    if (bl_op_has(call, 2) && in_grad[2].data) {
+        BL_TRY(bl_bcast_sum(call, &call->out[0], dy, call->in[2], in_grad[2].data));
+        for (int64_t i = 0; i < bl_tensor_count(call->in[2]); i++)
+            ((float *)in_grad[2].data)[i] *= beta;
+    }
+    return BL_OK;
+}
+
 /* ------------------------------------------------------------------ MatMul */
 
 /* Both operands as stacks of matrices: rank >= 2, a vector becoming one row or one column. */
@@ -189,6 +229,43 @@ static bl_status matmul_forward(const bl_call *call)
     return BL_OK;
 }
 
+/* Matrix by matrix over the broadcast batch; an operand read by several of them gathers its sum. */
+static bl_status matmul_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                                 bl_tensor *in_grad)
+{
+    bl_tensor a, b, ba, bb;
+    int64_t dim[BL_MAX_RANK], index[BL_MAX_RANK] = {0}, batches = 1;
+    bl_bcast space;
+    int rank;
+    gemm g;
+
+    matmul_operands(call, &a, &b);
+    g = (gemm){.m = a.dim[a.rank - 2], .n = b.dim[b.rank - 1], .k = a.dim[a.rank - 1]};
+    ba = matmul_batch(a);
+    bb = matmul_batch(b);
+    BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){&ba, &bb}, &rank, dim));
+    bl_bcast_make(&space, rank, dim, 2, (const bl_tensor *[]){&ba, &bb});
+    for (int d = 0; d < space.rank; d++) batches *= space.dim[d];
+    for (int i = 0; i < 2; i++)
+        if (in_grad[i].data) memset(in_grad[i].data, 0, bl_tensor_bytes(&in_grad[i]));
+    for (int64_t i = 0; i < batches; i++) {
+        int64_t at_a = 0, at_b = 0;
+        const float *dy = (const float *)out_grad[0]->data + i * g.m * g.n;
+        for (int d = 0; d < space.rank; d++) {
+            at_a += index[d] * space.stride[0][d] * g.m * g.k;
+            at_b += index[d] * space.stride[1][d] * g.k * g.n;
+        }
+        if (in_grad[0].data)
+            product_back(g.m, g.k, g.n, dy, g.n, 1, (const float *)b.data + at_b, 1, g.n, 1.0f,
+                         (float *)in_grad[0].data + at_a, g.k, 1, true);
+        if (in_grad[1].data)
+            product_back(g.k, g.n, g.m, (const float *)a.data + at_a, 1, g.k, dy, g.n, 1, 1.0f,
+                         (float *)in_grad[1].data + at_b, g.n, 1, true);
+        for (int d = space.rank - 1; d >= 0 && ++index[d] == space.dim[d]; d--) index[d] = 0;
+    }
+    return BL_OK;
+}
+
 const bl_op bl_op_gemm = {
     .name = "Gemm",
     .flags = BL_OP_LAYER,
@@ -198,6 +275,7 @@ const bl_op bl_op_gemm = {
     .out_max = 1,
     .shape = gemm_shape,
     .forward = gemm_forward,
+    .gradient = gemm_gradient,
     .integer = bl_gemm_integer,
     .macs = gemm_macs,
 };
@@ -211,6 +289,7 @@ const bl_op bl_op_mat_mul = {
     .out_max = 1,
     .shape = matmul_shape,
     .forward = matmul_forward,
+    .gradient = matmul_gradient,
     .integer = bl_matmul_integer,
     .macs = matmul_macs,
 };

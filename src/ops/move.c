@@ -12,6 +12,14 @@ static bl_status same_elements(const bl_call *call)
     return BL_OK;
 }
 
+static bl_status same_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                               bl_tensor *in_grad)
+{
+    (void)call;
+    if (in_grad[0].data) memcpy(in_grad[0].data, out_grad[0]->data, bl_tensor_bytes(&in_grad[0]));
+    return BL_OK;
+}
+
 /* ------------------------------------------------------------------ Reshape and relatives */
 
 /* 0 copies the input's dimension unless allowzero; one -1 takes what is left. */
@@ -319,7 +327,7 @@ static bl_status space_to_depth_forward(const bl_call *call)
 
 /* ------------------------------------------------------------------ rows */
 
-#define MOVE(title, symbol, inputs_min, inputs_max, runs, integer_form)                            \
+#define MOVE(title, symbol, inputs_min, inputs_max, runs, integer_form, backward)                  \
     const bl_op bl_op_##symbol = {                                                                 \
         .name = title,                                                                             \
         .flags = BL_OP_MOVES,                                                                      \
@@ -330,16 +338,17 @@ static bl_status space_to_depth_forward(const bl_call *call)
         .shape = symbol##_shape,                                                                   \
         .forward = runs,                                                                           \
         .integer = integer_form,                                                                   \
+        .gradient = backward,                                                                      \
     }
 
-MOVE("DepthToSpace", depth_to_space, 1, 1, depth_to_space_forward, NULL);
-MOVE("Dropout", dropout, 1, 3, same_elements, bl_reshape_integer);
-MOVE("Expand", expand, 2, 2, expand_forward, NULL);
-MOVE("Flatten", flatten, 1, 1, same_elements, bl_reshape_integer);
-MOVE("Identity", identity, 1, 1, same_elements, bl_reshape_integer);
-MOVE("Reshape", reshape, 1, 2, same_elements, bl_reshape_integer);
-MOVE("SpaceToDepth", space_to_depth, 1, 1, space_to_depth_forward, NULL);
-MOVE("Squeeze", squeeze, 1, 2, same_elements, bl_reshape_integer);
-MOVE("Tile", tile, 2, 2, tile_forward, NULL);
-MOVE("Transpose", transpose, 1, 1, transpose_forward, bl_transpose_integer);
-MOVE("Unsqueeze", unsqueeze, 1, 2, same_elements, bl_reshape_integer);
+MOVE("DepthToSpace", depth_to_space, 1, 1, depth_to_space_forward, NULL, bl_move_gradient);
+MOVE("Dropout", dropout, 1, 3, same_elements, bl_reshape_integer, same_gradient);
+MOVE("Expand", expand, 2, 2, expand_forward, NULL, bl_move_gradient);
+MOVE("Flatten", flatten, 1, 1, same_elements, bl_reshape_integer, same_gradient);
+MOVE("Identity", identity, 1, 1, same_elements, bl_reshape_integer, same_gradient);
+MOVE("Reshape", reshape, 1, 2, same_elements, bl_reshape_integer, same_gradient);
+MOVE("SpaceToDepth", space_to_depth, 1, 1, space_to_depth_forward, NULL, bl_move_gradient);
+MOVE("Squeeze", squeeze, 1, 2, same_elements, bl_reshape_integer, same_gradient);
+MOVE("Tile", tile, 2, 2, tile_forward, NULL, bl_move_gradient);
+MOVE("Transpose", transpose, 1, 1, transpose_forward, bl_transpose_integer, bl_move_gradient);
+MOVE("Unsqueeze", unsqueeze, 1, 2, same_elements, bl_reshape_integer, same_gradient);

@@ -50,6 +50,38 @@ static bl_status batch_normalization_forward(const bl_call *call)
     return BL_OK;
 }
 
+/* Inference: mean and variance are numbers of their own. */
+static bl_status batch_normalization_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                                              bl_tensor *in_grad)
+{
+    const bl_tensor *t = call->in[0];
+    const float *scale = call->in[1]->data, *mean = call->in[3]->data, *var = call->in[4]->data;
+    const float *x = t->data, *g = out_grad[0]->data;
+    float epsilon = bl_attr_float(call->node, "epsilon", 1e-5f), *to = in_grad[0].data;
+    int64_t channels = t->dim[1], plane = bl_tensor_count(t) / t->dim[0] / channels;
+    double *sum = bl_alloc(call->scratch, (size_t)channels, 2 * sizeof *sum);
+
+    BL_ALLOC_TRY(call->ctx, sum);
+    memset(sum, 0, (size_t)channels * 2 * sizeof *sum);
+    for (int64_t p = 0; p < t->dim[0] * channels; p++) {
+        int64_t c = p % channels;
+        float inverse = 1.0f / sqrtf(var[c] + epsilon);
+        for (int64_t i = p * plane; i < (p + 1) * plane; i++) {
+            if (to) to[i] = g[i] * (scale[c] * inverse);
+            sum[2 * c] += (double)g[i] * ((x[i] - mean[c]) * inverse);
+            sum[2 * c + 1] += g[i];
+        }
+    }
+    for (int64_t c = 0; c < channels; c++) {
+        double square = (double)var[c] + epsilon, factor = scale[c] / sqrt(square);
+        double by[5] = {0, sum[2 * c], sum[2 * c + 1], -factor * sum[2 * c + 1],
+                        -0.5 * scale[c] * sum[2 * c] / square};
+        for (int k = 1; k < 5; k++)
+            if (in_grad[k].data) ((float *)in_grad[k].data)[c] = (float)by[k];
+    }
+    return BL_OK;
+}
+
 /* ------------------------------------------------------------------ over the sample's own values
  */
 
@@ -69,6 +101,30 @@ static void normalise(const float *x, float *y, int64_t n, float epsilon, float 
     for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mean) * factor;
     if (mean_out) *mean_out = mean;
     if (factor_out) *factor_out = factor;
+}
+
+/* One normalised row, y = (x - mean) * factor * scale + shift with scale[i * step] (step 0: one for the
+ * row): the gradient by x, and what scale and shift get from this row added to theirs. */
+static void normalise_back(const float *x, const float *g, const float *scale, int64_t step,
+                           int64_t n, float epsilon, float *to, double *d_scale, double *d_shift)
+{
+    double mean = 0, square = 0, gs = 0, gx = 0, factor;
+
+    for (int64_t i = 0; i < n; i++) mean += x[i];
+    mean /= (double)n;
+    for (int64_t i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
+    factor = 1.0 / sqrt(square / (double)n + epsilon);
+    for (int64_t i = 0; i < n; i++) {
+        double u = (x[i] - mean) * factor, v = (double)g[i] * scale[i * step];
+        gs += v;
+        gx += v * u;
+        d_scale[i * step] += g[i] * u;
+        d_shift[i * step] += g[i];
+    }
+    for (int64_t i = 0; to && i < n; i++) {
+        double u = (x[i] - mean) * factor, v = (double)g[i] * scale[i * step];
+        to[i] = (float)(factor * (v - (gs + u * gx) / (double)n));
+    }
 }
 
 static bl_status instance_normalization_shape(const bl_call *call)
@@ -93,6 +149,31 @@ static bl_status instance_normalization_forward(const bl_call *call)
         normalise((const float *)t->data + p * plane, y, plane, epsilon, NULL, NULL);
         for (int64_t i = 0; i < plane; i++) y[i] = y[i] * scale[c] + shift[c];
     }
+    return BL_OK;
+}
+
+static bl_status instance_normalization_gradient(const bl_call *call,
+                                                 const bl_tensor *const *out_grad,
+                                                 bl_tensor *in_grad)
+{
+    const bl_tensor *t = call->in[0];
+    float epsilon = bl_attr_float(call->node, "epsilon", 1e-5f);
+    int64_t channels = t->dim[1], plane = bl_tensor_count(t) / t->dim[0] / channels;
+    double *sum = bl_alloc(call->scratch, (size_t)channels, 2 * sizeof *sum);
+
+    BL_ALLOC_TRY(call->ctx, sum);
+    memset(sum, 0, (size_t)channels * 2 * sizeof *sum);
+    for (int64_t p = 0; p < t->dim[0] * channels; p++) {
+        int64_t c = p % channels;
+        normalise_back((const float *)t->data + p * plane,
+                       (const float *)out_grad[0]->data + p * plane,
+                       (const float *)call->in[1]->data + c, 0, plane, epsilon,
+                       in_grad[0].data ? (float *)in_grad[0].data + p * plane : NULL, sum + c,
+                       sum + channels + c);
+    }
+    for (int k = 1; k < 3; k++)
+        for (int64_t c = 0; in_grad[k].data && c < channels; c++)
+            ((float *)in_grad[k].data)[c] = (float)sum[(k - 1) * channels + c];
     return BL_OK;
 }
 
@@ -149,6 +230,30 @@ static bl_status layer_normalization_forward(const bl_call *call)
     return BL_OK;
 }
 
+/* The optional outputs, mean and deviation, pass nothing back. */
+static bl_status layer_normalization_gradient(const bl_call *call,
+                                              const bl_tensor *const *out_grad, bl_tensor *in_grad)
+{
+    float epsilon = bl_attr_float(call->node, "epsilon", 1e-5f);
+    int64_t n, count = bl_tensor_count(call->in[0]);
+    double *sum;
+
+    if (!out_grad[0])
+        return bl_op_fail(call, BL_UNAVAILABLE, "use its first output", "its mean has no gradient");
+    BL_TRY(layer_rows(call, &n));
+    sum = bl_alloc(call->scratch, (size_t)n, 2 * sizeof *sum);
+    BL_ALLOC_TRY(call->ctx, sum);
+    memset(sum, 0, (size_t)n * 2 * sizeof *sum);
+    for (int64_t at = 0; at < count; at += n)
+        normalise_back((const float *)call->in[0]->data + at,
+                       (const float *)out_grad[0]->data + at, call->in[1]->data, 1, n, epsilon,
+                       in_grad[0].data ? (float *)in_grad[0].data + at : NULL, sum, sum + n);
+    for (int k = 1; k < call->n_in; k++)
+        for (int64_t i = 0; in_grad[k].data && i < n; i++)
+            ((float *)in_grad[k].data)[i] = (float)sum[(k - 1) * n + i];
+    return BL_OK;
+}
+
 const bl_op bl_op_batch_normalization = {
     .name = "BatchNormalization",
     .min_opset = 1,
@@ -157,6 +262,7 @@ const bl_op bl_op_batch_normalization = {
     .out_max = 1,
     .shape = batch_normalization_shape,
     .forward = batch_normalization_forward,
+    .gradient = batch_normalization_gradient,
 };
 
 const bl_op bl_op_instance_normalization = {
@@ -167,6 +273,7 @@ const bl_op bl_op_instance_normalization = {
     .out_max = 1,
     .shape = instance_normalization_shape,
     .forward = instance_normalization_forward,
+    .gradient = instance_normalization_gradient,
 };
 
 const bl_op bl_op_layer_normalization = {
@@ -177,4 +284,5 @@ const bl_op bl_op_layer_normalization = {
     .out_max = 3,
     .shape = layer_normalization_shape,
     .forward = layer_normalization_forward,
+    .gradient = layer_normalization_gradient,
 };

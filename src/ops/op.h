@@ -117,11 +117,16 @@ struct bl_op {
     bl_status (*forward)(const bl_call *call);
     /* UNARY: the function in double; rounds to binary32 by the caller [Q9]. */
     double (*unary)(const bl_node *node, double x);
+    double (*slope)(const bl_node *node, double x); /* its derivative */
     /* Multiply-accumulates of one application, for cost; NULL counts as 0. */
     int64_t (*macs)(const bl_call *call);
     /* Integer form: emits steps into the program.  NULL: no integer form. */
     bl_status (*integer)(struct bl_lowering *low, const bl_node *node);
-    /* Reverse mode; NULL where not written. */
+    /* Reverse mode, after forward: call->out holds what it computed.  out_grad[i]: the loss's gradient
+     * by output i, in its shape, NULL where no loss depends on it; in_grad[i].data is overwritten with
+     * the gradient by input i, NULL where nobody asks.  All float32.
+     * An operator with one output is never called without its out_grad[0].  The fused activation (lo, hi) is
+     * the caller's: it zeroes out_grad where the output lies at a bound.  NULL: none written. */
     bl_status (*gradient)(const bl_call *call, const bl_tensor *const *out_grad, bl_tensor *in_grad);
 };
 

@@ -68,6 +68,85 @@ typedef void bl_bcast_inner(const void *arg, int64_t n, void *out, const void *c
 void bl_bcast_run(const bl_bcast *b, size_t out_size, const size_t *in_size, void *out,
                   const void *const *in, bl_bcast_inner *inner, const void *arg);
 
+/* Sum of `full` (shape of out) over the dimensions along which `operand` was broadcast, in double,
+ * row-major order; `to` has operand's shape. */
+bl_status bl_bcast_sum(const bl_call *call, const bl_tensor *out, const float *full,
+                       const bl_tensor *operand, float *to);
+
+/* ---------------------------------------------------------------- move_gradient.c */
+
+/* Gradient of an operator whose outputs copy elements of its float inputs (or, Pad, zeros). */
+bl_status bl_move_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                           bl_tensor *in_grad);
+
+/* ---------------------------------------------------------------- activation_gradient.c */
+
+bl_status bl_unary_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                            bl_tensor *in_grad);
+bl_status bl_clip_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                           bl_tensor *in_grad);
+double bl_slope_abs(const bl_node *node, double x);
+double bl_slope_acos(const bl_node *node, double x);
+double bl_slope_acosh(const bl_node *node, double x);
+double bl_slope_asin(const bl_node *node, double x);
+double bl_slope_asinh(const bl_node *node, double x);
+double bl_slope_atan(const bl_node *node, double x);
+double bl_slope_atanh(const bl_node *node, double x);
+double bl_slope_ceil(const bl_node *node, double x);
+double bl_slope_celu(const bl_node *node, double x);
+double bl_slope_cos(const bl_node *node, double x);
+double bl_slope_cosh(const bl_node *node, double x);
+double bl_slope_elu(const bl_node *node, double x);
+double bl_slope_erf(const bl_node *node, double x);
+double bl_slope_exp(const bl_node *node, double x);
+double bl_slope_floor(const bl_node *node, double x);
+double bl_slope_gelu(const bl_node *node, double x);
+double bl_slope_hard_sigmoid(const bl_node *node, double x);
+double bl_slope_hard_swish(const bl_node *node, double x);
+double bl_slope_leaky_relu(const bl_node *node, double x);
+double bl_slope_log(const bl_node *node, double x);
+double bl_slope_neg(const bl_node *node, double x);
+double bl_slope_reciprocal(const bl_node *node, double x);
+double bl_slope_relu(const bl_node *node, double x);
+double bl_slope_round(const bl_node *node, double x);
+double bl_slope_selu(const bl_node *node, double x);
+double bl_slope_shrink(const bl_node *node, double x);
+double bl_slope_sigmoid(const bl_node *node, double x);
+double bl_slope_sign(const bl_node *node, double x);
+double bl_slope_sin(const bl_node *node, double x);
+double bl_slope_sinh(const bl_node *node, double x);
+double bl_slope_softplus(const bl_node *node, double x);
+double bl_slope_softsign(const bl_node *node, double x);
+double bl_slope_sqrt(const bl_node *node, double x);
+double bl_slope_swish(const bl_node *node, double x);
+double bl_slope_tan(const bl_node *node, double x);
+double bl_slope_tanh(const bl_node *node, double x);
+double bl_slope_thresholded_relu(const bl_node *node, double x);
+
+/* ---------------------------------------------------------------- elementwise.c, its gradients */
+
+/* Common shape of two operands, b with trailing 1s where an old opset lays it under a at an axis. */
+bl_status bl_pair_dims(const bl_call *call, bl_tensor *b, int *rank, int64_t *dim);
+bl_status bl_prelu_slope(const bl_call *call, bl_tensor *slope);
+bl_status bl_add_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                          bl_tensor *in_grad);
+bl_status bl_sub_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                          bl_tensor *in_grad);
+bl_status bl_mul_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                          bl_tensor *in_grad);
+bl_status bl_div_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                          bl_tensor *in_grad);
+bl_status bl_pow_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                          bl_tensor *in_grad);
+bl_status bl_prelu_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                            bl_tensor *in_grad);
+bl_status bl_pick_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                           bl_tensor *in_grad);
+bl_status bl_sum_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                          bl_tensor *in_grad);
+bl_status bl_mean_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                           bl_tensor *in_grad);
+
 /* ---------------------------------------------------------------- copy.c */
 
 /* dst[i . dst_stride] = src[i . src_stride] over all indices; elements of 1, 2, 4 or 8 bytes. */

@@ -97,6 +97,76 @@ static bl_status max_pool_forward(const bl_call *call)
     return pool_forward(call, false);
 }
 
+/* The gradient of one plane: a window's share to each of its taps, or all of it to the first tap that
+ * holds the maximum. */
+static void pool_plane_back(const bl_window *w, bool average, bool include, const float *x,
+                            const float *y, const float *g, float *to)
+{
+    int64_t o[3], lo[3], hi[3], full[3], start[3];
+
+    for (o[0] = 0; o[0] < w->out[0]; o[0]++)
+        for (o[1] = 0; o[1] < w->out[1]; o[1]++)
+            for (o[2] = 0; o[2] < w->out[2]; o[2]++, y++, g++) {
+                int64_t taps = 1;
+                bool open = true;
+                for (int i = 0; i < 3; i++) {
+                    int64_t none;
+                    start[i] = o[i] * w->stride[i] - w->pad_begin[i];
+                    clip_taps(start[i], w->in[i], w->dilation[i], w->kernel[i], &lo[i], &hi[i]);
+                    clip_taps(start[i] + w->pad_begin[i],
+                              w->in[i] + w->pad_begin[i] + w->pad_end[i], w->dilation[i],
+                              w->kernel[i], &none, &full[i]);
+                    taps *= include ? full[i] : BL_MAX(hi[i] - lo[i], 0);
+                }
+                for (int64_t a = lo[0]; a < hi[0]; a++)
+                    for (int64_t b = lo[1]; b < hi[1]; b++)
+                        for (int64_t c = lo[2]; c < hi[2] && open; c++) {
+                            int64_t d = start[0] + a * w->dilation[0],
+                                    h = start[1] + b * w->dilation[1];
+                            int64_t at =
+                                (d * w->in[1] + h) * w->in[2] + start[2] + c * w->dilation[2];
+                            if (average) {
+                                to[at] += *g / (float)taps;
+                            } else if (x[at] == *y) {
+                                to[at] += *g;
+                                open = false;
+                            }
+                        }
+            }
+}
+
+static bl_status pool_backward(const bl_call *call, const float *g, float *to, bool average)
+{
+    const bl_tensor *x = call->in[0];
+    bool include = bl_attr_int(call->node, "count_include_pad", 0) != 0;
+    int64_t plane, positions;
+    bl_window w;
+
+    if (!to) return BL_OK;
+    BL_TRY(bl_window_read(call, x, NULL, &w));
+    bl_window_lift(&w, &w);
+    plane = w.in[0] * w.in[1] * w.in[2];
+    positions = w.out[0] * w.out[1] * w.out[2];
+    memset(to, 0, bl_tensor_bytes(x));
+    for (int64_t p = 0; p < x->dim[0] * x->dim[1]; p++)
+        pool_plane_back(&w, average, include, (const float *)x->data + p * plane,
+                        (const float *)call->out[0].data + p * positions, g + p * positions,
+                        to + p * plane);
+    return BL_OK;
+}
+
+static bl_status average_pool_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                                       bl_tensor *in_grad)
+{
+    return pool_backward(call, out_grad[0]->data, in_grad[0].data, true);
+}
+
+static bl_status max_pool_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                                   bl_tensor *in_grad)
+{
+    return pool_backward(call, out_grad[0]->data, in_grad[0].data, false);
+}
+
 static bl_status global_pool_shape(const bl_call *call)
 {
     int64_t dim[BL_MAX_RANK];
@@ -136,6 +206,34 @@ static bl_status global_max_pool_forward(const bl_call *call)
     return BL_OK;
 }
 
+static bl_status global_average_pool_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                                              bl_tensor *in_grad)
+{
+    const float *g = out_grad[0]->data;
+    float *to = in_grad[0].data;
+    int64_t planes = bl_tensor_count(&call->out[0]), n = bl_tensor_count(call->in[0]) / planes;
+
+    for (int64_t p = 0; to && p < planes; p++, to += n)
+        for (int64_t i = 0; i < n; i++) to[i] = g[p] / (float)n;
+    return BL_OK;
+}
+
+static bl_status global_max_pool_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                                          bl_tensor *in_grad)
+{
+    const float *g = out_grad[0]->data, *y = call->out[0].data, *x = call->in[0]->data;
+    float *to = in_grad[0].data;
+    int64_t planes = bl_tensor_count(&call->out[0]), n = bl_tensor_count(call->in[0]) / planes;
+
+    for (int64_t p = 0; to && p < planes; p++, to += n, x += n) {
+        int64_t i = 0;
+        memset(to, 0, (size_t)n * sizeof *to);
+        while (i < n && x[i] != y[p]) i++;
+        if (i < n) to[i] = g[p];
+    }
+    return BL_OK;
+}
+
 const bl_op bl_op_average_pool = {
     .name = "AveragePool",
     .min_opset = 1,
@@ -144,6 +242,7 @@ const bl_op bl_op_average_pool = {
     .out_max = 1,
     .shape = pool_shape,
     .forward = average_pool_forward,
+    .gradient = average_pool_gradient,
     .integer = bl_pool_integer,
 };
 
@@ -156,6 +255,7 @@ const bl_op bl_op_max_pool = {
     .out_max = 1,
     .shape = pool_shape,
     .forward = max_pool_forward,
+    .gradient = max_pool_gradient,
     .integer = bl_pool_integer,
 };
 
@@ -167,6 +267,7 @@ const bl_op bl_op_global_average_pool = {
     .out_max = 1,
     .shape = global_pool_shape,
     .forward = global_average_pool_forward,
+    .gradient = global_average_pool_gradient,
     .integer = bl_global_pool_integer,
 };
 
@@ -179,5 +280,6 @@ const bl_op bl_op_global_max_pool = {
     .out_max = 1,
     .shape = global_pool_shape,
     .forward = global_max_pool_forward,
+    .gradient = global_max_pool_gradient,
     .integer = bl_global_pool_integer,
 };

@@ -144,7 +144,75 @@ static bl_status reduce(const bl_call *call, fold f)
     return BL_OK;
 }
 
-#define REDUCE(title, symbol, bits, f, checks)                                                     \
+/* Slope of the result y by one of its n elements x. */
+static double fold_slope(fold f, double x, double y, int64_t n)
+{
+    switch (f) {
+    case MEAN: return 1.0 / (double)n;
+    case L1: return x > 0 ? 1 : x < 0 ? -1 : 0;
+    case L2: return y > 0 ? x / y : 0;
+    case SQUARES: return 2 * x;
+    case LOG: return exp(-y);
+    case LOG_EXP: return exp(x - y);
+    default: return 1;
+    }
+}
+
+/* Max, Min: the first element that equals the result has the whole gradient. */
+static bl_status reduce_gradient(const bl_call *call, const bl_tensor *g, bl_tensor *in_grad,
+                                 fold f)
+{
+    const bl_tensor *x = call->in[0], *y = &call->out[0];
+    int64_t n = bl_tensor_count(x), count = bl_tensor_count(y);
+    int64_t step[BL_MAX_RANK], index[BL_MAX_RANK] = {0}, run = 1, at = 0;
+    bool gone[BL_MAX_RANK];
+    uint8_t *taken = BL_NEW(call->scratch, uint8_t, (size_t)count);
+    float *to = in_grad[0].data;
+
+    BL_ALLOC_TRY(call->ctx, taken);
+    memset(taken, 0, (size_t)count);
+    BL_TRY(reduce_read(call, gone));
+    if (!to) return BL_OK;
+    for (int d = x->rank - 1; d >= 0; d--) {
+        step[d] = gone[d] ? 0 : run;
+        run *= gone[d] ? 1 : x->dim[d];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        float xi = ((const float *)x->data)[i], yi = ((const float *)y->data)[at];
+        bool mine = f != MOST && f != LEAST;
+        if (!mine && !taken[at] && xi == yi) {
+            mine = true;
+            taken[at] = 1;
+        }
+        to[i] = mine ? (float)(((const float *)g->data)[at] * fold_slope(f, xi, yi, n / count))
+                     : 0.0f;
+        for (int d = x->rank - 1; d >= 0; d--) {
+            at += step[d];
+            if (++index[d] < x->dim[d]) break;
+            at -= step[d] * x->dim[d];
+            index[d] = 0;
+        }
+    }
+    return BL_OK;
+}
+
+#define GRADIENT(symbol, f)                                                                        \
+    static bl_status symbol##_gradient(const bl_call *call, const bl_tensor *const *out_grad,      \
+                                       bl_tensor *in_grad)                                         \
+    {                                                                                              \
+        return reduce_gradient(call, out_grad[0], in_grad, f);                                     \
+    }
+GRADIENT(l1, L1)
+GRADIENT(l2, L2)
+GRADIENT(log_sum, LOG)
+GRADIENT(log_sum_exp, LOG_EXP)
+GRADIENT(max, MOST)
+GRADIENT(mean, MEAN)
+GRADIENT(min, LEAST)
+GRADIENT(sum, SUM)
+GRADIENT(sum_square, SQUARES)
+
+#define REDUCE(title, symbol, bits, f, checks, backward)                                           \
     static bl_status symbol##_forward(const bl_call *call)                                         \
     {                                                                                              \
         return reduce(call, f);                                                                    \
@@ -158,15 +226,16 @@ static bl_status reduce(const bl_call *call, fold f)
         .out_max = 1,                                                                              \
         .shape = checks,                                                                           \
         .forward = symbol##_forward,                                                               \
+        .gradient = backward,                                                                      \
     }
 
-REDUCE("ReduceL1", reduce_l1, 0, L1, reduce_shape);
-REDUCE("ReduceL2", reduce_l2, 0, L2, reduce_shape);
-REDUCE("ReduceLogSum", reduce_log_sum, 0, LOG, reduce_float_shape);
-REDUCE("ReduceLogSumExp", reduce_log_sum_exp, 0, LOG_EXP, reduce_float_shape);
-REDUCE("ReduceMax", reduce_max, BL_OP_MOVES, MOST, reduce_shape);
-REDUCE("ReduceMean", reduce_mean, 0, MEAN, reduce_shape);
-REDUCE("ReduceMin", reduce_min, BL_OP_MOVES, LEAST, reduce_shape);
-REDUCE("ReduceProd", reduce_prod, 0, PRODUCT, reduce_shape);
-REDUCE("ReduceSum", reduce_sum, 0, SUM, reduce_shape);
-REDUCE("ReduceSumSquare", reduce_sum_square, 0, SQUARES, reduce_shape);
+REDUCE("ReduceL1", reduce_l1, 0, L1, reduce_shape, l1_gradient);
+REDUCE("ReduceL2", reduce_l2, 0, L2, reduce_shape, l2_gradient);
+REDUCE("ReduceLogSum", reduce_log_sum, 0, LOG, reduce_float_shape, log_sum_gradient);
+REDUCE("ReduceLogSumExp", reduce_log_sum_exp, 0, LOG_EXP, reduce_float_shape, log_sum_exp_gradient);
+REDUCE("ReduceMax", reduce_max, BL_OP_MOVES, MOST, reduce_shape, max_gradient);
+REDUCE("ReduceMean", reduce_mean, 0, MEAN, reduce_shape, mean_gradient);
+REDUCE("ReduceMin", reduce_min, BL_OP_MOVES, LEAST, reduce_shape, min_gradient);
+REDUCE("ReduceProd", reduce_prod, 0, PRODUCT, reduce_shape, NULL);
+REDUCE("ReduceSum", reduce_sum, 0, SUM, reduce_shape, sum_gradient);
+REDUCE("ReduceSumSquare", reduce_sum_square, 0, SQUARES, reduce_shape, sum_square_gradient);

@@ -427,6 +427,7 @@ const bl_op bl_op_slice = {
     .out_max = 1,
     .shape = slice_shape,
     .forward = slice_forward,
+    .gradient = bl_move_gradient,
     .integer = bl_slice_integer,
 };
 
@@ -439,6 +440,7 @@ const bl_op bl_op_split = {
     .out_max = PARTS_MAX,
     .shape = split_shape,
     .forward = split_forward,
+    .gradient = bl_move_gradient,
 };
 
 const bl_op bl_op_concat = {
@@ -450,6 +452,7 @@ const bl_op bl_op_concat = {
     .out_max = 1,
     .shape = concat_shape,
     .forward = concat_forward,
+    .gradient = bl_move_gradient,
     .integer = bl_concat_integer,
 };
 
@@ -462,5 +465,6 @@ const bl_op bl_op_pad = {
     .out_max = 1,
     .shape = pad_shape,
     .forward = pad_forward,
+    .gradient = bl_move_gradient,
     .integer = bl_pad_integer,
 };

@@ -81,6 +81,39 @@ static bl_status log_softmax_forward(const bl_call *call)
     return forward(call, true);
 }
 
+/* y and the gradient by it: Softmax y (g - sum g y), LogSoftmax g - exp(y) sum g. */
+static bl_status backward(const bl_call *call, const float *g, float *to, bool logarithm)
+{
+    const float *y = call->out[0].data;
+    int64_t outer, d, inner;
+
+    BL_TRY(softmax_read(call, &outer, &d, &inner));
+    for (int64_t r = 0; to && r < outer * inner; r++) {
+        int64_t base = r / inner * d * inner + r % inner;
+        double sum = 0;
+        for (int64_t i = 0; i < d; i++)
+            sum += logarithm ? (double)g[base + i * inner]
+                             : (double)g[base + i * inner] * y[base + i * inner];
+        for (int64_t i = 0; i < d; i++) {
+            int64_t at = base + i * inner;
+            to[at] = (float)(logarithm ? g[at] - exp((double)y[at]) * sum : y[at] * (g[at] - sum));
+        }
+    }
+    return BL_OK;
+}
+
+static bl_status softmax_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                                  bl_tensor *in_grad)
+{
+    return backward(call, out_grad[0]->data, in_grad[0].data, false);
+}
+
+static bl_status log_softmax_gradient(const bl_call *call, const bl_tensor *const *out_grad,
+                                      bl_tensor *in_grad)
+{
+    return backward(call, out_grad[0]->data, in_grad[0].data, true);
+}
+
 const bl_op bl_op_softmax = {
     .name = "Softmax",
     .min_opset = 1,
@@ -89,6 +122,7 @@ const bl_op bl_op_softmax = {
     .out_max = 1,
     .shape = softmax_shape,
     .forward = softmax_forward,
+    .gradient = softmax_gradient,
     .integer = bl_softmax_integer,
 };
 
@@ -100,4 +134,5 @@ const bl_op bl_op_log_softmax = {
     .out_max = 1,
     .shape = softmax_shape,
     .forward = log_softmax_forward,
+    .gradient = log_softmax_gradient,
 };
