@@ -96,7 +96,10 @@ double bl_report_time_ratio(const bl_report *r, bool *measured);
 
 /* ------------------------------------------------------------------ svg.c: a plot */
 
-typedef struct bl_box { double x0, y0, x1, y1; } bl_box;
+typedef struct bl_box {
+    double x0, y0, x1, y1;
+    bool thin; /* a guide line: a label crosses it where there is no other place */
+} bl_box;
 
 typedef struct bl_plot {
     bl_page *page;

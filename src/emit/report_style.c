@@ -189,7 +189,7 @@ const char bl_report_style[] =
     ".words div{break-inside:avoid;margin-bottom:12px}\n"
     ".words dt{font-weight:600}\n"
     "pre{background:var(--panel);border:1px solid var(--line);border-radius:8px;"
-    "padding:10px 14px;overflow-x:auto;font-size:13px}\n"
+    "padding:10px 14px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px}\n"
     "#tip{position:fixed;z-index:9;pointer-events:none;white-space:pre-line;"
     "max-width:min(340px,90vw);padding:6px 10px;border-radius:6px;background:var(--text);"
     "color:var(--ground);font-size:12.5px;line-height:1.4}\n"

@@ -162,8 +162,8 @@ static void draw_front(const picture *pic, bl_plot *plot)
         int steps = (int)(fmax(fabs(dx), fabs(dy)) / 5);
         for (int s = 1; s < steps; s++) {
             double at = (double)s / steps;
-            bl_plot_take(
-                plot, (bl_box){x + dx * at - 2, y + dy * at - 2, x + dx * at + 2, y + dy * at + 2});
+            bl_plot_take(plot, (bl_box){x + dx * at - 2, y + dy * at - 2, x + dx * at + 2,
+                                        y + dy * at + 2, false});
         }
     }
 }
@@ -173,10 +173,11 @@ static void draw_guide(bl_plot *p, bool upright, double at)
 {
     double x = bl_plot_x(p, at), y = bl_plot_y(p, at);
     if (upright ? !(at >= p->x_lo && at <= p->x_hi) : !(at >= p->y_lo && at <= p->y_hi)) return;
-    bl_box line = upright ? (bl_box){x, p->top, x, p->bottom} : (bl_box){p->left, y, p->right, y};
+    bl_box line = {upright ? x : p->left, upright ? p->top : y, upright ? x : p->right,
+                   upright ? p->bottom : y, true};
     bl_page_put(p->page, "<path class=\"guide\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", line.x0, line.y0,
                 line.x1, line.y1);
-    bl_plot_take(p, (bl_box){line.x0 - 1, line.y0 - 1, line.x1 + 1, line.y1 + 1});
+    bl_plot_take(p, (bl_box){line.x0 - 1, line.y0 - 1, line.x1 + 1, line.y1 + 1, true});
 }
 
 /* The name beside its line, at the first of eleven places along it where there is room. */
@@ -286,7 +287,7 @@ static void draw_whisker(const picture *pic, bl_plot *plot, const point *p)
         return;
     double y = shown_y(plot, p), from = bl_plot_x(plot, p->row->latency_p10_ms / pic->unit);
     double to = bl_plot_x(plot, p->row->latency_p90_ms / pic->unit);
-    bl_box b = {fmax(from, plot->left), y - 1, fmin(to, plot->right), y + 1};
+    bl_box b = {fmax(from, plot->left), y - 1, fmin(to, plot->right), y + 1, false};
     bl_page_put(plot->page, "<path class=\"whisker\" d=\"M%.1f %.1fH%.1f\"/>\n", b.x0, y, b.x1);
     bl_plot_take(plot, b);
 }
@@ -359,13 +360,14 @@ static const char *caption(const picture *pic)
 {
     if (pic->across == X_CLOCK)
         return "Up is more samples answered correctly, left is faster under the clock; a whisker "
-               "spans the middle four fifths of the runs, the dashed line is float.";
+               "spans the middle four fifths of the runs, the dashed line is float. An arrow names what lies "
+               "below the picture.";
     if (pic->across == X_TIME)
         return "Up is less noise in the answer, left is predicted to be faster on this target; "
                "dots are the best plans for their size.";
     if (pic->up == Y_TOP1)
         return "Up is more samples answered correctly, as counted by running each network; left "
-               "is smaller. The dashed line is float.";
+               "is smaller. The dashed line is float; an arrow names what lies below the picture.";
     return "Up is less noise in the answer, left is smaller. The line is what the solver predicts "
            "for the best plans, on top of the noise that int8 has; the other marks were run. A "
            "good choice lies above the diamonds, which give every layer the same width.";

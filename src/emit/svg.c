@@ -169,7 +169,7 @@ void bl_plot_mark(bl_plot *p, bl_mark_kind kind, const char *class, double x, do
                     x, y, x, y);
     bl_page_raw(o, "</g>\n");
     double r = kind == BL_RING ? 10 : kind == BL_DOT ? 3 : 6;
-    bl_plot_take(p, (bl_box){x - r, y - r, x + r, y + r});
+    bl_plot_take(p, (bl_box){x - r, y - r, x + r, y + r, false});
 }
 
 double bl_text_width(const char *text)
@@ -185,44 +185,53 @@ double bl_text_width(const char *text)
     return width;
 }
 
-static bool is_free(const bl_plot *p, bl_box b)
+static bool is_free(const bl_plot *p, bl_box b, bool cross)
 {
     if (b.x0 < p->left + 2 || b.x1 > p->right + 4 || b.y0 < p->top - 2 || b.y1 > p->bottom - 2)
         return false;
     for (size_t i = 0; i < p->n_boxes; i++) {
         const bl_box *t = &p->boxes[i];
+        if (cross && t->thin) continue;
         if (b.x0 < t->x1 && t->x0 < b.x1 && b.y0 < t->y1 && t->y0 < b.y1) return false;
     }
     return true;
 }
 
-bool bl_plot_write(bl_plot *p, const char *class, double left, double top, const char *text)
+static bool write_label(bl_plot *p, const char *class, double left, double top, const char *text,
+                        bool cross)
 {
     /* Bold text is a tenth wider. */
     double width = bl_text_width(text) * (strcmp(class, "strong") ? 1 : 1.1);
-    bl_box b = {left, top, left + width, top + BL_LABEL_HEIGHT};
-    if (!is_free(p, b)) return false;
+    bl_box b = {left, top, left + width, top + BL_LABEL_HEIGHT, false};
+    if (!is_free(p, b, cross)) return false;
     bl_plot_take(p, b);
     bl_page_put(p->page, "<text class=\"label %s\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", class, b.x0,
                 b.y1 - 2.5, text);
     return true;
 }
 
+bool bl_plot_write(bl_plot *p, const char *class, double left, double top, const char *text)
+{
+    return write_label(p, class, left, top, text, false);
+}
+
 bool bl_plot_label(bl_plot *p, const char *class, double x, double y, const char *text)
 {
     /* Where the text's box starts from the mark, in parts of its size: right, left, above, below,
-     * then the corners; later rounds stand further off. */
+     * then the corners; later rounds stand further off, the second half across guide lines. */
     static const struct {
         double across, down;
     } sides[] = {{0, -0.5}, {-1, -0.5}, {-0.5, -1}, {-0.5, 0}, {0, -1}, {0, 0}, {-1, -1}, {-1, 0}};
     double width = bl_text_width(text) * (strcmp(class, "strong") ? 1 : 1.1);
-    for (double far = 1; far < 4; far += 0.5)
-        for (size_t s = 0; s < BL_COUNTOF(sides); s++) {
-            double off_x = sides[s].across == -0.5 ? 0 : sides[s].across < 0 ? -9 : 9;
-            double off_y = sides[s].down == -0.5 ? 0 : sides[s].down < 0 ? -6 : 6;
-            if (bl_plot_write(p, class, x + off_x * far + sides[s].across * width,
-                              y + off_y * far + sides[s].down * BL_LABEL_HEIGHT, text))
-                return true;
-        }
+    const size_t n = BL_COUNTOF(sides), rounds = 6 * n;
+    for (size_t i = 0; i < 2 * rounds; i++) {
+        size_t s = i % n;
+        double far = 1 + 0.5 * (double)(i % rounds / n);
+        double off_x = sides[s].across == -0.5 ? 0 : sides[s].across < 0 ? -9 : 9;
+        double off_y = sides[s].down == -0.5 ? 0 : sides[s].down < 0 ? -6 : 6;
+        if (write_label(p, class, x + off_x * far + sides[s].across * width,
+                        y + off_y * far + sides[s].down * BL_LABEL_HEIGHT, text, i >= rounds))
+            return true;
+    }
     return false;
 }

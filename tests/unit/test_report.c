@@ -84,6 +84,37 @@ static void test_same_bytes(void **state)
     run_free(&r);
 }
 
+/* One file that needs nothing else, in both colour schemes, at the width of what shows it.  How it
+ * then looks is for tools/look. */
+static void test_stands_alone(void **state)
+{
+    (void)state;
+    run r = run_new();
+    char *text = page(&r, ALL);
+    assert_has(text, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
+    assert_has(text, "<meta name=\"color-scheme\" content=\"light dark\">");
+    assert_has(text, "color-scheme:light dark");
+    assert_has(text, "@media (prefers-color-scheme:dark)");
+    assert_has(text, "@media (max-width:760px)");
+    assert_has(text, "default-src 'none'");
+    assert_null(strstr(text, "@import"));
+    assert_null(strstr(text, "<iframe"));
+    assert_null(strstr(text, "<object"));
+    for (const char *at = text; (at = strstr(at, "href=\"")); at++) /* within the page, or no icon */
+        assert_true(at[6] == '#' || !strncmp(at + 6, "data:,\"", 7));
+    static const char *const schemes[] = {":root{\n--ground:#ffffff;", ":root{\n--ground:#13161b;"};
+    for (size_t i = 0; i < BL_COUNTOF(schemes); i++) assert_has(text, schemes[i]);
+    static const char *const words[] = {"weights, activations", "bits, width", "unit", "SQNR", "BOPs"};
+    for (size_t i = 0; i < BL_COUNTOF(words); i++) {
+        char term[64];
+        snprintf(term, sizeof term, "<dt>%s</dt>", words[i]);
+        assert_has(text, term);
+    }
+    assert_true(count(text, "class=\"caption\"") >= 8); /* a sentence with each figure and table */
+    free(text);
+    run_free(&r);
+}
+
 /* ------------------------------------------------------------------ hostile text */
 
 /* Every string and every key that is data becomes the evil text; keys of records stay. */
@@ -434,6 +465,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_stands_alone),
         cmocka_unit_test(test_any_records),
         cmocka_unit_test(test_same_bytes),
         cmocka_unit_test(test_escaping),
