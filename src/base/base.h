@@ -35,6 +35,9 @@ struct bl_ctx {
     char place[512], what[1024], remedy[512];
     char stage[64];          /* progress: stage now running, its start, last report */
     uint64_t stage_start_ns, stage_last_ns;
+    json_t *trace;           /* BL_TRACE: events so far, NULL: not asked for */
+    char *trace_path;
+    uint64_t trace_start_ns;
 };
 
 /* Fills the error context and returns `code`, so that `return bl_fail(...)` reads well.  place: where
@@ -75,6 +78,10 @@ bl_status bl_check_interrupt(bl_ctx *ctx);
 
 /* Progress of a stage; cheap, rate-limited, from the calling thread only. */
 void bl_progress(bl_ctx *ctx, const char *stage, uint64_t done, uint64_t total);
+
+/* BL_TRACE=FILE: a piece of the calling thread's work that began at start_ns and ends now.  The file is
+ * written when the context goes. */
+void bl_trace_span(bl_ctx *ctx, const char *name, uint64_t start_ns);
 
 uint64_t bl_now_ns(void);        /* monotonic */
 uint64_t bl_peak_rss_bytes(void); /* of the process */

@@ -28,4 +28,9 @@ void bl_error_set(bl_ctx *ctx, const bl_error_slot *slot);
 /* Hash of what json_dump would write under these flags; false when it cannot be written. */
 bool bl_hash_json(const json_t *value, size_t flags, bl_hash *out);
 
+/* ------------------------------------------------------------------ trace.c */
+
+bl_status bl_trace_open(bl_ctx *ctx); /* as BL_TRACE says */
+void bl_trace_close(bl_ctx *ctx);     /* writes the file where there is something in it */
+
 #endif

@@ -42,7 +42,7 @@ void bl_note(bl_ctx *ctx, const char *format, ...)
 
 void bl_progress(bl_ctx *ctx, const char *stage, uint64_t done, uint64_t total)
 {
-    if (!ctx->options.progress || bl_pool_is_helper(ctx->pool)) return;
+    if ((!ctx->options.progress && !ctx->trace) || bl_pool_is_helper(ctx->pool)) return;
     uint64_t now = bl_now_ns();
     bool fresh = strncmp(ctx->stage, stage, sizeof(ctx->stage) - 1) != 0 || done == 0;
     if (fresh) {
@@ -58,5 +58,6 @@ void bl_progress(bl_ctx *ctx, const char *stage, uint64_t done, uint64_t total)
         left = 0;
     else if (!fresh && done > 0)
         left = (double)(now - ctx->stage_start_ns) * 1e-9 / (double)done * (double)(total - done);
-    ctx->options.progress(ctx->options.user, stage, done, total, left);
+    if (done >= total) bl_trace_span(ctx, stage, ctx->stage_start_ns);
+    if (ctx->options.progress) ctx->options.progress(ctx->options.user, stage, done, total, left);
 }

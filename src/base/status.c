@@ -199,6 +199,7 @@ static bl_status resolve_options(bl_ctx *ctx, const bl_options *given)
     if (o->memory_bytes == 0) o->memory_bytes = usable_ram() / 4 * 3;
     uint64_t nth = env_u64("BL_FAIL_ALLOC", 0);
     ctx->fail_alloc = nth > 0 && nth <= INT32_MAX ? (long)nth : -1;
+    BL_TRY(bl_trace_open(ctx));
     if (isa && !(o->isa = strdup(isa)))
         return bl_fail(ctx, BL_UNAVAILABLE, "context", "", "the system has no memory left");
     return BL_OK;
@@ -219,6 +220,7 @@ bl_status bl_ctx_new(const bl_options *options, bl_ctx **out)
 void bl_ctx_free(bl_ctx *ctx)
 {
     if (!ctx) return;
+    bl_trace_close(ctx);
     bl_pool_free(ctx->pool);
     free((char *)ctx->options.isa);
     free(ctx);

@@ -60,6 +60,10 @@ error_t bl_cli_bad(bl_cli *cli, const char *option, const char *value, const cha
 /* Prints a JSON object on standard output and takes it. */
 bl_status bl_cli_json(bl_cli *cli, json_t *value);
 
+/* The answer of a verb that is one object: takes it, puts it to -o where that is given and on standard
+ * output with --json.  false in *text: there is nothing left to say in words. */
+bl_status bl_cli_answer(bl_cli *cli, json_t *value, bool *text);
+
 /* Model files: .blp by content, else ONNX.  One of the two results is set. */
 bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program);
 /* The data set of --data for whichever of the two is set. */

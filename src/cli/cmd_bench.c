@@ -2,7 +2,9 @@
 /* bitlathe bench: whole networks against the clock, interleaved; the first one twice (A/A). */
 #include "cli/cli.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { KEY_SECONDS = 0x200 };
 
@@ -25,12 +27,34 @@ static error_t parse(int key, char *arg, void *input)
     return 0;
 }
 
+/* What the plan said that a program was made from, where it still lies as `quantize` left it: plan.json
+ * beside model.blp, NAME.plan.json beside NAME.blp.  Another plan's word is none. */
+static double predicted_ms(state *s, const char *path, const bl_program *p)
+{
+    const char *base = bl_path_base(path);
+    size_t n = strlen(path), dir = n - strlen(base);
+    if (n < 4 || strcmp(path + n - 4, ".blp")) return NAN;
+    char *beside[] = { bl_format(s->cli.arena, "%.*splan.json", (int)dir, path),
+                       bl_format(s->cli.arena, "%.*s.plan.json", (int)(n - 4), path) };
+    for (int i = 0; i < 2; i++) {
+        json_t *plan = beside[i] ? json_load_file(beside[i], JSON_REJECT_DUPLICATES, NULL) : NULL;
+        const char *hash = json_string_value(json_object_get(plan, "hash"));
+        json_t *ns = json_object_get(json_object_get(plan, "predicted"), "latency_ns");
+        double ms = hash && !strcmp(hash, p->plan.hex) && json_is_number(ns) ? json_number_value(ns) * 1e-6 : NAN;
+        json_decref(plan);
+        if (!isnan(ms)) return ms;
+    }
+    return NAN;
+}
+
 static json_t *item_json(state *s, int i, const bl_bench_item *it, const char *isa)
 {
     json_t *o = json_pack("{s:s, s:{s:f, s:f, s:f, s:f}, s:i, s:s, s:i}", "model", s->cli.args[i], "latency_ms", "median",
                           it->timing.median_ms, "p10", it->timing.p10_ms, "p90", it->timing.p90_ms, "q1", it->timing.q1_ms,
                           "runs", it->timing.runs, "isa", isa, "threads", (int)bl_threads(s->cli.ctx));
     if (it->program) {
+        double predicted = predicted_ms(s, s->cli.args[i], it->program);
+        if (!isnan(predicted)) json_object_set_new(o, "predicted_ms", json_real(predicted));
         bl_exec_options eo = { .parallel = bl_threads(s->cli.ctx) > 1 };
         bl_exec *e;
         uint64_t promised, taken;
@@ -44,32 +68,33 @@ static json_t *item_json(state *s, int i, const bl_bench_item *it, const char *i
     return o;
 }
 
+static json_t *answer_json(state *s, const bl_bench_item *items, int n, double aa, const char *isa)
+{
+    json_t *all = json_array();
+    for (int i = 0; i < n; i++) json_array_append_new(all, item_json(s, i, &items[i], isa));
+    if (n > 1) return json_pack("{s:o, s:f, s:s}", "items", all, "aa_spread", aa, "cpu", bl_cpu_name());
+    json_t *o = json_incref(json_array_get(all, 0)); /* one network: its object is the answer */
+    json_object_set_new(o, "aa_spread", json_real(aa));
+    json_decref(all);
+    return o;
+}
+
 static bl_status show(state *s, const bl_bench_item *items, int n)
 {
     bl_isa isa;
-    json_t *all = json_array();
+    bool text;
     BL_TRY(bl_isa_resolve(s->cli.ctx, &isa));
     double aa = items[n].timing.q1_ms / items[0].timing.q1_ms - 1;
-    if (!s->cli.json) printf("%-40s %10s %10s %10s %8s\n", bl_cpu_name(), "median ms", "p10", "p90", "ratio");
+    BL_TRY(bl_cli_answer(&s->cli, answer_json(s, items, n, aa, bl_isa_name(isa)), &text));
+    if (!text) return BL_OK;
+    printf("%-40s %10s %10s %10s %8s\n", bl_cpu_name(), "median ms", "p10", "p90", "ratio");
     for (int i = 0; i < n; i++) {
         const bl_timing *t = &items[i].timing;
-        json_array_append_new(all, item_json(s, i, &items[i], bl_isa_name(isa)));
-        if (!s->cli.json)
-            printf("%-40s %10.4f %10.4f %10.4f %8.3f\n", bl_path_base(s->cli.args[i]), t->median_ms, t->p10_ms, t->p90_ms,
-                   t->q1_ms / items[0].timing.q1_ms);
+        printf("%-40s %10.4f %10.4f %10.4f %8.3f\n", bl_path_base(s->cli.args[i]), t->median_ms, t->p10_ms, t->p90_ms,
+               t->q1_ms / items[0].timing.q1_ms);
     }
-    if (!s->cli.json) {
-        printf("first one again (A/A): %+.1f %%; %s, %u threads, batch 1\n", 100 * aa, bl_isa_name(isa), bl_threads(s->cli.ctx));
-        json_decref(all);
-        return BL_OK;
-    }
-    if (n == 1) { /* one network: its object is the answer */
-        json_t *o = json_incref(json_array_get(all, 0));
-        json_object_set_new(o, "aa_spread", json_real(aa));
-        json_decref(all);
-        return bl_cli_json(&s->cli, o);
-    }
-    return bl_cli_json(&s->cli, json_pack("{s:o, s:f, s:s}", "items", all, "aa_spread", aa, "cpu", bl_cpu_name()));
+    printf("first one again (A/A): %+.1f %%; %s, %u threads, batch 1\n", 100 * aa, bl_isa_name(isa), bl_threads(s->cli.ctx));
+    return BL_OK;
 }
 
 static bl_status bench(state *s)

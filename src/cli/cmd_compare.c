@@ -108,7 +108,7 @@ static json_t *pair_json(const state *s, const subject *x, int i)
     return o;
 }
 
-static bl_status print_json(state *s)
+static json_t *answer_json(state *s)
 {
     json_t *o = json_pack("{s:I, s:I}", "samples", (json_int_t)s->of[0].outputs.samples, "inputs",
                           (json_int_t)s->of[0].outputs.n_inputs);
@@ -117,7 +117,7 @@ static bl_status print_json(state *s)
     for (int i = 1; i < s->cli.n_args; i++) json_array_append_new(pairs, pair_json(s, &s->of[i], i));
     json_object_set_new(o, "models", models);
     json_object_set_new(o, "pairs", pairs);
-    return bl_cli_json(&s->cli, o);
+    return o;
 }
 
 /* A figure in a column; one that was not taken is a dash. */
@@ -179,7 +179,9 @@ static bl_status compare(state *s)
         bl_status st = bl_compare(cli->ctx, a->data, &a->outputs, &b->outputs, classifies(s), probabilities, &b->against);
         if (st != BL_OK) return bl_fail_within(cli->ctx, "%s", cli->args[i]);
     }
-    return cli->json ? print_json(s) : print_table(s);
+    bool text;
+    BL_TRY(bl_cli_answer(cli, answer_json(s), &text));
+    return text ? print_table(s) : BL_OK;
 }
 
 int bl_cmd_compare(int argc, char **argv)

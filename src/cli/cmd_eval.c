@@ -44,15 +44,15 @@ static void add_figure(json_t *o, const char *key, double v)
 
 static bl_status print_result(state *s, const bl_eval_result *r)
 {
-    if (s->cli.json) {
-        json_t *o = json_pack("{s:I}", "samples", (json_int_t)r->samples);
-        add_figure(o, "top1", r->top1);
-        add_figure(o, "top5", r->top5);
-        add_figure(o, "auc", r->auc);
-        add_figure(o, "mse", r->mse);
-        add_figure(o, "seconds", r->seconds);
-        return bl_cli_json(&s->cli, o);
-    }
+    bool text;
+    json_t *o = json_pack("{s:I}", "samples", (json_int_t)r->samples);
+    add_figure(o, "top1", r->top1);
+    add_figure(o, "top5", r->top5);
+    add_figure(o, "auc", r->auc);
+    add_figure(o, "mse", r->mse);
+    add_figure(o, "seconds", r->seconds);
+    BL_TRY(bl_cli_answer(&s->cli, o, &text));
+    if (!text) return BL_OK;
     printf("%lld samples", (long long)r->samples);
     if (!isnan(r->top1)) printf(", top-1 %.2f %%", 100 * r->top1);
     if (!isnan(r->top5)) printf(", top-5 %.2f %%", 100 * r->top5);

@@ -8,10 +8,9 @@ static bl_status print_graph(bl_cli *cli, const bl_graph *g)
 {
     json_t *j = bl_graph_json(cli->ctx, g);
     if (!j) return bl_pending(cli->ctx);
-    bl_status s = BL_OK;
-    if (cli->output) s = bl_json_write(cli->ctx, cli->output, j);
-    if (s != BL_OK || cli->json) {
-        if (s == BL_OK) return bl_cli_json(cli, j);
+    bool text;
+    bl_status s = bl_cli_answer(cli, json_incref(j), &text);
+    if (s != BL_OK || !text) {
         json_decref(j);
         return s;
     }

@@ -7,8 +7,10 @@
 
 static bl_status inspect_program(bl_cli *cli, const bl_program *p)
 {
-    if (cli->json) return bl_cli_json(cli, bl_program_json(cli->ctx, p));
     char a[32], b[32];
+    bool text;
+    BL_TRY(bl_cli_answer(cli, bl_program_json(cli->ctx, p), &text));
+    if (!text) return BL_OK;
     printf("%s: integer program, %u steps, %u tensors, weights %s, working memory %s\n", cli->args[0], p->n_steps,
            p->n_tensors, bl_human_bytes(p->weight_bytes, a), bl_human_bytes(p->memory_bytes, b));
     printf("  made from %s, graph %s, plan %s\n", p->meta, p->graph.hex, p->plan.hex);
@@ -25,8 +27,9 @@ static bl_status inspect_graph(bl_cli *cli, const bl_graph *g)
 {
     json_t *j = bl_graph_json(cli->ctx, g);
     if (!j) return bl_pending(cli->ctx);
-    if (cli->json) return bl_cli_json(cli, j);
-    json_decref(j);
+    bool text;
+    BL_TRY(bl_cli_answer(cli, j, &text));
+    if (!text) return BL_OK;
     for (int i = 0; i < g->n_nodes; i++) {
         const bl_node *n = &g->nodes[i];
         printf("%4d %-22s %-32s", i, n->op->name, n->name);
@@ -45,8 +48,13 @@ static bl_status inspect(bl_cli *cli)
     bl_unmap(&map);
     if (record) { /* a record says itself what it is; its hash is checked where it has one */
         json_t *j;
+        bool text;
         BL_TRY(bl_json_read(cli->ctx, cli->args[0], &j));
-        return bl_cli_json(cli, j);
+        json_t *words = json_incref(j);
+        bl_status st = bl_cli_answer(cli, j, &text);
+        if (st == BL_OK && text && !cli->output) return bl_cli_json(cli, words);
+        json_decref(words);
+        return st;
     }
     bl_graph *g = NULL;
     bl_program *p = NULL;

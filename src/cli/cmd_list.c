@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One row: name, and a few words; facts are extra columns for --json. */
+/* One row: name, and a few words. */
 typedef struct lister {
     bl_cli *cli;
     json_t *rows;
@@ -13,8 +13,15 @@ typedef struct lister {
 
 static void row(lister *l, const char *name, const char *words)
 {
-    if (l->rows) json_array_append_new(l->rows, json_pack("{s:s, s:s}", "name", name, "help", words));
-    else printf("%-24s %s\n", name, words);
+    json_array_append_new(l->rows, json_pack("{s:s, s:s}", "name", name, "help", words));
+}
+
+static void print_rows(const json_t *rows)
+{
+    size_t i;
+    json_t *r;
+    json_array_foreach((json_t *)rows, i, r)
+        printf("%-24s %s\n", json_string_value(json_object_get(r, "name")), json_string_value(json_object_get(r, "help")));
 }
 
 static void list_ops(lister *l)
@@ -100,12 +107,10 @@ static const struct { const char *name; void (*list)(lister *); } tables[] = {
 static bl_status list_tables(bl_cli *cli)
 {
     json_t *names = json_array();
-    for (size_t i = 0; i < BL_COUNTOF(tables); i++) {
-        json_array_append_new(names, json_string(tables[i].name));
-        if (!cli->json) printf("%s\n", tables[i].name);
-    }
-    if (cli->json) return bl_cli_json(cli, json_pack("{s:o}", "tables", names));
-    json_decref(names);
+    bool text;
+    for (size_t i = 0; i < BL_COUNTOF(tables); i++) json_array_append_new(names, json_string(tables[i].name));
+    BL_TRY(bl_cli_answer(cli, json_pack("{s:o}", "tables", names), &text));
+    for (size_t i = 0; text && i < BL_COUNTOF(tables); i++) printf("%s\n", tables[i].name);
     return BL_OK;
 }
 
@@ -114,9 +119,14 @@ static bl_status list(bl_cli *cli)
     if (!cli->n_args) return list_tables(cli);
     for (size_t i = 0; i < BL_COUNTOF(tables); i++) {
         if (strcmp(tables[i].name, cli->args[0])) continue;
-        lister l = { cli, cli->json ? json_array() : NULL };
+        lister l = { cli, json_array() };
+        bool text;
         tables[i].list(&l);
-        return l.rows ? bl_cli_json(cli, json_pack("{s:o}", cli->args[0], l.rows)) : BL_OK;
+        json_t *answer = json_pack("{s:o}", cli->args[0], l.rows);
+        BL_TRY(bl_cli_answer(cli, json_incref(answer), &text));
+        if (text) print_rows(l.rows);
+        json_decref(answer);
+        return BL_OK;
     }
     return bl_fail(cli->ctx, BL_USAGE, cli->args[0], "see `bitlathe list` for the tables", "no such table");
 }

@@ -255,3 +255,15 @@ bl_status bl_cli_json(bl_cli *cli, json_t *value)
     printf("%s\n", text);
     return BL_OK;
 }
+
+bl_status bl_cli_answer(bl_cli *cli, json_t *value, bool *text)
+{
+    *text = !cli->json;
+    if (!value) return bl_fail(cli->ctx, BL_INTERNAL, "json", "please report this", "cannot be written");
+    bl_status s = cli->output ? bl_json_write(cli->ctx, cli->output, value) : BL_OK;
+    if (s != BL_OK || *text) {
+        json_decref(value);
+        return s;
+    }
+    return bl_cli_json(cli, value);
+}

@@ -221,6 +221,37 @@ sed -i 's/"limit": 10/"limit": 5/' "$t/problem.json"
 check "infeasible problem" test $? -eq 1
 json_is "infeasible problem" "$t/out" status infeasible
 
+# ---- -o of every verb whose answer is one object
+for words in "list ops" "list" "inspect $run/model.blp" "inspect $resnet8" "inspect $run/plan.json" "eval $run/model.blp $test" \
+    "compare $resnet8 $run/model.blp $test" "bench $run/model.blp --seconds 0.1"; do
+    rm -f "$t/answer.json"
+    ok 0 "$words -o" "$bitlathe" $words -o "$t/answer.json"
+    ok 0 "$words -o is an object" "$bitlathe" inspect "$t/answer.json"
+    ok 73 "$words -o nowhere" "$bitlathe" $words -o "$t/no/such/answer.json"
+done
+
+# ---- what the plan beside a program predicted, and nothing where that is another plan's
+mkdir "$t/beside"
+cp "$run/model.blp" "$run/plan.json" "$t/beside"
+ok 0 "bench of a counted plan" "$bitlathe" bench "$t/beside/model.blp" --seconds 0.1 --json
+json_lacks "a target without a clock predicts no time" "$t/out" predicted_ms
+sed -i 's/^\( *\)"size_bytes": /\1"latency_ns": 2500000.0,\n\1"size_bytes": /' "$t/beside/plan.json"
+ok 0 "bench beside its plan" "$bitlathe" bench "$t/beside/model.blp" --seconds 0.1 --json
+json_is "bench beside its plan" "$t/out" predicted_ms 2.5
+sed -i 's/"hash": "./"hash": "z/' "$t/beside/plan.json"
+ok 0 "bench beside another plan" "$bitlathe" bench "$t/beside/model.blp" --seconds 0.1 --json
+json_lacks "bench beside another plan" "$t/out" predicted_ms
+
+# ---- BL_TRACE: what ran when, for a trace viewer; the results stay as they are
+rm -rf "$t/traced"
+mkdir "$t/traced"
+ok 0 "BL_TRACE" env BL_TRACE="$t/trace.json" "$bitlathe" search $resnet8 $recipe $data -o "$t/traced"
+check "the same plan" cmp "$run/plan.json" "$t/traced/plan.json"
+json_has "BL_TRACE" "$t/trace.json" traceEvents.0.ts traceEvents.0.dur traceEvents.0.args.arena_bytes
+for stage in import calibrate sense; do check "BL_TRACE has $stage" grep -q "\"name\": \"$stage\"" "$t/trace.json"; done
+ok 0 "BL_TRACE of another place" env BL_TRACE="$t/no/such/trace" "$bitlathe" search $resnet8 $recipe $data -o "$t/traced"
+says "BL_TRACE of another place" 'note: BL_TRACE: .*no/such/trace is not written'
+
 # ---- our reader refuses what is no JSON
 for text in '{' '{"a":1} trailing' '{"a":1,}' '{"a":nan}' '{"a":1,"a":2}'; do
     printf '%s' "$text" >"$t/bad.json"
