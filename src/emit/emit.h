@@ -16,6 +16,10 @@ typedef bl_status bl_export_fn(bl_ctx *ctx, const bl_graph *graph, const bl_plan
                                const bl_weights *weights, const bl_export_options *options,
                                const char *path);
 
+#define X(name, fn, help) bl_export_fn fn;
+#include "emit/exporters.def"
+#undef X
+
 typedef struct bl_exporter {
     const char *name, *help;
     bl_export_fn *fn;

@@ -214,7 +214,9 @@ typedef struct bl_tuner {
 extern const bl_tuner *const bl_tuners[];
 extern const size_t bl_n_tuners;
 const bl_tuner *bl_tuner_find(const char *name);
-bl_status bl_tune_bias_correction(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out);
+#define X(symbol, label, labels, text) bl_status bl_tune_##symbol(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out);
+#include "quant/tuners.def"
+#undef X
 /* Hash of all that a tuner's result depends on; bl_tune stores it as the record's key. */
 bl_status bl_tune_key(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, bl_hash *out);
 /* What a tuner replaced; the plan's weights and grids stay. */

@@ -72,8 +72,10 @@ typedef struct bl_search_row {
 extern const bl_search_row *const bl_searches[];
 extern const size_t bl_n_searches;
 const bl_search_row *bl_search_find(const char *name);
-bl_status bl_search_knapsack(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
-bl_status bl_search_uniform(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
+#define X(symbol, label, sens, cost, oracle, labels, text)                                        \
+    bl_status bl_search_##symbol(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
+#include "search/searches.def"
+#undef X
 
 /* Sum of SENS objectives of a choice; NaN without SENS. */
 double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *choice);

@@ -36,7 +36,9 @@ typedef struct bl_sensitivity {
 extern const bl_sensitivity *const bl_sensitivities[];
 extern const size_t bl_n_sensitivities;
 const bl_sensitivity *bl_sensitivity_find(const char *name);
-bl_status bl_sense_sqnr(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens);
+#define X(symbol, label, unit, labels, text) bl_status bl_sense_##symbol(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens);
+#include "sense/sensitivities.def"
+#undef X
 
 
 /* Where a metric is taken: the graph's outputs, or a closing Softmax's input. */

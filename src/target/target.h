@@ -51,10 +51,11 @@ typedef struct bl_target {
 extern const bl_target *const bl_targets[];
 extern const size_t bl_n_targets;
 const bl_target *bl_target_find(const char *name);
-bl_status bl_target_here(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_measure_options *options,
-                         bl_cost *cost);
-bl_status bl_target_counted(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu,
-                            const bl_measure_options *options, bl_cost *cost);
+#define X(symbol, label, clocked, text)                                                           \
+    bl_status bl_target_##symbol(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu,         \
+                                 const bl_measure_options *options, bl_cost *cost);
+#include "target/targets.def"
+#undef X
 
 /* Has the whole network an integer form?  Lowers it once on stand-in grids, so that what is refused is
  * refused before hours of work. */
