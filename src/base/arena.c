@@ -54,6 +54,8 @@ struct bl_arena {
     large *big;
     uint64_t next_serial;
     size_t next_size;
+    size_t now, high;   /* bytes given and not taken back; the most ever */
+    size_t held;        /* bl_arena_hold: pieces up to this size come from blocks too */
     char tag[32];
 };
 
@@ -139,7 +141,7 @@ static uint8_t *align_line(uint8_t *p)
 
 static block *block_new(bl_arena *arena, size_t size)
 {
-    size_t bytes = sizeof(block) + LINE + size; /* size <= BLOCK_MAX: no overflow */
+    size_t bytes = sizeof(block) + LINE + size; /* size <= SIZE_MAX / 2: no overflow */
     block *b = take(arena->ctx, bytes);
     if (!b) return NULL;
     b->data = align_line((uint8_t *)(b + 1));
@@ -148,14 +150,14 @@ static block *block_new(bl_arena *arena, size_t size)
     return b;
 }
 
-/* Puts a block with at least `need` free bytes on top; need <= BLOCK_MIN. */
+/* Puts a block with at least `need` free bytes on top. */
 static bool push_block(bl_arena *arena, size_t need)
 {
     block *b = arena->spare;
     if (b && b->size >= need)
         arena->spare = NULL;
     else {
-        b = block_new(arena, arena->next_size);
+        b = block_new(arena, BL_MAX(arena->next_size, need));
         /* Close to the ceiling a small block may still fit where a comfortable one does not. */
         if (!b) b = block_new(arena, need);
         if (!b) return false;
@@ -169,7 +171,7 @@ static bool push_block(bl_arena *arena, size_t need)
     return true;
 }
 
-/* size <= BLOCK_MIN / 2; NULL without an error set. */
+/* NULL without an error set. */
 static void *from_block(bl_arena *arena, size_t size)
 {
     size_t align = size >= LINE ? LINE : 16;
@@ -225,7 +227,7 @@ void bl_arena_free(bl_arena *arena)
 {
     if (!arena) return;
     bl_ctx *ctx = arena->ctx;
-    bl_arena_reset(arena, (bl_mark){NULL, 0});
+    bl_arena_reset(arena, (bl_mark){NULL, 0, 0});
     if (arena->spare) give_back(ctx, arena->spare, arena->spare->charged);
     give_back(ctx, arena, sizeof(*arena));
 }
@@ -244,13 +246,40 @@ void *bl_alloc(bl_arena *arena, size_t count, size_t size)
         return NULL;
     }
     if (made_to_fail(arena->ctx)) return refuse(arena->ctx, arena->tag, bytes);
-    void *p = bytes <= BLOCK_MIN / 2 ? from_block(arena, bytes) : from_system(arena, bytes);
-    return p ? p : refuse(arena->ctx, arena->tag, bytes);
+    void *p = bytes <= BL_MAX(BLOCK_MIN / 2, arena->held) ? from_block(arena, bytes) : from_system(arena, bytes);
+    if (!p) return refuse(arena->ctx, arena->tag, bytes);
+    arena->now += (bytes + LINE - 1) / LINE * LINE + LINE + RED_ZONE;
+    arena->high = BL_MAX(arena->high, arena->now);
+    return p;
 }
 
 bl_mark bl_arena_mark(bl_arena *arena)
 {
-    return (bl_mark){arena->top, arena->top ? arena->top->used : 0};
+    return (bl_mark){arena->top, arena->top ? arena->top->used : 0, arena->now};
+}
+
+size_t bl_arena_high_bytes(const bl_arena *arena)
+{
+    return arena->high;
+}
+
+bl_status bl_arena_hold(bl_arena *arena, size_t bytes)
+{
+    if (bytes > SIZE_MAX / 2) {
+        refuse(arena->ctx, arena->tag, bytes);
+        return BL_UNAVAILABLE;
+    }
+    block *b = made_to_fail(arena->ctx) ? NULL : block_new(arena, BL_MAX(bytes, LINE));
+    if (!b) {
+        refuse(arena->ctx, arena->tag, bytes);
+        return BL_UNAVAILABLE;
+    }
+    b->below = arena->top;
+    b->serial = arena->next_serial++;
+    arena->top = b;
+    arena->held = bytes;
+    POISON(b->data, b->size);
+    return BL_OK;
 }
 
 /* Keeps the larger of the two as the spare. */
@@ -283,6 +312,7 @@ void bl_arena_reset(bl_arena *arena, bl_mark mark)
         keep->used = mark.used;
         POISON(keep->data + keep->used, keep->size - keep->used);
     }
+    arena->now = mark.now;
 }
 
 /* ------------------------------------------------------------------ text in arenas */

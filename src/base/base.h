@@ -103,10 +103,15 @@ char *bl_strdup(bl_arena *arena, const char *text) BL_NODISCARD;
 char *bl_strndup(bl_arena *arena, const char *text, size_t n) BL_NODISCARD;
 char *bl_format(bl_arena *arena, const char *format, ...) BL_PRINTF(2, 3) BL_NODISCARD;
 /* Scratch: everything given after the mark is taken back by the reset. */
-typedef struct bl_mark { void *block; size_t used; } bl_mark;
+typedef struct bl_mark { void *block; size_t used, now; } bl_mark;
 bl_mark bl_arena_mark(bl_arena *arena);
 void bl_arena_reset(bl_arena *arena, bl_mark mark);
 bl_ctx *bl_arena_ctx(bl_arena *arena);
+/* Most bytes that were given at one time, alignment counted: what bl_arena_hold needs for the same work. */
+size_t bl_arena_high_bytes(const bl_arena *arena);
+/* Takes that much from the system now; after a mark behind it and as long as it lasts, giving and taking
+ * back touches the system no more. */
+bl_status bl_arena_hold(bl_arena *arena, size_t bytes);
 #define BL_ALLOC_TRY(ctx, ptr)                                                                    \
     do {                                                                                          \
         if (!(ptr)) return bl_pending(ctx);                                                       \

@@ -68,5 +68,7 @@ bl_status bl_cli_answer(bl_cli *cli, json_t *value, bool *text);
 bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program);
 /* The data set of --data for whichever of the two is set. */
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out);
+/* What runs in binary32 between the codes, one line by operator; nothing where there is none. */
+void bl_cli_islands(bl_cli *cli, const bl_program *p);
 
 #endif

@@ -16,8 +16,9 @@ static bl_status inspect_program(bl_cli *cli, const bl_program *p)
     printf("  made from %s, graph %s, plan %s\n", p->meta, p->graph.hex, p->plan.hex);
     for (uint32_t i = 0; i < p->n_steps; i++) {
         const bl_step *s = &p->steps[i];
-        printf("  %4u %-10s %-32s", i, bl_contract_name((bl_contract)s->contract), p->strings + s->name);
+        printf("  %4u %-10s %-32s", i, bl_step_kind(s), p->strings + s->name);
         if (s->contract == BL_C_CONV) printf(" W%d A%d->A%d", s->u.conv.s.weight_bits, s->u.conv.s.in_bits, s->u.conv.s.out_bits);
+        if (s->contract == BL_STEP_ISLAND) printf(" %s in binary32", p->strings + p->islands[s->u.island.island].op);
         printf("\n");
     }
     return BL_OK;

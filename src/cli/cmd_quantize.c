@@ -287,6 +287,7 @@ static bl_status make_summary(state *s, json_t **out)
     json_object_set_new(o, "budgets", bl_budgets_json(p, chosen, s->found.binding));
     if (front) json_object_set_new(o, "front", front);
     json_object_set_new(o, "layers", bl_layers_json(p, used_contender(s)));
+    json_object_set_new(o, "islands", bl_islands_json(used_contender(s)->program));
     json_object_set(o, "seconds", p->seconds);
     json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)bl_peak_rss_bytes()));
     json_t *samples = json_pack("{s:I}", "calibration", (json_int_t)p->stats->samples);
@@ -328,6 +329,7 @@ static bl_status print_summary(state *s, json_t *summary)
     bool color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
     char *table = bl_table_text(s->cli.arena, summary, color, 100);
     if (!table) return bl_pending(s->cli.ctx);
+    bl_cli_islands(&s->cli, used_contender(s)->program);
     printf("%s\nreport: %s\n", table, bl_pipeline_path(&s->p, "report.html"));
     return BL_OK;
 }

@@ -149,10 +149,24 @@ static bl_status finish_index(state *s)
 
 typedef struct program_run { state *s; bl_exec *e; const bl_program *p; } program_run;
 
+/* Plain elements are written as they are. */
+static bl_status write_raw(program_run *r, uint32_t t)
+{
+    state *s = r->s;
+    const bl_ptensor *x = &r->p->tensors[t];
+    bl_tensor out = { .type = (bl_dtype)x->raw, .rank = x->rank, .data = bl_exec_codes(r->e, t) };
+    char *file = file_name(s, r->p->strings + x->name, (int)t);
+    BL_ALLOC_TRY(s->cli.ctx, file);
+    memcpy(out.dim, x->dim, sizeof out.dim);
+    BL_TRY(write_tensor(s, file, &out));
+    return note_value(s, r->p->strings + x->name, file, NULL);
+}
+
 static bl_status write_codes(program_run *r, uint32_t t)
 {
     state *s = r->s;
     const bl_ptensor *x = &r->p->tensors[t];
+    if (x->raw) return write_raw(r, t);
     bl_tensor out = { .type = x->bits <= 8 ? BL_U8 : BL_U16, .rank = x->rank };
     memcpy(out.dim, x->dim, sizeof out.dim);
     bl_mark mark = bl_arena_mark(s->cli.arena);
@@ -175,13 +189,32 @@ static bl_status step_hook(void *user, uint32_t step, uint32_t tensor)
 {
     program_run *r = user;
     for (uint32_t later = step + 1; later < r->p->n_steps; later++)
-        if (r->p->steps[later].contract != BL_C_DEQUANTIZE && r->p->steps[later].out == (int32_t)tensor) return BL_OK;
+        if (bl_step_writes(r->p, &r->p->steps[later], (int32_t)tensor)) return BL_OK;
     for (uint32_t t = tensor; t < r->p->n_tensors; t++) {
         uint32_t root = t;
         while (r->p->tensors[root].alias >= 0) root = (uint32_t)r->p->tensors[root].alias;
         if (root == tensor && !(r->p->tensors[t].flags & BL_TENSOR_INNER)) BL_TRY(write_codes(r, t));
     }
     return BL_OK;
+}
+
+/* An edge holds numbers as float32, whatever the network calls them. */
+static void give_input(bl_exec *e, uint32_t i, const bl_tensor *t)
+{
+    float *to = bl_exec_input(e, i);
+    for (int64_t k = 0; k < bl_tensor_count(t); k++) to[k] = (float)bl_element_f64(t, k);
+}
+
+static bl_status take_output(state *s, bl_exec *e, const bl_program *p, uint32_t i)
+{
+    const bl_pedge *edge = &p->edges[p->n_inputs + i];
+    bl_tensor t = { .type = bl_edge_type(p, p->n_inputs + i), .rank = edge->rank };
+    const float *from = bl_exec_output(e, i);
+    memcpy(t.dim, edge->dim, sizeof t.dim);
+    t.data = bl_alloc(s->cli.arena, BL_MAX(bl_tensor_bytes(&t), 1), 1);
+    BL_ALLOC_TRY(s->cli.ctx, t.data);
+    for (int64_t k = 0; k < bl_tensor_count(&t); k++) bl_element_set(&t, k, (double)from[k]);
+    return write_tensor(s, bl_format(s->cli.arena, "out%u.npy", i), &t);
 }
 
 static bl_status run_program(state *s, const bl_program *p, const inputs *in)
@@ -191,16 +224,11 @@ static bl_status run_program(state *s, const bl_program *p, const inputs *in)
     if (in->n != (int)p->n_inputs)
         return bl_fail(s->cli.ctx, BL_USAGE, "--in", "give every input once", "%d inputs for %u", in->n, p->n_inputs);
     for (uint32_t i = 0; i < p->n_inputs; i++)
-        BL_TRY(check_input(s, s->in[BL_MIN((int)i, s->n_in - 1)], &in->t[i], BL_F32, p->edges[i].rank, p->edges[i].dim));
+        BL_TRY(check_input(s, s->in[BL_MIN((int)i, s->n_in - 1)], &in->t[i], bl_edge_type(p, i), p->edges[i].rank, p->edges[i].dim));
     BL_TRY(bl_exec_new(s->cli.ctx, p, &o, &r.e));
-    for (uint32_t i = 0; i < p->n_inputs; i++) memcpy(bl_exec_input(r.e, i), in->t[i].data, bl_tensor_bytes(&in->t[i]));
+    for (uint32_t i = 0; i < p->n_inputs; i++) give_input(r.e, i, &in->t[i]);
     bl_status st = bl_exec_run(r.e, s->all ? step_hook : NULL, &r);
-    for (uint32_t i = 0; st == BL_OK && i < p->n_outputs; i++) {
-        const bl_pedge *e = &p->edges[p->n_inputs + i];
-        bl_tensor t = { .type = BL_F32, .rank = e->rank, .data = (void *)(uintptr_t)bl_exec_output(r.e, i) };
-        memcpy(t.dim, e->dim, sizeof t.dim);
-        st = write_tensor(s, bl_format(s->cli.arena, "out%u.npy", i), &t);
-    }
+    for (uint32_t i = 0; st == BL_OK && i < p->n_outputs; i++) st = take_output(s, r.e, p, i);
     bl_exec_free(r.e);
     return st == BL_OK ? finish_index(s) : st;
 }

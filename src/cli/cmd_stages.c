@@ -143,8 +143,9 @@ static bl_status lower(state *s)
     if (st == BL_OK) st = bl_lower(ctx, g, plan, w, &p);
     if (st == BL_OK) st = bl_program_write(ctx, p, s->cli.output);
     if (st == BL_OK && s->cli.json)
-        st = bl_cli_json(&s->cli, json_pack("{s:s, s:I, s:I}", "program", s->cli.output, "weight_bytes", (json_int_t)p->weight_bytes,
-                                            "memory_bytes", (json_int_t)p->memory_bytes));
+        st = bl_cli_json(&s->cli, json_pack("{s:s, s:I, s:I, s:o}", "program", s->cli.output, "weight_bytes", (json_int_t)p->weight_bytes,
+                                            "memory_bytes", (json_int_t)p->memory_bytes, "islands", bl_islands_json(p)));
+    else if (st == BL_OK) bl_cli_islands(&s->cli, p);
     bl_program_free(p);
     bl_weights_free(w);
     bl_plan_free(plan);

@@ -2,7 +2,28 @@
 /* summary.json piece by piece; figures that were not taken are absent, never zero. */
 #include "cli/summary.h"
 
+#include <stdio.h>
 #include <string.h>
+
+void bl_cli_islands(bl_cli *cli, const bl_program *p)
+{
+    json_t *islands = bl_islands_json(p), *item;
+    json_t *counts = json_object();
+    size_t i;
+    const char *op;
+    json_array_foreach(islands, i, item)
+    {
+        op = json_string_value(json_object_get(item, "op"));
+        if (op) json_object_set_new(counts, op, json_integer(json_integer_value(json_object_get(counts, op)) + 1));
+    }
+    if (json_array_size(islands) && !cli->json) {
+        printf("%zu nodes run in binary32 between codes:", json_array_size(islands));
+        json_object_foreach(counts, op, item) printf(" %s x%lld", op, (long long)json_integer_value(item));
+        printf("\n");
+    }
+    json_decref(counts);
+    json_decref(islands);
+}
 
 void bl_contender_free(bl_contender *c)
 {

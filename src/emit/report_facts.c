@@ -283,6 +283,16 @@ void bl_part_again(bl_report *r)
         snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(seed));
         bl_part_fact(r, "seed", text);
     }
+    const json_t *islands = bl_figure_at(r->in.summary, "islands");
+    if (json_array_size(islands)) {
+        snprintf(text, sizeof text, "%zu", json_array_size(islands));
+        bl_part_fact(r, "operators in binary32", text);
+    }
+    for (size_t i = 0; i < json_array_size(islands); i++) {
+        const char *node = bl_figure_text(json_array_get(islands, i), "node");
+        const char *op = bl_figure_text(json_array_get(islands, i), "op");
+        if (node && op) bl_part_fact(r, op, node);
+    }
     list_facts(r, "samples for", bl_figure_at(r->in.summary, "samples"));
     if (json_object_size(hashes))
         list_facts(r, "hash of", hashes);
@@ -333,6 +343,8 @@ static const char *const words[][2] = {
                    "together they are called the Pareto front."},
     {"bound, gap", "The bound is a noise that no plan within the budgets can stay below; the gap "
                    "is how far this plan is from it."},
+    {"island, binary32", "An operator that has no integer form: its inputs become real numbers, it runs, and "
+                         "its outputs become codes again."},
     {"refused", "A plan that does not pay: worse than one width for all at the same cost, or "
                 "slower where speed was asked for. The 8-bit network is kept instead."},
 };

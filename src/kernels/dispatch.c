@@ -17,6 +17,7 @@ static const char *const contract_names[BL_N_CONTRACT] = {
     [BL_C_SOFTMAX] = "softmax",
     [BL_C_QUANTIZE] = "quantize",
     [BL_C_DEQUANTIZE] = "dequantize",
+    [BL_C_MATMUL] = "matmul",
 };
 
 const char *bl_contract_name(bl_contract c)
@@ -37,6 +38,7 @@ enum {
     C_softmax = BL_C_SOFTMAX,
     C_quantize = BL_C_QUANTIZE,
     C_dequantize = BL_C_DEQUANTIZE,
+    C_matmul = BL_C_MATMUL,
 };
 
 const bl_kernel_info bl_kernels[] = {
@@ -61,6 +63,7 @@ static bool row_fits(const bl_kernel_info *k, const void *args)
     case BL_C_SOFTMAX: return ((const bl_softmax_row *)k->row)->fits(args);
     case BL_C_QUANTIZE:
     case BL_C_DEQUANTIZE: return ((const bl_edge_row *)k->row)->fits(args);
+    case BL_C_MATMUL: return ((const bl_matmul_row *)k->row)->fits(args);
     case BL_N_CONTRACT: break;
     }
     return false;

@@ -145,6 +145,30 @@ typedef struct bl_softmax_row {
     void (*run)(const bl_softmax_args *a);
 } bl_softmax_row;
 
+/* ---- product of two activations, batched [Q3][Q17]; strides in elements, 0 broadcasts a batch */
+typedef struct bl_matmul_args {
+    const void *a, *b;
+    void *out;
+    int32_t a_bits, b_bits, out_bits;
+    int rank;                   /* of the batch, 1..4, outermost first */
+    int64_t size[4], a_stride[4], b_stride[4], out_stride[4];
+    int64_t m, n, k, a_m, a_k, b_k, b_n, out_m, out_n;
+    int32_t zero_a, zero_b, zero_out, lo, hi;
+    float mult;                 /* f( f(sa*sb) / sy ) */
+    int32_t acc64;              /* the int32 bound is not proven */
+    int64_t begin, end;         /* rows of all batches, batch-major: 0 .. batches * m */
+    void *work;                 /* work_bytes(), one for each thread */
+} bl_matmul_args;
+typedef struct bl_matmul_row {
+    const char *name;
+    bl_isa isa;
+    bool (*fits)(const bl_matmul_args *a);
+    size_t (*work_bytes)(const bl_matmul_args *a);
+    void (*run)(const bl_matmul_args *a);
+} bl_matmul_row;
+/* Longest k whose int32 sum cannot overflow, whatever the codes of the containers and the zero points. */
+int64_t bl_matmul_k_max(int32_t a_bits, int32_t b_bits);
+
 /* ---- edges of the program: real numbers in, real numbers out.  Strided, so that NCHW meets NHWC. */
 typedef struct bl_edge_args {
     const void *in;
@@ -164,11 +188,11 @@ typedef struct bl_edge_row {
 /*
  * kernels.def: X(contract, symbol, ISA, summary), rows of one contract best first, reference last.
  * Contracts: conv, add, mul, gap (global average pool [Q7]), avgpool [Q8], maxpool [Q10], move, table,
- * softmax, quantize [Q1], dequantize [Q2].
+ * softmax, quantize [Q1], dequantize [Q2], matmul [Q3].
  */
 typedef enum bl_contract {
     BL_C_CONV, BL_C_ADD, BL_C_MUL, BL_C_GAP, BL_C_AVGPOOL, BL_C_MAXPOOL, BL_C_MOVE, BL_C_TABLE,
-    BL_C_SOFTMAX, BL_C_QUANTIZE, BL_C_DEQUANTIZE, BL_N_CONTRACT
+    BL_C_SOFTMAX, BL_C_QUANTIZE, BL_C_DEQUANTIZE, BL_C_MATMUL, BL_N_CONTRACT
 } bl_contract;
 const char *bl_contract_name(bl_contract c);
 

@@ -22,6 +22,7 @@ typedef bl_table_row bl_row_table;
 typedef bl_softmax_row bl_row_softmax;
 typedef bl_edge_row bl_row_quantize;
 typedef bl_edge_row bl_row_dequantize;
+typedef bl_matmul_row bl_row_matmul;
 
 #define X(contract, symbol, isa, summary) extern const bl_row_##contract bl_k_##symbol;
 #include "kernels/kernels.def"

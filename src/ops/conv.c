@@ -218,7 +218,7 @@ static bl_status conv_gradient(const bl_call *call, const bl_tensor *const *out_
 
 const bl_op bl_op_conv = {
     .name = "Conv",
-    .flags = BL_OP_LAYER,
+    .flags = BL_OP_LAYER | BL_OP_WINDOW,
     .min_opset = 1,
     .in_min = 2,
     .in_max = 3,

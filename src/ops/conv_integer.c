@@ -28,14 +28,14 @@ static bl_status finish_layer(bl_lowering *low, bl_step *step, const int8_t *cod
         if (bias) {
             float t = ((const float *)bias->data)[n_bias > 1 ? c : 0] / s;
             if (!(fabsf(t) <= 1073741824.0f))
-                return bl_integer_fail(low, "the bias of output %zu does not fit 31 bits on its grid", c);
+                return bl_integer_refuse(low, "the bias of output %zu does not fit 31 bits on its grid", c);
             b[c] = (int32_t)rintf(t);
         }
         int64_t sum = llabs(b[c]);
         for (size_t i = 0; i < k; i++) sum += reach * (codes[c * k + i] < 0 ? -codes[c * k + i] : codes[c * k + i]);
         if (sum > INT32_MAX) {
             if (x->bits <= 8)
-                return bl_integer_fail(low, "output %zu may overflow its 32-bit accumulator", c);
+                return bl_integer_refuse(low, "output %zu may overflow its 32-bit accumulator", c);
             conv->s.acc64 = 1;
         }
     }
@@ -57,7 +57,7 @@ static bl_status check_layer(const bl_lowering *low, int axis)
 {
     if (!low->in[0] || !low->weight) return bl_integer_fail(low, "its weight is not constant");
     if (low->weight->n_scale > 1 && low->weight->axis != axis)
-        return bl_integer_fail(low, "weight scales along axis %d instead of the output channels",
+        return bl_integer_refuse(low, "weight scales along axis %d instead of the output channels",
                                low->weight->axis);
     return BL_OK;
 }
@@ -128,10 +128,40 @@ bl_status bl_gemm_integer(bl_lowering *low, const bl_node *node)
     return product(low, x->dim[0], x->dim[1], n, trans_b, bias);
 }
 
+/* Product of two activations [Q17]: [Q3] with both zero points, one multiplier, batches broadcast. */
+static bl_status activations_product(bl_lowering *low)
+{
+    const bl_ivalue *a = low->in[0], *b = low->in[1], *y = low->out;
+    int ra = a->rank, rb = b->rank, batch = y->rank - 2;
+    if (ra < 2 || rb < 2) return bl_integer_fail(low, "a vector as an operand");
+    bl_step step = bl_step_make(BL_C_MATMUL, a, b, y);
+    bl_step_matmul *v = &step.u.matmul;
+    bl_grid g = bl_clamped_grid(low->node, y->grid);
+    *v = (bl_step_matmul){ .m = a->dim[ra - 2], .n = b->dim[rb - 1], .k = a->dim[ra - 1], .a_m = a->stride[ra - 2],
+                           .a_k = a->stride[ra - 1], .b_k = b->stride[rb - 2], .b_n = b->stride[rb - 1],
+                           .out_m = y->stride[batch], .out_n = y->stride[batch + 1], .zero_a = a->grid.zero,
+                           .zero_b = b->grid.zero, .zero_out = y->grid.zero, .lo = g.lo, .hi = g.hi };
+    for (int d = 0; d < batch; d++) {
+        int da = d - (y->rank - ra), db = d - (y->rank - rb);
+        if (y->dim[d] == 1) continue;
+        if (v->rank == 4) return bl_integer_fail(low, "a batch of more than four dimensions");
+        v->size[v->rank] = y->dim[d];
+        v->a_stride[v->rank] = da < 0 || a->dim[da] == 1 ? 0 : a->stride[da];
+        v->b_stride[v->rank] = db < 0 || b->dim[db] == 1 ? 0 : b->stride[db];
+        v->out_stride[v->rank++] = y->stride[d];
+    }
+    if (!v->rank) v->size[v->rank++] = 1;
+    v->mult = a->grid.scale * b->grid.scale;
+    v->mult /= y->grid.scale;
+    v->acc64 = v->k > bl_matmul_k_max(a->bits, b->bits);
+    return low->emit(low, &step);
+}
+
 bl_status bl_matmul_integer(bl_lowering *low, const bl_node *node)
 {
     (void)node;
     const bl_tensor *w = low->weight ? low->weight->t : NULL;
+    if (!w && low->in[0] && low->in[1] && !low->constant[0] && !low->constant[1]) return activations_product(low);
     BL_TRY(check_layer(low, w ? w->rank - 1 : 0));
     const bl_ivalue *x = low->in[0];
     if (w->rank != 2 || x->rank < 2) return bl_integer_fail(low, "a weight of rank %d", w->rank);

@@ -82,6 +82,31 @@ double bl_element_f64(const bl_tensor *t, int64_t i)
     }
 }
 
+/* double to an integer type without what C leaves undefined. */
+#define PUT(ctype, least, most)                                                                    \
+    ((ctype *)t->data)[i] = !(x == x)              ? 0                                             \
+                            : x <= (double)(least) ? (ctype)(least)                                \
+                            : x >= (double)(most)  ? (ctype)(most)                                 \
+                                                   : (ctype)x
+
+void bl_element_set(const bl_tensor *t, int64_t i, double x)
+{
+    switch (t->type) {
+    case BL_F32: ((float *)t->data)[i] = (float)x; break;
+    case BL_F64: ((double *)t->data)[i] = x; break;
+    case BL_BOOL: ((uint8_t *)t->data)[i] = x != 0; break;
+    case BL_U8: PUT(uint8_t, 0, UINT8_MAX); break;
+    case BL_I8: PUT(int8_t, INT8_MIN, INT8_MAX); break;
+    case BL_U16: PUT(uint16_t, 0, UINT16_MAX); break;
+    case BL_I16: PUT(int16_t, INT16_MIN, INT16_MAX); break;
+    case BL_I32: PUT(int32_t, INT32_MIN, INT32_MAX); break;
+    case BL_U32: PUT(uint32_t, 0, UINT32_MAX); break;
+    case BL_I64: PUT(int64_t, INT64_MIN, INT64_MAX); break;
+    case BL_U64: PUT(uint64_t, 0, UINT64_MAX); break;
+    default: break;
+    }
+}
+
 int64_t bl_element_i64(const bl_tensor *t, int64_t i)
 {
     switch (t->type) {

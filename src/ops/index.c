@@ -280,7 +280,7 @@ static bl_status arg_min_forward(const bl_call *call)
 
 /* ------------------------------------------------------------------ rows */
 
-#define INDEX(title, symbol, bits, inputs, shapes, backward)                                       \
+#define INDEX(title, symbol, bits, inputs, shapes, form, backward)                                 \
     const bl_op bl_op_##symbol = {                                                                 \
         .name = title,                                                                             \
         .flags = bits,                                                                             \
@@ -290,14 +290,15 @@ static bl_status arg_min_forward(const bl_call *call)
         .out_max = 1,                                                                              \
         .shape = shapes,                                                                           \
         .forward = symbol##_forward,                                                               \
+        .integer = form,                                                                           \
         .gradient = backward,                                                                      \
     }
 
-INDEX("ArgMax", arg_max, 0, 1, arg_shape, NULL);
-INDEX("ArgMin", arg_min, 0, 1, arg_shape, NULL);
-INDEX("Cast", cast, 0, 1, cast_shape, NULL);
-INDEX("ConstantOfShape", constant_of_shape, BL_OP_SHAPES, 1, constant_of_shape_shape, NULL);
-INDEX("Gather", gather, BL_OP_MOVES, 2, gather_shape, bl_move_gradient);
-INDEX("Range", range, BL_OP_SHAPES, 3, range_shape, NULL);
-INDEX("Shape", shape, BL_OP_SHAPES, 1, shape_shape, NULL);
-INDEX("Size", size, BL_OP_SHAPES, 1, size_shape, NULL);
+INDEX("ArgMax", arg_max, 0, 1, arg_shape, NULL, NULL);
+INDEX("ArgMin", arg_min, 0, 1, arg_shape, NULL, NULL);
+INDEX("Cast", cast, 0, 1, cast_shape, NULL, NULL);
+INDEX("ConstantOfShape", constant_of_shape, BL_OP_SHAPES, 1, constant_of_shape_shape, NULL, NULL);
+INDEX("Gather", gather, BL_OP_MOVES, 2, gather_shape, bl_gather_integer, bl_move_gradient);
+INDEX("Range", range, BL_OP_SHAPES, 3, range_shape, NULL, NULL);
+INDEX("Shape", shape, BL_OP_SHAPES, 1, shape_shape, NULL, NULL);
+INDEX("Size", size, BL_OP_SHAPES, 1, size_shape, NULL, NULL);

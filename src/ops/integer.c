@@ -5,16 +5,32 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-bl_status bl_integer_fail(const bl_lowering *low, const char *format, ...)
+static bl_status fail(const bl_lowering *low, const char *format, va_list args)
 {
     char place[256], what[512];
-    va_list args;
-    va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
-    va_end(args);
     snprintf(place, sizeof place, "node \"%s\" (%s)", low->node->name, low->node->op->name);
     return bl_fail(low->ctx, BL_UNAVAILABLE, place, "change the network there or give another width",
                    "no integer form: %s", what);
+}
+
+bl_status bl_integer_fail(const bl_lowering *low, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    bl_status s = fail(low, format, args);
+    va_end(args);
+    if (low->no_form) *low->no_form = true;
+    return s;
+}
+
+bl_status bl_integer_refuse(const bl_lowering *low, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    bl_status s = fail(low, format, args);
+    va_end(args);
+    return s;
 }
 
 bl_step bl_step_make(bl_contract contract, const bl_ivalue *a, const bl_ivalue *b, const bl_ivalue *out)
@@ -82,10 +98,10 @@ static bool same_grid(bl_grid a, bl_grid b)
     return a.scale == b.scale && a.zero == b.zero && a.lo == b.lo && a.hi == b.hi;
 }
 
-/* Codes of one container, each through f, as the kernels want them: every code that the container can
+/* Codes of one container, each through f or as given in values, as the kernels want them: every code that the container can
  * hold has an entry. */
 static bl_status table_blob(bl_lowering *low, const bl_ivalue *in, const bl_ivalue *out,
-                            double (*f)(const bl_node *, double), uint64_t *offset)
+                            double (*f)(const bl_node *, double), const float *values, uint64_t *offset)
 {
     int n = in->bits <= 8 ? 256 : 65536;
     bl_grid gy = bl_clamped_grid(low->node, out->grid);
@@ -94,7 +110,7 @@ static bl_status table_blob(bl_lowering *low, const bl_ivalue *in, const bl_ival
     if (!t8 || !t16) return bl_pending(low->ctx);
     for (int i = 0; i < n; i++) {
         float x = bl_dequantize(BL_MIN(i, in->grid.hi), in->grid);
-        float y = f ? (float)f(low->node, (double)x) : x;
+        float y = values ? values[i] : f ? (float)f(low->node, (double)x) : x;
         int32_t q = bl_quantize(y, out->grid);
         q = q < gy.lo ? gy.lo : q > gy.hi ? gy.hi : q;
         t8[i] = (uint8_t)q;
@@ -104,13 +120,9 @@ static bl_status table_blob(bl_lowering *low, const bl_ivalue *in, const bl_ival
                           : low->blob(low, t16, (size_t)n * sizeof *t16, offset);
 }
 
-bl_status bl_emit_move(bl_lowering *low, const bl_ivalue *in, const bl_ivalue *out, int rank,
-                       const int64_t *size, const int64_t *in_stride, int64_t in_first,
-                       const int64_t *out_stride, int64_t out_first)
+/* Outermost first by the output's strides, extents of 1 dropped: long contiguous runs inside. */
+static void fill_move(bl_step_move *m, int rank, const int64_t *size, const int64_t *in_stride, const int64_t *out_stride)
 {
-    bl_step s = bl_step_make(BL_C_MOVE, in, NULL, out);
-    bl_step_move *m = &s.u.move;
-    /* Outermost first by the output's strides, extents of 1 dropped: long contiguous runs inside. */
     for (int d = 0; d < rank; d++) {
         if (size[d] == 1) continue;
         int at = m->rank++;
@@ -128,25 +140,107 @@ bl_status bl_emit_move(bl_lowering *low, const bl_ivalue *in, const bl_ivalue *o
         m->rank = 1;
         m->size[0] = 1;
     }
+}
+
+bl_status bl_emit_move(bl_lowering *low, const bl_ivalue *in, const bl_ivalue *out, int rank,
+                       const int64_t *size, const int64_t *in_stride, int64_t in_first,
+                       const int64_t *out_stride, int64_t out_first)
+{
+    bl_step s = bl_step_make(BL_C_MOVE, in, NULL, out);
+    bl_step_move *m = &s.u.move;
+    int kept = 0;
+    for (int d = 0; d < rank; d++) kept += size[d] > 1;
+    if (kept > BL_MAX_RANK) return bl_integer_fail(low, "a copy over %d dimensions", kept);
+    fill_move(m, rank, size, in_stride, out_stride);
     m->in_first = in_first;
     m->out_first = out_first;
     if (in->bits != out->bits || !same_grid(in->grid, out->grid) ||
         !same_grid(bl_clamped_grid(low->node, out->grid), out->grid)) {
         m->has_table = 1;
-        BL_TRY(table_blob(low, in, out, NULL, &m->table));
+        BL_TRY(table_blob(low, in, out, NULL, NULL, &m->table));
     }
+    return low->emit(low, &s);
+}
+
+/* Same elements in the same order of memory. */
+static bool same_order(const bl_ivalue *x, const bl_ivalue *y)
+{
+    if (bl_ivalue_row_major(x) && bl_ivalue_row_major(y)) return true;
+    if (x->rank != y->rank) return false;
+    for (int d = 0; d < x->rank; d++)
+        if (x->dim[d] > 1 && x->stride[d] != y->stride[d]) return false;
+    return true;
+}
+
+/* Every element through the table; in a copy where the two lie in different orders. */
+static bl_status emit_table(bl_lowering *low, const bl_ivalue *x, uint64_t table)
+{
+    const bl_ivalue *y = low->out;
+    bl_step s = bl_step_make(same_order(x, y) ? BL_C_TABLE : BL_C_MOVE, x, NULL, y);
+    if (s.contract == BL_C_TABLE) {
+        s.u.table.n = bl_ivalue_count(x);
+        s.u.table.table = table;
+        return low->emit(low, &s);
+    }
+    if (x->rank != y->rank) return bl_integer_fail(low, "its output has another rank");
+    fill_move(&s.u.move, x->rank, x->dim, x->stride, y->stride);
+    s.u.move.has_table = 1;
+    s.u.move.table = table;
     return low->emit(low, &s);
 }
 
 bl_status bl_unary_integer(bl_lowering *low, const bl_node *node)
 {
     const bl_ivalue *x = low->in[0];
+    uint64_t table;
     if (!x) return bl_integer_fail(low, "its input is constant");
     if (!node->op->unary) return bl_integer_fail(low, "not a function of one number");
-    bl_step s = bl_step_make(BL_C_TABLE, x, NULL, low->out);
-    s.u.table.n = bl_ivalue_count(x);
-    BL_TRY(table_blob(low, x, low->out, node->op->unary, &s.u.table.table));
-    return low->emit(low, &s);
+    BL_TRY(table_blob(low, x, low->out, node->op->unary, NULL, &table));
+    return emit_table(low, x, table);
+}
+
+/* The one activation of a node whose other inputs are single numbers; -1: there is none. */
+static int lone_input(const bl_lowering *low)
+{
+    int x = -1;
+    for (int k = 0; k < low->node->n_in; k++) {
+        if (low->node->in[k] < 0) continue;
+        bool number = low->constant[k] && low->constant[k]->type == BL_F32 && bl_tensor_count(low->constant[k]) == 1;
+        if (number) continue;
+        if (x >= 0 || low->constant[k] || !low->in[k]) return -1;
+        x = k;
+    }
+    return x;
+}
+
+bl_status bl_pointwise_integer(bl_lowering *low, const bl_node *node)
+{
+    int lone = lone_input(low), n_in = node->n_in;
+    const bl_ivalue *x = lone >= 0 ? low->in[lone] : NULL;
+    if (!(node->op->flags & BL_OP_POINTWISE) || !x || low->n_out != 1 ||
+        bl_ivalue_count(x) != bl_ivalue_count(low->out))
+        return bl_integer_fail(low, "not a function of one number");
+    int n = x->bits <= 8 ? 256 : 65536;
+    const bl_tensor **in = BL_NEW(low->scratch, const bl_tensor *, (size_t)n_in);
+    bl_tensor *t = BL_NEW(low->scratch, bl_tensor, (size_t)n_in), out = { .type = BL_F32, .rank = 1, .dim = { n } };
+    float *codes = BL_NEW(low->scratch, float, (size_t)n);
+    out.data = BL_NEW(low->scratch, float, (size_t)n);
+    if (!in || !t || !codes || !out.data) return bl_pending(low->ctx);
+    for (int i = 0; i < n; i++) codes[i] = bl_dequantize(BL_MIN(i, x->grid.hi), x->grid);
+    for (int k = 0; k < n_in; k++) {
+        if (node->in[k] < 0) continue;
+        t[k] = k == lone ? out : (bl_tensor){ .type = BL_F32, .data = BL_NEW(low->scratch, float, 1) };
+        if (!t[k].data) return bl_pending(low->ctx);
+        if (k == lone) t[k].data = codes;
+        else *(float *)t[k].data = *(const float *)low->constant[k]->data;
+        if (k != lone && low->in[k]) *(float *)t[k].data = bl_fake_quantize(*(float *)t[k].data, low->in[k]->grid);
+        in[k] = &t[k];
+    }
+    bl_call call = { .ctx = low->ctx, .node = node, .n_in = n_in, .n_out = 1, .in = in, .out = &out, .scratch = low->scratch };
+    uint64_t table;
+    BL_TRY(node->op->forward(&call));
+    BL_TRY(table_blob(low, x, low->out, NULL, out.data, &table));
+    return emit_table(low, x, table);
 }
 
 bl_status bl_clip_integer(bl_lowering *low, const bl_node *node)
@@ -172,16 +266,27 @@ bl_status bl_softmax_integer(bl_lowering *low, const bl_node *node)
 {
     const bl_ivalue *x = low->in[0], *y = low->out;
     if (!x || x->rank < 1) return bl_integer_fail(low, "its input is constant");
-    int last = x->rank - 1, axis = (int)bl_attr_int(node, "axis", node->opset < 13 ? 1 : -1);
+    bool flat = node->opset < 13; /* everything from the axis on is one row */
+    int axis = (int)bl_attr_int(node, "axis", flat ? 1 : -1);
+    int64_t d = 1, behind = 1;
     if (axis < 0) axis += x->rank;
-    if (axis != last || !bl_ivalue_row_major(x) || !bl_ivalue_row_major(y))
-        return bl_integer_fail(low, "softmax over another axis than the last");
+    for (int i = axis; i < x->rank; i++) {
+        if (flat || i == axis) d *= x->dim[i];
+        else behind *= x->dim[i];
+    }
+    if (behind != 1) return bl_integer_fail(low, "softmax over another axis than the last");
     if (x->bits > 8 || y->bits != 8) return bl_integer_fail(low, "softmax of %d to %d bits", x->bits, y->bits);
     if (y->grid.scale != 1.0f / 256 || y->grid.zero != 0)
-        return bl_integer_fail(low, "softmax wants scale 1/256 and zero point 0 at its output");
-    bl_step s = bl_step_make(BL_C_SOFTMAX, x, NULL, y);
+        return bl_integer_refuse(low, "softmax wants scale 1/256 and zero point 0 at its output");
+    bl_ivalue from = *x, to = *y;
+    if (!bl_ivalue_row_major(x)) { /* rows side by side: through a row-major copy */
+        BL_TRY(low->temp(low, x, &from));
+        BL_TRY(bl_emit_move(low, x, &from, x->rank, x->dim, x->stride, 0, from.stride, 0));
+    }
+    if (!bl_ivalue_row_major(y)) BL_TRY(low->temp(low, y, &to));
+    bl_step s = bl_step_make(BL_C_SOFTMAX, &from, NULL, &to);
     bl_step_softmax *m = &s.u.softmax;
-    m->d = x->dim[last];
+    m->d = d;
     m->rows = bl_ivalue_count(x) / m->d;
     m->gx = x->grid;
     m->gy = bl_clamped_grid(node, y->grid);
@@ -189,5 +294,6 @@ bl_status bl_softmax_integer(bl_lowering *low, const bl_node *node)
     double sx = (double)x->grid.scale, b = fmax(0, log((double)__FLT_MAX__ / (double)m->d) - 5) / sx;
     for (int i = 0; i < 256; i++) table[i] = (float)exp((i - 255 + b) * sx);
     BL_TRY(low->blob(low, table, sizeof table, &m->table));
-    return low->emit(low, &s);
+    BL_TRY(low->emit(low, &s));
+    return to.number == y->number ? BL_OK : bl_emit_move(low, &to, y, y->rank, y->dim, to.stride, 0, y->stride, 0);
 }

@@ -21,6 +21,7 @@ typedef struct bl_ivalue {
     int64_t dim[BL_MAX_RANK], stride[BL_MAX_RANK];
     int bits;                   /* 1..8: u8, 9..16: u16 */
     bl_grid grid;
+    bl_dtype raw;               /* not codes: plain elements of this type, row-major; BL_NONE: codes */
 } bl_ivalue;
 
 /* A layer's constant weight on its grid: one int8 code an element in the model's own order (ONNX
@@ -67,6 +68,22 @@ typedef struct bl_step_softmax {
     bl_grid gx, gy;
 } bl_step_softmax;
 
+/* Batched product of two activations: out[m][n] = sum over k of (a - za)(b - zb), [Q3]. */
+typedef struct bl_step_matmul {
+    int32_t rank, acc64;        /* of the batch */
+    int64_t size[4], a_stride[4], b_stride[4], out_stride[4];
+    int64_t m, n, k, a_m, a_k, b_k, b_n, out_m, out_n; /* sizes, then strides in elements */
+    int32_t zero_a, zero_b, zero_out, lo, hi;
+    float mult;
+} bl_step_matmul;
+
+/* Kinds of steps beyond the kernel contracts.  An island is an operator that runs in binary32 between
+ * codes [Q11]. */
+enum { BL_STEP_ISLAND = 64 };
+typedef struct bl_step_island {
+    uint32_t island;            /* number in the program's list */
+} bl_step_island;
+
 typedef struct bl_step_edge {
     int32_t rank, pad;
     int64_t size[8], in_stride[8], out_stride[8];
@@ -74,7 +91,7 @@ typedef struct bl_step_edge {
 } bl_step_edge;
 
 typedef struct bl_step {
-    uint32_t contract;          /* bl_contract */
+    uint32_t contract;          /* bl_contract, or BL_STEP_ISLAND: its tensors stand in the list */
     int32_t in[2], out;         /* tensor numbers, -1: none */
     uint32_t name;              /* of the node: offset into the strings */
     uint32_t reserved;
@@ -86,6 +103,8 @@ typedef struct bl_step {
         bl_step_table table;    /* BL_C_TABLE */
         bl_step_softmax softmax; /* BL_C_SOFTMAX */
         bl_step_edge edge;      /* BL_C_QUANTIZE, BL_C_DEQUANTIZE */
+        bl_step_matmul matmul;  /* BL_C_MATMUL */
+        bl_step_island island;  /* BL_STEP_ISLAND */
         uint64_t space[36];     /* 288 bytes: room for a minor version */
     } u;
 } bl_step;
@@ -98,7 +117,10 @@ typedef struct bl_lowering {
     const bl_ivalue *const *in;      /* activations, and constant operands of JOINS operators */
     const bl_iweight *weight;        /* LAYER: of input 1, when it is constant */
     const bl_tensor *const *constant; /* constants in their own type (bias, shapes, bounds) */
-    const bl_ivalue *out;            /* output 0; others have no integer form */
+    const bl_ivalue *out;            /* output 0 */
+    const bl_ivalue *const *outs;    /* all n_out of them; NULL where nobody reads it */
+    int n_out;
+    bool *no_form;                   /* set by bl_integer_fail: the operator runs in binary32 instead */
     void *user;                      /* the program builder's */
     bl_status (*emit)(struct bl_lowering *low, const bl_step *step);
     /* Copies bytes into the program's constants; equal blobs share one place. */
@@ -115,7 +137,13 @@ typedef struct bl_lowering {
 
 /* A step with contract and tensors filled in, the rest zero. */
 bl_step bl_step_make(bl_contract contract, const bl_ivalue *a, const bl_ivalue *b, const bl_ivalue *out);
+/* This node has no integer form: it becomes a table or an island.  Before the first step is emitted. */
 bl_status bl_integer_fail(const bl_lowering *low, const char *format, ...) BL_PRINTF(2, 3);
+/* The plan asks for what must not run: refused. */
+bl_status bl_integer_refuse(const bl_lowering *low, const char *format, ...) BL_PRINTF(2, 3);
+/* A POINTWISE operator of one activation and constants of one element: a table made by its float form
+ * [Q11]; else no form. */
+bl_status bl_pointwise_integer(bl_lowering *low, const bl_node *node);
 /* Output grid narrowed to the node's fused activation: monotone rounding makes
  * Q(clamp(x, lo, hi)) = clamp(Q(x), Q(lo), Q(hi)). */
 bl_grid bl_clamped_grid(const bl_node *node, bl_grid g);
@@ -146,5 +174,14 @@ bl_status bl_reshape_integer(bl_lowering *low, const bl_node *node); /* Reshape,
 bl_status bl_transpose_integer(bl_lowering *low, const bl_node *node);
 bl_status bl_slice_integer(bl_lowering *low, const bl_node *node);
 bl_status bl_pad_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_split_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_gather_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_tile_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_expand_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_resize_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_depth_to_space_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_space_to_depth_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_reduce_mean_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_reduce_max_integer(bl_lowering *low, const bl_node *node);
 
 #endif

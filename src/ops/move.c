@@ -341,14 +341,14 @@ static bl_status space_to_depth_forward(const bl_call *call)
         .gradient = backward,                                                                      \
     }
 
-MOVE("DepthToSpace", depth_to_space, 1, 1, depth_to_space_forward, NULL, bl_move_gradient);
+MOVE("DepthToSpace", depth_to_space, 1, 1, depth_to_space_forward, bl_depth_to_space_integer, bl_move_gradient);
 MOVE("Dropout", dropout, 1, 3, same_elements, bl_reshape_integer, same_gradient);
-MOVE("Expand", expand, 2, 2, expand_forward, NULL, bl_move_gradient);
+MOVE("Expand", expand, 2, 2, expand_forward, bl_expand_integer, bl_move_gradient);
 MOVE("Flatten", flatten, 1, 1, same_elements, bl_reshape_integer, same_gradient);
 MOVE("Identity", identity, 1, 1, same_elements, bl_reshape_integer, same_gradient);
 MOVE("Reshape", reshape, 1, 2, same_elements, bl_reshape_integer, same_gradient);
-MOVE("SpaceToDepth", space_to_depth, 1, 1, space_to_depth_forward, NULL, bl_move_gradient);
+MOVE("SpaceToDepth", space_to_depth, 1, 1, space_to_depth_forward, bl_space_to_depth_integer, bl_move_gradient);
 MOVE("Squeeze", squeeze, 1, 2, same_elements, bl_reshape_integer, same_gradient);
-MOVE("Tile", tile, 2, 2, tile_forward, NULL, bl_move_gradient);
+MOVE("Tile", tile, 2, 2, tile_forward, bl_tile_integer, bl_move_gradient);
 MOVE("Transpose", transpose, 1, 1, transpose_forward, bl_transpose_integer, bl_move_gradient);
 MOVE("Unsqueeze", unsqueeze, 1, 2, same_elements, bl_reshape_integer, same_gradient);

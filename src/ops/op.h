@@ -32,6 +32,10 @@ typedef struct bl_tensor {
 /* Elements; 1 for a scalar.  Shapes in a graph are checked, so this cannot overflow there. */
 int64_t bl_tensor_count(const bl_tensor *t);
 size_t bl_tensor_bytes(const bl_tensor *t);
+/* Element i of a tensor of numbers or bools as double, and back: rounded towards zero, clamped to what the
+ * type holds, a NaN 0. */
+double bl_element_f64(const bl_tensor *t, int64_t i);
+void bl_element_set(const bl_tensor *t, int64_t i, double x);
 char *bl_shape_text(bl_arena *arena, const bl_tensor *t); /* "1x3x32x32" */
 
 typedef enum bl_attr_type {
@@ -99,6 +103,7 @@ enum {
     BL_OP_UNARY = 1 << 2,   /* elementwise function of input 0 alone: a table in integers [Q9] */
     BL_OP_SHAPES = 1 << 3,  /* works on shapes and indices, gone after constant folding */
     BL_OP_JOINS = 1 << 4,   /* Add, Mul, Concat: inputs of equal standing */
+    BL_OP_WINDOW = 1 << 6,  /* its integer form wants the channels of rank-4 data innermost */
     BL_OP_POINTWISE = 1 << 5 /* an output element depends on the same element of each input, numpy's
                               * broadcasting aside: the order of elements in memory does not matter */
 };

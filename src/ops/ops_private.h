@@ -156,8 +156,7 @@ void bl_copy_strided(size_t size, int rank, const int64_t *dim, void *dst,
 void bl_strides(int rank, const int64_t *dim, int64_t *stride);
 /* n elements from one value. */
 void bl_fill(size_t size, int64_t n, void *dst, const void *value);
-/* Any number as double or int64; the type is one of BL_T_NUMBERS or bool. */
-double bl_element_f64(const bl_tensor *t, int64_t i);
+/* Any number as int64; the type is one of BL_T_NUMBERS or bool. */
 int64_t bl_element_i64(const bl_tensor *t, int64_t i);
 
 /* ---------------------------------------------------------------- product.c */

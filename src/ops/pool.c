@@ -236,6 +236,7 @@ static bl_status global_max_pool_gradient(const bl_call *call, const bl_tensor *
 
 const bl_op bl_op_average_pool = {
     .name = "AveragePool",
+    .flags = BL_OP_WINDOW,
     .min_opset = 1,
     .in_min = 1,
     .in_max = 1,
@@ -248,7 +249,7 @@ const bl_op bl_op_average_pool = {
 
 const bl_op bl_op_max_pool = {
     .name = "MaxPool",
-    .flags = BL_OP_MOVES,
+    .flags = BL_OP_MOVES | BL_OP_WINDOW,
     .min_opset = 1,
     .in_min = 1,
     .in_max = 1,
@@ -261,6 +262,7 @@ const bl_op bl_op_max_pool = {
 
 const bl_op bl_op_global_average_pool = {
     .name = "GlobalAveragePool",
+    .flags = BL_OP_WINDOW,
     .min_opset = 1,
     .in_min = 1,
     .in_max = 1,
@@ -273,7 +275,7 @@ const bl_op bl_op_global_average_pool = {
 
 const bl_op bl_op_global_max_pool = {
     .name = "GlobalMaxPool",
-    .flags = BL_OP_MOVES,
+    .flags = BL_OP_MOVES | BL_OP_WINDOW,
     .min_opset = 1,
     .in_min = 1,
     .in_max = 1,

@@ -8,6 +8,7 @@ static bl_status check_pool(const bl_lowering *low, bool moves)
     if (!x) return bl_integer_fail(low, "its input is constant");
     if (x->rank != 4) return bl_integer_fail(low, "a pool over %d dimensions", x->rank - 2);
     if (x->dim[0] != 1) return bl_integer_fail(low, "a batch of %lld", (long long)x->dim[0]);
+    if (low->n_out != 1) return bl_integer_fail(low, "a pool that gives indices too");
     if (moves && (x->bits != y->bits || x->grid.scale != y->grid.scale || x->grid.zero != y->grid.zero))
         return bl_integer_fail(low, "a maximum needs one grid before and behind it");
     return BL_OK;

@@ -212,7 +212,56 @@ GRADIENT(min, LEAST)
 GRADIENT(sum, SUM)
 GRADIENT(sum_square, SQUARES)
 
-#define REDUCE(title, symbol, bits, f, checks, backward)                                           \
+
+/*
+ * A mean [Q7] or maximum over dimensions that lie side by side in memory, everything before them being
+ * one: a global pool whose pixels are what goes and whose channels are what stays.
+ */
+static bl_status reduce_integer(bl_lowering *low, bl_contract contract)
+{
+    const bl_ivalue *x = low->in[0], *y = low->out;
+    int64_t size[BL_MAX_RANK], pixels = 1, channels = 1, least_gone = INT64_MAX, run = 1;
+    bool gone[BL_MAX_RANK];
+    bl_call call;
+    if (!x) return bl_integer_fail(low, "its input is constant");
+    BL_TRY(bl_integer_call(low, &call));
+    BL_TRY(reduce_read(&call, gone));
+    for (int d = 0; d < x->rank; d++) {
+        size[d] = x->dim[d];
+        *(gone[d] ? &pixels : &channels) *= size[d];
+        if (gone[d] && size[d] > 1) least_gone = BL_MIN(least_gone, x->stride[d]);
+    }
+    /* what stays fills the lowest strides, row-major, so that its codes need no new order */
+    for (int d = x->rank - 1; d >= 0; d--) {
+        if (gone[d] || size[d] == 1) continue;
+        if (x->stride[d] != run || x->stride[d] >= least_gone) return bl_integer_fail(low, "over inner dimensions");
+        run *= size[d];
+    }
+    if (!bl_ivalue_row_major(y)) return bl_integer_fail(low, "an output in another order");
+    if (pixels >= 1 << 24 || channels > INT32_MAX) return bl_integer_fail(low, "%lld elements", (long long)pixels);
+    if (contract == BL_C_MAXPOOL && (x->bits != y->bits || memcmp(&x->grid, &y->grid, sizeof x->grid)))
+        return bl_integer_fail(low, "a maximum needs one grid before and behind it");
+    bl_step s = bl_step_make(contract, x, NULL, y);
+    bl_step_pool *p = &s.u.pool;
+    *p = (bl_step_pool){ .in_h = (int32_t)pixels, .in_w = 1, .c = (int32_t)channels, .out_h = 1, .out_w = 1,
+                         .kernel_h = (int32_t)pixels, .kernel_w = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1,
+                         .dilation_w = 1, .gx = x->grid, .gy = bl_clamped_grid(low->node, y->grid) };
+    return low->emit(low, &s);
+}
+
+bl_status bl_reduce_mean_integer(bl_lowering *low, const bl_node *node)
+{
+    (void)node;
+    return reduce_integer(low, BL_C_GAP);
+}
+
+bl_status bl_reduce_max_integer(bl_lowering *low, const bl_node *node)
+{
+    (void)node;
+    return reduce_integer(low, BL_C_MAXPOOL);
+}
+
+#define REDUCE(title, symbol, bits, f, checks, form, backward)                                     \
     static bl_status symbol##_forward(const bl_call *call)                                         \
     {                                                                                              \
         return reduce(call, f);                                                                    \
@@ -226,16 +275,17 @@ GRADIENT(sum_square, SQUARES)
         .out_max = 1,                                                                              \
         .shape = checks,                                                                           \
         .forward = symbol##_forward,                                                               \
+        .integer = form,                                                                           \
         .gradient = backward,                                                                      \
     }
 
-REDUCE("ReduceL1", reduce_l1, 0, L1, reduce_shape, l1_gradient);
-REDUCE("ReduceL2", reduce_l2, 0, L2, reduce_shape, l2_gradient);
-REDUCE("ReduceLogSum", reduce_log_sum, 0, LOG, reduce_float_shape, log_sum_gradient);
-REDUCE("ReduceLogSumExp", reduce_log_sum_exp, 0, LOG_EXP, reduce_float_shape, log_sum_exp_gradient);
-REDUCE("ReduceMax", reduce_max, BL_OP_MOVES, MOST, reduce_shape, max_gradient);
-REDUCE("ReduceMean", reduce_mean, 0, MEAN, reduce_shape, mean_gradient);
-REDUCE("ReduceMin", reduce_min, BL_OP_MOVES, LEAST, reduce_shape, min_gradient);
-REDUCE("ReduceProd", reduce_prod, 0, PRODUCT, reduce_shape, NULL);
-REDUCE("ReduceSum", reduce_sum, 0, SUM, reduce_shape, sum_gradient);
-REDUCE("ReduceSumSquare", reduce_sum_square, 0, SQUARES, reduce_shape, sum_square_gradient);
+REDUCE("ReduceL1", reduce_l1, 0, L1, reduce_shape, NULL, l1_gradient);
+REDUCE("ReduceL2", reduce_l2, 0, L2, reduce_shape, NULL, l2_gradient);
+REDUCE("ReduceLogSum", reduce_log_sum, 0, LOG, reduce_float_shape, NULL, log_sum_gradient);
+REDUCE("ReduceLogSumExp", reduce_log_sum_exp, 0, LOG_EXP, reduce_float_shape, NULL, log_sum_exp_gradient);
+REDUCE("ReduceMax", reduce_max, BL_OP_MOVES, MOST, reduce_shape, bl_reduce_max_integer, max_gradient);
+REDUCE("ReduceMean", reduce_mean, 0, MEAN, reduce_shape, bl_reduce_mean_integer, mean_gradient);
+REDUCE("ReduceMin", reduce_min, BL_OP_MOVES, LEAST, reduce_shape, NULL, min_gradient);
+REDUCE("ReduceProd", reduce_prod, 0, PRODUCT, reduce_shape, NULL, NULL);
+REDUCE("ReduceSum", reduce_sum, 0, SUM, reduce_shape, NULL, sum_gradient);
+REDUCE("ReduceSumSquare", reduce_sum_square, 0, SQUARES, reduce_shape, NULL, sum_square_gradient);

@@ -194,6 +194,34 @@ static bl_status resize_forward(const bl_call *call)
     return BL_OK;
 }
 
+/* Nearest, where each element is repeated a whole number of times: a copy [Q10]. */
+bl_status bl_resize_integer(bl_lowering *low, const bl_node *node)
+{
+    const bl_ivalue *x = low->in[0], *y = low->out;
+    int64_t dim[BL_MAX_RANK], size[2 * BL_MAX_RANK], from[2 * BL_MAX_RANK], to[2 * BL_MAX_RANK];
+    float scale[BL_MAX_RANK];
+    bl_call call;
+    if (!x || strcmp(bl_attr_string(node, "mode", "nearest"), "nearest") != 0)
+        return bl_integer_fail(low, "it interpolates");
+    BL_TRY(bl_integer_call(low, &call));
+    BL_TRY(resize_read(&call, dim, scale));
+    for (int d = 0; d < x->rank; d++) {
+        int64_t times = y->dim[d] / x->dim[d];
+        taps t;
+        BL_TRY(make_taps(&call, x->dim[d], y->dim[d], scale[d], &t));
+        for (int64_t i = 0; i < y->dim[d]; i++)
+            if (times * x->dim[d] != y->dim[d] || t.at[i] != i / times)
+                return bl_integer_fail(low, "its elements are not repeated evenly");
+        size[2 * d] = x->dim[d];
+        from[2 * d] = x->stride[d];
+        to[2 * d] = times * y->stride[d];
+        size[2 * d + 1] = times;
+        from[2 * d + 1] = 0;
+        to[2 * d + 1] = y->stride[d];
+    }
+    return bl_emit_move(low, x, y, 2 * x->rank, size, from, 0, to, 0);
+}
+
 const bl_op bl_op_resize = {
     .name = "Resize",
     .min_opset = 10,
@@ -202,4 +230,5 @@ const bl_op bl_op_resize = {
     .out_max = 1,
     .shape = resize_shape,
     .forward = resize_forward,
+    .integer = bl_resize_integer,
 };

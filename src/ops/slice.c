@@ -440,6 +440,7 @@ const bl_op bl_op_split = {
     .out_max = PARTS_MAX,
     .shape = split_shape,
     .forward = split_forward,
+    .integer = bl_split_integer,
     .gradient = bl_move_gradient,
 };
 

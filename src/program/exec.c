@@ -3,7 +3,7 @@
  * The integer executor.  At load each step gets a kernel row, its weights are unpacked and packed
  * again for that row, pointers are resolved; after that running is a loop over calls.
  */
-#include "program/program.h"
+#include "program/island.h"
 
 #include <string.h>
 
@@ -18,6 +18,8 @@ typedef struct ready {
         bl_table_args table;
         bl_softmax_args softmax;
         bl_edge_args edge;
+        bl_matmul_args matmul;
+        bl_island *island;
     } a;
 } ready;
 
@@ -30,6 +32,9 @@ struct bl_exec {
     ready *steps;
     uint8_t *work;              /* work_bytes for each thread */
     size_t work_bytes;
+    uint8_t *island_buffer;     /* floats around the island that runs */
+    bl_arena *island_scratch;
+    uint64_t island_bytes;
     unsigned threads;
     bl_isa cap;
     const char *kernel;
@@ -165,6 +170,7 @@ static bl_status ready_edge(bl_exec *e, uint32_t i)
     const bl_step_edge *v = &s->u.edge;
     bool in = s->contract == BL_C_QUANTIZE;
     int32_t tensor = in ? s->out : s->in[0];
+    if (e->p->tensors[tensor].raw) return BL_OK; /* run_raw_edge */
     bl_edge_args *a = &e->steps[i].a.edge;
     *a = (bl_edge_args){ .in = in ? (void *)e->edge[s->in[0]] : codes_of(e, tensor),
                          .out = in ? codes_of(e, tensor) : (void *)e->edge[s->out],
@@ -175,9 +181,76 @@ static bl_status ready_edge(bl_exec *e, uint32_t i)
     return choose(e, i, a);
 }
 
+static bl_status ready_matmul(bl_exec *e, uint32_t i)
+{
+    const bl_step *s = &e->p->steps[i];
+    const bl_step_matmul *v = &s->u.matmul;
+    bl_matmul_args *a = &e->steps[i].a.matmul;
+    *a = (bl_matmul_args){ .a = codes_of(e, s->in[0]), .b = codes_of(e, s->in[1]), .out = codes_of(e, s->out),
+                           .a_bits = e->p->tensors[s->in[0]].bits, .b_bits = e->p->tensors[s->in[1]].bits,
+                           .out_bits = e->p->tensors[s->out].bits, .rank = v->rank, .m = v->m, .n = v->n, .k = v->k,
+                           .a_m = v->a_m, .a_k = v->a_k, .b_k = v->b_k, .b_n = v->b_n, .out_m = v->out_m,
+                           .out_n = v->out_n, .zero_a = v->zero_a, .zero_b = v->zero_b, .zero_out = v->zero_out,
+                           .lo = v->lo, .hi = v->hi, .mult = v->mult, .acc64 = v->acc64 };
+    memcpy(a->size, v->size, sizeof a->size);
+    memcpy(a->a_stride, v->a_stride, sizeof a->a_stride);
+    memcpy(a->b_stride, v->b_stride, sizeof a->b_stride);
+    memcpy(a->out_stride, v->out_stride, sizeof a->out_stride);
+    a->end = v->m;
+    for (int d = 0; d < v->rank; d++) a->end *= v->size[d];
+    e->steps[i].rows = a->end;
+    BL_TRY(choose(e, i, a));
+    e->work_bytes = BL_MAX(e->work_bytes, ((const bl_matmul_row *)e->steps[i].kernel->row)->work_bytes(a));
+    return BL_OK;
+}
+
+static bl_status ready_island(bl_exec *e, uint32_t i)
+{
+    bl_island *is = BL_NEW(e->arena, bl_island, 1);
+    BL_ALLOC_TRY(e->ctx, is);
+    BL_TRY(bl_island_open(e->ctx, e->arena, e->p, e->p->steps[i].u.island.island, true, is));
+    is->node.name = e->p->strings + e->p->steps[i].name;
+    e->island_bytes = BL_MAX(e->island_bytes, is->buffer_bytes);
+    e->promised_bytes += padded(is->decoded_bytes);
+    e->steps[i].a.island = is;
+    return BL_OK;
+}
+
+static void *island_codes(void *exec, int32_t tensor)
+{
+    return codes_of(exec, tensor);
+}
+
+/* One run of each island on empty data tells how much scratch its float form wants; running then takes
+ * nothing from the system. */
+static bl_status ready_islands(bl_exec *e)
+{
+    if (!e->p->n_islands) return BL_OK;
+    e->island_buffer = bl_alloc(e->arena, BL_MAX(e->island_bytes, 64), 1);
+    BL_ALLOC_TRY(e->ctx, e->island_buffer);
+    bl_arena *trial = bl_arena_new(e->ctx, "islands");
+    BL_ALLOC_TRY(e->ctx, trial);
+    bl_status s = BL_OK;
+    for (uint32_t i = 0; s == BL_OK && i < e->p->n_steps; i++) {
+        if (e->p->steps[i].contract != BL_STEP_ISLAND) continue;
+        s = bl_island_bind(e->steps[i].a.island, e->p, e->cap, island_codes, e, e->island_buffer);
+        if (s == BL_OK) s = bl_island_run(e->steps[i].a.island, trial);
+    }
+    uint64_t scratch = bl_arena_high_bytes(trial);
+    bl_arena_free(trial);
+    BL_TRY(s);
+    memset(e->memory, 0, e->p->memory_bytes);
+    e->promised_bytes += padded(BL_MAX(e->island_bytes, 64)) + padded(scratch);
+    e->island_scratch = bl_arena_new(e->ctx, "islands");
+    BL_ALLOC_TRY(e->ctx, e->island_scratch);
+    return bl_arena_hold(e->island_scratch, scratch);
+}
+
 static bl_status ready_step(bl_exec *e, uint32_t i, bl_arena *scratch)
 {
+    if (e->p->steps[i].contract == BL_STEP_ISLAND) return ready_island(e, i);
     switch ((bl_contract)e->p->steps[i].contract) {
+    case BL_C_MATMUL: return ready_matmul(e, i);
     case BL_C_CONV: return ready_conv(e, i, scratch);
     case BL_C_ADD:
     case BL_C_MUL: return ready_pair(e, i);
@@ -222,6 +295,7 @@ static bl_status exec_fill(bl_exec *e)
         bl_arena_reset(scratch, mark);
     }
     bl_arena_free(scratch);
+    if (s == BL_OK) s = ready_islands(e);
     if (s != BL_OK) return s;
     e->work_bytes = padded(BL_MAX(e->work_bytes, 64));
     e->work = bl_alloc(e->arena, e->work_bytes, e->threads);
@@ -246,6 +320,7 @@ bl_status bl_exec_new(bl_ctx *ctx, const bl_program *program, const bl_exec_opti
         s = exec_fill(e);
     }
     if (s != BL_OK) {
+        if (e) bl_arena_free(e->island_scratch);
         bl_arena_free(a);
         return s;
     }
@@ -262,10 +337,27 @@ bl_status bl_exec_open(bl_ctx *ctx, const bl_program *program, bool parallel, bl
 
 void bl_exec_free(bl_exec *exec)
 {
-    if (exec) bl_arena_free(exec->arena);
+    if (!exec) return;
+    bl_arena_free(exec->island_scratch);
+    bl_arena_free(exec->arena);
 }
 
 /* ---- running */
+
+/* An edge of another type than float32: number by number. */
+static void run_raw_edge(const bl_exec *e, const bl_step *s)
+{
+    bool in = s->contract == BL_C_QUANTIZE;
+    const bl_ptensor *t = &e->p->tensors[in ? s->out : s->in[0]];
+    bl_tensor raw = { .type = (bl_dtype)t->raw, .rank = t->rank, .data = codes_of(e, in ? s->out : s->in[0]) };
+    memcpy(raw.dim, t->dim, sizeof raw.dim);
+    float *real = e->edge[in ? s->in[0] : s->out];
+    int64_t n = bl_tensor_count(&raw);
+    for (int64_t i = 0; i < n; i++) {
+        if (in) bl_element_set(&raw, i, (double)real[i]);
+        else real[i] = (float)bl_element_f64(&raw, i);
+    }
+}
 
 static void run_part(const bl_exec *e, const bl_step *s, const ready *r, int64_t begin, int64_t end, unsigned worker)
 {
@@ -295,6 +387,14 @@ static void run_part(const bl_exec *e, const bl_step *s, const ready *r, int64_t
         ((const bl_pool_row *)r->kernel->row)->run(&a);
         break;
     }
+    case BL_C_MATMUL: {
+        bl_matmul_args a = r->a.matmul;
+        a.begin = begin;
+        a.end = end;
+        a.work = e->work + worker * e->work_bytes;
+        ((const bl_matmul_row *)r->kernel->row)->run(&a);
+        break;
+    }
     case BL_C_MOVE: ((const bl_move_row *)r->kernel->row)->run(&r->a.move); break;
     case BL_C_TABLE: ((const bl_table_row *)r->kernel->row)->run(&r->a.table); break;
     case BL_C_SOFTMAX: ((const bl_softmax_row *)r->kernel->row)->run(&r->a.softmax); break;
@@ -320,6 +420,11 @@ static bl_status run_piece(void *arg, size_t i, unsigned worker)
 bl_status bl_exec_step(bl_exec *e, uint32_t step)
 {
     const ready *r = &e->steps[step];
+    if (e->p->steps[step].contract == BL_STEP_ISLAND) return bl_island_run(r->a.island, e->island_scratch);
+    if (!r->kernel) {
+        run_raw_edge(e, &e->p->steps[step]);
+        return BL_OK;
+    }
     part_run p = { .e = e, .s = &e->p->steps[step], .r = r, .parts = BL_MIN(r->rows, (int64_t)e->threads) };
     if (p.parts < 2) {
         run_part(e, p.s, r, 0, r->rows, 0);
@@ -328,12 +433,23 @@ bl_status bl_exec_step(bl_exec *e, uint32_t step)
     return bl_parallel_for(e->ctx, (size_t)p.parts, run_piece, &p);
 }
 
+static bl_status call_hook(bl_exec *e, const bl_step *s, uint32_t step, bl_exec_hook *hook, void *user)
+{
+    if (s->contract != BL_STEP_ISLAND) return s->contract == BL_C_DEQUANTIZE ? BL_OK : hook(user, step, (uint32_t)s->out);
+    const bl_pisland *is = &e->p->islands[s->u.island.island];
+    for (uint32_t k = is->n_in; k < is->n_in + is->n_out; k++) {
+        int32_t t = e->p->ports[is->first_port + k].tensor;
+        if (t >= 0) BL_TRY(hook(user, step, (uint32_t)t));
+    }
+    return BL_OK;
+}
+
 bl_status bl_exec_run(bl_exec *e, bl_exec_hook *hook, void *user)
 {
     for (uint32_t i = 0; i < e->p->n_steps; i++) {
         BL_TRY(bl_exec_step(e, i));
         const bl_step *s = &e->p->steps[i];
-        if (hook && s->contract != BL_C_DEQUANTIZE) BL_TRY(hook(user, i, (uint32_t)s->out));
+        if (hook) BL_TRY(call_hook(e, s, i, hook, user));
     }
     return BL_OK;
 }
@@ -363,14 +479,15 @@ void bl_exec_read(const bl_exec *exec, uint32_t tensor, uint16_t *out)
     for (int64_t i = 0; i < n; i++) {
         int64_t at = 0;
         for (int d = 0; d < t->rank; d++) at += index[d] * t->stride[d];
-        out[i] = t->bits <= 8 ? narrow[at] : wide[at];
+        out[i] = t->raw ? 0 : t->bits <= 8 ? narrow[at] : wide[at];
         for (int d = t->rank - 1; d >= 0 && ++index[d] == t->dim[d]; d--) index[d] = 0;
     }
 }
 
 const char *bl_exec_kernel(const bl_exec *exec, uint32_t step)
 {
-    return exec->steps[step].kernel->name;
+    if (exec->p->steps[step].contract == BL_STEP_ISLAND) return "island";
+    return exec->steps[step].kernel ? exec->steps[step].kernel->name : "convert";
 }
 
 void bl_exec_memory(const bl_exec *exec, uint64_t *promised_bytes, uint64_t *taken_bytes)

@@ -11,7 +11,7 @@
 
 /* ---- growing arrays */
 
-static bl_status grow(bl_pbuilder *b, void **data, size_t *cap, size_t need, size_t size)
+bl_status bl_build_grow(bl_pbuilder *b, void **data, size_t *cap, size_t need, size_t size)
 {
     if (need <= *cap) return BL_OK;
     size_t to = BL_MAX(need, BL_MAX(64, 2 * *cap));
@@ -23,11 +23,11 @@ static bl_status grow(bl_pbuilder *b, void **data, size_t *cap, size_t need, siz
     return BL_OK;
 }
 
-static bl_status add_string(bl_pbuilder *b, const char *text, uint32_t *offset)
+bl_status bl_build_string(bl_pbuilder *b, const char *text, uint32_t *offset)
 {
     size_t n = strlen(text) + 1, at = b->p->strings_bytes;
     if (at + n > UINT32_MAX) return bl_fail(b->ctx, BL_UNAVAILABLE, b->g->source, "", "names of over 4 GB");
-    BL_TRY(grow(b, (void **)&b->strings, &b->strings_cap, at + n, 1));
+    BL_TRY(bl_build_grow(b, (void **)&b->strings, &b->strings_cap, at + n, 1));
     memcpy(b->strings + at, text, n);
     *offset = (uint32_t)at;
     b->p->strings_bytes += n;
@@ -45,8 +45,8 @@ static bl_status add_blob(bl_lowering *low, const void *data, size_t bytes, uint
             return BL_OK;
         }
     size_t at = (size_t)(b->p->constants_bytes + 63) / 64 * 64;
-    BL_TRY(grow(b, (void **)&b->constants, &b->constants_cap, at + bytes, 1));
-    BL_TRY(grow(b, (void **)&b->blobs, &b->blobs_cap, b->n_blobs + 1, sizeof *b->blobs));
+    BL_TRY(bl_build_grow(b, (void **)&b->constants, &b->constants_cap, at + bytes, 1));
+    BL_TRY(bl_build_grow(b, (void **)&b->blobs, &b->blobs_cap, b->n_blobs + 1, sizeof *b->blobs));
     memcpy(b->constants + at, data, bytes);
     b->blobs[b->n_blobs++] = (bl_blob){ at, bytes, sum };
     b->p->constants_bytes = at + bytes;
@@ -68,18 +68,16 @@ static bl_status pack_weights(bl_lowering *low, const int8_t *codes, size_t n, i
 static bl_status emit_step(bl_lowering *low, const bl_step *step)
 {
     bl_pbuilder *b = low->user;
-    BL_TRY(grow(b, (void **)&b->steps, &b->steps_cap, b->p->n_steps + 1, sizeof *b->steps));
+    BL_TRY(bl_build_grow(b, (void **)&b->steps, &b->steps_cap, b->p->n_steps + 1, sizeof *b->steps));
     b->steps[b->p->n_steps] = *step;
-    return add_string(b, low->node->name, &b->steps[b->p->n_steps++].name);
+    return bl_build_string(b, low->node->name, &b->steps[b->p->n_steps++].name);
 }
 
 /* ---- tensors */
 
-/* Rank 4 and 5 lie channels-last, everything else row-major. */
-static void lay_out(bl_ivalue *v)
+static void lay_out(bl_ivalue *v, bool channels_last)
 {
     int order[BL_MAX_RANK], n = 0;
-    bool channels_last = v->rank == 4 || v->rank == 5;
     for (int d = 0; d < v->rank; d++)
         if (!(channels_last && d == 1)) order[n++] = d;
     if (channels_last) order[n++] = 1;
@@ -92,16 +90,17 @@ static void lay_out(bl_ivalue *v)
 
 static bl_status add_tensor(bl_pbuilder *b, bl_ivalue *v, const char *name, uint32_t flags)
 {
-    BL_TRY(grow(b, (void **)&b->tensors, &b->tensors_cap, b->p->n_tensors + 1, sizeof *b->tensors));
-    BL_TRY(grow(b, (void **)&b->alias, &b->alias_cap, b->p->n_tensors + 1, sizeof *b->alias));
+    BL_TRY(bl_build_grow(b, (void **)&b->tensors, &b->tensors_cap, b->p->n_tensors + 1, sizeof *b->tensors));
+    BL_TRY(bl_build_grow(b, (void **)&b->alias, &b->alias_cap, b->p->n_tensors + 1, sizeof *b->alias));
     bl_ptensor *t = &b->tensors[b->p->n_tensors];
-    *t = (bl_ptensor){ .bits = v->bits, .rank = v->rank, .flags = flags, .grid = v->grid,
-                       .bytes = (uint64_t)bl_ivalue_count(v) * (v->bits <= 8 ? 1 : 2) };
+    *t = (bl_ptensor){ .bits = v->bits, .rank = v->rank, .flags = flags, .grid = v->grid, .raw = (int32_t)v->raw,
+                       .bytes = (uint64_t)bl_ivalue_count(v) *
+                                (v->raw ? bl_dtype_bytes(v->raw) : v->bits <= 8 ? 1 : 2) };
     memcpy(t->dim, v->dim, sizeof t->dim);
     memcpy(t->stride, v->stride, sizeof t->stride);
     b->alias[b->p->n_tensors] = -1;
     v->number = (int)b->p->n_tensors++;
-    return add_string(b, name, &t->name);
+    return bl_build_string(b, name, &t->name);
 }
 
 static bl_status quantizer_of(bl_pbuilder *b, int v, const bl_quantizer **out)
@@ -118,9 +117,23 @@ static bl_status quantizer_of(bl_pbuilder *b, int v, const bl_quantizer **out)
     return BL_OK;
 }
 
+/* What is not float32 flows as it is. */
+static bl_status make_raw(bl_pbuilder *b, int v)
+{
+    bl_ivalue *iv = &b->ivalues[v];
+    const bl_tensor *t = &b->g->values[v].t;
+    *iv = (bl_ivalue){ .rank = t->rank, .raw = t->type, .grid = { .scale = 1 } };
+    memcpy(iv->dim, t->dim, sizeof iv->dim);
+    lay_out(iv, false);
+    BL_TRY(add_tensor(b, iv, b->g->values[v].name, 0));
+    b->tensor_of_value[v] = iv->number;
+    return BL_OK;
+}
+
 static bl_status make_ivalue(bl_pbuilder *b, int v)
 {
     const bl_quantizer *q;
+    if (b->g->values[v].t.type != BL_F32) return make_raw(b, v);
     BL_TRY(quantizer_of(b, v, &q));
     bl_ivalue *iv = &b->ivalues[v];
     const bl_tensor *t = &b->g->values[v].t;
@@ -128,7 +141,7 @@ static bl_status make_ivalue(bl_pbuilder *b, int v)
     iv->bits = q->bits;
     iv->grid = bl_affine_grid(q);
     memcpy(iv->dim, t->dim, sizeof iv->dim);
-    lay_out(iv);
+    lay_out(iv, b->spatial[v] != 0);
     if (!t->data) {
         BL_TRY(add_tensor(b, iv, b->g->values[v].name, 0));
     } else { /* constant operand: codes in the model's order */
@@ -184,7 +197,7 @@ static bl_status share_memory(bl_lowering *low, const bl_ivalue *in, const bl_iv
 
 /* ---- nodes */
 
-static bl_status lower_weight(bl_pbuilder *b, bl_arena *scratch, int layer, bl_iweight *w)
+bl_status bl_build_weight(bl_pbuilder *b, bl_arena *scratch, int layer, bl_iweight *w)
 {
     int v = bl_layer_weight(b->g, layer);
     const bl_quantizer *q;
@@ -202,67 +215,115 @@ static bl_status lower_weight(bl_pbuilder *b, bl_arena *scratch, int layer, bl_i
     return BL_OK;
 }
 
+/* How far the program has grown: a facet that finds no integer form leaves nothing behind. */
+typedef struct point { uint32_t n_steps, n_tensors; uint64_t strings_bytes, weight_bytes; } point;
+
+static point here(const bl_pbuilder *b)
+{
+    return (point){ b->p->n_steps, b->p->n_tensors, b->p->strings_bytes, b->p->weight_bytes };
+}
+
+static void go_back(bl_pbuilder *b, point to)
+{
+    b->p->n_steps = to.n_steps;
+    b->p->n_tensors = to.n_tensors;
+    b->p->strings_bytes = to.strings_bytes;
+    b->p->weight_bytes = to.weight_bytes;
+}
+
+/* The operator's own integer form, a table, or binary32 between codes: the first that there is. */
+static bl_status lower_forms(bl_pbuilder *b, bl_lowering *low, int node)
+{
+    const bl_node *n = &b->g->nodes[node];
+    bl_status (*form[])(bl_lowering *, const bl_node *) = { n->op->integer, bl_pointwise_integer };
+    bool real = true, no_form;
+    for (int k = 0; k < n->n_out; k++) real &= n->out[k] < 0 || b->g->values[n->out[k]].t.type == BL_F32;
+    low->no_form = &no_form;
+    for (size_t f = 0; real && f < BL_COUNTOF(form); f++) {
+        point start = here(b);
+        no_form = false;
+        bl_status s = form[f] ? form[f](low, n) : BL_UNAVAILABLE;
+        if (s == BL_OK || (form[f] && !no_form)) return s;
+        go_back(b, start);
+    }
+    return bl_lower_island(b, low, node);
+}
+
+/* Constant k of the node, and the grid of what flows into it. */
+static bl_status lower_input(bl_pbuilder *b, bl_arena *scratch, const bl_node *n, int k, const bl_ivalue **in,
+                             const bl_tensor **constant)
+{
+    int v = n->in[k];
+    const bl_tensor *t = &b->g->values[v].t;
+    /* an operand that the plan put on a grid, for whichever of its readers */
+    int q = b->plan->of_value[v];
+    bool operand = t->data && t->type == BL_F32 && !(n->op->flags & BL_OP_LAYER) &&
+                   ((q >= 0 && !b->plan->quantizers[q].weight) || ((n->op->flags & BL_OP_JOINS) && n->op->integer));
+    if (t->data) {
+        bl_tensor *copy = BL_NEW(scratch, bl_tensor, 1);
+        BL_ALLOC_TRY(b->ctx, copy);
+        *copy = *t;
+        const float *changed = bl_weights_find(b->weights, v);
+        if (changed) copy->data = (void *)(uintptr_t)changed;
+        constant[k] = copy;
+    }
+    if (t->data && !operand) return BL_OK;
+    if (b->tensor_of_value[v] < 0) BL_TRY(make_ivalue(b, v));
+    if (t->type == BL_F32) in[k] = &b->ivalues[v];
+    return BL_OK;
+}
+
 static bl_status lower_node(bl_pbuilder *b, bl_arena *scratch, int i)
 {
     const bl_node *n = &b->g->nodes[i];
     const bl_ivalue **in = BL_NEW(scratch, const bl_ivalue *, (size_t)n->n_in);
+    const bl_ivalue **outs = BL_NEW(scratch, const bl_ivalue *, (size_t)n->n_out);
     const bl_tensor **constant = BL_NEW(scratch, const bl_tensor *, (size_t)n->n_in);
-    if (!in || !constant) return bl_pending(b->ctx);
+    if (!in || !outs || !constant) return bl_pending(b->ctx);
     bl_iweight weight;
     bl_lowering low = { .ctx = b->ctx, .scratch = scratch, .node = n, .in = in, .constant = constant, .user = b,
-                        .emit = emit_step, .blob = add_blob, .pack = pack_weights, .code = constant_code,
-                        .temp = temp_tensor, .alias = share_memory };
-    for (int k = 0; k < n->n_in; k++) {
-        int v = n->in[k];
-        if (v < 0) continue;
-        const bl_tensor *t = &b->g->values[v].t;
-        bool operand = t->data && t->type == BL_F32 && (n->op->flags & BL_OP_JOINS);
-        if (t->data) {
-            bl_tensor *copy = BL_NEW(scratch, bl_tensor, 1);
-            BL_ALLOC_TRY(b->ctx, copy);
-            *copy = *t;
-            const float *changed = bl_weights_find(b->weights, v);
-            if (changed) copy->data = (void *)(uintptr_t)changed;
-            constant[k] = copy;
-        }
-        if ((!t->data && t->type == BL_F32) || operand) {
-            if (b->tensor_of_value[v] < 0) BL_TRY(make_ivalue(b, v));
-            in[k] = &b->ivalues[v];
-        }
-    }
+                        .outs = outs, .n_out = n->n_out, .emit = emit_step, .blob = add_blob, .pack = pack_weights,
+                        .code = constant_code, .temp = temp_tensor, .alias = share_memory };
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] >= 0) BL_TRY(lower_input(b, scratch, n, k, in, constant));
     if (bl_layer_weight(b->g, i) >= 0) {
-        BL_TRY(lower_weight(b, scratch, i, &weight));
+        BL_TRY(bl_build_weight(b, scratch, i, &weight));
         low.weight = &weight;
     }
-    BL_TRY(make_ivalue(b, n->out[0]));
-    low.out = &b->ivalues[n->out[0]];
-    return n->op->integer(&low, n);
+    for (int k = 0; k < n->n_out; k++) {
+        if (n->out[k] < 0) continue;
+        BL_TRY(make_ivalue(b, n->out[k]));
+        outs[k] = &b->ivalues[n->out[k]];
+    }
+    low.out = outs[0];
+    return lower_forms(b, &low, i);
 }
 
-/* All operators without an integer form in one message. */
+/* All nodes that have no form at all in one message. */
 static bl_status check_operators(bl_pbuilder *b)
 {
     char list[700];
     size_t at = 0, missing = 0;
     for (int i = 0; i < b->g->n_nodes; i++) {
         const bl_node *n = &b->g->nodes[i];
-        bool real = n->n_out >= 1 && n->out[0] >= 0 && b->g->values[n->out[0]].t.type == BL_F32;
-        if (n->op->integer && n->n_out == 1 && real) continue;
+        const char *why = bl_island_refuses(b->g, n);
+        if (!why) continue;
         missing++;
-        if (at < sizeof list - 120)
-            at += (size_t)snprintf(list + at, sizeof list - at, "%s%s \"%.60s\"", at ? ", " : "", n->op->name, n->name);
+        if (at < sizeof list - 160)
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s%s \"%.60s\" (%s)", at ? ", " : "", n->op->name, n->name, why);
     }
     return missing ? bl_fail(b->ctx, BL_UNAVAILABLE, b->g->source, "keep these operators out of the integer part",
-                             "%zu nodes have no integer form: %s%s", missing, list, at >= sizeof list - 120 ? ", ..." : "")
+                             "%zu nodes have no integer form: %s%s", missing, list, at >= sizeof list - 160 ? ", ..." : "")
                    : BL_OK;
 }
 
 static bl_status lower_edge(bl_pbuilder *b, int v, bool is_output, bl_pedge *edge)
 {
     const bl_tensor *t = &b->g->values[v].t;
-    if (t->type != BL_F32 || t->data)
+    if (!bl_dtype_bytes(t->type) || t->type == BL_F16 || t->type == BL_BF16 || t->data)
         return bl_fail(b->ctx, BL_UNAVAILABLE, b->g->values[v].name, "give it float32 data",
-                       "network inputs and outputs of type %s have no integer form", bl_dtype_name(t->type));
+                       "network inputs and outputs %s have no integer form",
+                       t->data ? "that are constant" : bl_format(b->arena, "of type %s", bl_dtype_name(t->type)));
     if (!is_output) BL_TRY(make_ivalue(b, v));
     const bl_ivalue *iv = &b->ivalues[v];
     bl_step s;
@@ -283,7 +344,7 @@ static bl_status lower_edge(bl_pbuilder *b, int v, bool is_output, bl_pedge *edg
     e->g = iv->grid;
     *edge = (bl_pedge){ .rank = iv->rank, .is_output = is_output, .tensor = (uint32_t)iv->number };
     memcpy(edge->dim, iv->dim, sizeof edge->dim);
-    BL_TRY(add_string(b, b->g->values[v].name, &edge->name));
+    BL_TRY(bl_build_string(b, b->g->values[v].name, &edge->name));
     bl_node node = { .name = b->g->values[v].name };
     bl_lowering low = { .ctx = b->ctx, .node = &node, .user = b };
     return emit_step(&low, &s);
@@ -304,6 +365,7 @@ static bl_status lower_all(bl_pbuilder *b)
     b->p->n_inputs = (uint32_t)g->n_inputs;
     b->p->n_outputs = (uint32_t)g->n_outputs;
     bl_status s = check_operators(b);
+    if (s == BL_OK) s = bl_plan_layout(b);
     for (int i = 0; s == BL_OK && i < g->n_inputs; i++) s = lower_edge(b, g->inputs[i], false, &edges[i]);
     for (int i = 0; s == BL_OK && i < g->n_nodes; i++) {
         bl_mark mark = bl_arena_mark(scratch);
@@ -335,6 +397,9 @@ static bl_status finish(bl_pbuilder *b)
     p->tensors = b->tensors;
     p->strings = b->strings;
     p->constants = b->constants;
+    p->islands = b->islands;
+    p->ports = b->ports;
+    p->attrs = b->attrs;
     return bl_program_validate(b->ctx, b->g->source ? b->g->source : "program", p);
 }
 

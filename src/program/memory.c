@@ -63,13 +63,20 @@ bl_status bl_plan_memory(bl_pbuilder *b)
     life *l = BL_NEW(b->arena, life, n), **placed = BL_NEW(b->arena, life *, n), **alive = BL_NEW(b->arena, life *, n);
     uint64_t *offset = BL_NEW(b->arena, uint64_t, n);
     if (!l || !placed || !alive || !offset) return bl_pending(b->ctx);
+    bl_program view = *b->p; /* the lists as they stand now */
+    view.islands = b->islands;
+    view.ports = b->ports;
     for (uint32_t t = 0; t < n; t++) l[t] = (life){ .first = UINT32_MAX, .tensor = (int)t };
     for (uint32_t i = 0; i < b->p->n_steps; i++) {
-        const bl_step *s = &b->steps[i];
-        bool from_outside = s->contract == BL_C_QUANTIZE, to_outside = s->contract == BL_C_DEQUANTIZE;
-        if (!from_outside) touch(l, b, s->in[0], i);
-        touch(l, b, s->in[1], i);
-        if (!to_outside) touch(l, b, s->out, i);
+        for (int written = 0; written < 2; written++) {
+            uint32_t n_step = bl_step_tensors(&view, &b->steps[i], written != 0, NULL, 0);
+            bl_mark mark = bl_arena_mark(b->arena);
+            int32_t *at = BL_NEW(b->arena, int32_t, n_step);
+            BL_ALLOC_TRY(b->ctx, at);
+            bl_step_tensors(&view, &b->steps[i], written != 0, at, n_step);
+            for (uint32_t k = 0; k < n_step; k++) touch(l, b, at[k], i);
+            bl_arena_reset(b->arena, mark);
+        }
     }
     qsort(l, n, sizeof *l, largest_first);
     size_t n_placed = 0;

@@ -18,8 +18,11 @@ typedef struct bl_ptensor {
     int64_t dim[BL_MAX_RANK], stride[BL_MAX_RANK]; /* strides in elements */
     bl_grid grid;
     uint64_t offset, bytes;     /* in the working memory, or in the constants (BL_TENSOR_CONSTANT) */
-    int32_t alias, reserved;    /* tensor whose memory it shares unchanged, -1: its own */
+    int32_t alias;              /* tensor whose memory it shares unchanged, -1: its own */
+    int32_t raw;                /* 0: codes; else bl_dtype of plain elements, row-major, for islands */
 } bl_ptensor;
+
+/* A network edge of another type than float32 takes and gives its numbers as float32. */
 
 /* A network input or output: float32, row-major, batch 1. */
 typedef struct bl_pedge {
@@ -28,6 +31,37 @@ typedef struct bl_pedge {
     uint32_t tensor;
     int64_t dim[BL_MAX_RANK];
 } bl_pedge;
+
+/* An island: a node of the model that runs in binary32 between codes [Q11], as it is stored. */
+typedef struct bl_pisland {
+    uint32_t op, domain;        /* strings */
+    int32_t opset;
+    uint32_t n_in, n_out, n_attr;
+    uint32_t first_port, first_attr; /* inputs then outputs; attributes */
+    float lo, hi;               /* fused activation */
+    uint32_t reserved[2];
+} bl_pisland;
+
+/* An input or output of an island: a tensor, a constant, or absent (type BL_NONE). */
+typedef struct bl_pport {
+    int32_t tensor;             /* -1: constant or absent */
+    int32_t type, rank;         /* as the operator sees it: bl_dtype, ONNX's own dims */
+    int32_t bits;               /* constant: bit-packed codes of a weight; 0: elements as they are */
+    int64_t dim[BL_MAX_RANK];
+    uint64_t data, scale;       /* constant: offsets of the elements, of n_scale floats along axis */
+    int32_t axis, n_scale;
+} bl_pport;
+
+typedef struct bl_pattr {
+    uint32_t name;
+    int32_t type;               /* bl_attr_type, but no graphs */
+    int64_t i;
+    float f;
+    int32_t dtype, rank, reserved; /* of a tensor */
+    int64_t dim[BL_MAX_RANK];
+    uint64_t n, data;           /* elements; offset into the constants: numbers, or texts with their NULs */
+    uint64_t bytes;
+} bl_pattr;
 
 struct bl_program {
     bl_arena *arena;
@@ -39,7 +73,10 @@ struct bl_program {
     const char *strings;
     const uint8_t *constants;
     const char *meta;           /* JSON text: model, recipe, seed, tool */
-    uint32_t n_steps, n_tensors, n_inputs, n_outputs;
+    const bl_pisland *islands;
+    const bl_pport *ports;
+    const bl_pattr *attrs;
+    uint32_t n_steps, n_tensors, n_inputs, n_outputs, n_islands, n_ports, n_attrs;
     uint64_t strings_bytes, constants_bytes, meta_bytes;
     uint64_t memory_bytes;      /* working memory of one executor */
     uint64_t weight_bytes;      /* packed codes of the layers: the promised size */
@@ -49,6 +86,17 @@ struct bl_program {
 bl_status bl_program_parse(bl_ctx *ctx, const char *place, const void *data, size_t size, bl_program **out);
 bl_status bl_program_validate(bl_ctx *ctx, const char *place, const bl_program *program);
 json_t *bl_program_json(bl_ctx *ctx, const bl_program *program); /* for inspect; caller decrefs */
+
+/* "conv" ... of a contract, "island". */
+const char *bl_step_kind(const bl_step *step);
+/* Tensors that a step reads or writes, islands too; at most n_max; edges of the program are left out.
+ * Gives how many there are. */
+uint32_t bl_step_tensors(const bl_program *p, const bl_step *step, bool written, int32_t *out, uint32_t n_max);
+bool bl_step_writes(const bl_program *p, const bl_step *step, int32_t tensor);
+/* Islands of a program: [{"node", "op"}]; caller decrefs. */
+json_t *bl_islands_json(const bl_program *p);
+/* float32, or the type of the raw tensor behind an edge. */
+bl_dtype bl_edge_type(const bl_program *p, uint32_t edge);
 
 /* Bit-packed codes, two's complement of `bits` bits, low bits first; one bit: 0 is -1, 1 is +1. */
 size_t bl_packed_bytes(size_t n, int bits);
@@ -69,7 +117,8 @@ typedef struct bl_exec_options {
 bl_status bl_exec_new(bl_ctx *ctx, const bl_program *program, const bl_exec_options *options, bl_exec **out);
 bl_status bl_exec_step(bl_exec *exec, uint32_t step);   /* one step, for measuring */
 void *bl_exec_codes(bl_exec *exec, uint32_t tensor);    /* its memory */
-/* Codes of a tensor in the model's dimension order, row-major, widened to u16. */
+/* Codes of a tensor in the model's dimension order, row-major, widened to u16; zeros of one that holds no
+ * codes: bl_exec_codes shows its elements. */
 void bl_exec_read(const bl_exec *exec, uint32_t tensor, uint16_t *out);
 const char *bl_exec_kernel(const bl_exec *exec, uint32_t step);
 /* Working memory + packed weights + scratch: as planned, and as taken. */

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { HEAD = 1, STEPS = 2, TENSORS = 3, EDGES = 4, STRINGS = 5, CONSTANTS = 6, META = 7 };
+enum { HEAD = 1, STEPS = 2, TENSORS = 3, EDGES = 4, STRINGS = 5, CONSTANTS = 6, META = 7, ISLANDS = 8, PORTS = 9, ATTRS = 10 };
 
 typedef struct head {
     char graph[32], plan[32];
@@ -16,6 +16,9 @@ _Static_assert(sizeof(head) == 96, "the head is stored as it stands");
 _Static_assert(sizeof(bl_step) == 312, "a step is stored as it stands");
 _Static_assert(sizeof(bl_ptensor) == 184, "a tensor is stored as it stands");
 _Static_assert(sizeof(bl_pedge) == 80, "an edge is stored as it stands");
+_Static_assert(sizeof(bl_pisland) == 48, "an island is stored as it stands");
+_Static_assert(sizeof(bl_pport) == 104, "a port is stored as it stands");
+_Static_assert(sizeof(bl_pattr) == 120, "an attribute is stored as it stands");
 
 bl_status bl_program_write(bl_ctx *ctx, const bl_program *p, const char *path)
 {
@@ -31,8 +34,12 @@ bl_status bl_program_write(bl_ctx *ctx, const bl_program *p, const char *path)
         { STRINGS, p->strings, p->strings_bytes },
         { CONSTANTS, p->constants, p->constants_bytes },
         { META, p->meta, p->meta_bytes },
+        { ISLANDS, p->islands, (uint64_t)p->n_islands * sizeof *p->islands },
+        { PORTS, p->ports, (uint64_t)p->n_ports * sizeof *p->ports },
+        { ATTRS, p->attrs, (uint64_t)p->n_attrs * sizeof *p->attrs },
     };
-    return bl_container_write(ctx, path, "PROG", 1, 0, s, BL_COUNTOF(s));
+    /* without islands nothing speaks of them */
+    return bl_container_write(ctx, path, "PROG", 1, 0, s, p->n_islands ? BL_COUNTOF(s) : BL_COUNTOF(s) - 3);
 }
 
 static bl_status damaged(bl_ctx *ctx, const char *place, const char *what)
@@ -75,6 +82,29 @@ static bl_status read_sections(bl_ctx *ctx, const char *place, const bl_section 
     return BL_OK;
 }
 
+/* A list of its own that a program without islands lacks. */
+static bl_status read_list(bl_ctx *ctx, const char *place, const bl_section *s, size_t n, uint32_t id, size_t size,
+                           const void **list, uint32_t *count)
+{
+    const bl_section *part = bl_section_find(s, n, id);
+    *list = part ? part->data : NULL;
+    if (part && (part->size % size || part->size / size > INT32_MAX)) return damaged(ctx, place, "a section has a wrong size");
+    *count = part ? (uint32_t)(part->size / size) : 0;
+    return BL_OK;
+}
+
+static bl_status read_islands(bl_ctx *ctx, const char *place, const bl_section *s, size_t n, bl_program *p)
+{
+    const void *list;
+    BL_TRY(read_list(ctx, place, s, n, ISLANDS, sizeof *p->islands, &list, &p->n_islands));
+    p->islands = list;
+    BL_TRY(read_list(ctx, place, s, n, PORTS, sizeof *p->ports, &list, &p->n_ports));
+    p->ports = list;
+    BL_TRY(read_list(ctx, place, s, n, ATTRS, sizeof *p->attrs, &list, &p->n_attrs));
+    p->attrs = list;
+    return BL_OK;
+}
+
 /* data is 64-byte aligned (a mapping, or an arena's block). */
 static bl_status parse(bl_ctx *ctx, const char *place, const void *data, size_t size, bl_program *p)
 {
@@ -83,6 +113,7 @@ static bl_status parse(bl_ctx *ctx, const char *place, const void *data, size_t 
     BL_TRY(bl_container_parse(ctx, place, data, size, "PROG", 1, s, &n));
     p->hash = bl_hash_of(data, size);
     BL_TRY(read_sections(ctx, place, s, n, p));
+    BL_TRY(read_islands(ctx, place, s, n, p));
     return bl_program_validate(ctx, place, p);
 }
 
@@ -148,22 +179,29 @@ json_t *bl_program_json(bl_ctx *ctx, const bl_program *p)
     for (uint32_t i = 0; i < p->n_steps; i++) {
         const bl_step *s = &p->steps[i];
         json_t *o = json_pack("{s:s, s:s, s:i, s:i, s:i}", "name", p->strings + s->name, "kernel",
-                              bl_contract_name((bl_contract)s->contract), "in", s->in[0], "in2", s->in[1], "out", s->out);
+                              bl_step_kind(s), "in", s->in[0], "in2", s->in[1], "out", s->out);
         if (s->contract == BL_C_CONV) {
             json_object_set_new(o, "weight_bits", json_integer(s->u.conv.s.weight_bits));
             json_object_set_new(o, "accumulator_bits", json_integer(s->u.conv.s.acc64 ? 64 : 32));
         }
+        if (s->contract == BL_STEP_ISLAND)
+            json_object_set_new(o, "op", json_string(p->strings + p->islands[s->u.island.island].op));
         json_array_append_new(steps, o);
     }
     for (uint32_t t = 0; t < p->n_tensors; t++) {
         const bl_ptensor *x = &p->tensors[t];
+        if (x->raw) {
+            json_array_append_new(tensors, json_pack("{s:s, s:s, s:o, s:I}", "name", p->strings + x->name, "type",
+                bl_dtype_name((bl_dtype)x->raw), "shape", dims_json(x->rank, x->dim), "offset", (json_int_t)x->offset));
+            continue;
+        }
         json_array_append_new(tensors, json_pack("{s:s, s:i, s:o, s:f, s:i, s:b, s:I}", "name", p->strings + x->name,
             "bits", x->bits, "shape", dims_json(x->rank, x->dim), "scale", (double)x->grid.scale, "zero", x->grid.zero,
             "constant", (x->flags & BL_TENSOR_CONSTANT) != 0, "offset", (json_int_t)x->offset));
     }
-    return json_pack("{s:s, s:s, s:s, s:o?, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "format", "program", "graph", p->graph.hex,
+    return json_pack("{s:s, s:s, s:s, s:o?, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "format", "program", "graph", p->graph.hex,
                      "plan", p->plan.hex, "meta", json_loads(p->meta, 0, NULL), "inputs", edges_json(p, 0, p->n_inputs),
                      "outputs", edges_json(p, p->n_inputs, p->n_outputs), "weight_bytes", (json_int_t)p->weight_bytes,
                      "memory_bytes", (json_int_t)p->memory_bytes, "constant_bytes", (json_int_t)p->constants_bytes,
-                     "steps", steps, "tensors", tensors);
+                     "islands", bl_islands_json(p), "steps", steps, "tensors", tensors);
 }

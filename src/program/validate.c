@@ -3,7 +3,7 @@
  * A program is foreign bytes until this has passed: every number that the executor will use as an
  * index, size or divisor is bounded here, for mapped files and freshly lowered programs alike.
  */
-#include "program/program.h"
+#include "program/island.h"
 
 #include <string.h>
 
@@ -33,7 +33,17 @@ static bool grid_ok(bl_grid g, int bits)
 
 static size_t element_bytes(const bl_ptensor *t)
 {
-    return t->bits <= 8 ? 1 : 2;
+    return t->raw ? bl_dtype_bytes((bl_dtype)t->raw) : t->bits <= 8 ? 1 : 2;
+}
+
+/* Plain elements for islands lie row-major. */
+static bool raw_ok(const bl_ptensor *t)
+{
+    int64_t row = 1;
+    if (t->raw < 0 || !bl_dtype_bytes((bl_dtype)t->raw) || (t->flags & BL_TENSOR_CONSTANT)) return false;
+    for (int d = t->rank - 1; d >= 0; d--)
+        if (t->dim[d] < 1 || t->stride[d] != row || !bl_mul_i64(row, t->dim[d], &row)) return false;
+    return true;
 }
 
 static int64_t elements(const bl_ptensor *t)
@@ -63,12 +73,12 @@ static bl_status check_tensor(const check *c, const bl_ptensor *t)
 {
     const bl_program *p = c->p;
     uint64_t room = t->flags & BL_TENSOR_CONSTANT ? p->constants_bytes : p->memory_bytes;
-    NEED((t->bits >= 1 && t->bits <= 8) || t->bits == 16, "a tensor of unknown width");
     NEED(t->rank >= 0 && t->rank <= BL_MAX_RANK, "a tensor of unknown rank");
+    NEED(t->raw ? raw_ok(t) : (t->bits >= 1 && t->bits <= 8) || t->bits == 16, "a tensor of unknown width");
     NEED(t->name < p->strings_bytes, "a name outside the file");
     NEED(t->alias >= -1 && t->alias < (int32_t)p->n_tensors && (t->alias < 0 || t->alias < t - p->tensors),
          "a tensor that shares unknown memory");
-    NEED(grid_ok(t->grid, t->bits), "a grid that is none");
+    NEED(t->raw || grid_ok(t->grid, t->bits), "a grid that is none");
     NEED(t->offset % element_bytes(t) == 0 && t->offset <= room && t->bytes <= room - t->offset,
          "a tensor outside the memory");
     for (int d = 0; d < t->rank; d++) NEED(t->stride[d] >= 0, "a negative stride");
@@ -199,6 +209,39 @@ static bl_status check_softmax(const check *c, const bl_step_softmax *v, const b
     return BL_OK;
 }
 
+static bl_status check_matmul(const check *c, const bl_step_matmul *v, const bl_ptensor *a, const bl_ptensor *b,
+                              const bl_ptensor *y)
+{
+    const int64_t most = 1 << 24;
+    int64_t batches = 1;
+    NEED(b && between(v->rank, 1, 4) && between(v->m, 1, most) && between(v->n, 1, most) && between(v->k, 1, most) &&
+         between(v->acc64, 0, 1), "a product of impossible shape");
+    int64_t size[6], sa[6], sb[6], so[6];
+    for (int d = 0; d < v->rank; d++) {
+        size[d] = v->size[d];
+        sa[d] = v->a_stride[d];
+        sb[d] = v->b_stride[d];
+        so[d] = v->out_stride[d];
+        NEED(size[d] >= 1 && bl_mul_i64(batches, size[d], &batches) && batches <= most, "a product of impossible shape");
+    }
+    int r = v->rank;
+    for (int d = 0; d < r; d++) NEED(sa[d] >= 0 && sb[d] >= 0 && so[d] >= 0, "a negative stride");
+    NEED(v->a_m >= 0 && v->a_k >= 0 && v->b_k >= 0 && v->b_n >= 0 && v->out_m >= 0 && v->out_n >= 0, "a negative stride");
+    size[r] = v->m, sa[r] = v->a_m, so[r] = v->out_m;
+    size[r + 1] = v->k, sa[r + 1] = v->a_k;
+    NEED(inside(r + 2, size, sa, 0, elements(a)), "elements outside a tensor");
+    size[r + 1] = v->n, so[r + 1] = v->out_n;
+    NEED(inside(r + 2, size, so, 0, elements(y)), "elements outside a tensor");
+    size[r] = v->k, sb[r] = v->b_k, sb[r + 1] = v->b_n;
+    NEED(inside(r + 2, size, sb, 0, elements(b)), "elements outside a tensor");
+    NEED(v->acc64 || v->k <= bl_matmul_k_max(a->bits, b->bits), "the sums may overflow the accumulator");
+    int32_t out_top = (1 << y->bits) - 1;
+    NEED(between(v->zero_a, 0, (1 << a->bits) - 1) && between(v->zero_b, 0, (1 << b->bits) - 1) &&
+         between(v->zero_out, 0, out_top) && between(v->lo, 0, out_top) && between(v->hi, v->lo, out_top),
+         "bounds outside the codes");
+    return BL_OK;
+}
+
 static int64_t edge_count(const bl_pedge *e)
 {
     int64_t n = 1;
@@ -221,6 +264,10 @@ static bl_status check_edge(const check *c, const bl_step *s)
     NEED(n > 0 && between(v->rank, 1, BL_MAX_RANK), "an input or output of impossible shape");
     NEED(inside(v->rank, v->size, in ? v->in_stride : v->out_stride, 0, n) &&
          inside(v->rank, v->size, in ? v->out_stride : v->in_stride, 0, elements(t)), "elements outside a tensor");
+    if (t->raw) {
+        NEED(n == elements(t), "a tensor of another size");
+        return BL_OK;
+    }
     NEED(grid_ok(v->g, t->bits), "a grid that is none");
     return BL_OK;
 }
@@ -237,11 +284,16 @@ static bl_status check_step(const check *c, const bl_step *s)
     const bl_program *p = c->p;
     NEED(s->name < p->strings_bytes, "a name outside the file");
     if (s->contract == BL_C_QUANTIZE || s->contract == BL_C_DEQUANTIZE) return check_edge(c, s);
+    if (s->contract == BL_STEP_ISLAND) {
+        NEED(s->u.island.island < p->n_islands, "an unknown island");
+        return BL_OK;
+    }
     NEED(s->contract < BL_N_CONTRACT, "an unknown kind of step");
     NEED(s->in[0] >= 0 && (uint32_t)s->in[0] < p->n_tensors && s->out >= 0 && (uint32_t)s->out < p->n_tensors &&
          s->in[1] >= -1 && s->in[1] < (int32_t)p->n_tensors, "an unknown tensor");
     const bl_ptensor *x = &p->tensors[s->in[0]], *y = &p->tensors[s->out];
     const bl_ptensor *b = s->in[1] < 0 ? NULL : &p->tensors[s->in[1]];
+    NEED(!x->raw && !y->raw && (!b || !b->raw), "a tensor that holds no codes");
     NEED(!(y->flags & BL_TENSOR_CONSTANT), "a constant would be written");
     NEED(apart(x, y) && apart(b, y), "its output lies over its input");
     switch ((bl_contract)s->contract) {
@@ -252,6 +304,7 @@ static bl_status check_step(const check *c, const bl_step *s)
     case BL_C_AVGPOOL:
     case BL_C_MAXPOOL: return check_pool(c, &s->u.pool, x, y);
     case BL_C_MOVE: return check_move(c, &s->u.move, x, y);
+    case BL_C_MATMUL: return check_matmul(c, &s->u.matmul, x, b, y);
     case BL_C_SOFTMAX: return check_softmax(c, &s->u.softmax, x, y);
     case BL_C_TABLE:
         NEED(s->u.table.n >= 1 && s->u.table.n <= elements(x) && s->u.table.n <= elements(y) &&
@@ -278,6 +331,7 @@ bl_status bl_program_validate(bl_ctx *ctx, const char *place, const bl_program *
         state.step = t;
         BL_TRY(check_tensor(c, &program->tensors[t]));
     }
+    BL_TRY(bl_islands_validate(ctx, place, program));
     for (state.step = 0; state.step < program->n_steps; state.step++)
         BL_TRY(check_step(c, &program->steps[state.step]));
     return BL_OK;

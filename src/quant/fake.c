@@ -19,7 +19,7 @@ struct bl_fake {
 };
 
 /* Bias codes as [Q4] has them, back in reals. */
-static void fake_bias(const float *bias, int n, float sx, const bl_quantizer *w, float *out)
+void bl_bias_on_grid(const float *bias, int n, float sx, const bl_quantizer *w, float *out)
 {
     for (int c = 0; c < n; c++) {
         float s = sx * w->scale[w->n_scale > 1 ? c : 0];
@@ -66,7 +66,7 @@ static bl_status fake_layer(bl_fake *f, const bl_weights *weights, int layer)
     }
     float *fb = BL_NEW(f->arena, float, (size_t)n_bias);
     BL_ALLOC_TRY(f->ctx, fb);
-    fake_bias(bias, (int)n_bias, f->plan->quantizers[qx].scale[0], q, fb);
+    bl_bias_on_grid(bias, (int)n_bias, f->plan->quantizers[qx].scale[0], q, fb);
     f->constant[b] = fb;
     return BL_OK;
 }

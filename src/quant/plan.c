@@ -54,7 +54,7 @@ static bool is_operand(const bl_graph *g, int v)
     if (!g->values[v].t.data || g->values[v].t.type != BL_F32) return false;
     for (int i = 0; i < g->n_nodes; i++) {
         const bl_node *n = &g->nodes[i];
-        for (int k = 0; (n->op->flags & BL_OP_JOINS) && k < n->n_in; k++)
+        for (int k = 0; (n->op->flags & BL_OP_JOINS) && n->op->integer && k < n->n_in; k++)
             if (n->in[k] == v) return true;
     }
     return false;

@@ -174,6 +174,8 @@ void bl_weight_codes(const bl_tensor *w, const float *scale, int n_scale, int ax
 void bl_weight_decode(const bl_tensor *w, const int8_t *codes, const float *scale, int n_scale, int axis,
                       float *out);
 bl_grid bl_affine_grid(const bl_quantizer *q); /* of an activation */
+/* n numbers on the int32 grid of a bias [Q4], back in reals; sx: scale of the layer's input. */
+void bl_bias_on_grid(const float *bias, int n, float sx, const bl_quantizer *w, float *out);
 
 /* ------------------------------------------------------------------ WEIGHTS */
 

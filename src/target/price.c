@@ -81,6 +81,33 @@ static bl_status layer_bops(bl_ctx *ctx, const bl_graph *g, int layer, bl_candid
     return BL_OK;
 }
 
+/* A product of two activations [Q17]: both widths count, and no weights.  Units of its operands; false
+ * where the node is none. */
+static bool activations_product(const bl_graph *g, const bl_menu *m, int node, int *a, int *b)
+{
+    const bl_node *n = &g->nodes[node];
+    if (!(n->op->flags & BL_OP_LAYER) || n->n_in < 2 || n->in[0] < 0 || n->in[1] < 0) return false;
+    *a = m->unit_of_value[n->in[0]];
+    *b = m->unit_of_value[n->in[1]];
+    return *a >= 0 && *b >= 0;
+}
+
+/* In the table at the widest of the other operand, charged to the first. */
+static bl_status add_products(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, bl_prices *p)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        int a, b;
+        int64_t macs;
+        if (!activations_product(g, m, i, &a, &b)) continue;
+        BL_TRY(bl_graph_macs(ctx, g, i, &macs));
+        for (int c = 0; c < m->units[a].n_candidates; c++) {
+            int bits = m->units[a].candidates[c].a_bits;
+            p->column[BL_M_BOPS][a][c] += (double)macs * bits * (a == b ? bits : m->units[b].candidates[0].a_bits);
+        }
+    }
+    return BL_OK;
+}
+
 /* ---- measured prices */
 
 static double tie_of(const bl_cost *cost, const char *key)
@@ -161,6 +188,7 @@ static bl_status fill_prices(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, c
                 p->column[BL_M_BOPS][u][c] += bops;
                 p->column[BL_M_SIZE][u][c] += layer_bytes(g, m->units[u].layers[l], m->units[u].candidates[c].w_bits);
             }
+    BL_TRY(add_products(ctx, g, m, p));
     return cost->has_latency ? add_latency(ctx, g, m, cost, p) : BL_OK;
 }
 
@@ -242,6 +270,13 @@ bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const
             total[BL_M_BOPS] += bops;
             total[BL_M_SIZE] += layer_bytes(g, m->units[u].layers[l], choice[u].w_bits);
         }
+    for (int i = 0; i < g->n_nodes; i++) {
+        int a, b;
+        int64_t macs;
+        if (!activations_product(g, m, i, &a, &b)) continue;
+        BL_TRY(bl_graph_macs(ctx, g, i, &macs));
+        total[BL_M_BOPS] += (double)macs * choice[a].a_bits * choice[b].a_bits;
+    }
     total[BL_M_MEMORY] = peak_memory(g, m, choice);
     if (!cost || !cost->has_latency) {
         total[BL_M_LATENCY] = NAN;

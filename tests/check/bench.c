@@ -32,6 +32,7 @@ typedef struct contest {
         bl_move_args move;
         bl_table_args table;
         bl_softmax_args softmax;
+        bl_matmul_args matmul;
         bl_edge_args edge;
     } a;
     contender *rows;
@@ -66,6 +67,12 @@ static void run_once(const contest *t, const contender *c)
     case BL_C_SOFTMAX: ((const bl_softmax_row *)row)->run(&t->a.softmax); break;
     case BL_C_QUANTIZE:
     case BL_C_DEQUANTIZE: ((const bl_edge_row *)row)->run(&t->a.edge); break;
+    case BL_C_MATMUL: {
+        bl_matmul_args a = t->a.matmul;
+        a.work = c->work;
+        ((const bl_matmul_row *)row)->run(&a);
+        break;
+    }
     case BL_N_CONTRACT: break;
     }
 }
@@ -75,6 +82,7 @@ static void add_row(contest *t, const bl_kernel_info *info)
     contender *c = &t->rows[t->n_rows++];
     c->info = info;
     c->packed = c->work = NULL;
+    if (t->contract == BL_C_MATMUL) c->work = take(((const bl_matmul_row *)info->row)->work_bytes(&t->a.matmul));
     if (t->contract != BL_C_CONV) return;
     const bl_conv_row *row = info->row;
     const bl_conv_shape *s = &t->a.conv.s;
@@ -326,7 +334,34 @@ static void bench_others(const char *only, double seconds)
     back.out = real;
     memcpy(back.in_stride, in.out_stride, sizeof back.in_stride);
     memcpy(back.out_stride, in.in_stride, sizeof back.out_stride);
+    bl_matmul_args product = {.a = a,
+                              .b = b,
+                              .out = out,
+                              .a_bits = 8,
+                              .b_bits = 8,
+                              .out_bits = 8,
+                              .rank = 1,
+                              .size = {4},
+                              .a_stride = {64 * 32},
+                              .b_stride = {64 * 32},
+                              .out_stride = {64 * 64},
+                              .m = 64,
+                              .n = 64,
+                              .k = 32,
+                              .a_m = 32,
+                              .a_k = 1,
+                              .b_k = 1,
+                              .b_n = 32,
+                              .out_m = 64,
+                              .out_n = 1,
+                              .zero_a = 128,
+                              .zero_b = 120,
+                              .zero_out = 128,
+                              .hi = 255,
+                              .mult = 1e-3f,
+                              .end = 4 * 64};
     contest list[] = {
+        {"matmul 4x 64x32x64", BL_C_MATMUL, 4 * 64 * 32 * 64, "Gmac/s", {.matmul = product}, NULL, 0},
         {"add 32x32x64", BL_C_ADD, N, "Gel/s", {.pair = same}, NULL, 0},
         {"mul 32x32x64 by 64", BL_C_MUL, N, "Gel/s", {.pair = gate}, NULL, 0},
         {"global average 32x32x64", BL_C_GAP, N, "Gel/s", {.pool = global}, NULL, 0},

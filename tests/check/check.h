@@ -41,6 +41,7 @@ void check_pair(check *k);
 void check_pool(check *k);
 void check_move(check *k);
 void check_edge(check *k);
+void check_matmul(check *k);
 
 /* Rows other than the reference that are here and asked for. */
 bool check_wanted(const check *k, size_t row, bl_contract contract);

@@ -232,6 +232,29 @@ static inline void tiny_slice(tiny_maker *m, tiny_value x)
     ob_node(m->b, "Slice", in, y->name);
 }
 
+/* A value by its own transpose; a repetition; two halves the other way round. */
+static inline void tiny_mix(tiny_maker *m, tiny_value x)
+{
+    int which = tiny_pick(m, 0, 3);
+    const char *t = tiny_text(m, "t%d", m->made++), *u = tiny_text(m, "u%d", m->made++);
+    if (which < 2) {
+        bool left = tiny_pick(m, 0, 1) != 0;
+        ob_ints_attr(ob_node(m->b, "Transpose", x.name, t), m->b, "perm", "0,1,3,2");
+        tiny_value *y = tiny_new(m, x.c, left ? x.w : x.h, left ? x.w : x.h);
+        ob_node(m->b, "MatMul", tiny_text(m, "%s,%s", left ? t : x.name, left ? x.name : t), y->name);
+    } else if (which == 2) {
+        tiny_value *y = tiny_new(m, x.c, x.h * 2, x.w);
+        ob_node(m->b, "Tile", tiny_text(m, "%s,%s", x.name, tiny_ints(m, "1,1,2,1")), y->name);
+    } else {
+        tiny_value *y = tiny_new(m, x.c, x.h * 2, x.w);
+        ob_int_attr(ob_node(m->b, "Split", tiny_text(m, "%s,%s", y->name, tiny_ints(m, tiny_text(m, "%d,%d", x.h, x.h))),
+                            tiny_text(m, "%s,%s", t, u)), m->b, "axis", 2);
+        tiny_value *z = tiny_new(m, x.c, x.h * 2, x.w);
+        ob_int_attr(ob_node(m->b, "Concat", tiny_text(m, "%s,%s", x.name, x.name), y->name), m->b, "axis", 2);
+        ob_int_attr(ob_node(m->b, "Concat", tiny_text(m, "%s,%s", u, t), z->name), m->b, "axis", 2);
+    }
+}
+
 static inline void tiny_move(tiny_maker *m, tiny_value x)
 {
     int which = tiny_pick(m, 0, 3);
@@ -302,7 +325,8 @@ static inline onnx_build *tiny_random(bl_ctx *ctx, uint64_t seed)
     for (int i = tiny_pick(&m, 2, 6); i > 0; i--) {
         tiny_value v = m.v[m.n - 1];
         if (v.c > 24 || v.h * v.w > 150) break;
-        switch (tiny_pick(&m, 0, 6)) {
+        switch (tiny_pick(&m, 0, 7)) {
+        case 7: tiny_mix(&m, v); break;
         case 0:
         case 1: tiny_conv(&m, v); break;
         case 2: tiny_pair(&m, v); break;

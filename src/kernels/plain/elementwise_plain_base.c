@@ -8,5 +8,6 @@
 #include "kernels/plain/plain.h"
 
 #include "kernels/plain/edge.inc"
+#include "kernels/plain/matmul.inc"
 #include "kernels/plain/pair.inc"
 #include "kernels/plain/pool.inc"
