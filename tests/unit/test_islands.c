@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Islands and the integer forms of operators beside the layers: single operators equal the fake-quantized
+ * reference walk bit for bit (Q1 of the float operator of Q2, [Q9][Q10][Q11]), the right form is chosen,
+ * running allocates nothing, programs survive their file, damaged ones are refused or harmless, and whole
+ * networks of the wild stay within one step of the float walk.
+ */
+#include "tiny_graph.h"
+
+/* ------------------------------------------------------------------ one operator */
+
+typedef struct single {
+    const char *op, *in, *out, *x; /* inputs by name: x, y activations, others constants below */
+    const char *ints[4][2];     /* attributes: name, numbers */
+    const char *text[2];
+    int opset;
+    const char *kinds;          /* kinds of steps between the edges, each once */
+} single;
+
+static const single singles[] = {
+    { "LayerNormalization", "x,v4,w4", "z", "1,3,4", { { 0 } }, { 0 }, 17, "island" },
+    { "LayerNormalization", "x,v4", "z,mean", "1,3,4", { { 0 } }, { 0 }, 17, "island" },
+    { "InstanceNormalization", "x,v3,w3", "z", "1,3,4,4", { { 0 } }, { 0 }, 13, "island" },
+    { "Sub", "x,y", "z", "1,3,4", { { 0 } }, { 0 }, 13, "island" },
+    { "Div", "x,v4", "z", "1,3,4", { { 0 } }, { 0 }, 13, "island" },
+    { "Max", "x,y,w4", "z", "1,3,4", { { 0 } }, { 0 }, 13, "island" },
+    { "Sub", "x,one", "z", "1,3,4", { { 0 } }, { 0 }, 13, "table" },
+    { "Div", "one,x", "z", "1,3,4", { { 0 } }, { 0 }, 13, "table" },
+    { "Pow", "x,two", "z", "1,3,4", { { 0 } }, { 0 }, 13, "table" },
+    { "PRelu", "x,one", "z", "1,3,4,4", { { 0 } }, { 0 }, 13, "island" },
+    { "Erf", "x", "z", "1,3,4", { { 0 } }, { 0 }, 13, "table" },
+    { "Gelu", "x", "z", "1,3,4", { { 0 } }, { 0 }, 20, "table" },
+    { "Softmax", "x", "z", "1,3,4", { { "axis", "1" } }, { 0 }, 13, "island" },
+    { "LogSoftmax", "x", "z", "1,3,4", { { 0 } }, { 0 }, 13, "island" },
+    { "Conv", "x,k1,b2", "z", "1,3,8", { { 0 } }, { 0 }, 13, "island" },
+    { "Conv", "x,k3,b2", "z", "1,3,3,4,4", { { 0 } }, { 0 }, 13, "island" },
+    { "ConvTranspose", "x,t2", "z", "1,3,4,4", { { "strides", "2,2" } }, { 0 }, 13, "island" },
+    { "MaxPool", "x", "z", "1,3,8", { { "kernel_shape", "2" } }, { 0 }, 13, "island" },
+    { "Pad", "x,pads", "z", "1,3,4,4", { { 0 } }, { "mode", "reflect" }, 13, "island" },
+    { "Resize", "x,,scales2", "z", "1,3,4,4", { { 0 } }, { "mode", "linear" }, 13, "island" },
+    { "Resize", "x,,scales3", "z", "1,3,4,4", { { 0 } }, { "coordinate_transformation_mode", "asymmetric" }, 13, "island" },
+    { "Resize", "x,,scales2", "z", "1,3,4,4", { { 0 } }, { "nearest_mode", "round_prefer_floor" }, 13, "move" },
+    { "Gather", "x,i2", "z", "1,3,4", { { "axis", "2" } }, { 0 }, 13, "move" },
+    { "Gather", "x,i0", "z", "1,3,4,4", { { "axis", "1" } }, { 0 }, 13, "move" },
+    { "Gather", "x,i22", "z", "1,3,4", { { "axis", "1" } }, { 0 }, 13, "island" },
+    { "Split", "x", "z,z2", "1,3,4,4", { { "axis", "2" } }, { 0 }, 13, "move" },
+    { "DepthToSpace", "x", "z", "1,8,3,4", { { "blocksize", "2" } }, { 0 }, 13, "move" },
+    { "DepthToSpace", "x", "z", "1,8,3,4", { { "blocksize", "2" } }, { "mode", "CRD" }, 13, "move" },
+    { "SpaceToDepth", "x", "z", "1,3,4,6", { { "blocksize", "2" } }, { 0 }, 13, "move" },
+    { "Tile", "x,times", "z", "1,3,4,4", { { 0 } }, { 0 }, 13, "move" },
+    { "Expand", "x,shape", "z", "1,3,1,4", { { 0 } }, { 0 }, 13, "move" },
+    { "ReduceMax", "x", "z", "1,3,4", { { "axes", "1" } }, { 0 }, 13, "maxpool" },
+    { "ReduceMax", "x", "z", "1,3,4", { { "axes", "2" } }, { 0 }, 13, "island" },
+    { "ReduceMean", "x", "z", "1,3,4", { { "axes", "2" } }, { 0 }, 13, "island" },
+    { "ReduceSum", "x", "z", "1,3,4,4", { { 0 } }, { 0 }, 13, "island" },
+};
+
+static void constants(onnx_build *b)
+{
+    float one = 1.5f, two = 2, f2[] = { 1, 1, 2, 2 }, f3[] = { 1, 1, 1.5f, 1.75f };
+    ob_positive(b, "v4", "4");
+    ob_floats(b, "w4", "4", NULL);
+    ob_positive(b, "v3", "3");
+    ob_floats(b, "w3", "3", NULL);
+    ob_floats(b, "k1", "2,3,3", NULL);
+    ob_floats(b, "k3", "2,3,2,2,2", NULL);
+    ob_floats(b, "b2", "2", NULL);
+    ob_floats(b, "t2", "3,2,3,3", NULL);
+    ob_floats(b, "one", "", &one);
+    ob_floats(b, "two", "1", &two);
+    ob_floats(b, "scales2", "4", f2);
+    ob_floats(b, "scales3", "4", f3);
+    ob_int64s(b, "pads", "0,0,1,2,0,0,2,1");
+    ob_int64s(b, "i2", "3,0,-3,-1");
+    ob_int64s(b, "times", "1,2,1,3");
+    ob_int64s(b, "shape", "2,3,5,4");
+    int64_t index[4] = { 2, 0, 1, 1 }, zero = 1;
+    ob_raw(b, ob_constant(b, ob_tensor(b, "i22", BL_I64, "2,2")), index, sizeof index);
+    ob_raw(b, ob_constant(b, ob_tensor(b, "i0", BL_I64, "")), &zero, sizeof zero);
+}
+
+static onnx_build *single_build(bl_ctx *ctx, const single *s)
+{
+    onnx_build *b = ob_new(ctx, s->opset);
+    ob_input(b, "x", s->x);
+    if (strstr(s->in, ",y")) ob_input(b, "y", s->x);
+    constants(b);
+    Onnx__NodeProto *n = ob_node(b, s->op, s->in, s->out);
+    for (int i = 0; i < 4 && s->ints[i][0]; i++) {
+        if (!strcmp(s->ints[i][0], "axis") || !strcmp(s->ints[i][0], "blocksize"))
+            ob_int_attr(n, b, s->ints[i][0], atoi(s->ints[i][1]));
+        else ob_ints_attr(n, b, s->ints[i][0], s->ints[i][1]);
+    }
+    if (s->text[0]) {
+        Onnx__AttributeProto *a = ob_attr(n, b, s->text[0], BL_ATTR_STRING);
+        a->has_s = 1;
+        a->s.data = (uint8_t *)ob_text(b, s->text[1]);
+        a->s.len = strlen(s->text[1]);
+    }
+    ob_output(b, "z");
+    if (strstr(s->out, ",z2")) ob_output(b, "z2");
+    if (strstr(s->out, ",mean")) ob_output(b, "mean");
+    return b;
+}
+
+/* ------------------------------------------------------------------ a network on grids */
+
+typedef struct net {
+    bl_ctx *ctx;
+    bl_arena *a;
+    bl_graph *g;
+    bl_menu *menu;
+    bl_stats *stats;
+    bl_plan *plan;
+    bl_program *program;
+    bl_exec *exec;
+} net;
+
+/* Ranges of the values on the inputs at hand. */
+static void take_stats(net *t, const float *const *x)
+{
+    bl_walk_options o = { .keep_all = true };
+    bl_walk *walk = NULL;
+    bl_value_stats *value = BL_NEW(t->a, bl_value_stats, (size_t)t->g->n_values);
+    t->stats = BL_NEW(t->a, bl_stats, 1);
+    *t->stats = (bl_stats){ .n_values = t->g->n_values, .value = value };
+    assert_ok(t->ctx, bl_walk_new(t->ctx, t->g, &o, &walk));
+    for (int i = 0; i < t->g->n_inputs; i++) memcpy(bl_walk_input(walk, i)->data, x[i], bl_tensor_bytes(bl_walk_input(walk, i)));
+    assert_ok(t->ctx, bl_walk_run(walk, NULL, NULL));
+    for (int v = 0; v < t->g->n_values; v++) {
+        if (t->g->values[v].t.data || t->g->values[v].t.type != BL_F32) continue;
+        const float *y = bl_walk_value(walk, v)->data;
+        value[v].lo = value[v].hi = (double)y[0];
+        value[v].count = (uint64_t)bl_tensor_count(&t->g->values[v].t);
+        for (uint64_t i = 0; i < value[v].count; i++) {
+            value[v].lo = fmin(value[v].lo, (double)y[i]);
+            value[v].hi = fmax(value[v].hi, (double)y[i]);
+        }
+    }
+    bl_walk_free(walk);
+}
+
+static void lower_net(net *t, int a_bits)
+{
+    bl_menu_options m = { .w_bits = { 8 }, .n_w = 1, .a_bits = { a_bits }, .n_a = 1 };
+    bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
+    assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &m, &t->menu));
+    int *choice = BL_NEW(t->a, int, (size_t)t->menu->n_units);
+    assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, choice, &o, "test", &t->plan));
+    assert_ok(t->ctx, bl_lower(t->ctx, t->g, t->plan, NULL, &t->program));
+}
+
+static void net_free(net *t)
+{
+    bl_exec_free(t->exec);
+    bl_program_free(t->program);
+    bl_plan_free(t->plan);
+    bl_menu_free(t->menu);
+    bl_graph_free(t->g);
+    bl_arena_free(t->a);
+}
+
+/* Normal numbers for every input; integers count up. */
+static const float **samples(net *t, uint64_t seed)
+{
+    const float **x = BL_NEW(t->a, const float *, (size_t)t->g->n_inputs);
+    bl_rng r = bl_rng_make(seed, "samples", 0);
+    for (int i = 0; i < t->g->n_inputs; i++) {
+        size_t n = (size_t)bl_tensor_count(&t->g->values[t->g->inputs[i]].t);
+        float *to = BL_NEW(t->a, float, n);
+        for (size_t k = 0; k < n; k++) to[k] = (float)bl_rng_normal(&r);
+        x[i] = to;
+    }
+    return x;
+}
+
+static void run_program(net *t, const float *const *x)
+{
+    if (!t->exec) assert_ok(t->ctx, bl_exec_new(t->ctx, t->program, NULL, &t->exec));
+    for (int i = 0; i < t->g->n_inputs; i++)
+        memcpy(bl_exec_input(t->exec, (uint32_t)i), x[i], (size_t)bl_tensor_count(&t->g->values[t->g->inputs[i]].t) * sizeof(float));
+    assert_ok(t->ctx, bl_exec_run(t->exec, NULL, NULL));
+}
+
+static bl_walk *run_fake(net *t, const float *const *x, bool reference, bl_fake **fake)
+{
+    bl_walk_options o = { .reference = reference, .keep_all = true };
+    bl_walk *walk = NULL;
+    assert_ok(t->ctx, bl_fake_new(t->ctx, t->g, t->plan, NULL, fake));
+    assert_ok(t->ctx, bl_walk_new(t->ctx, t->g, &o, &walk));
+    assert_ok(t->ctx, bl_fake_attach(*fake, walk));
+    for (int i = 0; i < t->g->n_inputs; i++) memcpy(bl_walk_input(walk, i)->data, x[i], bl_tensor_bytes(bl_walk_input(walk, i)));
+    assert_ok(t->ctx, bl_walk_run(walk, bl_fake_hook, *fake));
+    return walk;
+}
+
+static void check_kinds(const net *t, const single *s)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < t->program->n_steps; i++) {
+        const char *kind = bl_step_kind(&t->program->steps[i]);
+        if (!strcmp(kind, "quantize") || !strcmp(kind, "dequantize")) continue;
+        any = true;
+        if (strcmp(kind, s->kinds)) fail_msg("%s became a step of %s, not %s", s->op, kind, s->kinds);
+    }
+    assert_true(any);
+}
+
+static void operators_equal_the_walk(void **state)
+{
+    int64_t values = 0;
+    for (size_t i = 0; i < BL_COUNTOF(singles); i++)
+        for (int a_bits = 8; a_bits <= 16; a_bits += 8) {
+            const single *s = &singles[i];
+            net t = { .ctx = *state, .a = bl_arena_new(*state, "net"), .g = tiny_prepared(single_build(*state, s)) };
+            const float **x = samples(&t, i);
+            bl_fake *fake = NULL;
+            take_stats(&t, x);
+            lower_net(&t, a_bits);
+            check_kinds(&t, s);
+            run_program(&t, x);
+            bl_walk *walk = run_fake(&t, x, true, &fake);
+            for (int o = 0; o < t.g->n_outputs; o++) {
+                const float *wanted = bl_walk_value(walk, t.g->outputs[o])->data, *got = bl_exec_output(t.exec, (uint32_t)o);
+                int64_t n = bl_tensor_count(&t.g->values[t.g->outputs[o]].t);
+                for (int64_t k = 0; k < n; k++)
+                    if (got[k] != wanted[k])
+                        fail_msg("%s (%s) A%d output %d [%d]: %g instead of %g", s->op, s->in, a_bits, o, (int)k, (double)got[k],
+                                 (double)wanted[k]);
+                values += n;
+            }
+            bl_walk_free(walk);
+            bl_fake_free(fake);
+            net_free(&t);
+        }
+    print_message("%lld values equal the walk\n", (long long)values);
+}
+
+/* ------------------------------------------------------------------ what is not real numbers */
+
+/* Greater (bool) into Where, ArgMax as an output: plain elements flow between islands. */
+static onnx_build *mixed_types(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    float zero = 0.25f;
+    ob_input(b, "x", "1,3,4");
+    ob_floats(b, "limit", "", &zero);
+    ob_floats(b, "w", "4,4", NULL);
+    ob_node(b, "MatMul", "x,w", "m");
+    ob_node(b, "Greater", "m,limit", "mask");
+    ob_node(b, "Where", "mask,m,x", "z");
+    ob_int_attr(ob_node(b, "ArgMax", "z", "best"), b, "axis", 2);
+    ob_output(b, "z");
+    ob_value(b, "best", BL_I64, "1,3,1");
+    ob_output(b, "best");
+    return b;
+}
+
+static void plain_elements_flow(void **state)
+{
+    net t = { .ctx = *state, .a = bl_arena_new(*state, "net"), .g = tiny_prepared(mixed_types(*state)) };
+    const float **x = samples(&t, 3);
+    bl_fake *fake = NULL;
+    take_stats(&t, x);
+    lower_net(&t, 8);
+    run_program(&t, x);
+    assert_int_equal(bl_edge_type(t.program, 2), BL_I64);
+    bl_walk *walk = run_fake(&t, x, true, &fake);
+    const float *z = bl_exec_output(t.exec, 0), *best = bl_exec_output(t.exec, 1);
+    const int64_t *wanted = bl_walk_value(walk, t.g->outputs[1])->data;
+    assert_memory_equal(z, bl_walk_value(walk, t.g->outputs[0])->data, 12 * sizeof *z);
+    for (int i = 0; i < 3; i++) assert_true((int64_t)best[i] == wanted[i]);
+    json_t *list = bl_islands_json(t.program);
+    assert_int_equal(json_array_size(list), 3);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 1), "op")), "Where");
+    json_decref(list);
+    bl_walk_free(walk);
+    bl_fake_free(fake);
+    net_free(&t);
+}
+
+/* ------------------------------------------------------------------ memory, files, damage */
+
+/* LayerNormalization, a convolution over one dimension (decoded weights), linear Resize (scratch). */
+static onnx_build *several(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 17);
+    ob_input(b, "x", "1,3,8");
+    constants(b);
+    float s[] = { 1, 1, 100 };
+    ob_floats(b, "up", "3", s);
+    ob_positive(b, "v8", "8");
+    ob_node(b, "LayerNormalization", "x,v8", "n");
+    ob_node(b, "Conv", "n,k1,b2", "c");
+    Onnx__NodeProto *r = ob_node(b, "Resize", "c,,up", "z");
+    Onnx__AttributeProto *a = ob_attr(r, b, "mode", BL_ATTR_STRING);
+    a->has_s = 1;
+    a->s.data = (uint8_t *)ob_text(b, "linear");
+    a->s.len = 6;
+    ob_output(b, "z");
+    return b;
+}
+
+static net several_net(bl_ctx *ctx, const float ***x)
+{
+    net t = { .ctx = ctx, .a = bl_arena_new(ctx, "net"), .g = tiny_prepared(several(ctx)) };
+    *x = samples(&t, 1);
+    take_stats(&t, *x);
+    lower_net(&t, 8);
+    return t;
+}
+
+static void running_takes_no_memory(void **state)
+{
+    const float **x;
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 0);
+    net t = several_net(ctx, &x);
+    uint64_t before, after, promised, taken, ceiling = ctx->options.memory_bytes;
+    run_program(&t, x);
+    bl_exec_memory(t.exec, &promised, &taken);
+    assert_true(promised <= taken && taken < promised + promised / 2 + 70000);
+    bl_memory_use(ctx, &before, NULL);
+    ctx->options.memory_bytes = before; /* whatever is taken from the system now fails */
+    for (int i = 0; i < 5; i++) assert_ok(ctx, bl_exec_run(t.exec, NULL, NULL));
+    ctx->options.memory_bytes = ceiling;
+    bl_memory_use(ctx, &after, NULL);
+    assert_int_equal(before, after);
+    net_free(&t);
+    test_ctx_free(ctx);
+}
+
+static void there_and_back(void **state)
+{
+    const float **x;
+    char folder[256], path[300];
+    net t = several_net(*state, &x);
+    test_folder(folder);
+    snprintf(path, sizeof path, "%s/m.blp", folder);
+    run_program(&t, x);
+    assert_ok(t.ctx, bl_program_write(t.ctx, t.program, path));
+    net u = t;
+    u.exec = NULL;
+    assert_ok(t.ctx, bl_program_open(t.ctx, path, &u.program));
+    run_program(&u, x);
+    assert_memory_equal(bl_exec_output(t.exec, 0), bl_exec_output(u.exec, 0), 2 * 600 * sizeof(float));
+    assert_int_equal(u.program->weight_bytes, 18);
+    bl_exec_free(u.exec);
+    bl_program_free(u.program);
+    net_free(&t);
+    test_folder_remove(folder);
+}
+
+static void *copy_of(bl_arena *a, const void *from, size_t n)
+{
+    void *to = bl_alloc(a, BL_MAX(n, 64), 1);
+    assert_non_null(to);
+    memcpy(to, from, n);
+    return to;
+}
+
+/* Every field of every list in turn gets odd numbers: refused, or it runs without harm. */
+static void damage_is_refused_or_harmless(void **state)
+{
+    const float **x;
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, (uint64_t)64 << 20);
+    net t = several_net(ctx, &x);
+    const bl_program *p = t.program;
+    static const int32_t odd[] = { -1, 0, 1, 2, 7, 255, 1 << 20, INT32_MAX, INT32_MIN };
+    size_t sizes[] = { p->n_islands * sizeof *p->islands, p->n_ports * sizeof *p->ports, p->n_attrs * sizeof *p->attrs,
+                       p->n_steps * sizeof *p->steps, p->n_tensors * sizeof *p->tensors };
+    int refused = 0, harmless = 0;
+    for (int list = 0; list < 5; list++)
+        for (size_t at = 0; at + 4 <= sizes[list]; at += 4)
+            for (size_t k = 0; k < BL_COUNTOF(odd); k += list == 3 ? 4 : 1) {
+                bl_arena *a = bl_arena_new(ctx, "damage");
+                bl_program d = *p;
+                void *copy[5] = { copy_of(a, p->islands, sizes[0]), copy_of(a, p->ports, sizes[1]), copy_of(a, p->attrs, sizes[2]),
+                                  copy_of(a, p->steps, sizes[3]), copy_of(a, p->tensors, sizes[4]) };
+                memcpy((uint8_t *)copy[list] + at, &odd[k], 4);
+                d.islands = copy[0], d.ports = copy[1], d.attrs = copy[2], d.steps = copy[3], d.tensors = copy[4];
+                bl_exec *e = NULL;
+                bl_status s = bl_program_validate(ctx, "damaged", &d);
+                if (s == BL_OK) s = bl_exec_new(ctx, &d, NULL, &e);
+                if (s == BL_OK) s = bl_exec_run(e, NULL, NULL);
+                *(s == BL_OK ? &harmless : &refused) += 1;
+                bl_exec_free(e);
+                bl_arena_free(a);
+            }
+    print_message("%d damages refused, %d harmless\n", refused, harmless);
+    assert_true(refused > 500);
+    net_free(&t);
+    test_ctx_free(ctx);
+}
+
+/* ------------------------------------------------------------------ whole networks */
+
+typedef struct seen {
+    net *t;
+    uint16_t **code;            /* by value number: the integers */
+    bl_grid *grid;
+    bl_walk *walk;
+    int64_t values, one, more, local_one, local_more;
+} seen;
+
+static bl_status keep_codes(void *user, uint32_t step, uint32_t tensor)
+{
+    seen *s = user;
+    const bl_program *p = s->t->program;
+    for (uint32_t later = step + 1; later < p->n_steps; later++)
+        if (bl_step_writes(p, &p->steps[later], (int32_t)tensor)) return BL_OK;
+    for (uint32_t i = tensor; i < p->n_tensors; i++) { /* and what shares its memory */
+        uint32_t root = i;
+        const bl_ptensor *x = &p->tensors[i];
+        while (p->tensors[root].alias >= 0) root = (uint32_t)p->tensors[root].alias;
+        if (root != tensor || x->raw || x->flags & BL_TENSOR_INNER) continue;
+        int v = bl_graph_find_value(s->t->g, p->strings + x->name);
+        s->code[v] = BL_NEW(s->t->a, uint16_t, (size_t)bl_tensor_count(&s->t->g->values[v].t));
+        s->grid[v] = x->grid;
+        bl_exec_read(s->t->exec, i, s->code[v]);
+    }
+    return BL_OK;
+}
+
+static void count_steps(const seen *s, int v, const float *x, int64_t *one, int64_t *more)
+{
+    for (int64_t i = 0; i < bl_tensor_count(&s->t->g->values[v].t); i++) {
+        int32_t d = abs(bl_quantize(x[i], s->grid[v]) - s->code[v][i]);
+        *one += d == 1;
+        *more += d > 1;
+    }
+}
+
+/* Each value is compared, then replaced by the integers': how far one operator alone goes astray. */
+static bl_status follow_integers(void *user, int v, bl_tensor *t)
+{
+    seen *s = user;
+    if (!s->code[v]) return BL_OK;
+    count_steps(s, v, t->data, &s->local_one, &s->local_more);
+    s->values += bl_tensor_count(t);
+    for (int64_t i = 0; i < bl_tensor_count(t); i++) ((float *)t->data)[i] = bl_dequantize(s->code[v][i], s->grid[v]);
+    return BL_OK;
+}
+
+static void compare_walks(net *t, seen *s, const float *const *x)
+{
+    bl_fake *fake = NULL;
+    bl_walk *walk = run_fake(t, x, false, &fake);
+    for (int v = 0; v < t->g->n_values; v++)
+        if (s->code[v]) count_steps(s, v, bl_walk_value(walk, v)->data, &s->one, &s->more);
+    for (int i = 0; i < t->g->n_inputs; i++) memcpy(bl_walk_input(walk, i)->data, x[i], bl_tensor_bytes(bl_walk_input(walk, i)));
+    assert_ok(t->ctx, bl_walk_run(walk, follow_integers, s));
+    bl_walk_free(walk);
+    bl_fake_free(fake);
+}
+
+/* design: the fake walk within one step of the integers on all but 0.1 % of the values.  Operator by
+ * operator; through a deep network on noise a single step spreads, which is printed. */
+static void compare_network(bl_ctx *ctx, const char *file, const bl_import_options *o)
+{
+    char path[512];
+    test_shared(file, path);
+    bl_graph *g = NULL, *prepared = NULL;
+    assert_ok(ctx, bl_import(ctx, path, o, &g));
+    assert_ok(ctx, bl_prepare(ctx, g, &prepared));
+    bl_graph_free(g);
+    net t = { .ctx = ctx, .a = bl_arena_new(ctx, "net"), .g = prepared };
+    const float **x = samples(&t, 1);
+    take_stats(&t, x);
+    lower_net(&t, 8);
+    seen s = { .t = &t, .code = BL_NEW(t.a, uint16_t *, (size_t)t.g->n_values), .grid = BL_NEW(t.a, bl_grid, (size_t)t.g->n_values) };
+    assert_ok(ctx, bl_exec_new(ctx, t.program, NULL, &t.exec));
+    for (int i = 0; i < t.g->n_inputs; i++)
+        memcpy(bl_exec_input(t.exec, (uint32_t)i), x[i], (size_t)bl_tensor_count(&t.g->values[t.g->inputs[i]].t) * sizeof(float));
+    assert_ok(ctx, bl_exec_run(t.exec, keep_codes, &s));
+    compare_walks(&t, &s, x);
+    double n = (double)s.values;
+    print_message("%s: %u islands, %.0f values; operator by operator %.4f %% one step off, %lld more; whole walk %.3f %% one, "
+                  "%.4f %% more\n", file, t.program->n_islands, n, 100.0 * (double)s.local_one / n, (long long)s.local_more,
+                  100.0 * (double)s.one / n, 100.0 * (double)s.more / n);
+    assert_true(s.local_more * 1000 <= s.values);
+    assert_true(s.local_one * 1000 <= s.values);
+    net_free(&t);
+}
+
+#define NETWORK(name, file)                                                                       \
+    static void network_##name(void **state)                                                      \
+    {                                                                                             \
+        compare_network(*state, file, NULL);                                                      \
+    }
+NETWORK(vit17, "models/vit_tiny_fmnist_op17.onnx")
+NETWORK(squeezenet, "models/squeezenet1_1.onnx")
+NETWORK(mobilenet_v1, "models/mobilenet_v1_0.25_224.onnx")
+NETWORK(mobilenet_v3, "models/mobilenet_v3_small_dequant.onnx")
+NETWORK(fastestdet, "models/wild/fastestdet.onnx")
+NETWORK(kws, "models/wild/kws_external.onnx")
+NETWORK(mnist, "models/wild/mnist_cntk_8.onnx")
+NETWORK(resolution, "models/wild/super_resolution_op9.onnx")
+NETWORK(ultraface, "models/wild/ultraface_rfb_320.onnx")
+
+static int setup(void **state)
+{
+    *state = test_ctx(1, 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    test_ctx_free(*state);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(operators_equal_the_walk),
+        cmocka_unit_test(plain_elements_flow),
+        cmocka_unit_test(running_takes_no_memory),
+        cmocka_unit_test(there_and_back),
+        cmocka_unit_test(damage_is_refused_or_harmless),
+        cmocka_unit_test(network_vit17),
+        cmocka_unit_test(network_squeezenet),
+        cmocka_unit_test(network_mobilenet_v1),
+        cmocka_unit_test(network_mobilenet_v3),
+        cmocka_unit_test(network_fastestdet),
+        cmocka_unit_test(network_kws),
+        cmocka_unit_test(network_mnist),
+        cmocka_unit_test(network_resolution),
+        cmocka_unit_test(network_ultraface),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
