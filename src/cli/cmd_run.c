@@ -248,7 +248,7 @@ static bl_status value_hook(void *user, int value, bl_tensor *t)
 
 static bl_status run_graph(state *s, const bl_graph *g, const inputs *in)
 {
-    bl_walk_options o = { .reference = s->reference };
+    bl_walk_options o = { .reference = s->reference, .threads = bl_threads(s->cli.ctx) };
     bl_walk *w;
     float_run r = { s, g };
     if (in->n != g->n_inputs)

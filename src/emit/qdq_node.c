@@ -13,6 +13,7 @@
 /* Operators younger than opset 13 that prepare may put into an older network. */
 static const struct { const char *op; int since; } young[] = {
     { "Gelu", 20 }, { "HardSwish", 14 }, { "LayerNormalization", 17 },
+    { "Swish", 24 },
 };
 
 /* From opset `since` the attribute is the input of that number. */

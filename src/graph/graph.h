@@ -57,11 +57,12 @@ struct bl_graph {
 bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, size_t size,
                             bl_arena *arena, bl_tensor *out);
 
-/* bl_prepare: constant folding, Dropout/Identity removal, a bias that is added behind into Conv or (rank 2)
- * MatMul, which becomes Gemm, BatchNormalization into Conv/ConvTranspose/Gemm (statistics kept in
- * bn[]), Relu/Clip into their producer (node->lo, hi), HardSigmoid*x recognised as HardSwish is left
- * to later passes.  Names of values and nodes that remain are kept; a folded node's output name moves
- * to the node that now produces it. */
+/* bl_prepare: constant folding, Dropout/Identity removal; chains of arithmetic that are HardSwish,
+ * HardSigmoid, Swish, Gelu or LayerNormalization become that operator; a bias that is added behind
+ * goes into Conv or (rank 2) MatMul, which becomes Gemm; BatchNormalization into
+ * Conv/ConvTranspose/Gemm (statistics kept in bn[]), and so constants by channel; Relu/Clip into
+ * their producer (node->lo, hi).  Names of values and nodes that remain are kept; a folded node's
+ * output name moves to the node that now produces it. */
 
 /* The same graph at another batch size (shapes inferred again).  Constants are borrowed: `graph` must
  * outlive *out.  BL_UNAVAILABLE when some node fixes the batch (a hard-coded Reshape). */
@@ -90,13 +91,15 @@ bl_status bl_graph_infer(bl_ctx *ctx, bl_graph *graph);
  * One walker: a batched executor of a prepared graph in binary32 with its own buffers; not for two
  * threads at once.  Parallel work runs one walker a worker, each on its own chunk of samples, so
  * results do not depend on the number of threads.  Heavy operators go to oneDNN (one thread inside
- * each walker) unless reference is asked for.
+ * each walker, unless it was made for a single sample on several) unless reference is asked for.
  */
 typedef struct bl_walk bl_walk;
 
 typedef struct bl_walk_options {
     bool reference;         /* plain reference for every operator */
     bool keep_all;          /* every value keeps its own buffer (prefix reuse); else static reuse */
+    unsigned threads;       /* of a walker that runs alone, never beside the pool: one operator spreads
+                             * over so many; 0 is 1.  The bits do not depend on it */
 } bl_walk_options;
 
 /* graph is borrowed and has the walker's batch (bl_graph_rebatch). */

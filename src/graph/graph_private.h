@@ -58,7 +58,7 @@ bl_status bl_graph_shapes(bl_ctx *ctx, bl_graph *graph, uint8_t *known);
  * shapes are copied, not inferred. */
 bl_status bl_graph_copy(bl_ctx *ctx, const bl_graph *from, const uint8_t *dead, bl_graph **out);
 
-/* ------------------------------------------------------------------ prepare.c, fold.c, fuse.c */
+/* ------------------------------------------------------------------ prepare.c, fold.c, recognise.c, fuse.c */
 
 /*
  * A graph being changed.  Its arrays are its own; names, attributes and constants may be borrowed
@@ -91,7 +91,11 @@ bool bl_node_is(const bl_node *node, const char *op);
 const bl_tensor *bl_edit_input_constant(const bl_edit *e, const bl_node *node, int i,
                                         bl_dtype type);
 
-bl_status bl_fold(bl_edit *e); /* constants, Identity and its like */
-bl_status bl_fuse(bl_edit *e); /* MatMul + Add, BatchNormalization, activations */
+/* lo <= hi of a Relu or Clip whose bounds are known. */
+bool bl_edit_bounds(const bl_edit *e, const bl_node *n, float *lo, float *hi);
+
+bl_status bl_fold(bl_edit *e);      /* constants, Identity and its like */
+bl_status bl_recognise(bl_edit *e); /* functions written out as chains */
+bl_status bl_fuse(bl_edit *e);      /* MatMul + Add, BatchNormalization, activations */
 
 #endif

@@ -2,7 +2,9 @@
 /*
  * Heavy float operators on oneDNN (C API, 2.6): Conv, Gemm, MatMul and pooling.  Primitives,
  * reordered weights and scratch memory are made once for a walker and node; each call runs on the
- * calling thread alone, so walkers may run side by side.  Convolutions want blocked channels:
+ * calling thread alone, so walkers may run side by side.  A walker that runs alone may be given more
+ * threads: convolutions and pooling, whose sums stay within a thread, use them; products of matrices,
+ * which oneDNN may cut along the sum, never do.  Convolutions want blocked channels:
  * between such nodes values stay in that order ("packed"), and the walk asks for the plain one
  * where somebody else reads it. A node that oneDNN would run on its own slow reference is left to
  * ours.
@@ -45,6 +47,7 @@ typedef struct dnn_node {
     dnn_constant weight, bias;
     bl_layout src_layout, dst_layout; /* orders read and written */
     bool own_src;      /* src and dst below describe them, plain with dimensions joined */
+    int threads;       /* made for so many, and runs on them */
     bool weight_flows; /* weight is no constant: an input like the first */
     dnnl_memory_t src, other, dst; /* descriptions of this node's own, handles set for each call */
 } dnn_node;
@@ -56,6 +59,7 @@ struct bl_dnn {
     const uint32_t *versions;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
+    int threads;
     dnn_node *nodes;
     size_t scratch_bytes;
     void *scratch;
@@ -72,13 +76,13 @@ static bl_status check(const bl_dnn *dnn, dnnl_status_t status, const char *what
 #define DNN_TRY(call) BL_TRY(check(dnn, (call), #call))
 
 bl_status bl_dnn_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const uint32_t *versions,
-                     bl_dnn **out)
+                     unsigned threads, bl_dnn **out)
 {
     bl_dnn *dnn = BL_NEW(arena, bl_dnn, 1);
     bl_status status;
 
     BL_ALLOC_TRY(ctx, dnn);
-    *dnn = (bl_dnn){.ctx = ctx, .arena = arena, .graph = graph, .versions = versions};
+    *dnn = (bl_dnn){.ctx = ctx, .arena = arena, .graph = graph, .versions = versions, .threads = (int)BL_MAX(threads, 1u)};
     dnn->nodes = BL_NEW(arena, dnn_node, (size_t)graph->n_nodes);
     BL_ALLOC_TRY(ctx, dnn->nodes);
     status = check(dnn, dnnl_engine_create(&dnn->engine, dnnl_cpu, 0), "engine");
@@ -275,6 +279,7 @@ static bl_status adopt(bl_dnn *dnn, dnn_node *d, dnnl_primitive_desc_t pd)
 {
     dnnl_status_t status = dnnl_primitive_create(&d->run, pd);
 
+    d->threads = omp_get_max_threads();
     d->src_md = query_md(pd, DNNL_ARG_SRC);
     d->dst_md = query_md(pd, DNNL_ARG_DST);
     d->scratch_md = query_md(pd, DNNL_ARG_SCRATCHPAD);
@@ -431,6 +436,11 @@ static bl_status plan_conv(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
         return BL_OK;
     BL_TRY(conv_read(dnn, node, &c));
     BL_TRY(conv_choose(dnn, node, &c, layouts[node->in[0]], &pd));
+    if (pd && is_gemm(pd) && dnn->threads > 1) {
+        dnnl_primitive_desc_destroy(pd);
+        omp_set_num_threads(1);
+        BL_TRY(conv_choose(dnn, node, &c, layouts[node->in[0]], &pd));
+    }
     if (!pd) return BL_OK;
     wanted = query_md(pd, DNNL_ARG_WEIGHTS);
     BL_TRY(adopt(dnn, d, pd));
@@ -620,9 +630,14 @@ static bl_status plan_global_pool(bl_dnn *dnn, int n, bl_layout *layouts, bool *
 static const struct {
     const char *op;
     bl_status (*plan)(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken);
+    bool spreads; /* each sum stays within one thread, however many there are */
 } planners[] = {
-    {"AveragePool", plan_average_pool},      {"Conv", plan_conv},     {"Gemm", plan_gemm},
-    {"GlobalAveragePool", plan_global_pool}, {"MatMul", plan_matmul}, {"MaxPool", plan_max_pool},
+    {"AveragePool", plan_average_pool, true},
+    {"Conv", plan_conv, true},
+    {"Gemm", plan_gemm, false},
+    {"GlobalAveragePool", plan_global_pool, true},
+    {"MatMul", plan_matmul, false},
+    {"MaxPool", plan_max_pool, true},
 };
 
 bl_status bl_dnn_plan(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
@@ -633,9 +648,13 @@ bl_status bl_dnn_plan(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
     dnn->nodes[n].weight.value = dnn->nodes[n].bias.value = -1;
     if (node->n_in < 1 || node->in[0] < 0 || value_tensor(dnn, node->in[0])->type != BL_F32)
         return BL_OK;
-    for (size_t i = 0; i < BL_COUNTOF(planners); i++)
-        if (strcmp(node->op->name, planners[i].op) == 0)
-            return planners[i].plan(dnn, n, layouts, taken);
+    for (size_t i = 0; i < BL_COUNTOF(planners); i++) {
+        if (strcmp(node->op->name, planners[i].op) != 0) continue;
+        omp_set_num_threads(planners[i].spreads ? dnn->threads : 1);
+        bl_status status = planners[i].plan(dnn, n, layouts, taken);
+        omp_set_num_threads(1);
+        return status;
+    }
     return BL_OK;
 }
 
@@ -702,7 +721,10 @@ bl_status bl_dnn_run(bl_dnn *dnn, int n, bl_place *const *in, bl_place *out)
         args[n_args].arg = DNNL_ARG_BIAS;
         BL_TRY(constant_memory(dnn, &d->bias, in[2], &args[n_args++].memory));
     }
-    DNN_TRY(dnnl_primitive_execute(d->run, dnn->stream, n_args, args));
+    omp_set_num_threads(d->threads); /* what it was made for; 1 otherwise */
+    dnnl_status_t status = dnnl_primitive_execute(d->run, dnn->stream, n_args, args);
+    omp_set_num_threads(1);
+    BL_TRY(check(dnn, status, "running a primitive"));
     DNN_TRY(dnnl_stream_wait(dnn->stream));
     return BL_OK;
 }

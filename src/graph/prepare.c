@@ -2,7 +2,7 @@
 /*
  * From the model as it was exported to what the stages want: constants folded, identities gone,
  * BatchNormalization and activations inside the layers before them.  Here: the working copy that
- * the passes change, and the order of the passes (fold.c, fuse.c).
+ * the passes change, and the order of the passes (fold.c, recognise.c, fuse.c).
  */
 #include "graph/graph_private.h"
 
@@ -134,6 +134,7 @@ static bl_status prepare_with(bl_ctx *ctx, const bl_graph *graph, bl_arena *aren
     BL_TRY(edit_init(&e, ctx, graph, arena));
     BL_TRY(bl_fold(&e));
     bl_edit_recount(&e);
+    BL_TRY(bl_recognise(&e));
     BL_TRY(bl_fuse(&e));
     e.g.prepared = true;
     BL_TRY(bl_graph_copy(ctx, &e.g, e.dead, out));

@@ -104,6 +104,11 @@ static double sigmoid_unary(const bl_node *node, double x)
     return 1.0 / (1.0 + exp(-x));
 }
 
+static double swish_unary(const bl_node *node, double x)
+{
+    return x / (1.0 + exp(-(double)bl_attr_float(node, "alpha", 1.0f) * x));
+}
+
 static double softplus_unary(const bl_node *node, double x)
 {
     (void)node;
@@ -456,6 +461,7 @@ UNARY("Sinh", sinh, unary_shape, unary_forward);
 UNARY("Softplus", softplus, unary_shape, unary_forward);
 UNARY("Softsign", softsign, unary_shape, unary_forward);
 UNARY("Sqrt", sqrt, unary_shape, unary_forward);
+UNARY("Swish", swish, unary_shape, unary_forward);
 UNARY("Tan", tan, unary_shape, unary_forward);
 UNARY("Tanh", tanh, unary_shape, unary_forward);
 UNARY("ThresholdedRelu", thresholded_relu, unary_shape, unary_forward);

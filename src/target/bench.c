@@ -26,7 +26,8 @@ static bl_status runner_make(bl_ctx *ctx, bl_arena *a, bool parallel, runner *r)
     r->total = BL_NEW(a, double, ROUNDS_MAX);
     BL_ALLOC_TRY(ctx, r->total);
     if (!p) {
-        BL_TRY(bl_walk_new(ctx, r->item->graph, NULL, &r->walk));
+        bl_walk_options wo = { .threads = parallel ? bl_threads(ctx) : 1 };
+        BL_TRY(bl_walk_new(ctx, r->item->graph, &wo, &r->walk));
         for (int i = 0; i < r->item->graph->n_inputs; i++) {
             bl_tensor *x = bl_walk_input(r->walk, i);
             fill_random(ctx, x->data, (size_t)bl_tensor_count(x), (uint64_t)i);

@@ -665,6 +665,32 @@ static void test_walkers_side_by_side(void **state)
     test_ctx_free(ctx);
 }
 
+/* One walker whose operators run on several threads: not one bit of any value differs. */
+static void test_threads_keep_bits(void **state)
+{
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 0);
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        bl_graph *g = make_graph(ctx, seed);
+        bl_walk *alone = make_walk(ctx, g, false, true);
+        fill_input(alone, seed);
+        assert_ok(ctx, bl_walk_run(alone, NULL, NULL));
+        for (unsigned threads = 2; threads <= 5; threads++) {
+            bl_walk_options options = {.keep_all = true, .threads = threads};
+            bl_walk *walk;
+            assert_ok(ctx, bl_walk_new(ctx, g, &options, &walk));
+            fill_input(walk, seed);
+            assert_ok(ctx, bl_walk_run(walk, NULL, NULL));
+            for (int v = 0; v < g->n_values; v++)
+                if (g->values[v].producer >= 0) same_bits(bl_walk_value(alone, v), bl_walk_value(walk, v));
+            bl_walk_free(walk);
+        }
+        bl_walk_free(alone);
+        bl_graph_free(g);
+    }
+    test_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -678,6 +704,7 @@ int main(void)
         cmocka_unit_test(test_hook_fails),
         cmocka_unit_test(test_set_constant),
         cmocka_unit_test(test_walkers_side_by_side),
+        cmocka_unit_test(test_threads_keep_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
