@@ -195,6 +195,9 @@ typedef struct bl_menu_options {
     int a_bits[16], n_a;        /* default 4 8 */
     bool keep_ends;             /* network input, first and last layer, outputs stay at 8 bits */
     bool equal_grids;           /* target adds integers without rescaling: operands share a grid */
+    bool equal_concat;          /* a Concat and its parts share a grid: it then only copies */
+    bool anchored;              /* where a function takes 0 to a (a gate: 1/2), a is exactly a code of its
+                                   output: runtimes then have one more form for it */
 } bl_menu_options;
 BL_API bl_menu_options bl_menu_options_default(void);
 /* graph must be prepared; options may be NULL. */
@@ -340,6 +343,11 @@ BL_API bl_status bl_evaluate(bl_ctx *ctx, const bl_graph *graph, const bl_progra
 
 typedef struct bl_export_options {
     bool all_outputs;   /* every quantized value is a graph output too: for comparing integers */
+    bool plain;         /* operators as the model has them; else, with the same integers, in forms that
+                           ONNX Runtime runs faster: four input channels instead of three, a table
+                           instead of a float function where one says the same */
+    bool int4;          /* weights of at most 4 bits as INT4 (opset 21): half the file, but ONNX Runtime
+                           then runs these layers in float, a step off here and there */
     bool reduce_range;  /* weights of 8 bits are put on -64..63, for CPUs whose u8 x s8 product
                            saturates at int16 (AVX2 and AVX-512 without VNNI): other integers than
                            the program's */

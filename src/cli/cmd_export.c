@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS };
+enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_INT4, KEY_PLAIN, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS };
 
 typedef struct state {
     bl_cli cli;
@@ -16,6 +16,8 @@ typedef struct state {
 static const struct argp_option export_options[] = {
     { "format", KEY_FORMAT, "NAME", 0, "row of `bitlathe list exporters` (qdq)", 1 },
     { "all-outputs", KEY_ALL, NULL, 0, "every quantized value is an output too", 1 },
+    { "int4", KEY_INT4, NULL, 0, "weights of at most 4 bits as INT4, opset 21: half the bytes; ONNX Runtime runs these layers in float", 1 },
+    { "plain", KEY_PLAIN, NULL, 0, "operators as the model has them, also where another form of the same integers is faster", 1 },
     { "reduce-range", KEY_REDUCE, NULL, 0, "8-bit weights on -64..63, for CPUs without VNNI", 1 },
     { "model", KEY_MODEL, "FILE", 0, "the ONNX file, when it is not where the run found it", 1 },
     { "plan", KEY_PLAN, "FILE", 0, "another plan of that network", 1 },
@@ -29,6 +31,8 @@ static error_t parse(int key, char *arg, void *input)
     switch (key) {
     case KEY_FORMAT: s->format = arg; return 0;
     case KEY_ALL: s->o.all_outputs = true; return 0;
+    case KEY_INT4: s->o.int4 = true; return 0;
+    case KEY_PLAIN: s->o.plain = true; return 0;
     case KEY_REDUCE: s->o.reduce_range = true; return 0;
     case KEY_MODEL: s->model = arg; return 0;
     case KEY_PLAN: s->plan = arg; return 0;

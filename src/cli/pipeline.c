@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET, KEY_ACT_RANGE, KEY_WEIGHT_RANGE,
-       KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_MEASURE_SECONDS };
+       KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_CONCAT, KEY_ANCHORED, KEY_MEASURE_SECONDS };
 
 const struct argp_option bl_recipe_options[] = {
     { NULL, 0, NULL, 0, "Choosing bits:", 10 },
@@ -22,6 +22,8 @@ const struct argp_option bl_recipe_options[] = {
     { "per-tensor", KEY_PER_TENSOR, NULL, 0, "one scale a weight instead of one an output channel", 10 },
     { "narrow", KEY_NARROW, NULL, 0, "restricted symmetric weight grids", 10 },
     { "no-keep-ends", KEY_NO_ENDS, NULL, 0, "first and last layer, input and output may be narrow too", 10 },
+    { "equal-concat", KEY_CONCAT, NULL, 0, "a Concat and its parts share a grid: runtimes then only copy", 10 },
+    { "anchored", KEY_ANCHORED, NULL, 0, "gates: the image of 0 is exactly a code, which runtimes can do by table", 10 },
     { "measure-seconds", KEY_MEASURE_SECONDS, "S", 0, "longest time for one operator shape (0.5)", 10 },
     { 0 }
 };
@@ -38,6 +40,8 @@ error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg)
     case KEY_TUNE: w->tune = arg; return 0;
     case KEY_PER_TENSOR: w->per_tensor = true; return 0;
     case KEY_NARROW: w->narrow = true; return 0;
+    case KEY_CONCAT: w->equal_concat = true; return 0;
+    case KEY_ANCHORED: w->anchored = true; return 0;
     case KEY_NO_ENDS: w->no_ends = true; return 0;
     case KEY_BUDGET:
         if (w->n_budgets == BL_MCKP_BUDGETS_MAX) return bl_cli_bad(cli, "--budget", arg, "give at most four budgets");
@@ -90,6 +94,8 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     if (w->weight_range) r->grids.weight_range = w->weight_range;
     if (w->per_tensor) r->grids.per_tensor = true;
     if (w->narrow) r->grids.narrow = true;
+    if (w->equal_concat) r->menu.equal_concat = true;
+    if (w->anchored) r->menu.anchored = true;
     if (w->no_ends) r->menu.keep_ends = false;
     if (w->tune) r->tune = strcmp(w->tune, "none") ? w->tune : NULL;
     if (r->tune && !bl_tuner_find(r->tune))

@@ -35,7 +35,7 @@ typedef struct bl_recipe_words {
     const char *recipe, *weight_bits, *act_bits, *target, *act_range, *weight_range, *tune;
     const char *budget[BL_MCKP_BUDGETS_MAX];
     int n_budgets;
-    bool per_tensor, narrow, no_ends;
+    bool per_tensor, narrow, no_ends, equal_concat, anchored;
     double measure_seconds;
 } bl_recipe_words;
 error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg);

@@ -15,8 +15,7 @@ static const bl_quantizer *quantizer_of(const bl_qdq *q, int v)
     return v >= 0 && q->plan->of_value[v] >= 0 ? &q->plan->quantizers[q->plan->of_value[v]] : NULL;
 }
 
-/* Grid of an activation or of a constant operand; NULL: not on a grid. */
-static const bl_quantizer *act_of(const bl_qdq *q, int v)
+const bl_quantizer *bl_qdq_act(const bl_qdq *q, int v)
 {
     const bl_quantizer *k = quantizer_of(q, v);
     return k && !k->weight ? k : NULL;
@@ -40,37 +39,31 @@ static bl_dtype code_type(int bits)
 
 /* ------------------------------------------------------------------ pieces */
 
-/* Names of the parts of one quantized tensor. */
-typedef struct parts {
-    const char *codes, *scale, *zero;
-} parts;
-
-static parts parts_new(bl_qdq *q, const char *base)
+bl_qdq_parts bl_qdq_parts_new(bl_qdq *q, const char *base)
 {
-    parts p;
+    bl_qdq_parts p;
     p.codes = bl_qdq_name(q, "%s_quantized", base);
     p.scale = bl_qdq_name(q, "%s_scale", base);
     p.zero = bl_qdq_name(q, "%s_zero_point", base);
     return p;
 }
 
-/* Scale and zero point of a grid per tensor as initializers. */
-static void grid_tensors(bl_qdq *q, parts p, const bl_quantizer *k)
+void bl_qdq_grid(bl_qdq *q, bl_qdq_parts p, float scale, int32_t zero_point, int bits)
 {
     uint16_t *zero = bl_qdq_alloc(q, 1, sizeof *zero); /* little endian: its first byte is the u8 */
     if (!zero) return;
-    *zero = (uint16_t)k->zero;
-    bl_qdq_scalar(q, p.scale, k->scale[0]);
-    bl_qdq_tensor(q, p.zero, code_type(k->bits), 0, NULL, zero);
+    *zero = (uint16_t)zero_point;
+    bl_qdq_scalar(q, p.scale, scale);
+    bl_qdq_tensor(q, p.zero, code_type(bits), 0, NULL, zero);
 }
 
-static void quantize_node(bl_qdq *q, parts p, const char *x, const char *codes)
+void bl_qdq_quantize(bl_qdq *q, bl_qdq_parts p, const char *x, const char *codes)
 {
     const char *in[] = { x, p.scale, p.zero };
     bl_qdq_node(q, "QuantizeLinear", NULL, in, 3, &codes, 1);
 }
 
-static void dequantize_node(bl_qdq *q, parts p, const char *codes, const char *x, int axis)
+void bl_qdq_dequantize(bl_qdq *q, bl_qdq_parts p, const char *codes, const char *x, int axis)
 {
     const char *in[] = { codes, p.scale, p.zero };
     Onnx__NodeProto *n = bl_qdq_node(q, "DequantizeLinear", NULL, in, 3, &x, 1);
@@ -86,29 +79,39 @@ static void clip_node(bl_qdq *q, const char *base, const char *x, float lo, floa
 }
 
 /*
- * x -> Q -> DQ.  Codes outside lo..hi of the grid are cut in between, x -> Q -> DQ -> Clip -> Q ->
- * DQ on one grid: a Clip before the first Q would make the operator in front of it float [Q13]
+ * Value v, real numbers in x, becomes codes.  Codes outside lo..hi of the grid are cut in between, x -> Q -> DQ -> Clip -> Q
+ * on one grid: a Clip before the first Q would make the operator in front of it float [Q13]
  * [Q14].  Both ends of the Clip are images of codes, so the second Q gives back the first's codes.
  */
-static void put_on_grid(bl_qdq *q, const bl_quantizer *k, const char *base, const char *x,
-                        const char *out, int32_t lo, int32_t hi)
+static void put_on_grid(bl_qdq *q, int v, const bl_quantizer *k, const char *x, int32_t lo,
+                        int32_t hi)
 {
+    const char *base = value_name(q, v);
     bl_grid g = bl_affine_grid(k);
     bl_dtype type = code_type(k->bits);
-    parts p = parts_new(q, base);
+    bl_qdq_parts p = q->parts[v] = bl_qdq_parts_new(q, base);
 
-    grid_tensors(q, p, k);
+    bl_qdq_grid(q, p, k->scale[0], k->zero, k->bits);
     if (lo > 0 || hi < (type == BL_U8 ? UINT8_MAX : UINT16_MAX)) {
         const char *codes = bl_qdq_name(q, "%s_unclipped_quantized", base);
         const char *real = bl_qdq_name(q, "%s_unclipped", base);
-        quantize_node(q, p, x, codes);
-        dequantize_node(q, p, codes, real, -1);
+        bl_qdq_quantize(q, p, x, codes);
+        bl_qdq_dequantize(q, p, codes, real, -1);
         x = bl_qdq_name(q, "%s_clipped", base);
         clip_node(q, base, real, bl_dequantize(lo, g), bl_dequantize(hi, g), x);
     }
-    quantize_node(q, p, x, p.codes);
-    dequantize_node(q, p, p.codes, out, -1);
+    bl_qdq_quantize(q, p, x, p.codes);
     if (q->options.all_outputs) bl_qdq_port(q, &q->outputs, p.codes, type, NULL);
+}
+
+/* The real numbers behind a value's codes, made for its first reader. */
+static const char *real_value(bl_qdq *q, int v)
+{
+    bool input = q->graph->values[v].is_input; /* its name is taken by what comes in */
+    const char *name = value_name(q, v);
+    if (input) name = bl_qdq_name(q, "%s_dequantized", name);
+    bl_qdq_dequantize(q, q->parts[v], q->parts[v].codes, name, -1);
+    return q->name[v] = name;
 }
 
 /* ------------------------------------------------------------------ constants */
@@ -148,10 +151,10 @@ static const char *operand(bl_qdq *q, int v, const bl_quantizer *k)
         if (k->bits > 8) wide[i] = (uint16_t)code;
         else narrow[i] = (uint8_t)code;
     }
-    parts p = parts_new(q, value_name(q, v));
-    grid_tensors(q, p, k);
+    bl_qdq_parts p = bl_qdq_parts_new(q, value_name(q, v));
+    bl_qdq_grid(q, p, k->scale[0], k->zero, k->bits);
     bl_qdq_tensor(q, p.codes, code_type(k->bits), t->rank, t->dim, narrow);
-    dequantize_node(q, p, p.codes, value_name(q, v), -1);
+    bl_qdq_dequantize(q, p, p.codes, value_name(q, v), -1);
     return q->name[v] = value_name(q, v);
 }
 
@@ -164,8 +167,21 @@ static const float *weight_scale(bl_qdq *q, const bl_quantizer *k)
     return s;
 }
 
-/* [Q15]: any width in an int8 tensor, zero point 0, one scale a channel or one in all. */
-static const char *weight(bl_qdq *q, int v, const bl_quantizer *k, const float *scale)
+/* A Conv's weight (O, C, ...) with `more` input channels of zeros. */
+static int8_t *more_zeros(bl_qdq *q, bl_tensor *t, const int8_t *codes, int more)
+{
+    size_t filters = (size_t)t->dim[0], one = (size_t)bl_tensor_count(t) / filters;
+    size_t added = one / (size_t)t->dim[1] * (size_t)more;
+    int8_t *wide = bl_qdq_alloc(q, filters, one + added); /* zeroed */
+    for (size_t o = 0; wide && o < filters; o++)
+        memcpy(wide + o * (one + added), codes + o * one, one);
+    t->dim[1] += more;
+    return wide;
+}
+
+/* [Q15]: any width in an int8 tensor (int4 on request), zero point 0, one scale a channel or one in
+ * all. */
+static const char *weight(bl_qdq *q, int v, const bl_quantizer *k, const float *scale, int more)
 {
     bl_tensor t = q->graph->values[v].t;
     if (q->name[v]) return q->name[v];
@@ -174,15 +190,22 @@ static const char *weight(bl_qdq *q, int v, const bl_quantizer *k, const float *
     bool halved = q->options.reduce_range && k->bits == 8;
     int8_t *codes = bl_qdq_alloc(q, (size_t)bl_tensor_count(&t), 1);
     int8_t *zero = bl_qdq_alloc(q, (size_t)n_scale, 1);
-    parts p = parts_new(q, value_name(q, v));
+    bl_qdq_parts p = bl_qdq_parts_new(q, value_name(q, v));
     if (!codes || !zero || !scale) return NULL;
     t.data = (void *)(uintptr_t)constant_data(q, v);
     bl_weight_codes(&t, scale, k->n_scale, k->axis, halved ? 7 : k->bits, k->narrow && !halved,
                     codes);
-    bl_qdq_tensor(q, p.codes, BL_I8, t.rank, t.dim, codes);
+    if (more) codes = more_zeros(q, &t, codes, more);
     bl_qdq_tensor(q, p.scale, BL_F32, rank, &n_scale, scale);
-    bl_qdq_tensor(q, p.zero, BL_I8, rank, &n_scale, zero);
-    dequantize_node(q, p, p.codes, value_name(q, v), k->axis);
+    if (q->options.int4 && k->bits <= 4) {
+        bl_qdq_tensor_int4(q, p.codes, t.rank, t.dim, codes);
+        bl_qdq_tensor_int4(q, p.zero, rank, &n_scale, zero);
+        q->n_int4++;
+    } else {
+        bl_qdq_tensor(q, p.codes, BL_I8, t.rank, t.dim, codes);
+        bl_qdq_tensor(q, p.zero, BL_I8, rank, &n_scale, zero);
+    }
+    bl_qdq_dequantize(q, p, p.codes, value_name(q, v), k->axis);
     return q->name[v] = value_name(q, v);
 }
 
@@ -203,7 +226,7 @@ static const char *bias(bl_qdq *q, const bl_node *n, int v, float sx, const floa
     int32_t *zero = bl_qdq_alloc(q, (size_t)n_scale, sizeof *zero);
     float *scale = bl_qdq_alloc(q, (size_t)n_scale, sizeof *scale);
     const char *out = q->name[v] ? bl_qdq_name(q, "%s_bias", n->name) : value_name(q, v);
-    parts p = out ? parts_new(q, out) : (parts){ NULL, NULL, NULL };
+    bl_qdq_parts p = out ? bl_qdq_parts_new(q, out) : (bl_qdq_parts){ NULL, NULL, NULL };
     if (!codes || !zero || !scale || !out) return NULL;
     for (int64_t c = 0; c < n_scale; c++) scale[c] = sx * sw[c];
     for (int64_t c = 0; c < channels; c++) {
@@ -215,19 +238,19 @@ static const char *bias(bl_qdq *q, const bl_node *n, int v, float sx, const floa
     bl_qdq_tensor(q, p.codes, BL_I32, 1, &channels, codes);
     bl_qdq_tensor(q, p.scale, BL_F32, rank, &n_scale, scale);
     bl_qdq_tensor(q, p.zero, BL_I32, rank, &n_scale, zero);
-    dequantize_node(q, p, p.codes, out, rank ? 0 : -1);
+    bl_qdq_dequantize(q, p, p.codes, out, rank ? 0 : -1);
     if (!q->name[v]) q->name[v] = out;
     return out;
 }
 
 /* ------------------------------------------------------------------ nodes */
 
-/* Name under which readers take value v. */
-static const char *read_value(bl_qdq *q, const bl_node *n, int v)
+const char *bl_qdq_read(bl_qdq *q, const bl_node *n, int v)
 {
     const bl_value *value = &q->graph->values[v];
     if (q->name[v]) return q->name[v];
-    const bl_quantizer *k = act_of(q, v);
+    if (q->parts[v].codes) return real_value(q, v);
+    const bl_quantizer *k = bl_qdq_act(q, v);
     if (k && value->t.data && value->t.type == BL_F32) return operand(q, v, k);
     if (value->t.data) return plain_constant(q, v);
     fail(q, n->name, "please report this", "it reads a value that nothing has computed");
@@ -239,7 +262,7 @@ static void layer_inputs(bl_qdq *q, int layer, const char **in)
 {
     const bl_node *n = &q->graph->nodes[layer];
     int w = bl_layer_weight(q->graph, layer), b = bl_layer_bias(q->graph, layer);
-    const bl_quantizer *kw = quantizer_of(q, w), *kx = act_of(q, n->in[0]);
+    const bl_quantizer *kw = quantizer_of(q, w), *kx = bl_qdq_act(q, n->in[0]);
     const bl_tensor *t = &q->graph->values[w].t;
 
     if (!strcmp(n->op->name, "Gemm") &&
@@ -248,7 +271,9 @@ static void layer_inputs(bl_qdq *q, int layer, const char **in)
                     "alpha or beta of this Gemm is not 1");
     if (!kw || !kw->weight) return;
     const float *scale = weight_scale(q, kw);
-    in[1] = weight(q, w, kw, scale);
+    int more = bl_qdq_more_channels(q, layer);
+    if (more) in[0] = bl_qdq_pad_channels(q, layer, more);
+    in[1] = weight(q, w, kw, scale, more);
     if (b < 0 || !kx || !scale) return;
     int axis = bl_weight_axis(q->graph, layer);
     int64_t channels = t->dim[axis];
@@ -272,7 +297,7 @@ static bool keeps_codes(const bl_qdq *q, const bl_node *n)
 {
     bool moves = n->op->flags & BL_OP_MOVES && strcmp(n->op->name, "Pad") != 0;
     if (!moves || bl_node_clamps(n)) return false;
-    const bl_quantizer *x = act_of(q, n->in[0]), *y = act_of(q, n->out[0]);
+    const bl_quantizer *x = bl_qdq_act(q, n->in[0]), *y = bl_qdq_act(q, n->out[0]);
     return x && y && x->bits == y->bits && x->zero == y->zero && x->scale[0] == y->scale[0];
 }
 
@@ -281,23 +306,23 @@ static void node_output(bl_qdq *q, const bl_node *n, int which, const char *raw)
 {
     int v = n->out[which];
     const char *name = value_name(q, v);
-    const bl_quantizer *k = act_of(q, v);
+    const bl_quantizer *k = bl_qdq_act(q, v);
     bool clamps = which == 0 && bl_node_clamps(n);
 
-    q->name[v] = name;
     if (k) {
         bl_grid g = bl_affine_grid(k);
         if (clamps) g = bl_clamped_grid(n, g);
         if (keeps_codes(q, n)) g = (bl_grid){ .lo = 0, .hi = UINT16_MAX };
-        put_on_grid(q, k, name, raw, name, g.lo, g.hi);
-    } else if (clamps) {
-        clip_node(q, name, raw, n->lo, n->hi, name);
+        put_on_grid(q, v, k, raw, g.lo, g.hi);
+        return;
     }
+    if (clamps) clip_node(q, name, raw, n->lo, n->hi, name);
+    q->name[v] = name;
 }
 
 static void check_softmax(bl_qdq *q, const bl_node *n)
 {
-    const bl_quantizer *k = act_of(q, n->out[0]);
+    const bl_quantizer *k = bl_qdq_act(q, n->out[0]);
     if (strcmp(n->op->name, "Softmax") != 0 || !k) return;
     if (k->bits != 8 || k->zero != 0 || k->scale[0] != 1.0f / 256)
         fail(q, n->name, "give its output 8 bits, scale 1/256 and zero 0 in the plan",
@@ -311,13 +336,14 @@ static void node(bl_qdq *q, int number)
     const char **out = bl_qdq_alloc(q, (size_t)n->n_out, sizeof *out);
     if (!in || !out) return;
     check_softmax(q, n);
+    if (bl_qdq_rescaling(q, n)) return;
     if (bl_layer_weight(q->graph, number) >= 0) layer_inputs(q, number, in);
     for (int i = 0; i < n->n_in && q->status == BL_OK; i++)
-        if (n->in[i] >= 0 && !in[i]) in[i] = read_value(q, n, n->in[i]);
+        if (n->in[i] >= 0 && !in[i]) in[i] = bl_qdq_read(q, n, n->in[i]);
     order_operands(q, n, in);
     for (int i = 0; i < n->n_out; i++) {
         if (n->out[i] < 0) continue;
-        bool direct = !act_of(q, n->out[i]) && !(i == 0 && bl_node_clamps(n));
+        bool direct = !bl_qdq_act(q, n->out[i]) && !(i == 0 && bl_node_clamps(n));
         const char *name = value_name(q, n->out[i]);
         out[i] = direct ? name : bl_qdq_name(q, "%s_float", name);
     }
@@ -370,15 +396,14 @@ static void graph_inputs(bl_qdq *q)
     for (int i = 0; i < q->graph->n_inputs && q->status == BL_OK; i++) {
         int v = q->graph->inputs[i];
         const bl_value *value = &q->graph->values[v];
-        const bl_quantizer *k = act_of(q, v);
+        const bl_quantizer *k = bl_qdq_act(q, v);
         bl_qdq_port(q, &q->inputs, value->name, value->t.type, &value->t);
-        q->name[v] = value->name;
-        if (!k || value->t.type != BL_F32) continue;
-        bl_grid g = bl_affine_grid(k);
-        const char *name = bl_qdq_name(q, "%s_dequantized", value->name);
-        if (!name) return;
-        put_on_grid(q, k, value->name, value->name, name, g.lo, g.hi);
-        q->name[v] = name;
+        if (k && value->t.type == BL_F32) {
+            bl_grid g = bl_affine_grid(k);
+            put_on_grid(q, v, k, value->name, g.lo, g.hi);
+        } else {
+            q->name[v] = value->name;
+        }
     }
 }
 
@@ -388,6 +413,7 @@ static void graph_outputs(bl_qdq *q)
         int v = q->graph->outputs[i];
         const bl_value *value = &q->graph->values[v];
         if (value->t.data && !q->name[v]) (void)plain_constant(q, v);
+        if (q->parts[v].codes && !q->name[v]) (void)real_value(q, v);
         bl_qdq_port(q, &q->outputs, value->name, value->t.type, &value->t);
     }
 }
@@ -400,7 +426,7 @@ static const char *bits_text(bl_qdq *q)
         int w = bl_layer_weight(q->graph, i);
         const bl_quantizer *kw = quantizer_of(q, w);
         if (!kw) continue;
-        const bl_quantizer *kx = act_of(q, q->graph->nodes[i].in[0]);
+        const bl_quantizer *kx = bl_qdq_act(q, q->graph->nodes[i].in[0]);
         char name[16];
         bl_candidate_name((bl_candidate){ kw->bits, kx ? kx->bits : 0 }, name);
         json_object_set_new(o, q->graph->nodes[i].name, json_string(name));
@@ -420,6 +446,8 @@ static void properties(bl_qdq *q)
     bl_qdq_property(q, "bitlathe.plan", q->plan->hash.hex);
     bl_qdq_property(q, "bitlathe.seed", seed);
     bl_qdq_property(q, "bitlathe.bits", bits_text(q));
+    bl_qdq_property(q, "bitlathe.recipe", q->plan->recipe);
+    if (q->options.int4) bl_qdq_property(q, "bitlathe.int4", bl_format(q->arena, "%d", q->n_int4));
     if (q->options.reduce_range) bl_qdq_property(q, "bitlathe.reduce_range", "1");
     if (!seed && q->status == BL_OK) q->status = bl_pending(q->ctx);
 }
@@ -428,10 +456,12 @@ static bl_status build(bl_qdq *q, const char *path)
 {
     const bl_plan *plan = q->plan;
     q->name = bl_qdq_alloc(q, (size_t)q->graph->n_values, sizeof *q->name);
+    q->parts = bl_qdq_alloc(q, (size_t)q->graph->n_values, sizeof *q->parts);
     q->opset = bl_qdq_opset(q->graph);
     for (int i = 0; i < plan->n_quantizers && q->status == BL_OK; i++) {
         check_quantizer(q, &plan->quantizers[i]);
-        if (plan->quantizers[i].bits > 8) q->opset = BL_MAX(q->opset, 21); /* the first with u16 */
+        bool int4 = q->options.int4 && plan->quantizers[i].weight && plan->quantizers[i].bits <= 4;
+        if (plan->quantizers[i].bits > 8 || int4) q->opset = BL_MAX(q->opset, 21); /* the first with u16, int4 */
     }
     if (q->status == BL_OK) find_batch(q);
     claim_names(q);
@@ -439,6 +469,9 @@ static bl_status build(bl_qdq *q, const char *path)
     for (int i = 0; i < q->graph->n_nodes && q->status == BL_OK; i++) node(q, i);
     graph_outputs(q);
     properties(q);
+    if (q->n_int4 && q->status == BL_OK)
+        bl_note(q->ctx, "%s: %d weights are INT4: ONNX Runtime computes these layers in float, not in our "
+                "integers", path, q->n_int4);
     return bl_qdq_write(q, path);
 }
 

@@ -11,6 +11,7 @@
 
 /* ONNX's own ceiling: a protobuf message is smaller than 2 GiB. */
 #define MODEL_BYTES_MAX ((size_t)INT32_MAX)
+#define ONNX_INT4 22 /* TensorProto.INT4, since IR 10 */
 
 void *bl_qdq_alloc(bl_qdq *q, size_t count, size_t size)
 {
@@ -231,6 +232,21 @@ void bl_qdq_tensor(bl_qdq *q, const char *name, bl_dtype type, int rank, const i
     if (!name) return;
     Onnx__TensorProto *t = tensor_new(q, name, type, rank, dim, data);
     if (t) append(q, &q->tensors, t);
+}
+
+void bl_qdq_tensor_int4(bl_qdq *q, const char *name, int rank, const int64_t *dim, const int8_t *codes)
+{
+    bl_tensor shape = { .type = BL_I8, .rank = rank };
+    if (rank) memcpy(shape.dim, dim, (size_t)rank * sizeof *dim);
+    size_t n = (size_t)bl_tensor_count(&shape), bytes = (n + 1) / 2;
+    uint8_t *packed = bl_qdq_alloc(q, bytes, 1); /* zeroed: an odd count ends in an empty half */
+    Onnx__TensorProto *t = packed && name ? tensor_new(q, name, BL_I8, rank, dim, packed) : NULL;
+    if (!t) return;
+    for (size_t i = 0; i < n; i++) /* the first of two in the low half */
+        packed[i / 2] |= (uint8_t)((codes[i] & 15) << (i % 2 ? 4 : 0));
+    t->data_type = ONNX_INT4;
+    t->raw_data.len = bytes;
+    append(q, &q->tensors, t);
 }
 
 const char *bl_qdq_ints(bl_qdq *q, const char *name, const int64_t *v, size_t n)

@@ -11,12 +11,21 @@ static bool moved(const bl_graph *g, int v)
     return p >= 0 && (g->nodes[p].op->flags & BL_OP_MOVES);
 }
 
-static bl_grid grid_of_range(double lo, double hi, int bits)
+/* The greatest scale not above this one that has the anchor on a code, k steps from 0: at most 1/k less.
+ * Not above: a gate that reaches 1 then fills all codes, so that the container itself saturates it. */
+static float anchored_scale(float scale, double anchor)
+{
+    double codes = ceil(fabs(anchor) / (double)scale * (1 - 1e-6));
+    return (float)(fabs(anchor) / codes);
+}
+
+static bl_grid grid_of_range(double lo, double hi, int bits, double anchor)
 {
     double levels = (double)((1u << bits) - 1);
     float scale = (float)((hi - lo) / levels);
     if (!(scale > 0)) scale = 1.0f;
     if (scale < 1e-8f) scale = 1e-8f;
+    if (anchor != 0) scale = anchored_scale(scale, anchor);
     double zero = nearbyint(-lo / scale);
     bl_grid g = { .scale = scale, .lo = 0, .hi = (int32_t)levels };
     g.zero = zero < 0 ? 0 : zero > levels ? g.hi : (int32_t)zero;
@@ -43,7 +52,7 @@ bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, c
         lo = BL_MIN(lo, a);
         hi = BL_MAX(hi, b);
     }
-    *out = grid_of_range(lo, hi, bits);
+    *out = grid_of_range(lo, hi, bits, unit->anchor);
     return BL_OK;
 }
 
@@ -109,7 +118,7 @@ static bl_status add_operand(bl_plan *p, const bl_graph *g, int v)
         lo = BL_MIN(lo, x[i]);
         hi = BL_MAX(hi, x[i]);
     }
-    return add_activation(p, v, 8, grid_of_range(lo, hi, 8), "minmax");
+    return add_activation(p, v, 8, grid_of_range(lo, hi, 8, 0), "minmax");
 }
 
 /* [Q4]: a bias must fit +-2^30 on its grid; where it does not, that channel's scale grows. */

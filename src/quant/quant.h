@@ -44,6 +44,7 @@ typedef struct bl_unit {
     const int *values;          /* value numbers, in graph order */
     const int *layers;          /* nodes whose input 0 is one of the values and whose weight is constant */
     bool end;                   /* network input, first or last layer, or output: kept at 8 bits */
+    double anchor;              /* what must be exactly a code; 0: nothing but 0 itself */
     bool fixed_grid;            /* Softmax output: its grid is given by [Q12], not by statistics */
     int n_candidates;
     const bl_candidate *candidates; /* widest first; [0] is the baseline */

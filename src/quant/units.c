@@ -80,22 +80,31 @@ static void order_values(const bl_graph *g, int *rank, int *by_rank, int *n)
         }
 }
 
-static void unite_grids(const bl_graph *g, bool equal_grids, const int *rank, int *parent)
+/* Operands of Add and Mul for a target that adds codes; a Concat (it joins, but not element by
+ * element) with its output, so that nothing is left to rescale. */
+static void unite_operands(const bl_node *n, const bl_menu_options *o, const int *rank, int *parent)
+{
+    bool concat = o->equal_concat && !(n->op->flags & BL_OP_POINTWISE);
+    int first = concat ? rank[n->out[0]] : -1;
+    if (!(n->op->flags & BL_OP_JOINS) || !(concat || o->equal_grids)) return;
+    for (int k = 0; k < n->n_in; k++) {
+        if (n->in[k] < 0 || rank[n->in[k]] < 0) continue;
+        if (first < 0) first = rank[n->in[k]];
+        else unite(parent, first, rank[n->in[k]]);
+    }
+}
+
+static void unite_grids(const bl_graph *g, const bl_menu_options *o, const int *rank, int *parent)
 {
     for (int i = 0; i < g->n_nodes; i++) {
         const bl_node *n = &g->nodes[i];
         int first = -1;
-        bool joins = (n->op->flags & BL_OP_JOINS) && equal_grids;
         if (n->op->flags & BL_OP_MOVES) {
             if (n->in[0] >= 0) first = rank[n->in[0]];
             for (int k = 0; first >= 0 && k < n->n_out; k++)
                 if (n->out[k] >= 0 && rank[n->out[k]] >= 0) unite(parent, first, rank[n->out[k]]);
-        } else if (joins) {
-            for (int k = 0; k < n->n_in; k++) {
-                if (n->in[k] < 0 || rank[n->in[k]] < 0) continue;
-                if (first < 0) first = rank[n->in[k]];
-                else unite(parent, first, rank[n->in[k]]);
-            }
+        } else {
+            unite_operands(n, o, rank, parent);
         }
     }
 }
@@ -149,6 +158,18 @@ static void find_ends(const bl_graph *g, bl_menu *m, const uint8_t *leads, const
     }
 }
 
+/* What a function of one value makes of 0. */
+static void find_anchors(const bl_graph *g, bl_menu *m)
+{
+    for (int u = 0; u < m->n_units; u++)
+        for (int i = 0; i < m->units[u].n_values && m->units[u].anchor == 0; i++) {
+            int p = g->values[m->units[u].values[i]].producer;
+            const bl_node *n = p >= 0 ? &g->nodes[p] : NULL;
+            double y = n && n->op->unary && n->n_in == 1 ? n->op->unary(n, 0) : 0;
+            if (isfinite(y)) m->units[u].anchor = y;
+        }
+}
+
 static int widest_first(const void *a, const void *b)
 {
     const bl_candidate *x = a, *y = b;
@@ -200,6 +221,7 @@ static bl_status hash_menu(bl_ctx *ctx, const bl_graph *g, bl_menu *m)
     bl_hash_text(h, g->hash.hex);
     for (int u = 0; u < m->n_units; u++) {
         bl_hash_text(h, m->units[u].name);
+        if (m->units[u].anchor != 0) bl_hash_text(h, "anchored"); /* on what, the network says */
         for (int i = 0; i < m->units[u].n_candidates; i++) {
             bl_hash_i64(h, m->units[u].candidates[i].w_bits);
             bl_hash_i64(h, m->units[u].candidates[i].a_bits);
@@ -266,11 +288,12 @@ static bl_status menu_build(bl_ctx *ctx, const bl_graph *g, const bl_menu_option
     for (int i = 0; i < g->n_nodes; i++) m->unit_of_layer[i] = -1;
     order_values(g, rank, by_rank, &n);
     for (int r = 0; r < n; r++) parent[r] = r;
-    unite_grids(g, o->equal_grids, rank, parent);
+    unite_grids(g, o, rank, parent);
     BL_TRY(fill_units(ctx, g, m, by_rank, n, parent));
     mark_leads(g, leads);
     mark_behind(g, behind);
     find_ends(g, m, leads, behind);
+    if (o->anchored) find_anchors(g, m);
     BL_TRY(make_candidates(ctx, m, o));
     return hash_menu(ctx, g, m);
 }

@@ -85,6 +85,8 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
     if (!strcmp(key, "act_bits")) return set_widths(p, value, r->menu.a_bits, &r->menu.n_a);
     if (!strcmp(key, "keep_ends")) return set_flag(p, value, &r->menu.keep_ends);
     if (!strcmp(key, "equal_grids")) return set_flag(p, value, &r->menu.equal_grids);
+    if (!strcmp(key, "equal_concat")) return set_flag(p, value, &r->menu.equal_concat);
+    if (!strcmp(key, "anchored")) return set_flag(p, value, &r->menu.anchored);
     if (!strcmp(key, "per_tensor")) return set_flag(p, value, &r->grids.per_tensor);
     if (!strcmp(key, "narrow")) return set_flag(p, value, &r->grids.narrow);
     return bad(p, "unknown key", key);

@@ -332,12 +332,65 @@ static void units_of_a_residual_network(void **state)
     assert_string_not_equal(m->hash.hex, equal->hash.hex);
     bl_menu_free(equal);
     o = bl_menu_options_default();
+    o.equal_concat = o.anchored = true; /* there is neither a Concat nor a gate */
+    assert_ok(ctx, bl_menu_make(ctx, g, &o, &equal));
+    assert_string_equal(m->hash.hex, equal->hash.hex);
+    bl_menu_free(equal);
+    o = bl_menu_options_default();
     o.keep_ends = false;
     assert_ok(ctx, bl_menu_make(ctx, g, &o, &equal));
     assert_unit(equal, g, "x", "x", 1, true, 10);
     assert_unit(equal, g, "y", "y", 0, true, 2);
     bl_menu_free(equal);
     bl_menu_free(again);
+    bl_menu_free(m);
+    bl_graph_free(g);
+}
+
+/* On request a Concat has one grid with its parts, and a gate's image of 0 is a code; a join of other
+ * kinds keeps its own. */
+static void grids_for_runtimes(void **state)
+{
+    bl_ctx *ctx = *state;
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,3,4,4");
+    ob_floats(b, "w", "3,3,1,1", NULL);
+    ob_floats(b, "v", "3,3,1,1", NULL);
+    ob_node(b, "Conv", "x,w", "a");
+    ob_node(b, "Conv", "x,v", "c");
+    ob_node(b, "Sigmoid", "c", "s");
+    ob_node(b, "Mul", "a,s", "m");
+    ob_int_attr(ob_node(b, "Concat", "m,a", "y"), b, "axis", 1);
+    ob_output(b, "y");
+    bl_graph *g = tiny_prepared(b);
+    bl_menu *m = NULL, *own = NULL;
+    bl_menu_options o = bl_menu_options_default();
+    assert_ok(ctx, bl_menu_make(ctx, g, NULL, &own));
+    o.equal_concat = o.anchored = true;
+    assert_ok(ctx, bl_menu_make(ctx, g, &o, &m));
+    assert_string_not_equal(m->hash.hex, own->hash.hex);
+    assert_int_equal(m->n_units, own->n_units - 2);
+    assert_unit(m, g, "a", "a,m,y", 0, true, 1);
+    assert_unit(m, g, "s", "s", 0, true, 1);
+    assert_true(m->units[bl_menu_find(m, "s")].anchor == 0.5);
+    assert_true(own->units[bl_menu_find(own, "s")].anchor == 0);
+
+    bl_value_stats *value = calloc((size_t)g->n_values, sizeof *value);
+    assert_non_null(value);
+    bl_stats stats = { .n_values = g->n_values, .value = value };
+    int s = bl_graph_find_value(g, "s");
+    for (int k = 0; k < 40; k++) {
+        bl_grid grid, before;
+        value[s] = (bl_value_stats){ .lo = 0, .hi = 0.31 + 0.0173 * k, .count = 1 };
+        const bl_observer *all = bl_observer_find("minmax");
+        assert_ok(ctx, bl_act_grid(ctx, g, &m->units[bl_menu_find(m, "s")], &stats, 8, all, &grid));
+        assert_ok(ctx, bl_act_grid(ctx, g, &own->units[bl_menu_find(own, "s")], &stats, 8, all, &before));
+        double code = 0.5 / (double)grid.scale;
+        assert_true(fabs(code - rint(code)) < 1e-4);
+        assert_true(grid.scale <= before.scale * 1.000001f && grid.scale >= before.scale * (1 - 1 / (float)code));
+    }
+    free(value);
+    bl_menu_free(own);
     bl_menu_free(m);
     bl_graph_free(g);
 }
@@ -623,6 +676,7 @@ int main(void)
         cmocka_unit_test(codes_and_back),
         cmocka_unit_test(fake_array_is_the_rule),
         cmocka_unit_test(units_of_a_residual_network),
+        cmocka_unit_test(grids_for_runtimes),
         cmocka_unit_test(candidates_in_order),
         cmocka_unit_test(ends_and_given_grids),
         cmocka_unit_test(stats_count_what_flows),
