@@ -2,24 +2,26 @@
 // Runs one network in ONNX Runtime and in our executor and counts differing integers.
 //   node compare.mjs CACHE BITLATHE RUN ALL_OUTPUTS.onnx DATA_WORDS SAMPLES
 // CACHE holds node_modules with onnxruntime-node; RUN holds model.blp and model.qdq.onnx.
-// Prints one JSON line: values, elements, differing, worst, outputs_differ, float_layers, first.
+// Prints one JSON line: values, elements, differing, worst, outputs_differ, float_layers, first,
+// same_top1 (of samples); where something differs also alone_elements, alone_differing, alone_first:
+// every operator by itself, ONNX Runtime's given the very codes that ours had.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
 import { readNpy, writeNpy } from './npy.mjs';
-import { operators } from './onnx.mjs';
+import { cut, operators } from './onnx.mjs';
 import { samples } from './samples.mjs';
 
 const [cache, bitlathe, run, allOutputs, words, count] = process.argv.slice(2);
 const ort = createRequire(path.resolve(cache, 'package.json'))('onnxruntime-node');
 
-async function open(file) {
+async function open(file, optimize = 'all') {
   const optimized = path.join(run, `${path.basename(file, '.onnx')}.optimized.onnx`);
   fs.rmSync(optimized, { force: true });
   const session = await ort.InferenceSession.create(file, {
-    executionProviders: ['cpu'], graphOptimizationLevel: 'all', intraOpNumThreads: 1,
+    executionProviders: ['cpu'], graphOptimizationLevel: optimize, intraOpNumThreads: 1,
     logSeverityLevel: 3, optimizedModelFilePath: optimized,
   });
   // A layer that is left in float would not compute our integers, or only by luck.
@@ -34,6 +36,12 @@ function sameBits(a, b) {
     Buffer.from(b.buffer, b.byteOffset, b.byteLength)) === 0;
 }
 
+function argmax(x) {
+  let best = 0;
+  for (let i = 1; i < x.length; i++) if (x[i] > x[best]) best = i;
+  return best;
+}
+
 const plain = await open(path.join(run, 'model.qdq.onnx'));
 const all = await open(allOutputs);
 const input = plain.session.inputMetadata[0];
@@ -41,10 +49,11 @@ const shape = input.shape.map((d) => (typeof d === 'number' ? d : 1));
 const size = shape.reduce((a, b) => a * b, 1);
 const out = path.join(run, 'values');
 const result = { values: 0, elements: 0, differing: 0, worst: 0, outputs_differ: 0,
-  float_layers: Math.max(plain.floats, all.floats), first: '' };
+  float_layers: Math.max(plain.floats, all.floats), first: '', samples: 0, same_top1: 0 };
 const seen = new Set();
+const runs = []; // of each sample: our codes by name, its input
 
-for (const x of samples(words, Number(count), size)) {
+for (const x of samples(words, Number(count), size, cache)) {
   const feed = { [input.name]: new ort.Tensor('float32', x, shape) };
   const theirs = await all.session.run(feed);
   const theirPlain = await plain.session.run(feed);
@@ -52,11 +61,13 @@ for (const x of samples(words, Number(count), size)) {
   fs.rmSync(out, { recursive: true, force: true });
   execFileSync(bitlathe, ['run', path.join(run, 'model.blp'), '--in', path.join(run, 'x.npy'),
     '--out', out, '--all-values'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const codes = {};
   const index = JSON.parse(fs.readFileSync(path.join(out, 'index.json'), 'utf8'));
   for (const value of index.values) {
     const their = theirs[`${value.name}_quantized`];
     if (!their) continue; // a constant, or inside of one of our steps
-    const ours = readNpy(path.join(out, value.file)).data;
+    const { data: ours, shape: dims } = readNpy(path.join(out, value.file));
+    codes[`${value.name}_quantized`] = { data: ours, shape: dims };
     if (ours.length !== their.data.length)
       throw new Error(`${value.name}: ${ours.length} codes here, ${their.data.length} there`);
     seen.add(value.name);
@@ -69,6 +80,10 @@ for (const x of samples(words, Number(count), size)) {
       result.first ||= value.name;
     }
   }
+  runs.push({ feed, codes });
+  result.samples++;
+  result.same_top1 += argmax(readNpy(path.join(out, 'out0.npy')).data) ===
+    argmax(theirPlain[plain.session.outputNames[0]].data);
   plain.session.outputNames.forEach((name, i) => {
     const ours = readNpy(path.join(out, `out${i}.npy`)).data;
     if (!sameBits(ours, theirPlain[name].data) || !sameBits(ours, theirs[name].data))
@@ -78,4 +93,32 @@ for (const x of samples(words, Number(count), size)) {
 result.values = seen.size;
 result.expected = all.session.outputNames.length - plain.session.outputNames.length;
 fs.rmSync(out, { recursive: true, force: true });
+
+if (result.differing) {
+  const file = path.join(run, 'alone.onnx');
+  const given = {};
+  for (const [name, v] of Object.entries(runs[0].codes))
+    given[name] = { type: v.data instanceof Uint8Array ? 2 : 4, shape: v.shape };
+  cut(allOutputs, given, file);
+  const alone = await open(file);
+  Object.assign(result, { alone_elements: 0, alone_differing: 0, alone_worst: 0, alone_first: '' });
+  for (const { feed, codes } of runs) {
+    const all = { ...feed };
+    for (const [name, v] of Object.entries(codes))
+      all[`${name}_given`] = new ort.Tensor(v.data instanceof Uint8Array ? 'uint8' : 'uint16', v.data, v.shape);
+    const wanted = Object.fromEntries(Object.entries(all).filter(([name]) =>
+      alone.session.inputNames.includes(name)));
+    const theirs = await alone.session.run(wanted);
+    for (const [name, v] of Object.entries(codes)) {
+      result.alone_elements += v.data.length;
+      for (let i = 0; i < v.data.length; i++) {
+        const step = Math.abs(v.data[i] - theirs[name].data[i]);
+        if (step === 0) continue;
+        result.alone_differing++;
+        result.alone_worst = Math.max(result.alone_worst, step);
+        result.alone_first ||= name;
+      }
+    }
+  }
+}
 console.log(JSON.stringify(result));

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Real samples as float32 network inputs, from the words after --data in models.json.  Only what
-// the networks of tools/test-clients need: CIFAR binary, IDX, and .npy rows with --layout and
-// --window.
+// the networks of tools/test-clients need: CIFAR binary, IDX, .npy rows with --layout and --window,
+// and JPEG pictures that are wide enough for --crop (decoded by jpeg-js, so a pixel may differ by one
+// from libjpeg's: the comparison takes any numbers).
 import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
 import zlib from 'node:zlib';
 
 import { readNpy } from './npy.mjs';
@@ -14,8 +17,23 @@ function words(text) {
   return out;
 }
 
+// The middle of a picture, channel by channel.
+function picture(decode, file, crop, bgr) {
+  const { width, height, data } = decode(fs.readFileSync(file), { useTArray: true });
+  if (width < crop || height < crop) throw new Error(`${file}: smaller than ${crop}`);
+  const left = (width - crop) >> 1;
+  const top = (height - crop) >> 1;
+  const out = new Float32Array(3 * crop * crop);
+  for (let c = 0; c < 3; c++)
+    for (let y = 0; y < crop; y++)
+      for (let x = 0; x < crop; x++)
+        out[(c * crop + y) * crop + x] = data[((top + y) * width + left + x) * 4 + (bgr ? 2 - c : c)];
+  return out;
+}
+
 // Rows of raw numbers in channel-first order, and how many channels they have.
-function rawRows(data) {
+function rawRows(w, cache) {
+  const data = w.data;
   const colon = data.indexOf(':');
   const kind = data.slice(0, colon);
   const file = data.slice(colon + 1).split(',')[0];
@@ -37,6 +55,12 @@ function rawRows(data) {
     return { n: shape[0], channels: shape.length === 4 ? shape[3] : 1, shape,
       row: (i) => all.subarray(i * size, (i + 1) * size) };
   }
+  if (kind === 'images') {
+    const jpeg = createRequire(path.resolve(cache, 'package.json'))('jpeg-js');
+    const list = fs.readdirSync(file).filter((f) => f.endsWith('.jpg')).sort();
+    return { n: list.length, channels: 3,
+      row: (i) => picture(jpeg.decode, path.join(file, list[i]), Number(w.crop), w.channels === 'bgr') };
+  }
   throw new Error(`no reader for ${data}`);
 }
 
@@ -49,9 +73,9 @@ function toChannelsFirst(row, channels) {
 }
 
 // `count` samples of `size` numbers, evenly spaced over the set.
-export function samples(text, count, size) {
+export function samples(text, count, size, cache) {
   const w = words(text);
-  const rows = rawRows(w.data);
+  const rows = rawRows(w, cache);
   const list = (s, otherwise) => (s ?? otherwise).split(',').map(Number);
   const mean = list(w.mean, '0');
   const std = list(w.std, '1');
