@@ -18,6 +18,7 @@ typedef struct state {
     bl_recipe_words words;
     const char *eval, *metric;
     int64_t eval_limit;
+    bl_data *eval_data;
     bool force, no_bench;
     bl_pipeline p;
     bl_contender row[8];        /* float, int8, uniform ones, the chosen one last */
@@ -182,7 +183,7 @@ static bl_status compare_with_uniform(state *s)
                 shown->score = score;
                 shown->scored = true;
             }
-            if (fits && s->found.feasible && score.sqnr_db > chosen->score.sqnr_db + 0.05)
+            if (fits && s->found.feasible && !p->n_floors && score.sqnr_db > chosen->score.sqnr_db + 0.05)
                 s->refused = bl_format(s->cli.arena, "uniform W%dA%d keeps the same budgets with %.2f dB instead of %.2f dB",
                                        wb, ab, score.sqnr_db, chosen->score.sqnr_db);
         }
@@ -212,6 +213,7 @@ static bl_status time_contenders(state *s)
     double tie = fmax(0.03, fabs(int8 - twin) / fmin(int8, twin));
     bool asked = false;
     for (int b = 0; b < p->n_budgets; b++) asked |= p->budgets[b].metric == BL_M_LATENCY;
+    asked |= p->minimize_given && p->minimize == BL_M_LATENCY;
     if (mixed > int8 * (1 + tie)) {
         char *text = bl_format(s->cli.arena, "measured %.3f ms against %.3f ms of uniform int8", mixed, int8);
         if (asked && !s->refused) s->refused = bl_format(s->cli.arena, "slower than int8: %s", text);
@@ -239,20 +241,27 @@ static bl_status refuse(state *s)
 
 /* ---- figures */
 
+/* Before any work, so that a wrong word costs none. */
+static bl_status open_evaluation(state *s)
+{
+    bl_data_options o = s->cli.data;
+    if (!s->eval) return BL_OK;
+    BL_TRY(bl_data_option(s->p.ctx, "data", s->eval, &o));
+    o.limit = s->eval_limit;
+    BL_TRY(bl_samples_open(s->p.ctx, &o, s->p.graph, NULL, &s->eval_data));
+    if (s->p.floor_data && !strcmp(s->p.floor_data, s->eval))
+        note(s, "floors are judged on the evaluation data: its figures are no test of the plan");
+    return BL_OK;
+}
+
 static bl_status evaluate(state *s)
 {
     bl_pipeline *p = &s->p;
-    bl_data_options o = s->cli.data;
-    bl_data *data;
     if (!s->eval) return BL_OK;
     uint64_t start = bl_now_ns();
-    BL_TRY(bl_data_option(p->ctx, "data", s->eval, &o));
-    o.limit = s->eval_limit;
-    BL_TRY(bl_samples_open(p->ctx, &o, p->graph, NULL, &data));
     bl_eval_options eo = { .limit = s->eval_limit, .metric = s->metric };
     bl_status st = BL_OK;
-    for (int r = 0; st == BL_OK && r < s->n_rows; r++) st = bl_contender_eval(p, &s->row[r], data, &eo);
-    bl_data_free(data);
+    for (int r = 0; st == BL_OK && r < s->n_rows; r++) st = bl_contender_eval(p, &s->row[r], s->eval_data, &eo);
     bl_pipeline_time(p, "evaluate", start);
     return st;
 }
@@ -284,6 +293,7 @@ static bl_status make_summary(state *s, json_t **out)
     for (int r = 1; r < s->n_rows; r++)
         if (r != s->chosen_row && r != s->int8_row) json_array_append_new(uniform, bl_contender_json(p, &s->row[r]));
     json_object_set_new(o, "uniform", uniform);
+    if (p->n_floors) json_object_set_new(o, "floors", bl_pipeline_floors_json(p, &s->found));
     json_object_set_new(o, "budgets", bl_budgets_json(p, chosen, s->found.binding));
     if (front) json_object_set_new(o, "front", front);
     json_object_set_new(o, "layers", bl_layers_json(p, used_contender(s)));
@@ -350,24 +360,41 @@ static bl_status finish(state *s)
     return st;
 }
 
+static void note_floors(state *s)
+{
+    const bl_score *score = &s->found.score;
+    for (int i = 0; i < s->p.n_floors && s->found.judged; i++) {
+        const bl_floor *f = &s->p.floors[i];
+        const char *error = f->kind == BL_FLOOR_TOP1 ? bl_format(s->cli.arena, " (standard error %.2f)", 100 * score->drop_error) : "";
+        note(s, bl_format(s->cli.arena, "floor %s=%g: the plan has %.2f%s on %lld samples of %s", bl_floor_name(f->kind), f->value,
+                          bl_floor_measured(f, score), error, (long long)bl_oracle_samples(s->p.judge),
+                          s->p.floor_data ? s->p.floor_data : "the calibration data"));
+    }
+}
+
 static bl_status stages(state *s)
 {
     bl_pipeline *p = &s->p;
     if (!s->cli.output)
         return bl_fail(s->cli.ctx, BL_USAGE, "bitlathe quantize", "give -o RUNDIR", "no folder for the result");
     BL_TRY(bl_pipeline_open(p, &s->cli, &s->words, s->cli.output));
+    BL_TRY(bl_pipeline_data(p));
+    BL_TRY(open_evaluation(s));
     BL_TRY(bl_try_lowering(p->ctx, p->graph, p->menu));
+    BL_TRY(bl_pipeline_judge(p));
+    BL_TRY(bl_pipeline_begin(p));
     BL_TRY(bl_pipeline_stats(p));
     if (bl_search_find(p->recipe.search)->needs_sens) BL_TRY(bl_pipeline_sens(p));
     BL_TRY(bl_pipeline_cost(p));
     BL_TRY(bl_pipeline_search(p, &s->found));
+    note_floors(s);
     BL_TRY(make_contenders(s));
     BL_TRY(compare_with_uniform(s));
     if (!s->no_bench) BL_TRY(time_contenders(s));
     if (s->refused) BL_TRY(refuse(s));
     BL_TRY(evaluate(s));
     BL_TRY(finish(s));
-    if (!s->found.feasible) return bl_pipeline_infeasible(p, s->found.binding);
+    if (!s->found.feasible) return bl_pipeline_infeasible(p, &s->found);
     return s->refused && !s->force ? BL_GOAL : BL_OK;
 }
 
@@ -398,6 +425,7 @@ int bl_cmd_quantize(int argc, char **argv)
     for (int r = 0; r < s.n_rows; r++) bl_contender_free(&s.row[r]);
     json_decref(s.found.solver);
     json_decref(s.notes);
+    bl_data_free(s.eval_data);
     bl_pipeline_close(&s.p);
     return bl_cli_close(&s.cli, st);
 }

@@ -8,13 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_PLAN, KEY_WEIGHTS };
+enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS };
 
 typedef struct state {
     bl_cli cli;
     bl_recipe_words words;
     bl_pipeline p;
     const char *problem, *lp, *plan, *weights;
+    double seconds;             /* of the solver, for --problem; 0: until proven */
 } state;
 
 static error_t parse(int key, char *arg, void *input)
@@ -23,6 +24,9 @@ static error_t parse(int key, char *arg, void *input)
     switch (key) {
     case KEY_PROBLEM: s->problem = arg; return 0;
     case KEY_LP: s->lp = arg; return 0;
+    case KEY_SECONDS:
+        if (!bl_parse_f64(arg, &s->seconds) || !(s->seconds > 0)) return bl_cli_bad(&s->cli, "--seconds", arg, "give seconds above zero");
+        return 0;
     case KEY_PLAN: s->plan = arg; return 0;
     case KEY_WEIGHTS: s->weights = arg; return 0;
     default: return bl_recipe_parse(&s->cli, &s->words, key, arg);
@@ -39,10 +43,13 @@ static int run_stage(const bl_verb *verb, bl_status (*stage)(state *), int argc,
     return bl_cli_close(&s.cli, st);
 }
 
-static bl_status open_dir(state *s)
+static bl_status open_dir(state *s, bool data)
 {
     if (!s->cli.output) return bl_fail(s->cli.ctx, BL_USAGE, s->cli.program, "give -o RUNDIR", "no folder for the record");
-    return bl_pipeline_open(&s->p, &s->cli, &s->words, s->cli.output);
+    BL_TRY(bl_pipeline_open(&s->p, &s->cli, &s->words, s->cli.output));
+    if (data) BL_TRY(bl_pipeline_data(&s->p));
+    BL_TRY(bl_pipeline_judge(&s->p));
+    return bl_pipeline_begin(&s->p);
 }
 
 static bl_status say(state *s, const char *file)
@@ -57,14 +64,14 @@ static bl_status say(state *s, const char *file)
 
 static bl_status calibrate(state *s)
 {
-    BL_TRY(open_dir(s));
+    BL_TRY(open_dir(s, true));
     BL_TRY(bl_pipeline_stats(&s->p));
     return say(s, "stats.json");
 }
 
 static bl_status sense(state *s)
 {
-    BL_TRY(open_dir(s));
+    BL_TRY(open_dir(s, true));
     if (!s->p.recipe.sensitivity)
         return bl_fail(s->cli.ctx, BL_USAGE, s->p.recipe.name, "give another --recipe", "this recipe uses no sensitivities");
     BL_TRY(bl_pipeline_stats(&s->p));
@@ -74,7 +81,7 @@ static bl_status sense(state *s)
 
 static bl_status measure(state *s)
 {
-    BL_TRY(open_dir(s));
+    BL_TRY(open_dir(s, false));
     BL_TRY(bl_pipeline_cost(&s->p));
     return say(s, "cost.json");
 }
@@ -91,8 +98,10 @@ static bl_status solve(state *s)
     json_decref(j);
     BL_TRY(st);
     if (s->lp) BL_TRY(bl_mckp_write_lp(ctx, problem, s->lp));
-    BL_TRY(bl_mckp_solve(ctx, problem, NULL, s->cli.arena, &r));
+    bl_mckp_limits limits = { .seconds = s->seconds };
+    BL_TRY(bl_mckp_solve(ctx, problem, &limits, s->cli.arena, &r));
     BL_TRY(bl_mckp_result_json(ctx, problem, &r, &answer));
+    json_object_set_new(answer, "seconds", bl_json_real(r.seconds));
     if (s->cli.output) st = bl_json_write(ctx, s->cli.output, answer);
     if (st == BL_OK && (!s->cli.output || s->cli.json)) st = bl_cli_json(&s->cli, json_incref(answer));
     json_decref(answer);
@@ -101,13 +110,29 @@ static bl_status solve(state *s)
     return BL_GOAL;
 }
 
+/* What tuning left in the folder, where it was made for this very plan. */
+static bl_status name_weights(state *s, bl_plan *plan)
+{
+    bl_pipeline *p = &s->p;
+    const bl_tuner *tuner = p->recipe.tune ? bl_tuner_find(p->recipe.tune) : NULL;
+    const char *path = bl_pipeline_path(p, "weights.blw");
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples };
+    bl_weights *w = NULL;
+    bl_hash key;
+    if (!tuner || !bl_file_exists(path)) return BL_OK;
+    BL_TRY(bl_tune_key(p->ctx, tuner, &in, &key));
+    if (bl_weights_read(p->ctx, p->graph, path, &w) == BL_OK && !strcmp(w->key.hex, key.hex)) plan->weights = w->hash;
+    bl_weights_free(w);
+    return BL_OK;
+}
+
 static bl_status search(state *s)
 {
     if (s->problem) return solve(s);
     if (!s->cli.n_args) return bl_fail(s->cli.ctx, BL_USAGE, s->cli.program, "give MODEL.onnx or --problem FILE", "nothing to search");
     bl_search_result found = { 0 };
     bl_plan *plan = NULL;
-    BL_TRY(open_dir(s));
+    BL_TRY(open_dir(s, true));
     BL_TRY(bl_pipeline_stats(&s->p));
     if (bl_search_find(s->p.recipe.search)->needs_sens) BL_TRY(bl_pipeline_sens(&s->p));
     BL_TRY(bl_pipeline_cost(&s->p));
@@ -116,12 +141,23 @@ static bl_status search(state *s)
     if (st == BL_OK) {
         plan->feasible = found.feasible;
         plan->solver = json_incref(found.solver);
+        st = name_weights(s, plan);
+    }
+    if (st == BL_OK) {
         st = bl_plan_write(s->cli.ctx, s->p.graph, plan, bl_pipeline_path(&s->p, "plan.json"));
     }
     if (st == BL_OK) st = say(s, "plan.json");
     bl_plan_free(plan);
     json_decref(found.solver);
-    return st == BL_OK && !found.feasible ? bl_pipeline_infeasible(&s->p, found.binding) : st;
+    return st == BL_OK && !found.feasible ? bl_pipeline_infeasible(&s->p, &found) : st;
+}
+
+/* A file in the folder of another, where it is there. */
+static const char *beside(state *s, const char *path, const char *name)
+{
+    const char *base = bl_path_base(path);
+    char *file = bl_format(s->cli.arena, "%.*s%s", (int)(base - path), path, name);
+    return file && bl_file_exists(file) ? file : NULL;
 }
 
 static bl_status lower(state *s)
@@ -135,6 +171,7 @@ static bl_status lower(state *s)
     BL_TRY(bl_cli_model(&s->cli, s->cli.args[0], true, &g, NULL));
     bl_status st = bl_plan_read(ctx, g, s->plan, &plan);
     if (st == BL_OK && plan->edited) bl_note(ctx, "%s was changed by hand since it was made", s->plan);
+    if (st == BL_OK && plan->weights.hex[0] && !s->weights) s->weights = beside(s, s->plan, "weights.blw");
     if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
     if (st == BL_OK && plan->weights.hex[0] && !w)
         st = bl_fail(ctx, BL_USAGE, s->plan, "give them with --weights weights.blw", "the plan was made for tuned weights");
@@ -179,8 +216,9 @@ int bl_cmd_measure(int argc, char **argv)
 int bl_cmd_search(int argc, char **argv)
 {
     struct argp_option all[32] = { { "problem", KEY_PROBLEM, "FILE", 0, "a stand-alone allocation problem (JSON)", 1 },
-                                   { "write-lp", KEY_LP, "FILE", 0, "the problem as CPLEX LP text", 1 } };
-    size_t n = 2;
+                                   { "write-lp", KEY_LP, "FILE", 0, "the problem as CPLEX LP text", 1 },
+                                   { "seconds", KEY_SECONDS, "S", 0, "end the proof of a --problem after S seconds; bound and gap hold", 1 } };
+    size_t n = 3;
     for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
     const bl_verb verb = { "search", "[MODEL.onnx]", "Chooses bits; or solves a stand-alone problem exactly.",
                            "bitlathe search --problem problem.json --json", all, parse, true, 0, 1 };

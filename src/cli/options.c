@@ -170,11 +170,22 @@ static void show_note(void *user, const char *line)
 }
 
 static bl_ctx *interruptible;
+static volatile sig_atomic_t signalled;
 
 static void on_signal(int number)
 {
-    (void)number;
+    signalled = number;
     bl_interrupt(interruptible);
+}
+
+/* A person's Ctrl-C, or a queue that wants the machine back. */
+static bl_status print_stopped(bl_cli *cli)
+{
+    bool asked = signalled == SIGTERM;
+    if (progress_shown) fprintf(stderr, "\r\033[K");
+    fprintf(stderr, "bitlathe: %s: %s; %s\n", bl_last_error(cli->ctx).place, asked ? "stopped" : "interrupted",
+            cli->output ? "finished work is kept, the same command goes on from there" : "nothing was kept");
+    return asked ? BL_STOPPED : BL_INTERRUPTED;
 }
 
 static int print_error(bl_cli *cli, bl_status s)
@@ -234,7 +245,8 @@ int bl_cli_open(bl_cli *cli, void *state, const bl_verb *verb, int argc, char **
 
 int bl_cli_close(bl_cli *cli, bl_status status)
 {
-    if (status != BL_OK && status != BL_GOAL) print_error(cli, status);
+    if (status == BL_INTERRUPTED) status = print_stopped(cli);
+    else if (status != BL_OK && status != BL_GOAL) print_error(cli, status);
     if (fflush(stdout) != 0 && status == BL_OK) {
         fprintf(stderr, "bitlathe: standard output: cannot be written; free some space\n");
         status = BL_IO;

@@ -9,12 +9,19 @@
 enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET, KEY_ACT_RANGE, KEY_WEIGHT_RANGE,
        KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_CONCAT, KEY_ANCHORED, KEY_MEASURE_SECONDS };
 
+enum { KEY_FLOOR = 0x380, KEY_MINIMIZE, KEY_FLOOR_DATA, KEY_FLOOR_LIMIT };
+enum { FLOOR_SAMPLES = 2048 }; /* top-1 on calibration data: a standard error of a third of a point at 2 % flips */
+
 const struct argp_option bl_recipe_options[] = {
     { NULL, 0, NULL, 0, "Choosing bits:", 10 },
     { "recipe", KEY_RECIPE, "NAME|FILE", 0, "see `bitlathe list recipes` (mixed)", 10 },
     { "weights-bits", KEY_WEIGHT_BITS, "N[,N]", 0, "candidate widths of weights; one: uniform", 10 },
     { "act-bits", KEY_ACT_BITS, "N[,N]", 0, "candidate widths of activations; one: uniform", 10 },
     { "budget", KEY_BUDGET, "METRIC=LIMIT", 0, "size=0.6 (of uniform int8), size=300KiB, latency=2ms, bops=0.5 (repeat)", 10 },
+    { "floor", KEY_FLOOR, "METRIC=VALUE", 0, "top1=-1.0 (points below float) or sqnr=30 (dB): the least cost that keeps it (repeat)", 10 },
+    { "minimize", KEY_MINIMIZE, "METRIC", 0, "which cost, beside --floor: size, latency, bops or energy (size)", 10 },
+    { "floor-data", KEY_FLOOR_DATA, "SPEC", 0, "judge floors on this data set (same preprocessing as --data) instead of --data", 10 },
+    { "floor-limit", KEY_FLOOR_LIMIT, "N", 0, "on N of its samples, evenly spaced", 10 },
     { "target", KEY_TARGET, "NAME|FILE", 0, "what prices a width: here, counted, or a cost.json of another machine", 10 },
     { "act-range", KEY_ACT_RANGE, "NAME", 0, "range estimator of activations", 10 },
     { "weight-range", KEY_WEIGHT_RANGE, "NAME", 0, "range estimator of weights", 10 },
@@ -47,6 +54,18 @@ error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg)
         if (w->n_budgets == BL_MCKP_BUDGETS_MAX) return bl_cli_bad(cli, "--budget", arg, "give at most four budgets");
         w->budget[w->n_budgets++] = arg;
         return 0;
+    case KEY_FLOOR:
+        if (w->n_floors == BL_N_FLOOR) return bl_cli_bad(cli, "--floor", arg, "give each metric one floor");
+        w->floor[w->n_floors++] = arg;
+        return 0;
+    case KEY_MINIMIZE: w->minimize = arg; return 0;
+    case KEY_FLOOR_DATA: w->floor_data = arg; return 0;
+    case KEY_FLOOR_LIMIT: {
+        uint64_t n;
+        if (!bl_parse_u64(arg, &n) || n < 1 || n > INT64_MAX) return bl_cli_bad(cli, "--floor-limit", arg, "give a number of samples");
+        w->floor_limit = (int64_t)n;
+        return 0;
+    }
     case KEY_MEASURE_SECONDS:
         if (!bl_parse_f64(arg, &w->measure_seconds) || !(w->measure_seconds > 0) || w->measure_seconds > 3600)
             return bl_cli_bad(cli, "--measure-seconds", arg, "give seconds, such as 0.5");
@@ -111,30 +130,62 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     return BL_OK;
 }
 
+static bl_status apply_floors(bl_pipeline *p, const bl_recipe_words *w)
+{
+    const char *remedy = "give size, bops or latency";
+    p->n_floors = w->n_floors;
+    p->minimize = BL_M_SIZE;
+    p->floor_data = w->floor_data;
+    p->floor_limit = w->floor_limit;
+    p->minimize_given = w->minimize != NULL;
+    for (int i = 0; i < w->n_floors; i++) {
+        BL_TRY(bl_floor_parse(p->ctx, w->floor[i], &p->floors[i]));
+        for (int k = 0; k < i; k++)
+            if (p->floors[k].kind == p->floors[i].kind)
+                return bl_fail(p->ctx, BL_USAGE, w->floor[i], "give each metric one floor", "a second floor for one metric");
+    }
+    if (!w->n_floors && (w->minimize || w->floor_data))
+        return bl_fail(p->ctx, BL_USAGE, w->minimize ? "--minimize" : "--floor-data", "give --floor top1=-1.0 or --floor sqnr=30",
+                       "without a floor the least cost is that of the narrowest widths");
+    if (w->minimize && !bl_metric_parse(w->minimize, &p->minimize)) {
+        if (!strcmp(w->minimize, "energy"))
+            return bl_fail(p->ctx, BL_UNAVAILABLE, "energy", remedy, "no target here measures or models energy");
+        return bl_fail(p->ctx, BL_USAGE, w->minimize, remedy, "no cost of that name");
+    }
+    if (w->n_floors && w->n_budgets == BL_MCKP_BUDGETS_MAX)
+        return bl_fail(p->ctx, BL_USAGE, "--budget", "give at most three beside a floor", "too many budgets");
+    return BL_OK;
+}
+
 bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w, const char *dir)
 {
     *p = (bl_pipeline){ .cli = cli, .ctx = cli->ctx, .dir = dir, .seconds = json_object() };
     uint64_t start = bl_now_ns();
     BL_TRY(apply_words(p, w));
+    BL_TRY(apply_floors(p, w));
     BL_TRY(bl_cli_model(cli, cli->args[0], true, &p->graph, NULL));
     BL_TRY(bl_menu_make(p->ctx, p->graph, &p->recipe.menu, &p->menu));
-    if (dir) {
-        /* Where the model lies, for verbs that are given the folder alone. */
-        BL_TRY(bl_make_dir(p->ctx, dir));
-        char *full = realpath(cli->args[0], NULL);
-        json_t *run = json_pack("{s:s, s:s}", "model", full ? full : cli->args[0], "graph", p->graph->hash.hex);
-        free(full);
-        bl_status s = bl_json_write(p->ctx, bl_pipeline_path(p, "run.json"), run);
-        json_decref(run);
-        BL_TRY(s);
-    }
     bl_pipeline_time(p, "import", start);
     return BL_OK;
+}
+
+bl_status bl_pipeline_begin(bl_pipeline *p)
+{
+    const char *model = p->cli->args[0];
+    BL_TRY(bl_make_dir(p->ctx, p->dir));
+    char *full = realpath(model, NULL);
+    json_t *run = json_pack("{s:s, s:s}", "model", full ? full : model, "graph", p->graph->hash.hex);
+    free(full);
+    bl_status s = bl_json_write(p->ctx, bl_pipeline_path(p, "run.json"), run);
+    json_decref(run);
+    return s;
 }
 
 void bl_pipeline_close(bl_pipeline *p)
 {
     bl_oracle_free(p->oracle);
+    bl_oracle_free(p->judge);
+    bl_data_free(p->judge_data);
     bl_prices_free(p->prices);
     bl_cost_free(p->cost);
     bl_sens_free(p->sens);
@@ -296,23 +347,104 @@ bl_status bl_pipeline_oracle(bl_pipeline *p)
                          &p->oracle);
 }
 
+/* ---- floors */
+
+static bool wants_labels(const bl_pipeline *p)
+{
+    bool top1 = false;
+    for (int i = 0; i < p->n_floors; i++) top1 |= p->floors[i].kind == BL_FLOOR_TOP1;
+    return top1;
+}
+
+bl_status bl_pipeline_judge(bl_pipeline *p)
+{
+    if (p->judge || !p->n_floors) return BL_OK;
+    bl_data *data = p->data;
+    int64_t samples = wants_labels(p) ? FLOOR_SAMPLES : p->recipe.sense;
+    if (p->floor_data) {
+        bl_data_options o = p->cli->data;
+        BL_TRY(bl_data_option(p->ctx, "data", p->floor_data, &o));
+        BL_TRY(bl_samples_open(p->ctx, &o, p->graph, NULL, &p->judge_data));
+        data = p->judge_data;
+        samples = INT64_MAX;
+    }
+    if (wants_labels(p) && !bl_data_labelled(data))
+        return bl_fail(p->ctx, BL_USAGE, "--floor top1", "give labelled samples with --floor-data",
+                       "points of top-1 need labels, and %s has none", bl_data_name(data));
+    samples = p->floor_limit ? p->floor_limit : samples;
+    return bl_oracle_new(p->ctx, p->graph, data, samples, p->dir ? bl_pipeline_path(p, "trials.jsonl") : NULL, &p->judge);
+}
+
+bl_status bl_pipeline_ask(void *user, const int *choice, bl_score *out)
+{
+    bl_pipeline *p = user;
+    bl_plan *plan;
+    bl_weights *w = NULL;
+    bool known = false;
+    BL_TRY(bl_pipeline_plan(p, choice, p->recipe.name, &plan));
+    const bl_tuner *tuner = p->recipe.tune ? bl_tuner_find(p->recipe.tune) : NULL;
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples };
+    bl_hash key;
+    bl_status s = tuner ? bl_tune_key(p->ctx, tuner, &in, &key) : BL_OK;
+    if (s == BL_OK) s = bl_oracle_recall(p->judge, plan, tuner ? &key : NULL, out, &known);
+    if (s == BL_OK && !known) s = bl_pipeline_tune(p, plan, NULL, &w);
+    if (s == BL_OK && !known) s = bl_oracle_score(p->judge, plan, w, out);
+    bl_weights_free(w);
+    bl_plan_free(plan);
+    return s;
+}
+
+json_t *bl_pipeline_floors_json(const bl_pipeline *p, const bl_search_result *found)
+{
+    json_t *a = json_array();
+    for (int i = 0; i < p->n_floors; i++) {
+        const bl_floor *f = &p->floors[i];
+        json_t *o = json_pack("{s:s, s:f, s:s, s:s, s:I}", "name", bl_floor_name(f->kind), "limit", f->value, "minimize",
+                              bl_metric_name(p->minimize), "data", p->floor_data ? p->floor_data : "calibration", "samples",
+                              (json_int_t)bl_oracle_samples(p->judge));
+        if (found->judged) {
+            json_object_set_new(o, "achieved", bl_json_real(bl_floor_measured(f, &found->score)));
+            if (f->kind == BL_FLOOR_TOP1) json_object_set_new(o, "standard_error", bl_json_real(100 * found->score.drop_error));
+            json_object_set_new(o, "holds", json_boolean(bl_floors_hold(f, 1, &found->score)));
+        }
+        json_array_append_new(a, o);
+    }
+    return a;
+}
+
 bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
 {
     const bl_search_row *row = bl_search_find(p->recipe.search);
     uint64_t start = bl_now_ns();
     if (row->needs_oracle) BL_TRY(bl_pipeline_oracle(p));
+    BL_TRY(bl_pipeline_judge(p));
     if (row->needs_labels && !bl_data_labelled(p->data))
         return bl_fail(p->ctx, BL_DATA, bl_data_name(p->data), "give labels", "the search \"%s\" needs labelled samples", row->name);
     bl_search_input in = { .graph = p->graph, .menu = p->menu, .stats = p->stats, .sens = p->sens, .cost = p->cost,
-                           .prices = p->prices, .budgets = p->budgets, .n_budgets = p->n_budgets, .oracle = p->oracle };
+                           .prices = p->prices, .budgets = p->budgets, .n_budgets = p->n_budgets, .oracle = p->oracle,
+                           .floors = p->floors, .n_floors = p->n_floors, .minimize = p->minimize, .judge = bl_pipeline_ask,
+                           .judge_user = p };
     BL_TRY(row->run(p->ctx, &in, p->cli->arena, out));
+    if (p->n_floors && out->feasible && !out->judged) { /* a search that knows no floors: does its plan keep them? */
+        BL_TRY(bl_pipeline_ask(p, out->choice, &out->score));
+        out->judged = true;
+        out->feasible = bl_floors_hold(p->floors, p->n_floors, &out->score);
+    }
+    if (p->n_floors && out->solver) json_object_set_new(out->solver, "floors", bl_pipeline_floors_json(p, out));
     bl_pipeline_time(p, "search", start);
     return BL_OK;
 }
 
-bl_status bl_pipeline_infeasible(const bl_pipeline *p, int binding)
+bl_status bl_pipeline_infeasible(const bl_pipeline *p, const bl_search_result *found)
 {
-    const bl_budget *b = &p->budgets[BL_MAX(binding, 0)];
+    for (int i = 0; i < p->n_floors && found->judged; i++)
+        if (!bl_floors_hold(&p->floors[i], 1, &found->score)) {
+            fprintf(stderr, "bitlathe: %s: no plan keeps the floor %s=%g%s; the nearest one is written and has %.2f, give a lower floor\n",
+                    p->dir, bl_floor_name(p->floors[i].kind), p->floors[i].value, p->n_budgets ? " within the budgets" : "",
+                    bl_floor_measured(&p->floors[i], &found->score));
+            return BL_GOAL;
+        }
+    const bl_budget *b = &p->budgets[BL_MAX(found->binding, 0)];
     fprintf(stderr, "bitlathe: %s: no plan keeps the budget %s=%g; the nearest one is written, give a larger budget\n", p->dir,
             bl_metric_name(b->metric), isnan(b->relative) ? b->limit : b->relative);
     return BL_GOAL;

@@ -25,6 +25,14 @@ typedef struct bl_pipeline {
     bl_oracle *oracle;
     bl_budget budgets[BL_MCKP_BUDGETS_MAX];
     int n_budgets;
+    bl_floor floors[BL_N_FLOOR];
+    int n_floors;
+    bl_metric minimize;
+    bool minimize_given;
+    const char *floor_data;     /* --floor-data: what floors are judged on; NULL: the calibration set */
+    int64_t floor_limit;
+    bl_data *judge_data;        /* opened from floor_data */
+    bl_oracle *judge;           /* on those samples */
     double int8[BL_N_METRIC];   /* exact price of uniform int8 */
     json_t *seconds;            /* by stage */
 } bl_pipeline;
@@ -37,11 +45,17 @@ typedef struct bl_recipe_words {
     int n_budgets;
     bool per_tensor, narrow, no_ends, equal_concat, anchored;
     double measure_seconds;
+    const char *floor[BL_N_FLOOR], *minimize, *floor_data;
+    int n_floors;
+    int64_t floor_limit;
 } bl_recipe_words;
 error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg);
 
-/* Model of args[0], recipe with overrides, menu, budgets.  dir may be NULL. */
+/* Model of args[0], recipe with overrides, menu, budgets.  dir may be NULL; it is not made yet. */
 bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w, const char *dir);
+/* Makes the folder, once all that was given is known to make sense: where the model lies stands in run.json,
+ * for verbs that are given the folder alone. */
+bl_status bl_pipeline_begin(bl_pipeline *p);
 void bl_pipeline_close(bl_pipeline *p);
 bl_status bl_pipeline_data(bl_pipeline *p);
 bl_status bl_pipeline_stats(bl_pipeline *p);
@@ -49,8 +63,14 @@ bl_status bl_pipeline_sens(bl_pipeline *p);
 bl_status bl_pipeline_cost(bl_pipeline *p);     /* and prices, and the int8 baseline */
 bl_status bl_pipeline_oracle(bl_pipeline *p);
 bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out);
-/* Says on stderr which budget cannot be kept; BL_GOAL. */
-bl_status bl_pipeline_infeasible(const bl_pipeline *p, int binding);
+/* Opens what floors are judged on, so that words that make no sense are refused before any work. */
+bl_status bl_pipeline_judge(bl_pipeline *p);
+/* Scores a choice for the floors, tuned as it would run (a bl_judge_fn; user: the pipeline). */
+bl_status bl_pipeline_ask(void *user, const int *choice, bl_score *out);
+/* Name of the samples that floors are judged on, and how many. */
+json_t *bl_pipeline_floors_json(const bl_pipeline *p, const bl_search_result *found);
+/* Says on stderr which budget or floor cannot be kept; BL_GOAL. */
+bl_status bl_pipeline_infeasible(const bl_pipeline *p, const bl_search_result *found);
 /* Grids for a choice, predicted figures filled in. */
 bl_status bl_pipeline_plan(bl_pipeline *p, const int *choice, const char *recipe, bl_plan **out);
 /* Choice of the closest candidates to one (w, a) everywhere. */

@@ -75,6 +75,10 @@ bl_status bl_conv_integer(bl_lowering *low, const bl_node *node)
     if (x->dim[0] != 1) return bl_integer_fail(low, "a batch of %lld", (long long)x->dim[0]);
     BL_TRY(bl_integer_call(low, &call));
     BL_TRY(bl_window_read(&call, call.in[0], w->dim + 2, &win));
+    for (int d = 0; d < 2; d++)
+        if (win.pad_begin[d] > (win.kernel[d] - 1) * win.dilation[d] || win.pad_end[d] > (win.kernel[d] - 1) * win.dilation[d])
+            return bl_integer_fail(low, "padding wider than the kernel reaches (%lld and %lld), which makes outputs of padding alone",
+                                   (long long)win.pad_begin[d], (long long)win.pad_end[d]);
     bl_step step = bl_step_make(BL_C_CONV, x, NULL, y);
     bl_conv_shape *s = &step.u.conv.s;
     *s = (bl_conv_shape){

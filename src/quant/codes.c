@@ -57,7 +57,7 @@ static float slice_scale(const float *w, size_t n, int bits, bool narrow, const 
         clip = observer->clip(w, n, 1, bits, narrow) / ((1 << (bits - 1)) - 1);
     }
     float scale = (float)clip;
-    if (!(scale > 0) && bits > 1) return 1.0f; /* all zero; one bit has no code for it: the least step */
+    if (!(scale > 0) && bits > 1) return 0; /* all zero: see fill_zero_channels; one bit has no code for it */
     return scale < 1e-8f ? 1e-8f : scale;
 }
 
@@ -70,6 +70,16 @@ typedef struct grid_job {
     const bl_observer *observer;
 } grid_job;
 
+/* Any scale holds zeros, but the channel's bias lies on a grid of it [Q4]: the largest of the others keeps
+ * it about as fine as theirs. */
+static void fill_zero_channels(bl_weight_grid *grid)
+{
+    float largest = 0;
+    for (int c = 0; c < grid->n_scale; c++) largest = fmaxf(largest, grid->scale[c]);
+    for (int c = 0; c < grid->n_scale; c++)
+        if (!(grid->scale[c] > 0)) grid->scale[c] = largest > 0 ? largest : 1.0f;
+}
+
 static bl_status run_grid_job(void *arg, size_t i, unsigned worker)
 {
     grid_job *j = (grid_job *)arg + i;
@@ -79,6 +89,7 @@ static bl_status run_grid_job(void *arg, size_t i, unsigned worker)
         gather(j->w->data, j->s, c, j->channel);
         j->out->scale[c] = slice_scale(j->channel, n, j->out->bits, j->out->narrow, j->observer);
     }
+    fill_zero_channels(j->out);
     return BL_OK;
 }
 

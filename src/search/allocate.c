@@ -72,14 +72,30 @@ bl_status bl_search_uniform(bl_ctx *ctx, const bl_search_input *in, bl_arena *ar
     return BL_OK;
 }
 
-/* The problem's options stand narrowest first, as the solver's tie rule wants; candidates widest first. */
-static bl_status make_problem(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_mckp **out)
+/* Candidate c of unit u as the solver's option k. */
+static void set_option(const bl_search_input *in, bl_mckp *p, int u, int c, int k)
 {
-    bl_mckp *p = bl_mckp_new(arena, in->menu->n_units, in->n_budgets);
+    double noise = in->sens->cell[u] ? in->sens->cell[u][c].objective : 0;
+    int first = in->n_floors > 0;
+    p->units[u].objective[k] = first ? in->prices->column[in->minimize][u][c] : noise;
+    if (first) p->units[u].cost[0][k] = noise;
+    for (int b = 0; b < in->n_budgets; b++) p->units[u].cost[first + b][k] = in->prices->column[in->budgets[b].metric][u][c];
+}
+
+/* The problem's options stand narrowest first, as the solver's tie rule wants; candidates widest first.  With
+ * floors the noise is the first budget: among plans of equal cost the best one is taken. */
+bl_status bl_search_problem(bl_ctx *ctx, const bl_search_input *in, double noise, bl_arena *arena, bl_mckp **out)
+{
+    int first = in->n_floors > 0;
+    bl_mckp *p = bl_mckp_new(arena, in->menu->n_units, first + in->n_budgets);
     BL_ALLOC_TRY(ctx, p);
+    if (first) {
+        p->budget_names[0] = "noise";
+        p->limits[0] = noise;
+    }
     for (int b = 0; b < in->n_budgets; b++) {
-        p->budget_names[b] = bl_metric_name(in->budgets[b].metric);
-        p->limits[b] = in->budgets[b].limit;
+        p->budget_names[first + b] = bl_metric_name(in->budgets[b].metric);
+        p->limits[first + b] = in->budgets[b].limit;
         if (!in->prices->column[in->budgets[b].metric]) return not_priced(ctx, in, in->budgets[b].metric);
     }
     for (int u = 0; u < in->menu->n_units; u++) {
@@ -87,13 +103,10 @@ static bl_status make_problem(bl_ctx *ctx, const bl_search_input *in, bl_arena *
         int n = unit->n_candidates;
         BL_TRY(bl_mckp_unit_new(arena, p, u, unit->name, n));
         for (int k = 0; k < n; k++) {
-            int c = n - 1 - k;
             char name[16];
-            p->units[u].names[k] = bl_strdup(arena, bl_candidate_name(unit->candidates[c], name));
+            p->units[u].names[k] = bl_strdup(arena, bl_candidate_name(unit->candidates[n - 1 - k], name));
             BL_ALLOC_TRY(ctx, p->units[u].names[k]);
-            p->units[u].objective[k] = in->sens->cell[u] ? in->sens->cell[u][c].objective : 0;
-            for (int b = 0; b < in->n_budgets; b++)
-                p->units[u].cost[b][k] = in->prices->column[in->budgets[b].metric][u][c];
+            set_option(in, p, u, n - 1 - k, k);
         }
     }
     *out = p;
@@ -106,7 +119,8 @@ bl_status bl_search_knapsack(bl_ctx *ctx, const bl_search_input *in, bl_arena *a
     bl_mckp_result r;
     /* Counted in nodes, not seconds, so that the plan does not depend on the machine; about half a minute. */
     bl_mckp_limits limits = { .seconds = in->seconds, .nodes = 200000 };
-    BL_TRY(make_problem(ctx, in, arena, &p));
+    if (in->n_floors) return bl_search_floor(ctx, in, arena, out);
+    BL_TRY(bl_search_problem(ctx, in, INFINITY, arena, &p));
     BL_TRY(bl_mckp_solve(ctx, p, &limits, arena, &r));
     *out = (bl_search_result){ .choice = BL_NEW(arena, int, (size_t)in->menu->n_units),
                                .feasible = r.status != BL_MCKP_INFEASIBLE, .binding = r.binding };

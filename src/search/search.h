@@ -41,6 +41,25 @@ typedef struct bl_budget {
 bl_status bl_budget_parse(bl_ctx *ctx, const char *text, bl_budget *out);
 void bl_budget_resolve(bl_budget *b, const double baseline[BL_N_METRIC]);
 
+/* ------------------------------------------------------------------ floors */
+
+typedef enum bl_floor_kind { BL_FLOOR_TOP1, BL_FLOOR_SQNR, BL_N_FLOOR } bl_floor_kind;
+
+/* What accuracy a plan must keep. */
+typedef struct bl_floor {
+    bl_floor_kind kind;
+    double value;               /* points of top-1 beside the float network (<= 0); dB */
+} bl_floor;
+
+bl_status bl_floor_parse(bl_ctx *ctx, const char *text, bl_floor *out); /* "top1=-1.0", "sqnr=30" */
+const char *bl_floor_name(bl_floor_kind kind);
+/* The same figure of a plan. */
+double bl_floor_measured(const bl_floor *floor, const bl_score *score);
+bool bl_floors_hold(const bl_floor *floors, int n, const bl_score *score);
+
+/* Scores a choice as it would run, tuned, on the samples that the floor is judged on. */
+typedef bl_status bl_judge_fn(void *user, const int *choice, bl_score *out);
+
 /* ------------------------------------------------------------------ searches */
 
 typedef struct bl_search_input {
@@ -54,6 +73,12 @@ typedef struct bl_search_input {
     int n_budgets;
     bl_oracle *oracle;          /* NULL: not needed */
     double seconds;             /* ceiling of the solver; 0: none */
+    /* With floors: the least cost that keeps them (and the budgets, at most three then). */
+    const bl_floor *floors;
+    int n_floors;
+    bl_metric minimize;
+    bl_judge_fn *judge;
+    void *judge_user;
 } bl_search_input;
 
 typedef struct bl_search_result {
@@ -61,6 +86,8 @@ typedef struct bl_search_result {
     bool feasible;
     int binding;                /* infeasible: the budget that is exceeded most, else -1 */
     double objective;           /* of the choice, from SENS; NaN where none */
+    bool judged;                /* the search asked the judge itself: */
+    bl_score score;             /* his answer about the choice */
     json_t *solver;             /* for the plan; the caller's */
 } bl_search_result;
 
@@ -76,6 +103,11 @@ const bl_search_row *bl_search_find(const char *name);
     bl_status bl_search_##symbol(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
 #include "search/searches.def"
 #undef X
+
+/* The knapsack search where there are floors. */
+bl_status bl_search_floor(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
+/* The solver's problem: least noise within the budgets; with floors least cost, the noise at most `noise`. */
+bl_status bl_search_problem(bl_ctx *ctx, const bl_search_input *in, double noise, bl_arena *arena, bl_mckp **out);
 
 /* Sum of SENS objectives of a choice; NaN without SENS. */
 double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *choice);

@@ -13,6 +13,8 @@ typedef struct answer {
     bl_score score;
 } answer;
 
+enum { PARTS = 5 };
+
 struct bl_oracle {
     bl_ctx *ctx;
     bl_arena *arena;
@@ -23,7 +25,7 @@ struct bl_oracle {
     int64_t n_out;
     int metric_value;
     float *clean;               /* float network's output by sample */
-    double *part;               /* [n][signal, noise, hits, agreements] of the plan being scored */
+    double *part;               /* [n][PARTS] of the plan being scored: signal, noise, hit, agrees, float hit */
     bool have_clean;
     answer *answers;
     size_t n_answers, cap;
@@ -51,15 +53,22 @@ static bl_hash frame_hash(const bl_oracle *o)
     return bl_hash_of(text, strlen(text));
 }
 
+static double number_or_nan(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
 static void read_line(bl_oracle *o, const char *line, size_t n, const char *frame)
 {
     json_t *j = json_loadb(line, n, 0, NULL);
     const char *plan = json_string_value(json_object_get(j, "plan"));
     const char *of = json_string_value(json_object_get(j, "frame"));
-    if (plan && of && strlen(plan) == 32 && !strcmp(of, frame)) {
-        json_t *top1 = json_object_get(j, "top1");
+    bool whole = !bl_data_labelled(o->data) || json_object_get(j, "drop"); /* older lines lack it */
+    if (plan && of && whole && strlen(plan) == 32 && !strcmp(of, frame)) {
         bl_score s = { .sqnr_db = json_number_value(json_object_get(j, "sqnr_db")),
-                       .top1 = json_is_number(top1) ? json_number_value(top1) : NAN,
+                       .top1 = number_or_nan(j, "top1"),
+                       .drop = number_or_nan(j, "drop"), .drop_error = number_or_nan(j, "drop_error"),
                        .agreement = json_number_value(json_object_get(j, "agreement")),
                        .seconds = json_number_value(json_object_get(j, "seconds")), .remembered = true };
         bl_hash h;
@@ -95,7 +104,7 @@ static bl_status oracle_fill(bl_oracle *o, int64_t samples, const char *trials)
         return bl_fail(o->ctx, BL_UNAVAILABLE, o->g->source, "give a network with float outputs", "an output of another type");
     o->n_out = bl_tensor_count(y) / o->g->batch;
     o->clean = BL_NEW(o->arena, float, (size_t)(o->n * o->n_out));
-    o->part = BL_NEW(o->arena, double, (size_t)o->n * 4);
+    o->part = BL_NEW(o->arena, double, (size_t)o->n * PARTS);
     if (!o->clean || !o->part) return bl_pending(o->ctx);
     if (trials) {
         o->trials = bl_strdup(o->arena, trials);
@@ -158,22 +167,25 @@ static bl_status score_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t fir
         int64_t best = argmax(y, o->n_out);
         int label = bl_data_labelled(o->data)
                         ? bl_data_label(o->data, o->index[first + k] / bl_data_windows(o->data)) : -1;
-        double *p = o->part + (first + k) * 4;
+        int64_t clean = argmax(c, o->n_out);
+        double *p = o->part + (first + k) * PARTS;
         p[0] = signal;
         p[1] = noise;
         p[2] = label == best;
-        p[3] = argmax(c, o->n_out) == best;
+        p[3] = clean == best;
+        p[4] = label == clean;
     }
     return BL_OK;
 }
 
-/* Content of a plan, and of the weights that go with it, as far as they decide the score. */
-static bl_status plan_content(bl_oracle *o, const bl_plan *p, const bl_weights *w, bl_hash *out)
+/* Content of a plan, and of the weights that go with it, as far as they decide the score: by what they
+ * were made from, so that an answer is found before they are made again. */
+static bl_status plan_content(bl_oracle *o, const bl_plan *p, const bl_hash *weights, bl_hash *out)
 {
     char text[80];
     BL_TRY(bl_plan_content(o->ctx, p, out));
-    if (!w) return BL_OK;
-    snprintf(text, sizeof text, "%s %s", out->hex, w->hash.hex);
+    if (!weights) return BL_OK;
+    snprintf(text, sizeof text, "%s %s", out->hex, weights->hex);
     *out = bl_hash_of(text, strlen(text));
     return BL_OK;
 }
@@ -184,6 +196,8 @@ static bl_status write_trial(bl_oracle *o, bl_hash plan, const bl_score *s)
     json_t *j = json_pack("{s:s, s:s}", "plan", plan.hex, "frame", frame_hash(o).hex);
     json_object_set_new(j, "sqnr_db", bl_json_real(s->sqnr_db));
     json_object_set_new(j, "top1", bl_json_real(s->top1));
+    json_object_set_new(j, "drop", bl_json_real(s->drop));
+    json_object_set_new(j, "drop_error", bl_json_real(s->drop_error));
     json_object_set_new(j, "agreement", bl_json_real(s->agreement));
     json_object_set_new(j, "seconds", bl_json_real(s->seconds));
     bl_mark mark = bl_arena_mark(o->arena);
@@ -194,15 +208,52 @@ static bl_status write_trial(bl_oracle *o, bl_hash plan, const bl_score *s)
     return st;
 }
 
+int64_t bl_oracle_samples(const bl_oracle *o)
+{
+    return o->n;
+}
+
+static bool find_answer(const bl_oracle *o, const bl_hash *content, bl_score *out)
+{
+    for (size_t i = 0; i < o->n_answers; i++)
+        if (!strcmp(o->answers[i].plan.hex, content->hex)) {
+            *out = o->answers[i].score;
+            return true;
+        }
+    return false;
+}
+
+bl_status bl_oracle_recall(bl_oracle *o, const bl_plan *plan, const bl_hash *tune_key, bl_score *out, bool *known)
+{
+    bl_hash content;
+    BL_TRY(plan_content(o, plan, tune_key, &content));
+    *known = find_answer(o, &content, out);
+    return BL_OK;
+}
+
+/* Of the parts, in sample order. */
+static bl_score sum_up(const bl_oracle *o)
+{
+    double sum[PARTS] = { 0 }, square = 0, n = (double)o->n;
+    for (int64_t i = 0; i < o->n; i++) {
+        const double *p = o->part + i * PARTS;
+        for (int k = 0; k < PARTS; k++) sum[k] += p[k];
+        square += (p[4] - p[2]) * (p[4] - p[2]);
+    }
+    bl_score s = { .sqnr_db = 10 * log10(sum[0] / (sum[1] + 1e-12 * sum[0] + 1e-300)), .top1 = NAN, .drop = NAN,
+                   .drop_error = NAN, .agreement = sum[3] / n };
+    if (!bl_data_labelled(o->data)) return s;
+    s.top1 = sum[2] / n;
+    s.drop = (sum[4] - sum[2]) / n;
+    if (o->n > 1) s.drop_error = sqrt(fmax(square / n - s.drop * s.drop, 0) / (n - 1));
+    return s;
+}
+
 bl_status bl_oracle_score(bl_oracle *o, const bl_plan *plan, const bl_weights *weights, bl_score *out)
 {
     bl_hash content;
-    BL_TRY(plan_content(o, plan, weights, &content));
-    for (size_t i = 0; i < o->n_answers; i++)
-        if (!strcmp(o->answers[i].plan.hex, content.hex)) {
-            *out = o->answers[i].score;
-            return BL_OK;
-        }
+    BL_TRY(plan_content(o, plan, !weights ? NULL : weights->key.hex[0] ? &weights->key : &weights->hash, &content));
+    if (find_answer(o, &content, out)) return BL_OK;
     uint64_t start = bl_now_ns();
     bl_shards s = { .graph = o->g, .data = o->data, .index = o->index, .n = o->n, .run = true, .keep_all = true };
     if (!o->have_clean) BL_TRY(bl_shards_run(o->ctx, &s, clean_chunk, o));
@@ -211,12 +262,8 @@ bl_status bl_oracle_score(bl_oracle *o, const bl_plan *plan, const bl_weights *w
     bl_status st = bl_shards_run(o->ctx, &s, score_chunk, o);
     bl_fake_free(s.fake);
     BL_TRY(st);
-    double sum[4] = { 0 };
-    for (int64_t i = 0; i < o->n; i++)
-        for (int k = 0; k < 4; k++) sum[k] += o->part[i * 4 + k];
-    bl_score score = { .sqnr_db = 10 * log10(sum[0] / (sum[1] + 1e-12 * sum[0] + 1e-300)),
-                       .top1 = bl_data_labelled(o->data) ? sum[2] / (double)o->n : NAN,
-                       .agreement = sum[3] / (double)o->n, .seconds = (double)(bl_now_ns() - start) * 1e-9 };
+    bl_score score = sum_up(o);
+    score.seconds = (double)(bl_now_ns() - start) * 1e-9;
     BL_TRY(write_trial(o, content, &score));
     BL_TRY(remember(o, content, score));
     *out = score;

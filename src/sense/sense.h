@@ -53,6 +53,7 @@ typedef struct bl_oracle bl_oracle;
 typedef struct bl_score {
     double sqnr_db;             /* at the output, over all samples */
     double top1;                /* NaN when unlabelled */
+    double drop, drop_error;    /* below the float network's top-1, and its paired standard error; NaN */
     double agreement;           /* share of samples with the float network's argmax */
     double seconds;
     bool remembered;            /* from trials.jsonl */
@@ -63,6 +64,10 @@ bl_status bl_oracle_new(bl_ctx *ctx, const bl_graph *graph, bl_data *data, int64
                         bl_oracle **out);
 void bl_oracle_free(bl_oracle *oracle);
 bl_status bl_oracle_score(bl_oracle *oracle, const bl_plan *plan, const bl_weights *weights, bl_score *out);
+/* The answer from trials.jsonl for a plan with the weights that a tuner would make under this key
+ * (NULL: no tuner), without making them; false: not known. */
+bl_status bl_oracle_recall(bl_oracle *oracle, const bl_plan *plan, const bl_hash *tune_key, bl_score *out, bool *known);
+int64_t bl_oracle_samples(const bl_oracle *oracle);
 
 /* ------------------------------------------------------------------ evaluation */
 

@@ -146,8 +146,21 @@ ok 64 "--std 0" "$bitlathe" eval $resnet8 --data $samples --std 0
 ok 64 "two means for one channel" "$bitlathe" eval $resnet8 --data $samples --mean 1,2
 ok 64 "calibration without samples" "$bitlathe" calibrate $resnet8 -o "$t/none"
 ok 64 "quantize without samples" "$bitlathe" quantize $resnet8 -o "$t/none"
-check "no record but the folder's own" test "$(ls "$t/none")" = run.json
-rm -r "$t/none"
+printf 'short' >"$t/five"
+for verb in quantize calibrate sense search; do
+    ok 65 "$verb with bad samples" "$bitlathe" $verb $resnet8 --data raw:"$t/five",u8,16x1x28x28 -o "$t/none"
+done
+ok 66 "quantize with a missing --eval" "$bitlathe" quantize $resnet8 --data $samples --eval npy:"$t/missing.npy" -o "$t/none"
+ok 66 "quantize with a missing --floor-data" "$bitlathe" quantize $resnet8 --data $samples --floor sqnr=20 --floor-data npy:"$t/missing.npy" -o "$t/none"
+ok 64 "a floor without labels" "$bitlathe" quantize $resnet8 --data $samples --floor top1=-1 -o "$t/none"
+says "a floor without labels" 'give labelled samples with --floor-data'
+for bad in "--floor top1=1" "--floor top1" "--floor taste=3" "--floor sqnr=x" "--minimize size" "--floor sqnr=20 --minimize taste" \
+    "--floor sqnr=20 --floor sqnr=30" "--floor-limit 0"; do
+    ok 64 "quantize $bad" "$bitlathe" quantize $resnet8 --data $samples $bad -o "$t/none"
+done
+ok 69 "energy that nobody measured" "$bitlathe" quantize $resnet8 --data $samples --floor sqnr=20 --minimize energy -o "$t/none"
+says "energy that nobody measured" 'no target here measures or models energy'
+check "what was refused leaves nothing" test ! -e "$t/none"
 npy_noise "$t/in.npy" "1, 1, 14, 14" 196 7
 ok 65 "run with an input of another size" "$bitlathe" run $resnet8 --in "$t/in.npy" --out "$t/o"
 says "run with an input of another size" '1x1x14x14'

@@ -4,7 +4,7 @@
 . tests/golden/harness.sh
 begin "$@"
 
-verbs="bench calibrate compare eval export import inspect list lower measure prepare quantize report run search sense"
+verbs="bench calibrate compare eval export import inspect list lower measure prepare quantize report run search sense tune"
 
 # ---- help, version, words that are none
 ok 0 version "$bitlathe" --version
@@ -28,7 +28,7 @@ check "no verb" test $? -eq 64
 for bad in "--threads 0" "--threads x" "--seed -1" "--memory 5" "--memory x" "--isa sse9" "--dim N" "--dim N=0"; do
     ok 64 "import $bad" "$bitlathe" import $resnet8 $bad
 done
-for verb in import prepare inspect calibrate sense measure lower eval run bench compare export report; do
+for verb in import prepare inspect calibrate sense measure lower eval run bench compare export report tune; do
     ok 64 "$verb without its word" "$bitlathe" $verb
 done
 ok 64 "quantize without -o" "$bitlathe" quantize $resnet8
@@ -107,6 +107,28 @@ ok 0 "inspect model.blp" "$bitlathe" inspect "$run/model.blp"
 prints "inspect model.blp" 'conv .* W[48] A8->A8'
 ok 0 "inspect model.blp --json" "$bitlathe" inspect "$run/model.blp" --json
 one_object "inspect model.blp --json"
+
+# ---- tune: weights for a plan that is there; the other stages find them
+ok 0 "search for tuning" "$bitlathe" search $resnet8 $recipe --tune bias-correction $data -o "$t/tuned"
+json_lacks "an untuned plan" "$t/tuned/plan.json" made_from.weights
+ok 64 "tune without a tuner" "$bitlathe" tune "$t/tuned" $data
+ok 64 "tune by nobody" "$bitlathe" tune "$t/tuned" $data --tune nobody
+ok 0 tune "$bitlathe" tune "$t/tuned" --tune bias-correction $data
+prints tune "^$t/tuned/weights.blw$"
+json_has "a tuned plan" "$t/tuned/plan.json" made_from.weights
+cp "$t/tuned/plan.json" "$t/tuned.plan.json"
+ok 0 "search finds the weights" "$bitlathe" search $resnet8 $recipe --tune bias-correction $data -o "$t/tuned"
+check "search names the weights" cmp "$t/tuned/plan.json" "$t/tuned.plan.json"
+ok 0 "lower finds the weights" "$bitlathe" lower $resnet8 --plan "$t/tuned/plan.json" -o "$t/tuned/model.blp"
+ok 0 "tune MODEL PLAN" "$bitlathe" tune $resnet8 "$run/plan.json" --tune bias-correction $data -o "$t/tuned2" --json
+one_object "tune MODEL PLAN"
+check "the same weights" cmp "$t/tuned/weights.blw" "$t/tuned2/weights.blw"
+ok 0 "lower elsewhere" "$bitlathe" lower $resnet8 --plan "$t/tuned2/plan.json" -o "$t/tuned2/model.blp"
+check "the same program" cmp "$t/tuned/model.blp" "$t/tuned2/model.blp"
+ok 0 "quantize tuned" "$bitlathe" quantize $resnet8 $recipe --tune bias-correction $data -o "$t/whole" --no-bench
+check "quantize and search, tune, lower give one program" cmp "$t/whole/model.blp" "$t/tuned/model.blp"
+rm "$t/tuned2/weights.blw"
+ok 64 "lower without the weights" "$bitlathe" lower $resnet8 --plan "$t/tuned2/plan.json" -o "$t/no.blp"
 
 # ---- eval: a float network, under a plan, a program
 ok 0 "eval float" "$bitlathe" eval $resnet8 $test --predictions "$t/float.u16" --scores "$t/float.f32"

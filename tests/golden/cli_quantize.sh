@@ -160,4 +160,35 @@ sed 's/"zero": [0-9]*/"zero": 70000/' "$t/before/plan.json" >"$t/edited.json"
 ok 65 "impossible plan" "$bitlathe" lower $resnet8 --plan "$t/edited.json" --weights "$with" -o "$t/none.blp"
 absent "no program of an impossible plan" "$t/none.blp"
 no_leftovers "no temporary files" "$t"
+# ---- floors: the least cost that keeps them, judged by the quantized walk
+ok 0 "floor sqnr" quantize $resnet8 -o "$t/floor" $data --target counted --floor sqnr=20 --no-bench
+s=$t/floor/summary.json
+json_is "floor sqnr" $s feasible true
+json_is "floor sqnr" $s floors.0.name sqnr
+json_is "floor sqnr" $s floors.0.minimize size
+json_is "floor sqnr" $s floors.0.data calibration
+json_is "floor sqnr" $s floors.0.holds true
+json_is "floor sqnr" $s mixed.sqnr_db "$(json $s floors.0.achieved)"
+holds "the floor is kept" "$(json $s floors.0.achieved) >= 20"
+holds "at less than int8" "$(json $s mixed.size_bytes) < 0.8 * $(json $s int8.size_bytes)"
+trials=$(wc -l <"$t/floor/trials.jsonl")
+rm "$t/floor/plan.json"
+ok 0 "floor again" quantize $resnet8 -o "$t/floor" $data --target counted --floor sqnr=20 --no-bench
+check "no plan is judged twice" test "$(wc -l <"$t/floor/trials.jsonl")" -eq "$trials"
+cp "$t/floor/plan.json" "$t/floor.plan.json"
+ok 0 "floor with one thread" quantize $resnet8 -o "$t/floor1" $data --target counted --floor sqnr=20 --no-bench --threads 1
+check "the same plan with one thread" cmp "$t/floor1/plan.json" "$t/floor.plan.json"
+ok 0 "floor and budget" quantize $resnet8 -o "$t/floor" $data --target counted --floor sqnr=20 --budget bops=0.6 --minimize size --no-bench
+holds "both hold" "$(json $s floors.0.achieved) >= 20 && $(json $s mixed.bops) <= 0.6 * $(json $s int8.bops)"
+ok 0 "floor top1" quantize $resnet8 -o "$t/floor" $data --target counted --floor top1=-3 --floor-data $eval_spec --minimize bops --no-bench
+json_is "floor top1" $s floors.0.samples 200
+json_has "floor top1" $s floors.0.standard_error
+holds "floor top1" "$(json $s floors.0.achieved) >= -3"
+"$bitlathe" quantize $resnet8 -o "$t/floor" $data --target counted --floor sqnr=90 --no-bench >"$t/out" 2>"$t/err"
+check "a floor that no plan keeps" test $? -eq 1
+says "a floor that no plan keeps" 'no plan keeps the floor sqnr=90; the nearest one is written'
+json_is "a floor that no plan keeps" $s feasible false
+json_is "the nearest plan" "$t/floor/plan.json" feasible false
+check "the nearest plan runs" test -s "$t/floor/model.blp"
+
 finish

@@ -73,14 +73,15 @@ printf '{"plan": "0123' >>"$t/left/trials.jsonl"
 ok 0 "start among leftovers" "$bitlathe" quantize $words -o "$t/left"
 same_records "leftovers" "$t/left"
 
-# ---- Ctrl-C and a polite kill: 130 and one line, then on
+# ---- Ctrl-C and a polite kill: 130 and 75, one line that says how to go on, then on
 for signal in INT TERM; do
+    [ $signal = INT ] && want=130 word=interrupted || { want=75 word=stopped; }
     # A shell without job control starts background commands with SIGINT ignored; the tool sets its own.
     disturbed $signal $((whole * 40 / 100)) "$t/$signal"
     checks=$((checks + 1))
     if [ $code -eq 0 ]; then
         echo "note: $signal came after the end"
-    elif [ $code -ne 130 ] || [ "$(wc -l <"$t/err")" -ne 1 ] || ! grep -q '^bitlathe: .*interrupted' "$t/err"; then
+    elif [ $code -ne $want ] || [ "$(wc -l <"$t/err")" -ne 1 ] || ! grep -q "^bitlathe: .*$word; .*the same command goes on" "$t/err"; then
         fail "$signal" "exit code $code, stderr: $(head -c 300 "$t/err")"
     fi
     no_leftovers "$signal" "$t/$signal"

@@ -224,8 +224,12 @@ static void scales_of_channels(void **state)
                             count++;
                         }
                     double want = bits == 1 ? sum / count : most / ((1 << (bits - 1)) - 1);
-                    /* an all-zero channel: scale 1, as any is right; with one bit, which has no zero, the least */
-                    want = most > 0 ? fmax(want, 1e-8) : bits == 1 ? 1e-8 : 1;
+                    /* an all-zero channel: any scale is right, and the layer's largest keeps its bias as fine as
+                     * theirs; with one bit, which has no zero, the least */
+                    double largest = 0;
+                    for (int other = 0; other < grids[l].n_scale; other++)
+                        if (other != c) largest = fmax(largest, grids[l].scale[other]);
+                    want = most > 0 ? fmax(want, 1e-8) : bits == 1 ? 1e-8 : largest;
                     assert_true(fabs((double)grids[l].scale[c] - want) <= 1e-6 * want);
                 }
             }

@@ -306,6 +306,115 @@ static void infeasible_budgets_name_the_binding_one(void **state)
     table_free(&b);
 }
 
+/* ------------------------------------------------------------------ floors */
+
+typedef struct judge {
+    table *b;
+    double base, bend;          /* noise of the baseline; measured noise: base + predicted^bend */
+    int asked;
+} judge;
+
+static bl_status ask(void *user, const int *choice, bl_score *out)
+{
+    judge *j = user;
+    double noise = j->base + pow(bl_choice_objective(j->b->t->menu, j->b->sens, choice), j->bend);
+    j->asked++;
+    *out = (bl_score){ .sqnr_db = -10 * log10(noise), .drop = noise, .drop_error = 0, .top1 = 1 - noise };
+    return BL_OK;
+}
+
+/* Least price of all choices within the budgets and with at most so much measured noise. */
+static double cheapest(table *b, judge *j, double noise)
+{
+    int choice[16] = { 0 }, n = b->t->menu->n_units, u;
+    double least = INFINITY;
+    do {
+        double total[BL_N_METRIC];
+        bl_score score;
+        bool fits = exact_fits(b, choice, total) && ask(j, choice, &score) == BL_OK && score.drop <= noise;
+        if (fits) least = fmin(least, total[b->in.minimize]);
+        for (u = 0; u < n && ++choice[u] == b->t->menu->units[u].n_candidates; u++) choice[u] = 0;
+    } while (u < n);
+    return least;
+}
+
+/* A judge whose answers rise with the prediction, however it bends: the cheapest plan above the floor is
+ * found, up to how close the bisection comes. */
+static void floors_at_least_cost(void **state)
+{
+    (void)state;
+    int held = 0, missed = 0;
+    for (uint64_t seed = 0; seed < 24; seed++) {
+        table b = table_new(seed, false);
+        bl_rng r = bl_rng_make(seed, "floors", 0);
+        double share = 0.4 + 0.5 * bl_rng_unit(&r), total[BL_N_METRIC];
+        set_budgets(&b, &share, seed % 2);
+        judge j = { .b = &b, .base = 1e-4, .bend = seed % 3 == 0 ? 1 : seed % 3 == 1 ? 1.7 : 0.6 };
+        double noise = j.base + pow(10, -0.3 - 4 * bl_rng_unit(&r));
+        bl_floor floors[2] = { { BL_FLOOR_SQNR, -10 * log10(noise) }, { BL_FLOOR_TOP1, -100 * noise } };
+        b.in.floors = &floors[seed / 2 % 2];
+        b.in.n_floors = seed % 5 == 4 && seed / 2 % 2 == 0 ? 2 : 1;
+        b.in.minimize = seed % 4 == 3 ? BL_M_BOPS : BL_M_SIZE;
+        b.in.judge = ask;
+        b.in.judge_user = &j;
+        bl_search_result res = { 0 };
+        assert_ok(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &res));
+        assert_true(res.judged && j.asked <= 40);
+        double best = cheapest(&b, &j, noise * (1 + 1e-9)), nearly = cheapest(&b, &j, j.base + (noise - j.base) * 0.985);
+        assert_int_equal(res.feasible, isfinite(best));
+        assert_int_equal(res.feasible, bl_floors_hold(b.in.floors, b.in.n_floors, &res.score));
+        assert_true(exact_fits(&b, res.choice, total));
+        if (res.feasible && !(total[b.in.minimize] >= best && total[b.in.minimize] <= nearly))
+            fail_msg("seed %d: cost %g, cheapest %g, a little above the floor %g", (int)seed, total[b.in.minimize], best, nearly);
+        assert_non_null(json_object_get(res.solver, "judged"));
+        held += res.feasible;
+        missed += !res.feasible;
+        json_decref(res.solver);
+        table_free(&b);
+    }
+    assert_true(held > 10 && missed > 0);
+}
+
+static void floors_of_every_form(void **state)
+{
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 0);
+    bl_floor f;
+    assert_ok(ctx, bl_floor_parse(ctx, "top1=-1.5", &f));
+    assert_true(f.kind == BL_FLOOR_TOP1 && f.value == -1.5);
+    assert_ok(ctx, bl_floor_parse(ctx, "sqnr=30", &f));
+    assert_true(f.kind == BL_FLOOR_SQNR && f.value == 30);
+    static const char *const bad[] = { "top1", "top1=", "top1=1", "top1=-101", "sqnr=nan", "auc=1", "=3", "" };
+    for (size_t i = 0; i < BL_COUNTOF(bad); i++) assert_fails(ctx, bl_floor_parse(ctx, bad[i], &f), BL_USAGE, "");
+    bl_score s = { .drop = NAN, .sqnr_db = 30 };
+    assert_true(bl_floors_hold(&f, 1, &s));
+    f.kind = BL_FLOOR_TOP1; /* no labels, no promise */
+    assert_false(bl_floors_hold(&f, 1, &s));
+    test_ctx_free(ctx);
+}
+
+/* A budget that nothing fits, and a cost that nobody priced. */
+static void floors_beside_what_cannot_be(void **state)
+{
+    (void)state;
+    table b = table_new(5, false);
+    judge j = { .b = &b, .base = 1e-4, .bend = 1 };
+    bl_floor floor = { BL_FLOOR_SQNR, 10 };
+    bl_search_result res = { 0 };
+    set_budgets(&b, (double[]){ 0.01 }, 1);
+    b.in.floors = &floor;
+    b.in.n_floors = 1;
+    b.in.judge = ask;
+    b.in.judge_user = &j;
+    assert_ok(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &res));
+    assert_true(!res.feasible && !res.judged && res.binding == 0 && j.asked == 0);
+    json_decref(res.solver);
+    b.in.n_budgets = 0;
+    b.in.minimize = BL_M_LATENCY;
+    assert_fails(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &res), BL_UNAVAILABLE, "does not price it");
+    table_free(&b);
+}
+
 static void uniform_takes_the_widest(void **state)
 {
     (void)state;
@@ -443,6 +552,9 @@ int main(void)
         cmocka_unit_test(knapsack_is_the_best),
         cmocka_unit_test(moves_keep_the_budgets),
         cmocka_unit_test(infeasible_budgets_name_the_binding_one),
+        cmocka_unit_test(floors_at_least_cost),
+        cmocka_unit_test(floors_of_every_form),
+        cmocka_unit_test(floors_beside_what_cannot_be),
         cmocka_unit_test(uniform_takes_the_widest),
         cmocka_unit_test(requests_that_lack_something),
         cmocka_unit_test(every_allocation_fails_in_turn),
