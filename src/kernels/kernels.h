@@ -36,7 +36,7 @@ typedef struct bl_conv_shape {
     int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
     int32_t pad_top, pad_left;  /* rows below and right follow from out_h, out_w */
     int32_t in_bits, out_bits;  /* containers: <= 8 u8, else u16 */
-    int32_t weight_bits;        /* codes fit this width; stored as int8 for the packer */
+    int32_t weight_bits;        /* codes fit this width (1: -1 or 1); stored as int8 for the packer */
     int32_t acc64;              /* the int32 bound is not proven: int64 accumulators */
 } bl_conv_shape;
 

@@ -93,6 +93,7 @@ static void add_row(contest *t, const bl_kernel_info *info)
     for (size_t i = 0; i < n; i++)
         codes[i] = (int8_t)random_between(&r, -(1 << (s->weight_bits - 1)),
                                           (1 << (s->weight_bits - 1)) - 1);
+    for (size_t i = 0; i < n && s->weight_bits == 1; i++) codes[i] = codes[i] ? 1 : -1;
     c->packed = take(row->packed_bytes(s));
     c->work = take(row->work_bytes(s));
     row->pack(s, codes, t->a.conv.zero_in, t->a.conv.bias, c->packed);

@@ -52,10 +52,11 @@ static void describe(conv_case *c, const char *kind, uint64_t number)
 static int8_t weight_code(bl_rng *r, const conv_case *c, size_t i)
 {
     int32_t least = -(1 << (c->s.weight_bits - 1)), most = -least - 1;
-    if (c->s.weight_bits == 1) most = 1; /* codes -1 and 1 */
+    if (c->s.weight_bits == 1) most = 1;
     if (c->weights == 1) return (int8_t)least;
     if (c->weights == 2) return (int8_t)most;
     if (c->weights == 3) return (int8_t)(i % 2 ? most : least);
+    if (c->s.weight_bits == 1) return random_chance(r, 0.5) ? 1 : -1; /* there is no 0 */
     return (int8_t)random_between(r, least, most);
 }
 
@@ -241,8 +242,15 @@ static bl_conv_shape random_shape(bl_rng *r)
         s.in_c = s.groups * (int32_t)random_between(r, 1, 20);
         s.out_c = s.groups * (int32_t)random_between(r, 1, 20);
     }
-    s.out_h = out_size(r, s.in_h, s.kernel_h, s.stride_h, s.dilation_h, &s.pad_top);
-    s.out_w = out_size(r, s.in_w, s.kernel_w, s.stride_w, s.dilation_w, &s.pad_left);
+    if (random_chance(r, 0.1)) { /* fully connected, or a kernel as large as the image */
+        s.groups = s.dilation_h = s.dilation_w = 1;
+        s.in_h = s.kernel_h;
+        s.in_w = s.kernel_w;
+        s.out_h = s.out_w = 1;
+    } else {
+        s.out_h = out_size(r, s.in_h, s.kernel_h, s.stride_h, s.dilation_h, &s.pad_top);
+        s.out_w = out_size(r, s.in_w, s.kernel_w, s.stride_w, s.dilation_w, &s.pad_left);
+    }
     s.in_bits = random_bits(r);
     s.out_bits = random_bits(r);
     s.weight_bits = (int32_t)(random_chance(r, 0.5) ? 8 : random_between(r, 1, 8));

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One output position that reads the whole input: fully connected at batch 1.  Every weight is used
+ * once, so the time is that of streaming them: codes of 1, 2 and 3..4 bits stay packed, 8, 4 and 2
+ * to a byte, and are unpacked in registers on their way to vpdpbusd.
+ *
+ * Packed codes are unsigned, u = (w + 1) / 2 for one bit (w is -1 or 1), else w + 2^(bits-1); the
+ * offset costs a multiple of sum(x), once for all outputs.  Rows are padded with activations of 0.
+ *
+ * Packed: folded biases of whole blocks, then weights as [64 channels][step][vector][16][4], where
+ * the bits of a byte belong to activations 4 apart.
+ */
+#include "kernels/rows.h"
+
+#if defined(__x86_64__)
+#include "kernels/x86/requant_avx512.h"
+
+enum { FC_AHEAD = 1024 }; /* bytes prefetched ahead of the stream */
+
+typedef struct fc_plan {
+    size_t k, steps;            /* weights of an output; vectors of 4 activations by 8 / bits */
+    size_t blocks;              /* of 64 channels */
+    size_t bits;                /* of a stored weight */
+    size_t x_bytes;
+} fc_plan;
+
+static fc_plan fc_plan_of(const bl_conv_shape *s)
+{
+    fc_plan p;
+    p.k = (size_t)bl_conv_taps(s);
+    p.bits = s->weight_bits >= 3 ? 4 : (size_t)s->weight_bits;
+    size_t step = 32 / p.bits;
+    p.steps = (p.k + step - 1) / step;
+    p.blocks = ((size_t)s->out_c + 63) / 64;
+    p.x_bytes = bl_round64(p.steps * step);
+    return p;
+}
+
+static bool fc_fits(const bl_conv_shape *s)
+{
+    return s->groups == 1 && s->out_h == 1 && s->out_w == 1 && s->kernel_h == s->in_h &&
+           s->kernel_w == s->in_w && s->pad_top == 0 && s->pad_left == 0 &&
+           (s->kernel_h == 1 || s->dilation_h == 1) && (s->kernel_w == 1 || s->dilation_w == 1) &&
+           s->weight_bits <= 4 && s->in_bits <= 8 && s->out_bits <= 8 && !s->acc64;
+}
+
+static size_t fc_packed_bytes(const bl_conv_shape *s)
+{
+    fc_plan p = fc_plan_of(s);
+    return p.blocks * (64 * sizeof(int32_t) + p.steps * 256);
+}
+
+static size_t fc_work_bytes(const bl_conv_shape *s)
+{
+    return fc_plan_of(s).x_bytes;
+}
+
+/* requant_store64's order. */
+static size_t fc_place(size_t c)
+{
+    return c / 64 * 64 + c / 4 % 4 * 16 + c / 16 % 4 * 4 + c % 4;
+}
+
+static void fc_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_in,
+                    const int32_t *bias, void *packed)
+{
+    fc_plan p = fc_plan_of(s);
+    int offset = 1 << (p.bits - 1);
+    uint8_t *weights = (uint8_t *)packed + p.blocks * 64 * sizeof(int32_t);
+    memset(packed, 0, fc_packed_bytes(s));
+    for (size_t c = 0; c < (size_t)s->out_c; c++) {
+        size_t place = fc_place(c);
+        uint8_t *block = weights + c / 64 * p.steps * 256 + place % 64 * 4;
+        int64_t sum = 0;
+        for (size_t k = 0; k < p.k; k++) {
+            int32_t w = codes[c * p.k + k];
+            uint32_t u = (uint32_t)(p.bits == 1 ? w > 0 : w + offset) & (0xffu >> (8 - p.bits));
+            size_t quad = k / 4, parts = 8 / p.bits;
+            block[quad / parts * 256 + k % 4] |= (uint8_t)(u << quad % parts * p.bits);
+            sum += w;
+        }
+        ((uint32_t *)packed)[place] = (uint32_t)(uint64_t)(bias[c] - zero_in * sum);
+    }
+}
+
+#define DOT(sum, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w))
+#define NEXT(w, bits) _mm512_srli_epi16(w, bits)
+#define LOW(w) _mm512_and_si512(w, mask)
+
+/* Four activations with the lowest codes of w0..w3. */
+#define PART(j, s)                                                                                 \
+    {                                                                                              \
+        int32_t four;                                                                              \
+        memcpy(&four, x + 4 * j, 4);                                                               \
+        __m512i v = _mm512_set1_epi32(four);                                                       \
+        __m512i u0 = LOW(w0), u1 = LOW(w1), u2 = LOW(w2), u3 = LOW(w3);                        \
+        DOT(s##0, v, u0);                                                                          \
+        DOT(s##1, v, u1);                                                                          \
+        DOT(s##2, v, u2);                                                                          \
+        DOT(s##3, v, u3);                                                                          \
+    }
+#define THEN(j, s, bits)                                                                           \
+    w0 = NEXT(w0, bits);                                                                           \
+    w1 = NEXT(w1, bits);                                                                           \
+    w2 = NEXT(w2, bits);                                                                           \
+    w3 = NEXT(w3, bits);                                                                           \
+    PART(j, s)
+
+/* Sums of one block of 64 channels: two sets of accumulators, as one would wait for itself. */
+#define BLOCK(bits, parts)                                                                         \
+    static __attribute__((noinline)) void fc_block_##bits(const uint8_t *x, const uint8_t *w,      \
+                                                          size_t steps, __m512i *sums)             \
+    {                                                                                              \
+        const __m512i mask = _mm512_set1_epi8((char)((1 << bits) - 1));                            \
+        __m512i a0 = _mm512_setzero_si512(), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, \
+                b3 = a0;                                                                           \
+        for (; steps > 0; steps--, x += 32 / bits, w += 256) {                                     \
+            __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);                   \
+            __m512i w2 = _mm512_loadu_si512(w + 128), w3 = _mm512_loadu_si512(w + 192);            \
+            _mm_prefetch(w + FC_AHEAD, _MM_HINT_T0);                                               \
+            _mm_prefetch(w + FC_AHEAD + 64, _MM_HINT_T0);                                          \
+            _mm_prefetch(w + FC_AHEAD + 128, _MM_HINT_T0);                                         \
+            _mm_prefetch(w + FC_AHEAD + 192, _MM_HINT_T0);                                         \
+            parts                                                                                  \
+        }                                                                                          \
+        sums[0] = _mm512_add_epi32(a0, b0);                                                        \
+        sums[1] = _mm512_add_epi32(a1, b1);                                                        \
+        sums[2] = _mm512_add_epi32(a2, b2);                                                        \
+        sums[3] = _mm512_add_epi32(a3, b3);                                                        \
+    }
+/* clang-format off */
+BLOCK(4, PART(0, a) THEN(1, b, 4))
+BLOCK(2, PART(0, a) THEN(1, b, 2) THEN(2, a, 2) THEN(3, b, 2))
+BLOCK(1, PART(0, a) THEN(1, b, 1) THEN(2, a, 1) THEN(3, b, 1)
+         THEN(4, a, 1) THEN(5, b, 1) THEN(6, a, 1) THEN(7, b, 1))
+/* clang-format on */
+
+static int32_t fc_sum(const uint8_t *x, size_t bytes)
+{
+    __m512i sum = _mm512_setzero_si512(), ones = _mm512_set1_epi8(1);
+    for (size_t i = 0; i < bytes; i += 64) DOT(sum, _mm512_loadu_si512(x + i), ones);
+    return _mm512_reduce_add_epi32(sum);
+}
+
+static void fc_run(const bl_conv_args *a)
+{
+    if (a->row_begin >= a->row_end) return;
+    const bl_conv_shape *s = &a->s;
+    fc_plan p = fc_plan_of(s);
+    const int32_t *bias = a->packed;
+    const uint8_t *w = (const uint8_t *)(bias + p.blocks * 64);
+    uint8_t *x = a->work;
+    requant q = requant_of(a);
+    memcpy(x, a->in, p.k);
+    memset(x + p.k, 0, p.x_bytes - p.k);
+    int32_t sum = fc_sum(x, p.x_bytes);
+    /* Modulo 2^32, as everything here: sum x w = 2 sum x u - sum x, or sum x u - 2^(bits-1) sum x. */
+    __m512i less = _mm512_set1_epi32((int32_t)((uint32_t)sum << (p.bits - 1)));
+    for (size_t b = 0; b < p.blocks; b++, w += p.steps * 256, bias += 64) {
+        __m512i sums[4];
+        float mult[64] = {0};
+        size_t n = BL_MIN((size_t)s->out_c - b * 64, (size_t)64);
+        (p.bits == 4 ? fc_block_4 : p.bits == 2 ? fc_block_2 : fc_block_1)(x, w, p.steps, sums);
+        for (size_t c = 0; c < n; c++) mult[fc_place(c)] = a->mult[b * 64 + c];
+        for (int z = 0; z < 4; z++) {
+            if (p.bits == 1) sums[z] = _mm512_slli_epi32(sums[z], 1);
+            sums[z] = _mm512_add_epi32(_mm512_sub_epi32(sums[z], less),
+                                       _mm512_loadu_si512(bias + 16 * z));
+        }
+        requant_store64(&q, sums[0], sums[1], sums[2], sums[3], mult, (uint8_t *)a->out + b * 64, n);
+    }
+}
+
+const bl_conv_row bl_k_conv_fc_avx512 = {
+    "conv_fc_avx512", BL_ISA_AVX512, fc_fits, fc_packed_bytes, fc_pack, fc_work_bytes, fc_run,
+};
+#endif
