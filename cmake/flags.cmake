@@ -29,6 +29,7 @@ set(BL_ISA_TABLE
   "avx2|x86|-mavx2 -mfma -mbmi2"
   "avxvnni|x86|-mavx2 -mfma -mbmi2 -mavxvnni"
   "avx512|x86|-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mavx2 -mbmi2"
+  "avx512vbmi|x86|-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512vbmi -mfma -mavx2 -mbmi2"
   "amx|x86|-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mavx2 -mbmi2 -mamx-tile -mamx-int8"
   "neon|arm|"
   "dotprod|arm|-march=armv8.2-a+dotprod"

@@ -21,10 +21,11 @@
 
 static const char *const isa_names[BL_N_ISA] = {
     [BL_ISA_REF] = "ref",         [BL_ISA_AVX2] = "avx2", [BL_ISA_AVXVNNI] = "avxvnni",
-    [BL_ISA_AVX512] = "avx512",   [BL_ISA_AMX] = "amx",   [BL_ISA_NEON] = "neon",
-    [BL_ISA_DOTPROD] = "dotprod", [BL_ISA_I8MM] = "i8mm",
+    [BL_ISA_AVX512] = "avx512",   [BL_ISA_AVX512VBMI] = "avx512vbmi",
+    [BL_ISA_AMX] = "amx",         [BL_ISA_NEON] = "neon", [BL_ISA_DOTPROD] = "dotprod",
+    [BL_ISA_I8MM] = "i8mm",
 };
-#define ISA_LIST "ref avx2 avxvnni avx512 amx neon dotprod i8mm"
+#define ISA_LIST "ref avx2 avxvnni avx512 avx512vbmi amx neon dotprod i8mm"
 
 typedef struct cpu_facts {
     bool here[BL_N_ISA];
@@ -61,6 +62,7 @@ static void find_isas(bool *here)
     /* F, DQ, BW, VL, VNNI */
     here[BL_ISA_AVX512] = (low & XCR0_AVX512) == XCR0_AVX512 && has(b7, 16) && has(b7, 17) &&
                           has(b7, 30) && has(b7, 31) && has(c7, 11);
+    here[BL_ISA_AVX512VBMI] = here[BL_ISA_AVX512] && has(c7, 1);
     here[BL_ISA_AMX] = here[BL_ISA_AVX512] && (low & XCR0_AMX) == XCR0_AMX && has(d7, 24) &&
                        has(d7, 25) && /* TILE, INT8 */
                        syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;

@@ -16,8 +16,8 @@
 
 /* Instruction sets, weakest first; a row needs its own and all that it implies. */
 typedef enum bl_isa {
-    BL_ISA_REF, BL_ISA_AVX2, BL_ISA_AVXVNNI, BL_ISA_AVX512, BL_ISA_AMX, BL_ISA_NEON, BL_ISA_DOTPROD,
-    BL_ISA_I8MM, BL_N_ISA
+    BL_ISA_REF, BL_ISA_AVX2, BL_ISA_AVXVNNI, BL_ISA_AVX512, BL_ISA_AVX512VBMI,
+    BL_ISA_AMX, BL_ISA_NEON, BL_ISA_DOTPROD, BL_ISA_I8MM, BL_N_ISA
 } bl_isa;
 const char *bl_isa_name(bl_isa isa);
 bool bl_isa_parse(const char *name, bl_isa *out);

@@ -180,11 +180,16 @@ static const bl_conv_shape corners[] = {
     {1, 20, 40, 1, 18, 40, 40,  1, 3, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},
     {4, 4, 64, 4, 4, 64, 64,    4, 4, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},  /* 16 taps: 16-bit bound */
     {6, 6, 32, 3, 3, 32, 32,    1, 1, 2, 2, 1, 1, 0, 0, 0, 0, 0, 0},
+    {5, 6, 14, 5, 6, 65, 1,     3, 3, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},  /* tables of look-ups from here */
+    {9, 5, 50, 5, 5, 130, 1,    3, 3, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0},
+    {7, 9, 61, 3, 5, 200, 1,    3, 3, 1, 1, 2, 2, 0, 0, 0, 0, 0, 0},
+    {1, 1, 300, 1, 1, 70, 1,    1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},
+    {3, 1, 129, 3, 1, 530, 1,   1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},
     {2, 2, 8, 5, 5, 8, 8,       3, 3, 1, 1, 1, 1, 3, 3, 0, 0, 0, 0},
 };
 static const int32_t widths[][4] = { /* in, out, weights, acc64 */
     {8, 8, 8, 0}, {8, 8, 4, 0}, {4, 4, 2, 0}, {8, 16, 8, 0},
-    {8, 8, 1, 0}, {16, 16, 8, 1}, {16, 8, 5, 1}, {7, 3, 7, 0},
+    {8, 8, 1, 0}, {1, 8, 1, 0}, {2, 2, 1, 0}, {4, 8, 1, 0}, {2, 8, 2, 0}, {16, 16, 8, 1}, {16, 8, 5, 1}, {7, 3, 7, 0},
 };
 /* clang-format on */
 
@@ -254,6 +259,11 @@ static bl_conv_shape random_shape(bl_rng *r)
     s.in_bits = random_bits(r);
     s.out_bits = random_bits(r);
     s.weight_bits = (int32_t)(random_chance(r, 0.5) ? 8 : random_between(r, 1, 8));
+    if (random_chance(r, 0.15)) { /* both narrow, channels enough for look-ups */
+        s.weight_bits = (int32_t)random_between(r, 1, 2);
+        s.in_bits = (int32_t)random_between(r, 1, 4);
+        if (s.groups == 1) s.out_c = (int32_t)random_between(r, 48, 200);
+    }
     /* A proof of the int32 bound exists with half of int32 to spare for the bias. */
     s.acc64 = conv_k(&s) * ((1 << s.in_bits) - 1) * (1 << (s.weight_bits - 1)) >= 1 << 30;
     return s;

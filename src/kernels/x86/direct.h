@@ -115,31 +115,37 @@ static inline void direct_slab(const bl_conv_args *a, const direct_plan *p, int6
     }
 }
 
+/* at and run_at of a block; row, pixel: bytes from row to row and pixel to pixel of what is read. */
+static inline direct_block direct_offsets(const bl_conv_shape *s, const direct_plan *p,
+                                          int64_t rows, size_t row, size_t pixel, uint8_t *work)
+{
+    size_t *at = (size_t *)(work + p->slab_bytes), *run_at = at + p->at_bytes / sizeof *at;
+    direct_block b = {.in = work, .at = at, .run_at = run_at};
+    for (size_t r = 0; r < p->runs; r++) {
+        size_t per_row = p->runs / (size_t)s->kernel_h;
+        run_at[r] = r / per_row * (size_t)s->dilation_h * row +
+                    r % per_row * (size_t)s->dilation_w * pixel;
+    }
+    for (int64_t y = 0; y < rows; y++)
+        for (int64_t x = 0; x < s->out_w; x++) {
+            size_t from = (size_t)(y * s->stride_h) * row + (size_t)(x * s->stride_w) * pixel;
+            at[b.positions++] = from;
+            if (p->planes == 2) at[b.positions++] = from + p->slab_plane;
+        }
+    return b;
+}
+
 static inline direct_block direct_start(const bl_conv_args *a, const direct_plan *p, int64_t oy,
                                         int64_t rows, uint8_t *work)
 {
     const bl_conv_shape *s = &a->s;
-    size_t *at = (size_t *)(work + p->slab_bytes), *run_at = at + p->at_bytes / sizeof *at;
-    size_t c = (size_t)s->in_c, row = p->slab_row;
-    direct_block b = {.in = work, .at = at, .run_at = run_at};
-    if (p->in_place) {
-        row = (size_t)s->in_w * c;
+    size_t c = (size_t)s->in_c, row = p->in_place ? (size_t)s->in_w * c : p->slab_row;
+    direct_block b = direct_offsets(s, p, rows, row, c, work);
+    if (p->in_place)
         b.in = (const uint8_t *)a->in +
                (size_t)((oy * s->stride_h - s->pad_top) * s->in_w - s->pad_left) * c;
-    } else {
+    else
         direct_slab(a, p, oy, rows, work);
-    }
-    for (size_t r = 0; r < p->runs; r++) {
-        size_t per_row = p->runs / (size_t)s->kernel_h;
-        run_at[r] = r / per_row * (size_t)s->dilation_h * row +
-                    r % per_row * (size_t)s->dilation_w * c;
-    }
-    for (int64_t y = 0; y < rows; y++)
-        for (int64_t x = 0; x < s->out_w; x++) {
-            size_t from = (size_t)(y * s->stride_h) * row + (size_t)(x * s->stride_w) * c;
-            at[b.positions++] = from;
-            if (p->planes == 2) at[b.positions++] = from + p->slab_plane;
-        }
     return b;
 }
 
