@@ -16,10 +16,6 @@
 #define DOT_C 2
 #include "kernels/plain/conv_dot.inc"
 
-#define OUTER_BYTES 32
-#define OUTER_K 96
-#include "kernels/plain/conv_outer.inc"
-
 #define DW_LANES 16
 #include "kernels/plain/conv_depthwise.inc"
 
