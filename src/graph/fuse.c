@@ -127,7 +127,7 @@ bl_status bl_fuse(bl_edit *e)
         if ((i & 63) == 0) BL_TRY(bl_check_interrupt(e->ctx));
         if (bl_node_is(n, "Add")) BL_TRY(join_bias(e, i));
         if (!e->dead[i]) BL_TRY(bl_fuse_behind(e, i));
-        if (!e->dead[i]) BL_TRY(fuse_activation(e, i));
+        if (!e->dead[i] && !e->open) BL_TRY(fuse_activation(e, i));
         if (!e->dead[i]) BL_TRY(bl_fuse_before(e, i));
     }
     return BL_OK;

@@ -64,6 +64,10 @@ bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, si
  * their producer (node->lo, hi).  Names of values and nodes that remain are kept; a folded node's
  * output name moves to the node that now produces it. */
 
+/* bl_prepare without fusing activations: a folded layer's output is then just what its BatchNormalization
+ * gave (bn[]), which is what distilling looks at. */
+bl_status bl_prepare_open(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
+
 /* The same graph at another batch size (shapes inferred again).  Constants are borrowed: `graph` must
  * outlive *out.  BL_UNAVAILABLE when some node fixes the batch (a hard-coded Reshape). */
 bl_status bl_graph_rebatch(bl_ctx *ctx, const bl_graph *graph, int64_t batch, bl_graph **out);

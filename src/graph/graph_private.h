@@ -71,6 +71,7 @@ typedef struct bl_edit {
     bl_arena *arena;
     bl_graph g;
     uint8_t *dead;          /* by node */
+    bool open;              /* activations stay nodes of their own */
     int max_values;
     bl_names names;         /* of values */
 } bl_edit;

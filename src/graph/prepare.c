@@ -128,10 +128,11 @@ const bl_tensor *bl_edit_input_constant(const bl_edit *e, const bl_node *node, i
 
 /* ------------------------------------------------------------------ the passes */
 
-static bl_status prepare_with(bl_ctx *ctx, const bl_graph *graph, bl_arena *arena, bl_graph **out)
+static bl_status prepare_with(bl_ctx *ctx, const bl_graph *graph, bool open, bl_arena *arena, bl_graph **out)
 {
     bl_edit e;
     BL_TRY(edit_init(&e, ctx, graph, arena));
+    e.open = open;
     BL_TRY(bl_fold(&e));
     bl_edit_recount(&e);
     BL_TRY(bl_recognise(&e));
@@ -141,16 +142,26 @@ static bl_status prepare_with(bl_ctx *ctx, const bl_graph *graph, bl_arena *aren
     return bl_graph_infer(ctx, *out);
 }
 
-bl_status bl_prepare(bl_ctx *ctx, const bl_graph *graph, bl_graph **out)
+static bl_status prepare(bl_ctx *ctx, const bl_graph *graph, bool open, bl_graph **out)
 {
     bl_graph *result = NULL;
     bl_arena *arena = bl_arena_new(ctx, "preparing a graph");
     BL_ALLOC_TRY(ctx, arena);
-    bl_status status = prepare_with(ctx, graph, arena, &result);
+    bl_status status = prepare_with(ctx, graph, open, arena, &result);
     bl_arena_free(arena);
     if (status != BL_OK)
         bl_graph_free(result);
     else
         *out = result;
     return status;
+}
+
+bl_status bl_prepare(bl_ctx *ctx, const bl_graph *graph, bl_graph **out)
+{
+    return prepare(ctx, graph, false, out);
+}
+
+bl_status bl_prepare_open(bl_ctx *ctx, const bl_graph *graph, bl_graph **out)
+{
+    return prepare(ctx, graph, true, out);
 }
