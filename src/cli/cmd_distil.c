@@ -16,7 +16,7 @@ typedef struct state {
 static const struct argp_option options[] = {
     { "samples", KEY_SAMPLES, "N", 0, "how many (32; 16 from 128 x 128 positions on)", 1 },
     { "steps", KEY_STEPS, "N", 0, "of descent (500; 200 from 128 x 128 positions on)", 1 },
-    { "class-weight", KEY_CLASS_WEIGHT, "W", 0, "weight of a random class for each sample; 0: none", 1 },
+    { "class-weight", KEY_CLASS_WEIGHT, "W", 0, "weight of a random class for each sample (1); 0: none", 1 },
     { "per-sample", KEY_PER_SAMPLE, NULL, 0, "match the statistics sample by sample, as ZeroQ does", 1 },
     { 0 }
 };
@@ -80,7 +80,7 @@ int bl_cmd_distil(int argc, char **argv)
         .name = "distil", .words = "MODEL.onnx", .help = "samples made from the network's own statistics, when there are none",
         .example = "bitlathe distil models/resnet8_fmnist.onnx -o samples.npy",
         .options = options, .parse = parse, .args_min = 1, .args_max = 1 };
-    state s = { 0 };
+    state s = { .o = bl_distil_options_default() };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     return code ? code : bl_cli_close(&s.cli, distil(&s));
 }

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Sensitivities as KL(softmax f || softmax f') of the class probabilities.
+ *
+ * mask (OHQ's MQE, algorithms of arXiv 2309.01945 and its first author's prototype): T seeded masks set a share
+ * r of one layer's weights to zero; omega = mean KL.  KL is quadratic in a small disturbance, so a width
+ * b costs omega ||W - Q_b(W)||^2 / (r ||W||^2).  Values are quantized themselves: masks mean nothing there.
+ * kl: every candidate quantized for real, one walk each.
+ */
+#include "sense/probe.h"
+
+#include <math.h>
+
+enum { MASKS = 4 };
+#define MASK_SHARE 0.125
+
+static bl_status check_classes(bl_ctx *ctx, const bl_graph *g)
+{
+    const bl_value *y = &g->values[bl_metric_value(g, 0)];
+    if (y->t.rank == 2 && y->t.dim[1] > 1) return BL_OK;
+    return bl_fail(ctx, BL_UNAVAILABLE, y->name, "use the sensitivity sqnr",
+                   "an output that is no row of class scores has no KL divergence");
+}
+
+/* Mean over rows, and its standard error from the chunks. */
+static void mean_kl(const bl_probes *p, size_t i, double *mean, double *error)
+{
+    double sum = 0, rows = 0, square = 0, n = (double)p->n_chunks;
+    for (size_t c = 0; c < p->n_chunks; c++) {
+        sum += p->answer[c * p->n + i];
+        rows += (double)p->rows[c];
+    }
+    *mean = sum / rows;
+    for (size_t c = 0; c < p->n_chunks; c++) {
+        double d = p->answer[c * p->n + i] / (double)p->rows[c] - *mean;
+        square += d * d;
+    }
+    *error = p->n_chunks > 1 ? sqrt(square / (n * (n - 1))) : 0;
+}
+
+static void set_cell(bl_sens *sens, int u, int c, double value, double error)
+{
+    sens->cell[u][c] = (bl_sens_cell){ .value = value, .standard_error = error, .objective = c ? value : 0 };
+}
+
+/* ------------------------------------------------------------------ kl */
+
+static bl_status sense_kl(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens, bl_arena *a)
+{
+    const bl_menu *m = in->menu;
+    size_t n = 0;
+    BL_TRY(check_classes(ctx, in->graph));
+    for (int u = 0; u < m->n_units; u++) n += m->units[u].n_candidates > 1 ? (size_t)m->units[u].n_candidates : 0;
+    bl_probe *list = BL_NEW(a, bl_probe, BL_MAX(n, 1));
+    bl_probes p = { .in = in, .sens = sens, .list = list, .measure = bl_probe_kl };
+    BL_ALLOC_TRY(ctx, list);
+    for (int u = 0; u < m->n_units; u++)
+        for (int c = 0; m->units[u].n_candidates > 1 && c < m->units[u].n_candidates; c++)
+            list[p.n++] = (bl_probe){ .unit = u, .layer = -1, .w_bits = m->units[u].candidates[c].w_bits,
+                                      .a_bits = m->units[u].candidates[c].a_bits, .mask = -1 };
+    BL_TRY(bl_probes_run(ctx, &p, a));
+    sens->samples = p.samples;
+    for (int u = 0, i = 0; u < m->n_units; u++)
+        for (int c = 0; m->units[u].n_candidates > 1 && c < m->units[u].n_candidates; c++) {
+            double mean, error;
+            mean_kl(&p, (size_t)i++, &mean, &error);
+            set_cell(sens, u, c, mean, error);
+        }
+    return BL_OK;
+}
+
+/* ------------------------------------------------------------------ mask */
+
+typedef struct mask_sense {
+    bl_ctx *ctx;
+    const bl_sense_input *in;
+    bl_sens *sens;
+    bl_arena *a;
+    bl_probes p;
+    bl_probe *list;
+    size_t *first_mask;         /* by unit: its layers' masks, layer by layer */
+    size_t *first_act;          /* by unit: its activation widths, in the order of `widths` */
+    int widths[16], n_widths;
+} mask_sense;
+
+/* Every activation width of the menu, widest first as it comes. */
+static void collect_widths(mask_sense *q)
+{
+    const bl_menu *m = q->in->menu;
+    for (int u = 0; u < m->n_units; u++)
+        for (int c = 0; c < m->units[u].n_candidates; c++) {
+            int b = m->units[u].candidates[c].a_bits, k = 0;
+            while (k < q->n_widths && q->widths[k] != b) k++;
+            if (k == q->n_widths && k < 16) q->widths[q->n_widths++] = b;
+        }
+}
+
+static bl_status list_probes(mask_sense *q)
+{
+    const bl_menu *m = q->in->menu;
+    size_t n = 0;
+    collect_widths(q);
+    for (int u = 0; u < m->n_units; u++)
+        if (m->units[u].n_candidates > 1) n += (size_t)m->units[u].n_layers * MASKS + (size_t)q->n_widths;
+    q->list = BL_NEW(q->a, bl_probe, BL_MAX(n, 1));
+    q->first_mask = BL_NEW(q->a, size_t, (size_t)m->n_units);
+    q->first_act = BL_NEW(q->a, size_t, (size_t)m->n_units);
+    if (!q->list || !q->first_mask || !q->first_act) return bl_pending(q->ctx);
+    for (int u = 0; u < m->n_units; u++) {
+        if (m->units[u].n_candidates < 2) continue;
+        q->first_mask[u] = q->p.n;
+        for (int l = 0; l < m->units[u].n_layers; l++)
+            for (int t = 0; t < MASKS; t++)
+                q->list[q->p.n++] = (bl_probe){ .unit = u, .layer = l, .mask = t };
+        q->first_act[u] = q->p.n;
+        for (int k = 0; k < q->n_widths; k++)
+            q->list[q->p.n++] = (bl_probe){ .unit = u, .layer = -1, .a_bits = q->widths[k], .mask = -1 };
+    }
+    q->p.list = q->list;
+    return BL_OK;
+}
+
+static bl_status fill_unit(mask_sense *q, int u)
+{
+    const bl_unit *unit = &q->in->menu->units[u];
+    for (int c = 0; c < unit->n_candidates; c++) {
+        double total = 0, square = 0, mean, error;
+        for (int k = 0; k < q->n_widths; k++)
+            if (q->widths[k] == unit->candidates[c].a_bits) {
+                mean_kl(&q->p, q->first_act[u] + (size_t)k, &mean, &error);
+                total += mean;
+                square += error * error;
+            }
+        for (int l = 0; unit->candidates[c].w_bits && l < unit->n_layers; l++) {
+            double omega = 0, noise = 0, lost;
+            for (int t = 0; t < MASKS; t++) {
+                mean_kl(&q->p, q->first_mask[u] + (size_t)(l * MASKS + t), &mean, &error);
+                omega += mean / MASKS;
+                noise += error * error / (MASKS * MASKS);
+            }
+            BL_TRY(bl_weight_error(q->ctx, q->in, q->sens, q->a, unit->layers[l], unit->candidates[c].w_bits, &lost));
+            total += omega * lost / MASK_SHARE;
+            square += noise * (lost / MASK_SHARE) * (lost / MASK_SHARE);
+        }
+        set_cell(q->sens, u, c, total, sqrt(square));
+    }
+    return BL_OK;
+}
+
+static bl_status sense_mask(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens, bl_arena *a)
+{
+    mask_sense q = { .ctx = ctx, .in = in, .sens = sens, .a = a,
+                     .p = { .in = in, .sens = sens, .measure = bl_probe_kl, .mask_share = MASK_SHARE } };
+    BL_TRY(check_classes(ctx, in->graph));
+    BL_TRY(list_probes(&q));
+    BL_TRY(bl_probes_run(ctx, &q.p, a));
+    sens->samples = q.p.samples;
+    for (int u = 0; u < in->menu->n_units; u++)
+        if (in->menu->units[u].n_candidates > 1) BL_TRY(fill_unit(&q, u));
+    return BL_OK;
+}
+
+static bl_status in_arena(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens,
+                          bl_status (*run)(bl_ctx *, const bl_sense_input *, bl_sens *, bl_arena *))
+{
+    bl_arena *a = bl_arena_new(ctx, "kl");
+    BL_ALLOC_TRY(ctx, a);
+    bl_status s = run(ctx, in, sens, a);
+    bl_arena_free(a);
+    return s;
+}
+
+bl_status bl_sense_kl(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens)
+{
+    return in_arena(ctx, in, sens, sense_kl);
+}
+
+bl_status bl_sense_mask(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens)
+{
+    return in_arena(ctx, in, sens, sense_mask);
+}

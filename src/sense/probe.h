@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Probes: the network with one small thing changed, against the network as it is, on the same samples.
+ * What sensitivities are made of.  Private to src/sense.
+ */
+#ifndef BL_PROBE_H
+#define BL_PROBE_H
+
+#include "sense/sense.h"
+
+/* What is changed: the weights of one layer of a unit (layer -1: of all), the unit's values, or both. */
+typedef struct bl_probe {
+    int unit, layer;
+    int w_bits;                 /* weights on their grid of this width; 0: as they are */
+    int a_bits;                 /* values on theirs; 0: as they are */
+    int mask;                   /* >= 0: a share of the weights is zero, seeded mask of this number */
+} bl_probe;
+
+/* Clean and changed outputs of one chunk, rows x cols: what is kept of them. */
+typedef double bl_probe_measure(const float *clean, const float *changed, int64_t rows, int64_t cols);
+
+typedef struct bl_probes {
+    const bl_sense_input *in;
+    const bl_sens *sens;        /* how values and weights are put on grids */
+    const bl_probe *list;
+    size_t n;
+    double mask_share;          /* of the weights that a mask sets to zero */
+    bl_probe_measure *measure;
+    /* results, in the caller's arena */
+    double *answer;             /* [chunk][probe] */
+    int64_t *rows;              /* of each chunk */
+    size_t n_chunks;
+    int64_t samples;
+} bl_probes;
+
+bl_status bl_probes_run(bl_ctx *ctx, bl_probes *probes, bl_arena *arena);
+/* ||W - Q_b(W)||^2 / ||W||^2 of a layer. */
+bl_status bl_weight_error(bl_ctx *ctx, const bl_sense_input *in, const bl_sens *sens, bl_arena *arena, int layer,
+                          int bits, double *out);
+
+/* KL(softmax(clean) || softmax(changed)), summed over rows, in nats. */
+double bl_probe_kl(const float *clean, const float *changed, int64_t rows, int64_t cols);
+
+#endif
