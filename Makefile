@@ -40,12 +40,13 @@ test-clients: ## compare with ONNX Runtime (needs the network, once)
 SECONDS_EACH ?= 60
 .PHONY: fuzz
 fuzz: ## fuzz every reader for SECONDS_EACH=60 seconds
-	@tools/install-packages build fuzz
-	@CC=clang $(MAKE) --no-print-directory all BUILD=$(BUILD)-fuzz \
-	    FLAGS='-DBL_FUZZ=ON -DBL_ONEDNN=OFF -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link -DBL_SANITIZE=address,undefined'
+	@tools/install-packages build test fuzz
+	@CC=clang $(CMAKE) -S . -B $(BUILD)-fuzz -G Ninja -DBL_FUZZ=ON -DBL_ONEDNN=OFF \
+	    -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link -DBL_SANITIZE=address,undefined >/dev/null
 	@$(CMAKE) --build $(BUILD)-fuzz -j $(JOBS) --target fuzzers
-	@for f in $(BUILD)-fuzz/fuzz/*; do echo "$$f"; mkdir -p $(BUILD)-fuzz/corpus/$${f##*/}; \
-	    $$f -max_total_time=$(SECONDS_EACH) -rss_limit_mb=2048 $(BUILD)-fuzz/corpus/$${f##*/} || exit 1; done
+	@for f in $(BUILD)-fuzz/fuzz/*; do n=$${f##*/fuzz_}; echo "$$f"; mkdir -p $(BUILD)-fuzz/corpus/$$n; \
+	    $$f -max_total_time=$(SECONDS_EACH) -max_len=12000 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	    -artifact_prefix=$(BUILD)-fuzz/$$n- $(BUILD)-fuzz/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
 
 .PHONY: bench
 bench: ## measure; prints medians, spreads and the machine

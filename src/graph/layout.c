@@ -36,7 +36,6 @@ bool bl_layout_rounds(const bl_tensor *t, bl_layout layout)
 /* ------------------------------------------------------------------ transposing */
 
 typedef float v4 __attribute__((vector_size(16)));
-typedef int32_t i4 __attribute__((vector_size(16)));
 
 /* dst[j * ds + i] = src[i * ss + j] for i, j in 0..3. */
 static inline void transpose_4x4(const float *src, int64_t ss, float *dst, int64_t ds)
@@ -44,14 +43,14 @@ static inline void transpose_4x4(const float *src, int64_t ss, float *dst, int64
     v4 r[4], a, b, c, d;
 
     for (int i = 0; i < 4; i++) memcpy(&r[i], src + i * ss, sizeof r[i]);
-    a = __builtin_shuffle(r[0], r[1], (i4){0, 4, 1, 5});
-    b = __builtin_shuffle(r[2], r[3], (i4){0, 4, 1, 5});
-    c = __builtin_shuffle(r[0], r[1], (i4){2, 6, 3, 7});
-    d = __builtin_shuffle(r[2], r[3], (i4){2, 6, 3, 7});
-    r[0] = __builtin_shuffle(a, b, (i4){0, 1, 4, 5});
-    r[1] = __builtin_shuffle(a, b, (i4){2, 3, 6, 7});
-    r[2] = __builtin_shuffle(c, d, (i4){0, 1, 4, 5});
-    r[3] = __builtin_shuffle(c, d, (i4){2, 3, 6, 7});
+    a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+    b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+    c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    r[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+    r[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    r[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+    r[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
     for (int i = 0; i < 4; i++) memcpy(dst + i * ds, &r[i], sizeof r[i]);
 }
 

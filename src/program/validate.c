@@ -69,6 +69,16 @@ static bool inside(int rank, const int64_t *size, const int64_t *stride, int64_t
     return box(rank, size, stride, first, &lo, &hi) && lo >= 0 && hi < count;
 }
 
+/* Does a step write at most as many elements as there are?  Strides of zero let sizes be anything, and
+ * the step last as long. */
+static bool once(int rank, const int64_t *size, int64_t most)
+{
+    int64_t n = 1;
+    for (int d = 0; d < rank; d++)
+        if (!bl_mul_i64(n, size[d], &n)) return false;
+    return n <= most;
+}
+
 static bl_status check_tensor(const check *c, const bl_ptensor *t)
 {
     const bl_program *p = c->p;
@@ -158,7 +168,8 @@ static bl_status check_pair(const check *c, const bl_step_pair *v, const bl_pten
     for (int d = 0; d < v->rank; d++)
         NEED(v->a_stride[d] >= 0 && v->b_stride[d] >= 0 && v->out_stride[d] >= 0, "a negative stride");
     NEED(inside(v->rank, v->size, v->a_stride, 0, elements(a)) && inside(v->rank, v->size, v->b_stride, 0, elements(b)) &&
-         inside(v->rank, v->size, v->out_stride, 0, elements(y)), "elements outside a tensor");
+         inside(v->rank, v->size, v->out_stride, 0, elements(y)) && once(v->rank, v->size, elements(y)),
+         "elements outside a tensor");
     NEED(grid_ok(v->ga, a->bits) && grid_ok(v->gb, b->bits) && grid_ok(v->gy, y->bits), "a grid that is none");
     return BL_OK;
 }
@@ -193,7 +204,8 @@ static bl_status check_move(const check *c, const bl_step_move *v, const bl_pten
 {
     NEED(between(v->rank, 1, BL_MAX_RANK) && between(v->has_table, 0, 1), "a move of impossible shape");
     NEED(inside(v->rank, v->size, v->in_stride, v->in_first, elements(x)) &&
-         inside(v->rank, v->size, v->out_stride, v->out_first, elements(y)), "elements outside a tensor");
+         inside(v->rank, v->size, v->out_stride, v->out_first, elements(y)) && once(v->rank, v->size, elements(y)),
+         "elements outside a tensor");
     NEED(v->has_table || (x->bits <= 8) == (y->bits <= 8), "a copy between containers");
     NEED(!v->has_table || blob_ok(c->p, v->table, table_bytes(x, y)), "a table outside the file");
     return BL_OK;
@@ -263,7 +275,8 @@ static bl_status check_edge(const check *c, const bl_step *s)
     NEED(!in || !(t->flags & BL_TENSOR_CONSTANT), "a constant would be written");
     NEED(n > 0 && between(v->rank, 1, BL_MAX_RANK), "an input or output of impossible shape");
     NEED(inside(v->rank, v->size, in ? v->in_stride : v->out_stride, 0, n) &&
-         inside(v->rank, v->size, in ? v->out_stride : v->in_stride, 0, elements(t)), "elements outside a tensor");
+         inside(v->rank, v->size, in ? v->out_stride : v->in_stride, 0, elements(t)) &&
+         once(v->rank, v->size, in ? elements(t) : n), "elements outside a tensor");
     if (t->raw) {
         NEED(n == elements(t), "a tensor of another size");
         return BL_OK;

@@ -19,37 +19,6 @@ static void need_images(void)
     skip();
 }
 
-static void put_chunk(fixture *f, const char *type, const uint8_t *data, size_t n)
-{
-    put_be(f, n, 4);
-    size_t at = f->n;
-    put(f, type, 4);
-    if (n) put(f, data, n);
-    put_be(f, crc32(0, f->bytes + at, (uInt)(n + 4)), 4);
-}
-
-/* 8 bits, colour type 0 grey, 2 RGB, 6 RGBA, of the pattern starting at `start`. */
-static void put_png(fixture *f, int h, int w, int colour, size_t start)
-{
-    static uint8_t rows[FILE_ROOM], packed[FILE_ROOM];
-    int channels = colour == 0 ? 1 : colour == 2 ? 3 : 4;
-    size_t n = 0;
-    for (int y = 0; y < h; y++) {
-        rows[n++] = 0; /* no filter */
-        for (int x = 0; x < w * channels; x++)
-            rows[n++] = pattern(start + (size_t)(y * w * channels + x));
-    }
-    uLongf packed_n = sizeof packed;
-    assert_int_equal(compress2(packed, &packed_n, rows, n, 6), Z_OK);
-    put(f, "\x89PNG\r\n\x1a\n", 8);
-    uint8_t head[13] = {0, 0, 0, (uint8_t)h, 0, 0, 0, 0, 8, (uint8_t)colour, 0, 0, 0};
-    head[3] = (uint8_t)w;
-    head[7] = (uint8_t)h;
-    put_chunk(f, "IHDR", head, sizeof head);
-    put_chunk(f, "IDAT", packed, packed_n);
-    put_chunk(f, "IEND", NULL, 0);
-}
-
 static void png_files(void **state)
 {
     fixture *f = *state;

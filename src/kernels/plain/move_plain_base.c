@@ -28,9 +28,9 @@ static void move_inner(const bl_move_args *a, const strided *s)
     const uint16_t *restrict wide = a->table;
     bool in_wide = a->in_bits > 8, out_wide = a->out_bits > 8;
     if (!a->table && in_wide == out_wide && step_in == 1 && step_out == 1) {
-        size_t size = bl_code_bytes(a->in_bits);
-        memcpy((uint8_t *)a->out + (size_t)s->at[1] * size,
-               (const uint8_t *)a->in + (size_t)s->at[0] * size, (size_t)n * size);
+        int64_t size = (int64_t)bl_code_bytes(a->in_bits); /* signed: at[] may be negative */
+        memcpy((uint8_t *)a->out + s->at[1] * size, (const uint8_t *)a->in + s->at[0] * size,
+               (size_t)(n * size));
     } else if (!a->table) {
         if (in_wide && out_wide) RUN(uint16_t, uint16_t, CODE);
         if (in_wide && !out_wide) RUN(uint16_t, uint8_t, CODE);
