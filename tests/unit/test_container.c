@@ -463,6 +463,36 @@ static void wrong_tensors_and_edges(void **state)
     check_patches(*state, patches, BL_COUNTOF(patches));
 }
 
+/* Another dimension without strides keeps a step inside its tensors, as often as it likes. */
+static void steps_write_once(void **state)
+{
+    file *f = *state;
+    bl_program *p = NULL;
+    size_t size;
+    int seen = 0;
+    memcpy(f->copy, f->bytes, f->size);
+    uint8_t *steps = section(f, STEPS, &size);
+    for (size_t i = 0; i < size / sizeof(bl_step); i++) {
+        bl_step s, before;
+        memcpy(&s, steps + i * sizeof s, sizeof s);
+        before = s;
+        int32_t *rank = s.contract == BL_C_ADD ? &s.u.pair.rank : s.contract == BL_C_MOVE ? &s.u.move.rank : &s.u.edge.rank;
+        int64_t *sizes = s.contract == BL_C_ADD ? s.u.pair.size : s.contract == BL_C_MOVE ? s.u.move.size : s.u.edge.size;
+        bool has = s.contract == BL_C_ADD || s.contract == BL_C_MOVE || s.contract == BL_C_QUANTIZE || s.contract == BL_C_DEQUANTIZE;
+        if (!has || *rank == (s.contract == BL_C_ADD ? 6 : BL_MAX_RANK)) continue;
+        sizes[(*rank)++] = (int64_t)1 << 40;
+        memcpy(steps + i * sizeof s, &s, sizeof s);
+        seal(f);
+        assert_fails(f->ctx, parse(f, &p), BL_DATA, "elements outside");
+        memcpy(steps + i * sizeof s, &before, sizeof s);
+        seen++;
+    }
+    assert_true(seen >= 2);
+    seal(f);
+    assert_ok(f->ctx, parse(f, &p));
+    bl_program_free(p);
+}
+
 /* ------------------------------------------------------------------ thousands of patches */
 
 static void patch_at_random(file *f, bl_rng *r)
@@ -521,7 +551,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         EACH(there_and_back),     EACH(every_bit_counts),        EACH(every_length_is_too_short), EACH(kinds_and_versions),
-        EACH(wrong_convolutions), EACH(wrong_tensors_and_edges), EACH(random_patches_never_crash),
+        EACH(wrong_convolutions), EACH(wrong_tensors_and_edges), EACH(steps_write_once), EACH(random_patches_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
