@@ -115,9 +115,15 @@ static void give_back(bl_ctx *ctx, void *p, size_t bytes)
     discharge(ctx, bytes);
 }
 
+uint64_t bl_refusals(const bl_ctx *ctx)
+{
+    return __atomic_load_n(&ctx->refusals, __ATOMIC_RELAXED);
+}
+
 static void *refuse(bl_ctx *ctx, const char *tag, size_t bytes)
 {
     char need[32], live[32], ceiling[32];
+    __atomic_fetch_add(&ctx->refusals, 1, __ATOMIC_RELAXED);
     bl_fail(ctx, BL_UNAVAILABLE, tag, "raise --memory or use a smaller input",
             "needs %s more; %s of %s are in use", bl_human_bytes(bytes, need),
             bl_human_bytes(__atomic_load_n(&ctx->live_bytes, __ATOMIC_RELAXED), live),

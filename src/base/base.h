@@ -29,6 +29,7 @@ struct bl_ctx {
     struct bl_pool *pool;    /* made on first use */
     uint64_t live_bytes;     /* arenas, atomically */
     uint64_t peak_bytes;
+    uint64_t refusals;       /* allocations that were refused, atomically */
     long fail_alloc;         /* BL_FAIL_ALLOC=n: the n-th allocation from now fails; < 0: never */
     volatile int interrupted;
     bl_status code;          /* the last error */
@@ -112,6 +113,9 @@ size_t bl_arena_high_bytes(const bl_arena *arena);
 /* Takes that much from the system now; after a mark behind it and as long as it lasts, giving and taking
  * back touches the system no more. */
 bl_status bl_arena_hold(bl_arena *arena, size_t bytes);
+/* Allocations that this context has refused so far.  Who goes another way on BL_UNAVAILABLE asks before and
+ * after: what does not fit into memory is no reason to compute something else. */
+uint64_t bl_refusals(const bl_ctx *ctx);
 #define BL_ALLOC_TRY(ctx, ptr)                                                                    \
     do {                                                                                          \
         if (!(ptr)) return bl_pending(ctx);                                                       \

@@ -77,12 +77,14 @@ bl_status bl_node_evaluate(const bl_call *call, bl_arena *arena, uint64_t limit_
         if (bytes > limit_bytes) return BL_OK;
     }
     BL_TRY(allocate_outputs(call, arena));
+    uint64_t refusals = bl_refusals(call->ctx);
     bl_status status = op->forward(call);
     if (status == BL_OK)
         *done = true;
     else
         for (int i = 0; i < call->n_out; i++) call->out[i].data = NULL;
-    return status == BL_UNAVAILABLE ? BL_OK : status; /* not for this type: it stays a node */
+    /* Not for this type: it stays a node. */
+    return status == BL_UNAVAILABLE && bl_refusals(call->ctx) == refusals ? BL_OK : status;
 }
 
 /* ------------------------------------------------------------------ the whole graph */

@@ -60,9 +60,10 @@ bl_status bl_shards_run(bl_ctx *ctx, const bl_shards *s, bl_shard_fn *fn, void *
     shard_run r = { .ctx = ctx, .s = s, .fn = fn, .user = user, .batch = s->graph->batch };
     int64_t want = BL_MIN(s->batch ? s->batch : 16, BL_MAX(1, s->n));
     if (want != s->graph->batch) {
+        uint64_t refusals = bl_refusals(ctx);
         bl_status st = bl_graph_rebatch(ctx, s->graph, want, &r.batched);
         if (st == BL_OK) r.batch = want;
-        else if (st != BL_UNAVAILABLE) return st;
+        else if (st != BL_UNAVAILABLE || bl_refusals(ctx) != refusals) return st;
     }
     size_t chunks = (size_t)((s->n + r.batch - 1) / r.batch), group = 2 * (size_t)bl_threads(ctx);
     BL_CHECK(ctx, bl_threads(ctx) <= WORKERS_MAX);

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Bias correction: with the corrected biases the mean output of every layer, over the samples and
+ * positions, is that of its float weights on the same quantized inputs.  The means are taken here by the
+ * definition, a convolution with all its loops.
+ */
+#include "tiny_graph.h"
+
+enum { SAMPLES = 21 }; /* more than a chunk, and a short last one */
+
+/* Mean over samples and positions of (Wq - W) x, by output channel. */
+typedef struct shift {
+    const bl_graph *g;
+    int layer;
+    const float *lost;
+    double sum[32];
+    int64_t count;
+} shift;
+
+static void add_gemm(shift *s, const float *x)
+{
+    const bl_node *n = &s->g->nodes[s->layer];
+    const bl_tensor *w = &s->g->values[n->in[1]].t;
+    bool transposed = bl_attr_int(n, "transB", 0) != 0;
+    int64_t outputs = w->dim[!transposed], inputs = w->dim[transposed];
+    for (int64_t o = 0; o < outputs; o++)
+        for (int64_t i = 0; i < inputs; i++)
+            s->sum[o] += (double)s->lost[transposed ? o * inputs + i : i * outputs + o] * x[i];
+    s->count++;
+}
+
+static void add_conv(shift *s, const float *x)
+{
+    const bl_node *n = &s->g->nodes[s->layer];
+    const bl_tensor *w = &s->g->values[n->in[1]].t, *in = &s->g->values[n->in[0]].t, *out = &s->g->values[n->out[0]].t;
+    int64_t stride[2] = { 1, 1 }, dilation[2] = { 1, 1 }, pad[4] = { 0 }, groups = bl_attr_int(n, "group", 1);
+    const bl_attr *a;
+    if ((a = bl_node_attr(n, "strides"))) memcpy(stride, a->ints, sizeof stride);
+    if ((a = bl_node_attr(n, "dilations"))) memcpy(dilation, a->ints, sizeof dilation);
+    if ((a = bl_node_attr(n, "pads"))) memcpy(pad, a->ints, sizeof pad);
+    int64_t per_group = w->dim[1], out_per_group = w->dim[0] / groups;
+    for (int64_t oy = 0; oy < out->dim[2]; oy++)
+        for (int64_t ox = 0; ox < out->dim[3]; ox++, s->count++)
+            for (int64_t o = 0; o < w->dim[0]; o++)
+                for (int64_t i = 0; i < per_group; i++)
+                    for (int64_t ky = 0; ky < w->dim[2]; ky++)
+                        for (int64_t kx = 0; kx < w->dim[3]; kx++) {
+                            int64_t y = oy * stride[0] - pad[0] + ky * dilation[0], c = o / out_per_group * per_group + i;
+                            int64_t z = ox * stride[1] - pad[1] + kx * dilation[1];
+                            if (y < 0 || y >= in->dim[2] || z < 0 || z >= in->dim[3]) continue;
+                            s->sum[o] += (double)s->lost[((o * per_group + i) * w->dim[2] + ky) * w->dim[3] + kx] *
+                                         x[(c * in->dim[2] + y) * in->dim[3] + z];
+                        }
+}
+
+static bl_status add_chunk(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+{
+    shift *s = user;
+    const bl_tensor *x = bl_walk_value(walk, s->g->nodes[s->layer].in[0]);
+    int64_t per = bl_tensor_count(x) / x->dim[0];
+    (void)chunk, (void)first, (void)worker;
+    for (int64_t k = 0; k < count; k++) {
+        const float *sample = (const float *)x->data + k * per;
+        if (!strcmp(s->g->nodes[s->layer].op->name, "Conv")) add_conv(s, sample);
+        else add_gemm(s, sample);
+    }
+    return BL_OK;
+}
+
+/* What rounding took from the weights of a layer. */
+static float *lost_of(const tiny *t, int layer)
+{
+    int v = bl_layer_weight(t->g, layer);
+    const bl_tensor *w = &t->g->values[v].t;
+    const bl_quantizer *q = &t->plan->quantizers[t->plan->of_value[v]];
+    size_t n = (size_t)bl_tensor_count(w);
+    int8_t *codes = malloc(n);
+    float *lost = malloc(n * sizeof *lost);
+    assert_true(codes && lost);
+    bl_weight_codes(w, q->scale, q->n_scale, q->axis, q->bits, q->narrow, codes);
+    bl_weight_decode(w, codes, q->scale, q->n_scale, q->axis, lost);
+    for (size_t i = 0; i < n; i++) lost[i] -= ((const float *)w->data)[i];
+    free(codes);
+    return lost;
+}
+
+static void make_plan(tiny *t, int w_bits, int a_bits)
+{
+    bl_menu_options m = { .w_bits = { w_bits }, .n_w = 1, .a_bits = { a_bits }, .n_a = 1 };
+    bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
+    assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &m, &t->menu));
+    assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, t->choice, &o, "test", &t->plan));
+}
+
+static bl_weights *tune(tiny *t)
+{
+    bl_weights *w = NULL;
+    bl_tune_input in = { .graph = t->g, .plan = t->plan, .data = t->data, .samples = SAMPLES };
+    assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find("bias-correction"), &in, &w));
+    return w;
+}
+
+/* Every item of the record is a layer's bias, moved by exactly the layer's mean shift.  Returns how many
+ * moved by more than a hundredth of their size. */
+static int check_shifts(tiny *t, const bl_weights *w, int expected)
+{
+    int moved = 0;
+    assert_int_equal(w->n_items, expected);
+    for (int i = 0; i < w->n_items; i++) {
+        int layer = 0;
+        while (layer < t->g->n_nodes && bl_layer_bias(t->g, layer) != w->items[i].value) layer++;
+        assert_true(layer < t->g->n_nodes);
+        float *lost = lost_of(t, layer);
+        const float *before = t->g->values[w->items[i].value].t.data, *after = w->items[i].data;
+        shift s = { .g = t->g, .layer = layer, .lost = lost };
+        bl_shards run = { .graph = t->g, .data = t->data, .n = SAMPLES, .run = true, .keep_all = true };
+        assert_ok(t->ctx, bl_fake_new(t->ctx, t->g, t->plan, w, &run.fake));
+        assert_ok(t->ctx, bl_shards_run(t->ctx, &run, add_chunk, &s));
+        bl_fake_free(run.fake);
+        for (int64_t o = 0; o < w->items[i].count; o++) {
+            double left = (double)after[o] - before[o] + s.sum[o] / (double)s.count;
+            /* The bias is a float32: rounded once. */
+            if (fabs(left) > 0x1p-23 * (fabs((double)before[o]) + fabs((double)after[o])))
+                fail_msg("%s channel %d: %g of the shift %g is left", t->g->values[w->items[i].value].name, (int)o, left,
+                         s.sum[o] / (double)s.count);
+            moved += fabs((double)after[o] - before[o]) > 0.01 * fabs((double)before[o]);
+        }
+        free(lost);
+    }
+    return moved;
+}
+
+static onnx_build *one_layer(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,6");
+    ob_floats(b, "w", "6,5", NULL); /* not transposed */
+    ob_floats(b, "b", "5", NULL);
+    ob_node(b, "Gemm", "x,w,b", "y");
+    ob_output(b, "y");
+    return b;
+}
+
+static onnx_build *odd_conv(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,4,7,6");
+    ob_floats(b, "w", "6,2,3,2", NULL);
+    ob_floats(b, "b", "6", NULL);
+    Onnx__NodeProto *n = ob_node(b, "Conv", "x,w,b", "y");
+    ob_ints_attr(n, b, "pads", "2,0,1,1");
+    ob_ints_attr(n, b, "strides", "2,1");
+    ob_ints_attr(n, b, "dilations", "1,2");
+    ob_int_attr(n, b, "group", 2);
+    ob_output(b, "y");
+    return b;
+}
+
+static onnx_build *dense(bl_ctx *ctx)
+{
+    return tiny_dense(ctx, false);
+}
+
+static void the_mean_shift_is_gone(void **state)
+{
+    static onnx_build *(*const nets[])(bl_ctx *) = { one_layer, odd_conv, dense, tiny_residual };
+    static const int biases[] = { 1, 1, 2, 2 };
+    (void)state;
+    for (size_t k = 0; k < BL_COUNTOF(nets); k++)
+        for (int bits = 2; bits <= 8; bits += 3) {
+            tiny *t = tiny_new_net(2, nets[k], SAMPLES);
+            make_plan(t, bits, 8);
+            bl_weights *w = tune(t);
+            int moved = check_shifts(t, w, biases[k]);
+            if (bits == 2) assert_true(moved > 0);
+            bl_weights_free(w);
+            tiny_free(t);
+        }
+}
+
+/* The float network's mean output comes back, up to what the grids of activations take. */
+static bl_status add_outputs(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+{
+    shift *s = user;
+    const bl_tensor *y = bl_walk_value(walk, s->g->outputs[0]);
+    (void)chunk, (void)first, (void)worker;
+    for (int64_t k = 0; k < count; k++, s->count++)
+        for (int64_t o = 0; o < y->dim[1]; o++) s->sum[o] += ((const float *)y->data)[k * y->dim[1] + o];
+    return BL_OK;
+}
+
+static double mean_error(tiny *t, const bl_weights *w)
+{
+    double error = 0;
+    shift clean = { .g = t->g }, quantized = { .g = t->g };
+    bl_shards run = { .graph = t->g, .data = t->data, .n = SAMPLES, .run = true, .keep_all = true };
+    assert_ok(t->ctx, bl_shards_run(t->ctx, &run, add_outputs, &clean));
+    assert_ok(t->ctx, bl_fake_new(t->ctx, t->g, t->plan, w, &run.fake));
+    assert_ok(t->ctx, bl_shards_run(t->ctx, &run, add_outputs, &quantized));
+    bl_fake_free(run.fake);
+    for (int o = 0; o < 5; o++) error += fabs(quantized.sum[o] - clean.sum[o]) / SAMPLES;
+    return error;
+}
+
+static void the_mean_output_comes_back(void **state)
+{
+    (void)state;
+    tiny *t = tiny_new_net(1, one_layer, SAMPLES);
+    bl_menu_options m = { .w_bits = { 2 }, .n_w = 1, .a_bits = { 16 }, .n_a = 1 };
+    bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
+    assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &m, &t->menu));
+    assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, t->choice, &o, "test", &t->plan));
+    bl_weights *w = tune(t);
+    double before = mean_error(t, NULL), after = mean_error(t, w);
+    /* What is left are outputs beyond the float network's range: they are clipped. */
+    if (!(before > 0.1) || !(after < 0.1 * before)) fail_msg("mean error %g before, %g after", before, after);
+    bl_weights_free(w);
+    tiny_free(t);
+}
+
+static void the_same_bytes_for_any_threads(void **state)
+{
+    bl_hash hash[2], key[2];
+    (void)state;
+    for (unsigned k = 0; k < 2; k++) {
+        tiny *t = tiny_new_net(k ? 4 : 1, tiny_residual, SAMPLES);
+        make_plan(t, 3, 8);
+        bl_weights *w = tune(t);
+        hash[k] = w->hash;
+        key[k] = w->key;
+        bl_weights_free(w);
+        tiny_free(t);
+    }
+    assert_string_equal(hash[0].hex, hash[1].hex);
+    assert_string_equal(key[0].hex, key[1].hex);
+}
+
+/* A network without a bias has nothing to correct. */
+static onnx_build *no_bias(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,6");
+    ob_floats(b, "w", "6,5", NULL);
+    ob_node(b, "MatMul", "x,w", "y");
+    ob_output(b, "y");
+    return b;
+}
+
+static void nothing_to_correct(void **state)
+{
+    (void)state;
+    tiny *t = tiny_new_net(1, no_bias, SAMPLES);
+    make_plan(t, 4, 8);
+    bl_weights *w = tune(t);
+    assert_int_equal(w->n_items, 0);
+    bl_weights_free(w);
+    tiny_free(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_mean_shift_is_gone),
+        cmocka_unit_test(the_mean_output_comes_back),
+        cmocka_unit_test(the_same_bytes_for_any_threads),
+        cmocka_unit_test(nothing_to_correct),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
