@@ -231,4 +231,10 @@ bool bl_parse_f64(const char *text, double *out);  /* whole text, finite */
 bool bl_parse_u64(const char *text, uint64_t *out); /* whole text, decimal */
 bool bl_utf8_valid(const char *text, size_t n);     /* no NUL, no surrogates, no overlong */
 
+/* ------------------------------------------------------------------ rank.c */
+
+/* Kendall's tau-b of two lists: 1 the same order, -1 the reverse; NaN where all of one list are equal, or a
+ * value is NaN. */
+double bl_kendall_tau_b(const double *a, const double *b, size_t n);
+
 #endif
