@@ -12,4 +12,5 @@
 #include "kernels/plain/matmul.inc"
 #include "kernels/plain/pair.inc"
 #include "kernels/plain/pool.inc"
+#include "kernels/plain/softmax.inc"
 #endif

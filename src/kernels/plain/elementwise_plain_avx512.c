@@ -8,6 +8,9 @@
 #include "kernels/plain/plain.h"
 
 #if defined(__x86_64__)
+#include "kernels/x86/pair_avx512.h"
+#define PAIR_DIRECT
+
 #include "kernels/plain/edge.inc"
 #include "kernels/plain/matmul.inc"
 #include "kernels/plain/pair.inc"

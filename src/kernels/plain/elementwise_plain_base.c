@@ -11,3 +11,4 @@
 #include "kernels/plain/matmul.inc"
 #include "kernels/plain/pair.inc"
 #include "kernels/plain/pool.inc"
+#include "kernels/plain/softmax.inc"

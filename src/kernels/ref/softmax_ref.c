@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Softmax over the innermost axis [Q12].  The exponentials are a table that the caller made; the
- * sum runs from left to right in binary32, so there is no order to choose and no faster row.
+ * sum runs from left to right in binary32.
  */
 #include "kernels/rows.h"
 
