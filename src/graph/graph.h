@@ -166,6 +166,10 @@ bl_status bl_back_run(bl_back *back, bl_back_hook *hook, void *user);
 /* Gradient of a wanted value after the run; NULL where the loss does not depend on it. */
 const bl_tensor *bl_back_grad(bl_back *back, int value);
 
+/* c (m x n) = a b, row-major and dense; a is stored k x m where turned, b n x k.  On the calling thread. */
+void bl_product_f32(bool turn_a, bool turn_b, int64_t m, int64_t n, int64_t k, const float *a, const float *b,
+                    float *c);
+
 /* Names what is behind the heavy operators: "oneDNN 2.6.3" or "reference". */
 const char *bl_walk_backend(void);
 

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Layers by themselves; see layer.h. */
+#include "train/layer.h"
+
+#include <string.h>
+
+static bl_status describe_conv(bl_ctx *ctx, const bl_graph *g, const bl_node *n, bl_arena *a, bl_layer *l)
+{
+    const bl_tensor *x = &g->values[l->input].t, *w = &g->values[l->weight].t;
+    const bl_tensor *in[2] = {x, w};
+    bl_tensor y = g->values[l->output].t;
+    bl_call call = {.ctx = ctx, .node = n, .n_in = 2, .n_out = 1, .in = in, .out = &y, .scratch = a};
+    bl_window w3;
+
+    BL_TRY(bl_window_read(&call, x, w->dim + 2, &l->win));
+    w3 = l->win; /* leading dimensions of extent 1 */
+    for (int d = 0; d < 3; d++) {
+        int from = d - (3 - l->win.dims);
+        w3.kernel[d] = from < 0 ? 1 : l->win.kernel[from];
+        w3.stride[d] = from < 0 ? 1 : l->win.stride[from];
+        w3.dilation[d] = from < 0 ? 1 : l->win.dilation[from];
+        w3.pad_begin[d] = from < 0 ? 0 : l->win.pad_begin[from];
+        w3.in[d] = from < 0 ? 1 : l->win.in[from];
+        w3.out[d] = from < 0 ? 1 : l->win.out[from];
+    }
+    l->win = w3;
+    l->groups = bl_attr_int(n, "group", 1);
+    l->outputs = w->dim[0];
+    l->channels = x->dim[1];
+    l->taps = w3.kernel[0] * w3.kernel[1] * w3.kernel[2];
+    l->k = l->channels / l->groups * l->taps;
+    l->positions = w3.out[0] * w3.out[1] * w3.out[2];
+    return BL_OK;
+}
+
+/* Rows of the input times one matrix. */
+static bool describe_product(const bl_graph *g, const bl_node *n, bl_layer *l)
+{
+    const bl_tensor *x = &g->values[l->input].t, *w = &g->values[l->weight].t;
+    bool gemm = !strcmp(n->op->name, "Gemm");
+
+    if (w->rank != 2 || x->rank < 2 || (gemm && bl_attr_int(n, "transA", 0)) ||
+        bl_attr_float(n, "alpha", 1.0f) != 1.0f || bl_attr_float(n, "beta", 1.0f) != 1.0f)
+        return false;
+    l->transposed = !bl_attr_int(n, "transB", 0);
+    l->groups = l->taps = 1;
+    l->k = l->channels = w->dim[l->transposed ? 0 : 1];
+    l->outputs = w->dim[l->transposed ? 1 : 0];
+    l->positions = l->in_size / l->k;
+    return l->in_size % l->k == 0;
+}
+
+bl_status bl_layer_describe(bl_ctx *ctx, const bl_graph *g, int node, bl_arena *arena, bl_layer *out, bool *fits)
+{
+    const bl_node *n = &g->nodes[node];
+    bl_layer l = {.node = node, .weight = bl_layer_weight(g, node), .bias = bl_layer_bias(g, node), .lo = n->lo, .hi = n->hi};
+
+    *fits = false;
+    if (l.weight < 0) return BL_OK;
+    l.input = n->in[0];
+    l.output = n->out[0];
+    l.conv = !strcmp(n->op->name, "Conv");
+    if (!l.conv && strcmp(n->op->name, "Gemm") && strcmp(n->op->name, "MatMul")) return BL_OK;
+    l.in_size = bl_tensor_count(&g->values[l.input].t) / g->batch;
+    l.out_size = bl_tensor_count(&g->values[l.output].t) / g->batch;
+    if (l.conv) BL_TRY(describe_conv(ctx, g, n, arena, &l));
+    else if (!describe_product(g, n, &l)) return BL_OK;
+    if (l.bias >= 0) {
+        if (bl_tensor_count(&g->values[l.bias].t) != l.outputs) return BL_OK;
+        l.bias_data = g->values[l.bias].t.data;
+    }
+    *fits = l.out_size == l.outputs * l.positions;
+    *out = l;
+    return BL_OK;
+}
+
+void bl_layer_weights(const bl_layer *l, const float *stored, float *canonical)
+{
+    for (int64_t o = 0; o < l->outputs; o++)
+        for (int64_t j = 0; j < l->k; j++)
+            canonical[o * l->k + j] = l->transposed ? stored[j * l->outputs + o] : stored[o * l->k + j];
+}
+
+void bl_layer_store(const bl_layer *l, const float *canonical, float *stored)
+{
+    for (int64_t o = 0; o < l->outputs; o++)
+        for (int64_t j = 0; j < l->k; j++)
+            stored[l->transposed ? j * l->outputs + o : o * l->k + j] = canonical[o * l->k + j];
+}
+
+/* ------------------------------------------------------------------ samples */
+
+typedef struct capture {
+    int value;
+    int64_t size;
+    float *to;
+} capture;
+
+static bl_status keep_value(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+{
+    capture *c = user;
+    const bl_tensor *t = bl_walk_value(walk, c->value);
+    (void)chunk, (void)worker;
+    if (!t) return BL_UNAVAILABLE;
+    memcpy(c->to + first * c->size, t->data, (size_t)(count * c->size) * sizeof(float));
+    return BL_OK;
+}
+
+bl_status bl_layer_capture(bl_ctx *ctx, const bl_graph *g, const bl_layer *l, bl_data *data, const int64_t *index,
+                           int64_t n, bl_fake *fake, bl_arena *arena, bl_layer_samples *out)
+{
+    bl_shards s = {.graph = g, .data = data, .index = index, .n = n, .keep_all = true, .run = true, .fake = fake};
+    capture x = {l->input, l->in_size, bl_alloc(arena, (size_t)n, (size_t)l->in_size * sizeof(float))};
+    capture t = {l->output, l->out_size, bl_alloc(arena, (size_t)n, (size_t)l->out_size * sizeof(float))};
+
+    if (!x.to || !t.to) return bl_pending(ctx);
+    *out = (bl_layer_samples){n, x.to, t.to};
+    BL_TRY(bl_shards_run(ctx, &s, keep_value, &x));
+    s.fake = NULL;
+    return bl_shards_run(ctx, &s, keep_value, &t);
+}
+
+void bl_layer_gather(const bl_layer *l, const float *x, int64_t position, float *out, int64_t stride)
+{
+    const bl_window *w = &l->win;
+    int64_t per_group, plane, at[3];
+
+    if (!l->conv) {
+        memcpy(out, x + position * l->k, (size_t)l->k * sizeof *out);
+        return;
+    }
+    per_group = l->channels / l->groups;
+    plane = w->in[0] * w->in[1] * w->in[2];
+    at[2] = position % w->out[2] * w->stride[2] - w->pad_begin[2];
+    at[1] = position / w->out[2] % w->out[1] * w->stride[1] - w->pad_begin[1];
+    at[0] = position / w->out[2] / w->out[1] * w->stride[0] - w->pad_begin[0];
+    for (int64_t c = 0; c < l->channels; c++) {
+        const float *from = x + c * plane;
+        float *to = out + c / per_group * stride + c % per_group * l->taps;
+        for (int64_t i = 0; i < w->kernel[0]; i++)
+            for (int64_t j = 0; j < w->kernel[1]; j++) {
+                int64_t d = at[0] + i * w->dilation[0], h = at[1] + j * w->dilation[1];
+                bool in = d >= 0 && d < w->in[0] && h >= 0 && h < w->in[1];
+                for (int64_t m = 0; m < w->kernel[2]; m++) {
+                    int64_t v = at[2] + m * w->dilation[2];
+                    *to++ = in && v >= 0 && v < w->in[2] ? from[(d * w->in[1] + h) * w->in[2] + v] : 0.0f;
+                }
+            }
+    }
+}
+
+void bl_layer_target(const bl_layer *l, const float *t, int64_t position, float *out)
+{
+    if (!l->conv) {
+        memcpy(out, t + position * l->outputs, (size_t)l->outputs * sizeof *out);
+        return;
+    }
+    for (int64_t o = 0; o < l->outputs; o++) out[o] = t[o * l->positions + position];
+}

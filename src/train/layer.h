@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One layer by itself: its inputs and wanted outputs over the calibration samples, and its arithmetic at
+ * chosen output positions.  What layer-wise reconstruction works on.  Private to src/train.
+ */
+#ifndef BL_LAYER_H
+#define BL_LAYER_H
+
+#include "train/train.h"
+
+/* A Conv, or a product by a constant (Gemm, MatMul): at every position each of `outputs` numbers is a sum of k
+ * products.  Weights here are canonical: [output][k], k over (channel of the group, tap). */
+typedef struct bl_layer {
+    int node, weight, bias, input, output; /* bias -1: none */
+    bool conv;
+    bool transposed;            /* stored as k x outputs */
+    bl_window win;              /* conv, lifted to three dimensions */
+    int64_t groups, outputs, k, channels, taps; /* channels: of the whole input */
+    int64_t positions;          /* of one sample */
+    int64_t in_size, out_size;  /* floats of one sample */
+    float lo, hi;               /* the fused activation */
+    const float *bias_data;     /* NULL: none */
+} bl_layer;
+
+/* False where the node is no such layer. */
+bl_status bl_layer_describe(bl_ctx *ctx, const bl_graph *graph, int node, bl_arena *arena, bl_layer *out, bool *fits);
+/* The constant in canonical order, and back. */
+void bl_layer_weights(const bl_layer *layer, const float *stored, float *canonical);
+void bl_layer_store(const bl_layer *layer, const float *canonical, float *stored);
+
+/* What the layer reads and what it should give, sample after sample. */
+typedef struct bl_layer_samples {
+    int64_t n;
+    float *x, *t;
+} bl_layer_samples;
+
+/* x from the network under the plan and weights so far (fake; NULL: in float), t from the float network. */
+bl_status bl_layer_capture(bl_ctx *ctx, const bl_graph *graph, const bl_layer *layer, bl_data *data,
+                           const int64_t *index, int64_t n, bl_fake *fake, bl_arena *arena, bl_layer_samples *out);
+/* The inputs of one position: groups x k numbers, group g at out + g * stride. */
+void bl_layer_gather(const bl_layer *layer, const float *x, int64_t position, float *out, int64_t stride);
+/* Wanted outputs of one position. */
+void bl_layer_target(const bl_layer *layer, const float *t, int64_t position, float *out);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * AdaRound: learned weights lie on the plan's grid beside the float ones, give the layer's outputs back
+ * better than nearest rounding, and hang on the seed alone; layers of 8 bits keep their weights and get
+ * their biases; the arithmetic of one layer by itself is the walk's.
+ */
+#include "tiny_graph.h"
+#include "train/layer.h"
+
+#include <math.h>
+
+static void make_plan(tiny *t, int w_bits)
+{
+    bl_menu_options o = bl_menu_options_default();
+    o.keep_ends = false;
+    o.n_w = o.n_a = 1;
+    o.w_bits[0] = w_bits;
+    o.a_bits[0] = 8;
+    assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &o, &t->menu));
+    assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, t->choice, NULL, "test", &t->plan));
+}
+
+static bl_weights *tune(tiny *t)
+{
+    bl_tune_input in = { t->g, t->plan, t->data, 64 };
+    bl_weights *w = NULL;
+    assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find("adaround"), &in, &w));
+    return w;
+}
+
+/* Squared error of the quantized network's output against the float one, over the samples. */
+typedef struct outputs { int value; double *sum; float *keep; int64_t size; bool second; } outputs;
+
+static bl_status compare_chunk(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+{
+    outputs *o = user;
+    const float *y = bl_walk_value(walk, o->value)->data;
+    (void)chunk, (void)worker;
+    for (int64_t i = 0; i < count * o->size; i++) {
+        float *kept = &o->keep[first * o->size + i];
+        if (!o->second) *kept = y[i];
+        else *o->sum += ((double)y[i] - *kept) * ((double)y[i] - *kept);
+    }
+    return BL_OK;
+}
+
+static double output_error(tiny *t, const bl_weights *w)
+{
+    double sum = 0;
+    int v = t->g->outputs[0];
+    outputs o = { .value = v, .sum = &sum, .size = bl_tensor_count(&t->g->values[v].t) };
+    bl_shards s = { .graph = t->g, .data = t->data, .n = 64, .run = true, .keep_all = true };
+    o.keep = malloc(64 * (size_t)o.size * sizeof(float));
+    assert_ok(t->ctx, bl_shards_run(t->ctx, &s, compare_chunk, &o));
+    o.second = true;
+    assert_ok(t->ctx, bl_fake_new(t->ctx, t->g, t->plan, w, &s.fake));
+    /* one worker adds at a time: the sum has one order */
+    assert_ok(t->ctx, bl_shards_run(t->ctx, &s, compare_chunk, &o));
+    bl_fake_free(s.fake);
+    free(o.keep);
+    return sum;
+}
+
+static void test_better_than_nearest_and_on_the_grid(void **state)
+{
+    (void)state;
+    for (int bits = 2; bits <= 4; bits++) {
+        tiny *t = tiny_new_net(1, tiny_residual, 64);
+        make_plan(t, bits);
+        bl_weights *w = tune(t);
+        int rounded = 0;
+        for (int i = 0; i < t->g->n_nodes; i++) {
+            int v = bl_layer_weight(t->g, i);
+            if (v < 0) continue;
+            const bl_tensor *old = &t->g->values[v].t;
+            const float *now = bl_weights_find(w, v);
+            const bl_quantizer *q = &t->plan->quantizers[t->plan->of_value[v]];
+            int64_t n = bl_tensor_count(old), per = n / BL_MAX(q->n_scale, 1);
+            assert_non_null(now);
+            rounded++;
+            int32_t lo, hi;
+            bl_weight_code_range(q->bits, q->narrow, &lo, &hi);
+            for (int64_t k = 0; k < n; k++) {
+                float s = q->scale[q->n_scale > 1 ? k / per : 0], u = ((const float *)old->data)[k] / s, c = now[k] / s;
+                assert_float_equal(c, rintf(c), 1e-4);
+                if (u > (float)lo && u < (float)hi) assert_true(fabsf(c - u) < 1.0001f);
+            }
+        }
+        assert_true(rounded >= 4);
+        double learned = output_error(t, w), nearest = output_error(t, NULL);
+        if (learned > 0.7 * nearest) fail_msg("%d bits: squared error %g learned, %g nearest", bits, learned, nearest);
+        bl_weights_free(w);
+        tiny_free(t);
+    }
+}
+
+static void test_threads_do_not_matter(void **state)
+{
+    bl_hash hash[2];
+    (void)state;
+    for (unsigned k = 0; k < 2; k++) {
+        tiny *t = tiny_new_net(1 + k, tiny_residual, 64);
+        make_plan(t, 3);
+        bl_weights *w = tune(t);
+        hash[k] = w->hash;
+        bl_weights_free(w);
+        tiny_free(t);
+    }
+    assert_string_equal(hash[0].hex, hash[1].hex);
+}
+
+/* At 8 bits: no weight is touched, and biases are those of bias correction but for its passes. */
+static void test_eight_bits_correct_biases(void **state)
+{
+    tiny *t = tiny_new_net(2, tiny_residual, 64);
+    make_plan(t, 8);
+    bl_weights *w = tune(t), *other = NULL;
+    bl_tune_input in = { t->g, t->plan, t->data, 64 };
+    (void)state;
+    assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find("bias-correction"), &in, &other));
+    assert_true(w->n_items >= 2);
+    for (int i = 0; i < w->n_items; i++) {
+        const float *b = bl_weights_find(other, w->items[i].value), *old = t->g->values[w->items[i].value].t.data;
+        assert_non_null(b); /* a bias */
+        for (int64_t k = 0; k < w->items[i].count; k++) {
+            float moved = b[k] - old[k], here = w->items[i].data[k] - old[k];
+            assert_true(fabsf(moved - here) <= 0.05f * fabsf(moved) + 1e-4f);
+        }
+    }
+    bl_weights_free(other);
+    bl_weights_free(w);
+    tiny_free(t);
+}
+
+/* Gathered inputs times canonical weights give what the walk gives, position by position. */
+static bl_status check_layer(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+{
+    const bl_layer *l = user;
+    const float *x = bl_walk_value(walk, l->input)->data, *y = bl_walk_value(walk, l->output)->data;
+    (void)chunk, (void)first, (void)worker;
+    int64_t n = l->outputs * l->k, per = l->outputs / l->groups;
+    float *w = malloc((size_t)n * sizeof *w), *in = malloc((size_t)(l->groups * l->k) * sizeof *in);
+    float *want = malloc((size_t)l->outputs * sizeof *want);
+    bl_layer_weights(l, bl_walk_value(walk, l->weight)->data, w);
+    for (int64_t s = 0; s < count; s++)
+        for (int64_t p = 0; p < l->positions; p++) {
+            bl_layer_gather(l, x + s * l->in_size, p, in, l->k);
+            bl_layer_target(l, y + s * l->out_size, p, want);
+            for (int64_t o = 0; o < l->outputs; o++) {
+                double sum = l->bias_data ? l->bias_data[o] : 0;
+                for (int64_t j = 0; j < l->k; j++) sum += (double)w[o * l->k + j] * in[o / per * l->k + j];
+                sum = fmin(fmax(sum, l->lo), l->hi);
+                if (fabs(sum - want[o]) > 1e-4 * (1 + fabs(sum))) return BL_INTERNAL;
+            }
+        }
+    free(want);
+    free(in);
+    free(w);
+    return BL_OK;
+}
+
+static void test_layers_by_themselves(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        bl_ctx *ctx = test_ctx(1, 0);
+        tiny t = { .ctx = ctx };
+        bl_arena *a = bl_arena_new(ctx, "test");
+        int checked = 0;
+        test_folder(t.folder);
+        t.g = tiny_prepared(tiny_random(ctx, seed));
+        t.data = tiny_data(&t, 3, seed, false);
+        for (int i = 0; i < t.g->n_nodes; i++) {
+            bl_layer l;
+            bool fits;
+            assert_ok(ctx, bl_layer_describe(ctx, t.g, i, a, &l, &fits));
+            if (!fits) continue;
+            bl_shards s = { .graph = t.g, .data = t.data, .n = 3, .run = true, .keep_all = true };
+            assert_int_equal(bl_shards_run(ctx, &s, check_layer, &l), BL_OK);
+            checked++;
+        }
+        assert_true(checked > 0);
+        bl_arena_free(a);
+        bl_data_free(t.data);
+        bl_graph_free(t.g);
+        test_folder_remove(t.folder);
+        test_ctx_free(ctx);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_better_than_nearest_and_on_the_grid),
+        cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_eight_bits_correct_biases),
+        cmocka_unit_test(test_layers_by_themselves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
