@@ -472,7 +472,7 @@ static bl_status plan_pool(bl_dnn *dnn, int n, bl_layout *layouts, dnnl_alg_kind
     dnnl_primitive_desc_t pd;
     bl_window w = {.dims = x->rank - 2};
 
-    if (layout == BL_LAYOUT_PLAIN || x->type != BL_F32) return BL_OK;
+    if (layout == BL_LAYOUT_PLAIN || x->type != BL_F32 || node->n_out > 1) return BL_OK;
     if (!global) BL_TRY(read_window(dnn, node, NULL, &w));
     for (int i = 0; i < w.dims; i++) {
         kernel[i] = global ? x->dim[2 + i] : w.kernel[i];

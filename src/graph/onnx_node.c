@@ -14,6 +14,8 @@
 enum { TENSORS = 9, GRAPHS = 10, SPARSE_TENSOR = 11, SPARSE_TENSORS = 12, TYPE_PROTO = 13,
        TYPE_PROTOS = 14 };
 
+/* Operators with more outputs than this have as many as one likes. */
+#define FIXED_OUTPUTS_MAX 3
 #define LIST_MAX 900 /* of the message that names the unsupported operators */
 
 static const char *text(const char *s)
@@ -343,6 +345,9 @@ static bl_status check_counts(bl_onnx *in, const bl_node *n, const char *subject
             return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED, "input %d is left out", i);
     if (n->n_out == 0)
         return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED, "has no output");
+    if (n->n_out > 1 && n->out[0] < 0 && n->op->out_max <= FIXED_OUTPUTS_MAX)
+        return bl_onnx_fail(in, BL_UNAVAILABLE, subject, "give its first output a name",
+                            "its first output is left out, a later one is not");
     if (n->n_out > n->op->out_max)
         return bl_onnx_fail(in, BL_UNAVAILABLE, subject, "export the network without it",
                             "output %d of %s is not supported", n->n_out - 1, n->op->name);
@@ -370,8 +375,9 @@ static bl_status find_read_names(bl_onnx *in, bl_names *read)
     return BL_OK;
 }
 
-/* Outputs that the operator here does not give (Dropout's mask, the statistics of old
- * BatchNormalizations) are left out where nobody reads them. */
+/* Outputs of a fixed list that nobody reads are left out from its end: what the operator here does
+ * not give (the statistics of old BatchNormalizations), and what would only be computed for nothing
+ * (Dropout's mask).  A Split keeps them: how many there are decides what each holds. */
 static bl_status read_outputs(bl_onnx *in, const bl_names *read, const Onnx__NodeProto *from,
                               const char *subject, bl_node *to)
 {
@@ -379,7 +385,7 @@ static bl_status read_outputs(bl_onnx *in, const bl_names *read, const Onnx__Nod
     BL_ALLOC_TRY(in->ctx, out);
     to->out = out;
     to->n_out = trimmed(from->output, from->n_output);
-    while (to->n_out > to->op->out_max &&
+    while (to->n_out > (to->op->out_max > FIXED_OUTPUTS_MAX ? to->op->out_max : 1) &&
            bl_names_find(read, text(from->output[to->n_out - 1])) < 0)
         to->n_out--;
     for (int i = 0; i < to->n_out; i++) {

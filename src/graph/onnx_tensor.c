@@ -47,12 +47,12 @@ static const struct {
     [18] = {"float8e4m3fnuz", BL_NONE, NO_LIST, 0, 0},
     [19] = {"float8e5m2", BL_NONE, NO_LIST, 0, 0},
     [20] = {"float8e5m2fnuz", BL_NONE, NO_LIST, 0, 0},
-    [21] = {"uint4", BL_NONE, NO_LIST, 0, 0},
-    [22] = {"int4", BL_NONE, NO_LIST, 0, 0},
+    [21] = {"uint4", BL_U4, INT32_DATA, 0, 0},
+    [22] = {"int4", BL_I4, INT32_DATA, 0, 0},
     [23] = {"float4e2m1", BL_NONE, NO_LIST, 0, 0},
     [24] = {"float8e8m0", BL_NONE, NO_LIST, 0, 0},
-    [25] = {"uint2", BL_NONE, NO_LIST, 0, 0},
-    [26] = {"int2", BL_NONE, NO_LIST, 0, 0},
+    [25] = {"uint2", BL_U2, INT32_DATA, 0, 0},
+    [26] = {"int2", BL_I2, INT32_DATA, 0, 0},
 };
 
 const char *bl_onnx_dtype_name(int32_t code)
@@ -102,6 +102,19 @@ static bl_status set_shape(bl_onnx *in, const Onnx__TensorProto *from, const cha
 
 /* ------------------------------------------------------------------ bytes that lie somewhere */
 
+/* Width of an element whose codes lie several to a byte in the file; 0: it has bytes of its own. */
+static int packed_bits(bl_dtype type)
+{
+    return type == BL_U4 || type == BL_I4 ? 4 : type == BL_U2 || type == BL_I2 ? 2 : 0;
+}
+
+/* Bytes of the elements in the file. */
+static size_t stored_bytes(const bl_tensor *t)
+{
+    int64_t n = bl_tensor_count(t), per_byte = packed_bits(t->type) ? 8 / packed_bits(t->type) : 0;
+    return per_byte ? (size_t)(n / per_byte + (n % per_byte != 0)) : bl_tensor_bytes(t);
+}
+
 static bl_status wrong_size(const bl_onnx *in, const char *subject, const bl_tensor *t,
                             uint64_t bytes)
 {
@@ -109,15 +122,32 @@ static bl_status wrong_size(const bl_onnx *in, const char *subject, const bl_ten
     BL_ALLOC_TRY(in->ctx, shape);
     return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED,
                         "%s %s needs %zu bytes, %" PRIu64 " are stored", shape,
-                        bl_dtype_name(t->type), bl_tensor_bytes(t), bytes);
+                        bl_dtype_name(t->type), stored_bytes(t), bytes);
+}
+
+/* One code from each `bits` of bytes that lie `step` apart, low bits first, to a byte of its own. */
+static bl_status unpack(bl_onnx *in, const uint8_t *p, size_t step, bl_tensor *out)
+{
+    int bits = packed_bits(out->type), per_byte = 8 / bits;
+    bool is_signed = out->type == BL_I4 || out->type == BL_I2;
+    int64_t n = bl_tensor_count(out);
+    int8_t *to = bl_alloc(in->graph->arena, (size_t)n, 1);
+    BL_ALLOC_TRY(in->ctx, to);
+    for (int64_t i = 0; i < n; i++) {
+        int code = p[(size_t)(i / per_byte) * step] >> (int)(i % per_byte) * bits & ((1 << bits) - 1);
+        to[i] = (int8_t)(is_signed && code >> (bits - 1) ? code - (1 << bits) : code);
+    }
+    out->data = to;
+    return BL_OK;
 }
 
 /* stays: p is in a mapping that lives as long as the graph. */
 static bl_status set_bytes(bl_onnx *in, const char *subject, const uint8_t *p, uint64_t bytes,
                            bool stays, bl_tensor *out)
 {
-    size_t need = bl_tensor_bytes(out), unit = bl_dtype_bytes(out->type);
+    size_t need = stored_bytes(out), unit = bl_dtype_bytes(out->type);
     if (bytes != need) return wrong_size(in, subject, out, bytes);
+    if (packed_bits(out->type)) return unpack(in, p, 1, out);
     if (stays && need > 0 && (uintptr_t)p % unit == 0) {
         out->data = (void *)p; /* constants are never written */
         return BL_OK;
@@ -195,13 +225,17 @@ static bl_status set_list(bl_onnx *in, const Onnx__TensorProto *from, const char
         [UINT64_DATA] = {from->n_uint64_data, 8, from->uint64_data},
     };
     list l = types[from->data_type].list;
-    if (lists[l].n != (uint64_t)bl_tensor_count(out)) {
+    bool packed = packed_bits(out->type) != 0;
+    uint64_t need = packed ? stored_bytes(out) : (uint64_t)bl_tensor_count(out);
+    if (lists[l].n != need) {
         char *shape = bl_shape_text(in->scratch, out);
         BL_ALLOC_TRY(in->ctx, shape);
         return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED,
-                            "%s %s needs %" PRId64 " numbers, %zu are stored", shape,
-                            bl_dtype_name(out->type), bl_tensor_count(out), lists[l].n);
+                            "%s %s needs %" PRIu64 " numbers, %zu are stored", shape,
+                            bl_dtype_name(out->type), need, lists[l].n);
     }
+    if (packed) /* an entry holds one byte of the packed form, its lowest in memory */
+        return unpack(in, (const uint8_t *)from->int32_data, sizeof(*from->int32_data), out);
     if (lists[l].unit != bl_dtype_bytes(out->type)) return narrow(in, subject, from, out);
     return set_bytes(in, subject, lists[l].data, (uint64_t)lists[l].n * lists[l].unit, false, out);
 }
@@ -276,7 +310,7 @@ static bl_status set_external(bl_onnx *in, const Onnx__TensorProto *from, const 
     const char *location = NULL;
     char *path = NULL;
     const bl_map *map = NULL;
-    uint64_t offset = 0, length = bl_tensor_bytes(out);
+    uint64_t offset = 0, length = stored_bytes(out);
     for (size_t i = 0; i < from->n_external_data; i++) {
         const char *key = from->external_data[i]->key, *value = from->external_data[i]->value;
         bool number = true;

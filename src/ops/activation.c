@@ -211,6 +211,11 @@ static double gelu_unary(const bl_node *node, double x)
     return 0.5 * x * (1.0 + erf(x * M_SQRT1_2));
 }
 
+static double mish_unary(const bl_node *node, double x)
+{
+    return x * tanh(softplus_unary(node, x));
+}
+
 static double leaky_relu_unary(const bl_node *node, double x)
 {
     float v = (float)x;
@@ -448,6 +453,7 @@ UNARY("HardSigmoid", hard_sigmoid, unary_float_shape, hard_sigmoid_forward);
 UNARY("HardSwish", hard_swish, unary_float_shape, hard_swish_forward);
 UNARY("LeakyRelu", leaky_relu, unary_float_shape, leaky_relu_forward);
 UNARY("Log", log, unary_shape, unary_forward);
+UNARY("Mish", mish, unary_shape, unary_forward);
 UNARY("Neg", neg, unary_number_shape, unary_number_forward);
 UNARY("Reciprocal", reciprocal, unary_shape, unary_forward);
 UNARY("Relu", relu, unary_number_shape, relu_forward);

@@ -85,6 +85,13 @@ double bl_slope_gelu(const bl_node *node, double x)
     return 0.5 * (1 + erf(x * 0.7071067811865476)) + x * 0.5 * root * exp(-0.5 * x * x);
 }
 
+double bl_slope_mish(const bl_node *node, double x)
+{
+    double t = tanh(x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)));
+    (void)node;
+    return t + x * sigmoid(x) * (1 - t * t);
+}
+
 double bl_slope_swish(const bl_node *node, double x)
 {
     double alpha = attr(node, "alpha", 1.0f), s = sigmoid(alpha * x);

@@ -117,6 +117,17 @@ bl_status bl_op_rank(const bl_call *call, int i, int least, int most)
     return BL_OK;
 }
 
+bl_status bl_op_list(const bl_call *call, int i, int64_t n)
+{
+    call->out[i] = (bl_tensor){.type = call->in[0]->type, .rank = 1, .dim = {n}};
+    return BL_OK;
+}
+
+bool bl_op_is_list(const bl_tensor *t)
+{
+    return t->rank == 1 && (t->type == BL_I64 || t->type == BL_I32);
+}
+
 bl_status bl_op_out(const bl_call *call, int i, bl_dtype type, int rank, const int64_t *dim)
 {
     int64_t count = 1;

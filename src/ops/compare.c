@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Truth values: Equal, Less, Greater and the like, And, Or, Xor, Not, Where.  A bool is one byte, 0
- * or 1.
+ * Truth values: Equal, Less, Greater and the like, And, Or, Xor, Not, IsNaN, IsInf,
+ * Where.  A bool is one byte, 0 or 1.
  */
 #include "ops/ops_private.h"
 
@@ -143,6 +143,35 @@ static bl_status not_forward(const bl_call *call)
     return BL_OK;
 }
 
+static bl_status is_shape(const bl_call *call)
+{
+    BL_TRY(bl_op_begin(call, "detect_negative:i detect_positive:i"));
+    BL_TRY(bl_op_type(call, 0, BL_T_F32 | BL_BIT(BL_F64)));
+    return bl_op_out(call, 0, BL_BOOL, call->in[0]->rank, call->in[0]->dim);
+}
+
+static bl_status is_nan_forward(const bl_call *call)
+{
+    int64_t n = bl_tensor_count(call->in[0]);
+
+    for (int64_t i = 0; i < n; i++)
+        ((uint8_t *)call->out[0].data)[i] = isnan(bl_element_f64(call->in[0], i)) != 0;
+    return BL_OK;
+}
+
+static bl_status is_inf_forward(const bl_call *call)
+{
+    bool below = bl_attr_int(call->node, "detect_negative", 1) != 0;
+    bool above = bl_attr_int(call->node, "detect_positive", 1) != 0;
+    int64_t n = bl_tensor_count(call->in[0]);
+
+    for (int64_t i = 0; i < n; i++) {
+        double v = bl_element_f64(call->in[0], i);
+        ((uint8_t *)call->out[0].data)[i] = isinf(v) && (v < 0 ? below : above);
+    }
+    return BL_OK;
+}
+
 /* ------------------------------------------------------------------ Where */
 
 static bl_status where_shape(const bl_call *call)
@@ -202,6 +231,8 @@ TRUTH("And", and, 2, logic_shape, NULL);
 TRUTH("Equal", equal, 2, relation_shape, NULL);
 TRUTH("Greater", greater, 2, relation_shape, NULL);
 TRUTH("GreaterOrEqual", greater_or_equal, 2, relation_shape, NULL);
+TRUTH("IsInf", is_inf, 1, is_shape, NULL);
+TRUTH("IsNaN", is_nan, 1, is_shape, NULL);
 TRUTH("Less", less, 2, relation_shape, NULL);
 TRUTH("LessOrEqual", less_or_equal, 2, relation_shape, NULL);
 TRUTH("Not", not, 1, not_shape, NULL);

@@ -11,19 +11,16 @@ static bl_status conv_window(const bl_call *call, bl_window *w)
     return bl_window_read(call, call->in[0], call->in[1]->dim + 2, w);
 }
 
-static bl_status conv_shape(const bl_call *call)
+bl_status bl_conv_dims(const bl_call *call, const bl_tensor *x, const bl_tensor *wt,
+                       const bl_tensor *bias, int64_t *dim)
 {
-    const bl_tensor *x, *wt;
-    int64_t group, dim[BL_MAX_RANK];
+    int64_t group = bl_attr_int(call->node, "group", 1);
     bl_window w;
 
-    BL_TRY(bl_op_begin(call, "group:i " BL_WINDOW_ATTRS));
-    BL_TRY(bl_op_one_type(call, BL_T_F32));
-    BL_TRY(bl_op_rank(call, 0, 3, 5));
-    x = call->in[0];
-    wt = call->in[1];
-    BL_TRY(bl_op_rank(call, 1, x->rank, x->rank));
-    group = bl_attr_int(call->node, "group", 1);
+    if (x->rank < 3 || x->rank > 5 || wt->rank != x->rank)
+        return bl_op_fail(call, x->rank == wt->rank ? BL_UNAVAILABLE : BL_DATA,
+                          "use 1 to 3 spatial dimensions",
+                          "an input of %d dimensions and a weight of %d", x->rank, wt->rank);
     if (group < 1 || group > wt->dim[0] || wt->dim[0] % group)
         return bl_op_fail(call, BL_DATA, "repair the model",
                           "group %lld does not divide %lld filters", (long long)group,
@@ -32,16 +29,27 @@ static bl_status conv_shape(const bl_call *call)
         return bl_op_fail(call, BL_DATA, "repair the model",
                           "%lld input channels in %lld groups do not fit a weight of %lld channels",
                           (long long)x->dim[1], (long long)group, (long long)wt->dim[1]);
-    if (bl_op_has(call, 2) && (call->in[2]->rank != 1 || call->in[2]->dim[0] != wt->dim[0]))
+    if (bias && (bias->rank != 1 || bias->dim[0] != wt->dim[0]))
         return bl_op_fail(call, BL_DATA, "repair the model",
                           "the bias is not one number for each of "
                           "%lld filters",
                           (long long)wt->dim[0]);
-    BL_TRY(conv_window(call, &w));
+    BL_TRY(bl_window_read(call, x, wt->dim + 2, &w));
     dim[0] = x->dim[0];
     dim[1] = wt->dim[0];
     for (int i = 0; i < w.dims; i++) dim[2 + i] = w.out[i];
-    return bl_op_out(call, 0, BL_F32, x->rank, dim);
+    return BL_OK;
+}
+
+static bl_status conv_shape(const bl_call *call)
+{
+    int64_t dim[BL_MAX_RANK];
+
+    BL_TRY(bl_op_begin(call, "group:i " BL_WINDOW_ATTRS));
+    BL_TRY(bl_op_one_type(call, BL_T_F32));
+    BL_TRY(bl_conv_dims(call, call->in[0], call->in[1], bl_op_has(call, 2) ? call->in[2] : NULL,
+                        dim));
+    return bl_op_out(call, 0, BL_F32, call->in[0]->rank, dim);
 }
 
 static int64_t conv_macs(const bl_call *call)

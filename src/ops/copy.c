@@ -111,8 +111,12 @@ int64_t bl_element_i64(const bl_tensor *t, int64_t i)
 {
     switch (t->type) {
     case BL_U8:
+    case BL_U4:
+    case BL_U2:
     case BL_BOOL: return ((const uint8_t *)t->data)[i];
-    case BL_I8: return ((const int8_t *)t->data)[i];
+    case BL_I8:
+    case BL_I4:
+    case BL_I2: return ((const int8_t *)t->data)[i];
     case BL_U16: return ((const uint16_t *)t->data)[i];
     case BL_I16: return ((const int16_t *)t->data)[i];
     case BL_I32: return ((const int32_t *)t->data)[i];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Arithmetic on two or more tensors with broadcasting: Add, Sub, Mul, Div, Pow, PRelu, and Max,
- * Min, Sum, Mean of any number.  float32, float64 and the integers (which wrap); comparisons stand
+ * Arithmetic on two or more tensors with broadcasting: Add, Sub, Mul, Div, Mod, Pow, PRelu, and
+ * Max, Min, Sum, Mean of any number.  float32, float64 and the integers (which wrap); comparisons stand
  * in compare.c.
  */
 #include "ops/ops_private.h"
@@ -113,7 +113,17 @@ ROWS(sub, x - y, WRAP(-))
 ROWS(mul, x *y, WRAP(*))
 /* y != 0 was checked; x / -1 is -x, which wraps. */
 ROWS(div, x / y, y + 1 == 0 && (uint64_t)y > 1 ? (uint64_t)0 - (uint64_t)x : (uint64_t)(x / y))
-ROWS(pow, pow((double)x, (double)y), pow((double)x, (double)y))
+/* The divisor's sign; y - y as with prelu below. */
+ROWS(mod, fmod((double)x, (double)y),
+     y + 1 == 0 && (uint64_t)y > 1                          ? (uint64_t)0
+     : x % y != 0 && (x < x - x) != (y < y - y) ? (uint64_t)(x % y) + (uint64_t)y
+                                                : (uint64_t)(x % y))
+/* The dividend's sign (fmod = 1). */
+ROWS(rem, fmod((double)x, (double)y),
+     y + 1 == 0 && (uint64_t)y > 1 ? (uint64_t)0 : (uint64_t)(x % y))
+ROW(pow, float, pow((double)x, (double)y))
+ROW(pow, double, pow((double)x, (double)y))
+static bl_bcast_inner *const pow_rows[] = {[BL_F32] = pow_float, [BL_F64] = pow_double};
 /* A NaN on either side gives NaN. */
 ROWS(max, x > y || x != x ? x : y, x > y ? x : y)
 ROWS(min, x < y || x != x ? x : y, x < y ? x : y)
@@ -170,7 +180,7 @@ static bl_status mul_forward(const bl_call *call)
     return pair_forward(call, mul_rows);
 }
 
-static bl_status div_forward(const bl_call *call)
+static bl_status check_divisor(const bl_call *call)
 {
     const bl_tensor *b = call->in[1];
 
@@ -179,7 +189,29 @@ static bl_status div_forward(const bl_call *call)
             if (bl_element_i64(b, i) == 0)
                 return bl_op_fail(call, BL_DATA, "repair the model",
                                   "an integer is divided by zero");
+    return BL_OK;
+}
+
+static bl_status div_forward(const bl_call *call)
+{
+    BL_TRY(check_divisor(call));
     return pair_forward(call, div_rows);
+}
+
+static bl_status mod_shape(const bl_call *call)
+{
+    BL_TRY(pair_shape(call));
+    BL_TRY(bl_op_begin(call, "fmod:i"));
+    if ((call->in[0]->type == BL_F32 || call->in[0]->type == BL_F64) &&
+        !bl_attr_int(call->node, "fmod", 0))
+        return bl_op_fail(call, BL_DATA, "set fmod=1", "real numbers need fmod=1");
+    return BL_OK;
+}
+
+static bl_status mod_forward(const bl_call *call)
+{
+    BL_TRY(check_divisor(call));
+    return pair_forward(call, bl_attr_int(call->node, "fmod", 0) ? rem_rows : mod_rows);
 }
 
 /* The exponent may have a type of its own. */
@@ -190,29 +222,78 @@ static bl_status pow_shape(const bl_call *call)
     int rank;
 
     BL_TRY(bl_op_begin(call, "axis:i broadcast:i"));
-    BL_TRY(bl_op_type(call, 0, BL_BIT(BL_F32) | BL_BIT(BL_F64)));
+    BL_TRY(bl_op_type(call, 0, BL_T_NUMBERS));
     BL_TRY(bl_op_type(call, 1, BL_T_NUMBERS));
     BL_TRY(bl_pair_dims(call, &b, &rank, dim));
     return bl_op_out(call, 0, call->in[0]->type, rank, dim);
 }
 
+/* Whole number to a whole, not negative power, wrapping; any other power by way of double, cut
+ * towards zero and held within int64. */
+static int64_t whole_power(const bl_tensor *a, int64_t i, const bl_tensor *b, int64_t j)
+{
+    bool real = b->type == BL_F32 || b->type == BL_F64;
+    uint64_t base = (uint64_t)bl_element_i64(a, i), result = 1;
+    double v;
+
+    if (!real && bl_element_f64(b, j) >= 0) {
+        for (uint64_t n = (uint64_t)bl_element_i64(b, j); n > 0; n >>= 1, base *= base)
+            if (n & 1) result *= base;
+        return (int64_t)result;
+    }
+    v = pow(bl_element_f64(a, i), bl_element_f64(b, j));
+    return v != v ? 0 : v >= 0x1p63 ? INT64_MAX : v <= -0x1p63 ? INT64_MIN : (int64_t)v;
+}
+
+/* arg: the types of base and exponent. */
+static void whole_power_row(const void *arg, int64_t n, void *out, const void *const *in,
+                            const int64_t *step)
+{
+    const bl_dtype *type = arg;
+    bl_tensor a = {.type = type[0], .data = (void *)in[0]};
+    bl_tensor b = {.type = type[1], .data = (void *)in[1]};
+    size_t size = bl_dtype_bytes(type[0]);
+
+    for (int64_t i = 0; i < n; i++) {
+        int64_t v = whole_power(&a, i * step[0], &b, i * step[1]);
+        memcpy((char *)out + (size_t)i * size, &v, size); /* little endian */
+    }
+}
+
+static void run_whole_power(const bl_call *call, const bl_tensor *b)
+{
+    const bl_tensor *a = call->in[0], *y = &call->out[0];
+    bl_dtype type[2] = {a->type, b->type};
+    bl_bcast space;
+
+    bl_bcast_make(&space, y->rank, y->dim, 2, (const bl_tensor *[]){a, b});
+    bl_bcast_run(&space, bl_dtype_bytes(y->type),
+                 (size_t[]){bl_dtype_bytes(a->type), bl_dtype_bytes(b->type)}, y->data,
+                 (const void *[]){a->data, b->data}, whole_power_row, type);
+}
+
 static bl_status pow_forward(const bl_call *call)
 {
     bl_tensor b = *call->in[1];
+    bl_dtype type = call->in[0]->type;
     int64_t n = bl_tensor_count(&b);
-    size_t size = bl_dtype_bytes(call->in[0]->type);
 
-    if (b.type != call->in[0]->type) {
-        b.data = bl_alloc(call->scratch, (size_t)n, size);
+    BL_TRY(legacy_operand(call, &b));
+    if (type != BL_F32 && type != BL_F64) {
+        run_whole_power(call, &b);
+        return BL_OK;
+    }
+    if (b.type != type) {
+        b.type = type;
+        b.data = bl_alloc(call->scratch, (size_t)n, bl_dtype_bytes(type));
         BL_ALLOC_TRY(call->ctx, b.data);
         for (int64_t i = 0; i < n; i++) {
-            if (size == sizeof(float))
+            if (type == BL_F32)
                 ((float *)b.data)[i] = (float)bl_element_f64(call->in[1], i);
             else
                 ((double *)b.data)[i] = bl_element_f64(call->in[1], i);
         }
     }
-    BL_TRY(legacy_operand(call, &b));
     if (n == 1 && bl_element_f64(&b, 0) == 2) /* the same bits: a square is exact in double */
         run_pair(call, mul_rows, call->in[0], call->in[0]);
     else
@@ -311,6 +392,17 @@ PAIR("Add", add, BL_OP_JOINS, bl_add_integer);
 PAIR("Sub", sub, BL_OP_JOINS, NULL);
 PAIR("Mul", mul, BL_OP_JOINS, bl_mul_integer);
 PAIR("Div", div, BL_OP_JOINS, NULL);
+
+const bl_op bl_op_mod = {
+    .name = "Mod",
+    .flags = BL_OP_POINTWISE,
+    .min_opset = 10,
+    .in_min = 2,
+    .in_max = 2,
+    .out_max = 1,
+    .shape = mod_shape,
+    .forward = mod_forward,
+};
 
 const bl_op bl_op_pow = {
     .name = "Pow",

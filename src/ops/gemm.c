@@ -150,10 +150,8 @@ static bl_status gemm_gradient(const bl_call *call, const bl_tensor *const *out_
 /* ------------------------------------------------------------------ MatMul */
 
 /* Both operands as stacks of matrices: rank >= 2, a vector becoming one row or one column. */
-static void matmul_operands(const bl_call *call, bl_tensor *a, bl_tensor *b)
+static void matmul_operands(bl_tensor *a, bl_tensor *b)
 {
-    *a = *call->in[0];
-    *b = *call->in[1];
     if (a->rank == 1) {
         a->rank = 2;
         a->dim[1] = a->dim[0];
@@ -165,32 +163,50 @@ static void matmul_operands(const bl_call *call, bl_tensor *a, bl_tensor *b)
     }
 }
 
-/* The dimensions before the last two. */
-static bl_tensor matmul_batch(bl_tensor t)
+bl_status bl_stack_read(const bl_call *call, const bl_tensor *first, const bl_tensor *second,
+                        bl_stack *s, int *rank, int64_t *dim)
 {
-    t.rank -= 2;
-    return t;
+    bl_tensor a = *first, b = *second;
+
+    if (a.rank < 1 || b.rank < 1)
+        return bl_op_fail(call, BL_DATA, "repair the model", "an operand is one number");
+    matmul_operands(&a, &b);
+    *s = (bl_stack){.batches = 1, .m = a.dim[a.rank - 2], .n = b.dim[b.rank - 1],
+                    .k = a.dim[a.rank - 1]};
+    if (s->k != b.dim[b.rank - 2])
+        return bl_op_fail(call, BL_DATA, "repair the model", "inner sizes %lld and %lld differ",
+                          (long long)s->k, (long long)b.dim[b.rank - 2]);
+    a.rank -= 2; /* the dimensions before the last two */
+    b.rank -= 2;
+    BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){&a, &b}, rank, dim));
+    bl_bcast_make(&s->space, *rank, dim, 2, (const bl_tensor *[]){&a, &b});
+    for (int d = 0; d < s->space.rank; d++)
+        if (!bl_mul_i64(s->batches, s->space.dim[d], &s->batches))
+            return bl_op_fail(call, BL_DATA, "repair the model", "too many matrices");
+    if (first->rank > 1) dim[(*rank)++] = s->m;
+    if (second->rank > 1) dim[(*rank)++] = s->n;
+    return BL_OK;
+}
+
+void bl_stack_at(const bl_stack *s, int64_t i, int64_t *at_a, int64_t *at_b)
+{
+    *at_a = *at_b = 0;
+    for (int d = s->space.rank - 1; d >= 0; d--) {
+        *at_a += i % s->space.dim[d] * s->space.stride[0][d] * s->m * s->k;
+        *at_b += i % s->space.dim[d] * s->space.stride[1][d] * s->k * s->n;
+        i /= s->space.dim[d];
+    }
 }
 
 static bl_status matmul_shape(const bl_call *call)
 {
-    bl_tensor a, b, ba, bb;
     int64_t dim[BL_MAX_RANK];
+    bl_stack s;
     int rank;
 
     BL_TRY(bl_op_begin(call, ""));
     BL_TRY(bl_op_one_type(call, BL_T_F32));
-    BL_TRY(bl_op_rank(call, 0, 1, BL_MAX_RANK));
-    BL_TRY(bl_op_rank(call, 1, 1, BL_MAX_RANK));
-    matmul_operands(call, &a, &b);
-    if (a.dim[a.rank - 1] != b.dim[b.rank - 2])
-        return bl_op_fail(call, BL_DATA, "repair the model", "inner sizes %lld and %lld differ",
-                          (long long)a.dim[a.rank - 1], (long long)b.dim[b.rank - 2]);
-    ba = matmul_batch(a);
-    bb = matmul_batch(b);
-    BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){&ba, &bb}, &rank, dim));
-    if (call->in[0]->rank > 1) dim[rank++] = a.dim[a.rank - 2];
-    if (call->in[1]->rank > 1) dim[rank++] = b.dim[b.rank - 1];
+    BL_TRY(bl_stack_read(call, call->in[0], call->in[1], &s, &rank, dim));
     return bl_op_out(call, 0, BL_F32, rank, dim);
 }
 
@@ -201,30 +217,19 @@ static int64_t matmul_macs(const bl_call *call)
 
 static bl_status matmul_forward(const bl_call *call)
 {
-    bl_tensor a, b, ba, bb;
-    int64_t dim[BL_MAX_RANK], index[BL_MAX_RANK] = {0}, batches = 1;
+    int64_t dim[BL_MAX_RANK], at_a, at_b;
     float *y = call->out[0].data;
-    bl_bcast space;
+    bl_stack s;
     int rank;
     gemm g;
 
-    matmul_operands(call, &a, &b);
-    g = (gemm){.m = a.dim[a.rank - 2], .n = b.dim[b.rank - 1], .k = a.dim[a.rank - 1]};
-    ba = matmul_batch(a);
-    bb = matmul_batch(b);
-    BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){&ba, &bb}, &rank, dim));
-    bl_bcast_make(&space, rank, dim, 2, (const bl_tensor *[]){&ba, &bb});
-    for (int d = 0; d < space.rank; d++) batches *= space.dim[d];
+    BL_TRY(bl_stack_read(call, call->in[0], call->in[1], &s, &rank, dim));
+    g = (gemm){.m = s.m, .n = s.n, .k = s.k};
     memset(y, 0, bl_tensor_bytes(&call->out[0]));
-    for (int64_t i = 0; i < batches; i++) {
-        int64_t at_a = 0, at_b = 0;
-        for (int d = 0; d < space.rank; d++) {
-            at_a += index[d] * space.stride[0][d];
-            at_b += index[d] * space.stride[1][d];
-        }
-        BL_TRY(multiply(call, g, (const float *)a.data + at_a * g.m * g.k, g.k, 1,
-                        (const float *)b.data + at_b * g.k * g.n, g.n, 1, y + i * g.m * g.n));
-        for (int d = space.rank - 1; d >= 0 && ++index[d] == space.dim[d]; d--) index[d] = 0;
+    for (int64_t i = 0; i < s.batches; i++) {
+        bl_stack_at(&s, i, &at_a, &at_b);
+        BL_TRY(multiply(call, g, (const float *)call->in[0]->data + at_a, g.k, 1,
+                        (const float *)call->in[1]->data + at_b, g.n, 1, y + i * g.m * g.n));
     }
     return BL_OK;
 }
@@ -233,35 +238,23 @@ static bl_status matmul_forward(const bl_call *call)
 static bl_status matmul_gradient(const bl_call *call, const bl_tensor *const *out_grad,
                                  bl_tensor *in_grad)
 {
-    bl_tensor a, b, ba, bb;
-    int64_t dim[BL_MAX_RANK], index[BL_MAX_RANK] = {0}, batches = 1;
-    bl_bcast space;
+    const float *a = call->in[0]->data, *b = call->in[1]->data;
+    int64_t dim[BL_MAX_RANK], at_a, at_b;
+    bl_stack s;
     int rank;
-    gemm g;
 
-    matmul_operands(call, &a, &b);
-    g = (gemm){.m = a.dim[a.rank - 2], .n = b.dim[b.rank - 1], .k = a.dim[a.rank - 1]};
-    ba = matmul_batch(a);
-    bb = matmul_batch(b);
-    BL_TRY(bl_bcast_dims(call, 2, (const bl_tensor *[]){&ba, &bb}, &rank, dim));
-    bl_bcast_make(&space, rank, dim, 2, (const bl_tensor *[]){&ba, &bb});
-    for (int d = 0; d < space.rank; d++) batches *= space.dim[d];
+    BL_TRY(bl_stack_read(call, call->in[0], call->in[1], &s, &rank, dim));
     for (int i = 0; i < 2; i++)
         if (in_grad[i].data) memset(in_grad[i].data, 0, bl_tensor_bytes(&in_grad[i]));
-    for (int64_t i = 0; i < batches; i++) {
-        int64_t at_a = 0, at_b = 0;
-        const float *dy = (const float *)out_grad[0]->data + i * g.m * g.n;
-        for (int d = 0; d < space.rank; d++) {
-            at_a += index[d] * space.stride[0][d] * g.m * g.k;
-            at_b += index[d] * space.stride[1][d] * g.k * g.n;
-        }
+    for (int64_t i = 0; i < s.batches; i++) {
+        const float *dy = (const float *)out_grad[0]->data + i * s.m * s.n;
+        bl_stack_at(&s, i, &at_a, &at_b);
         if (in_grad[0].data)
-            product_back(g.m, g.k, g.n, dy, g.n, 1, (const float *)b.data + at_b, 1, g.n, 1.0f,
-                         (float *)in_grad[0].data + at_a, g.k, 1, true);
+            product_back(s.m, s.k, s.n, dy, s.n, 1, b + at_b, 1, s.n, 1.0f,
+                         (float *)in_grad[0].data + at_a, s.k, 1, true);
         if (in_grad[1].data)
-            product_back(g.k, g.n, g.m, (const float *)a.data + at_a, 1, g.k, dy, g.n, 1, 1.0f,
-                         (float *)in_grad[1].data + at_b, g.n, 1, true);
-        for (int d = space.rank - 1; d >= 0 && ++index[d] == space.dim[d]; d--) index[d] = 0;
+            product_back(s.k, s.n, s.m, a + at_a, 1, s.k, dy, s.n, 1, 1.0f,
+                         (float *)in_grad[1].data + at_b, s.n, 1, true);
     }
     return BL_OK;
 }

@@ -124,19 +124,47 @@ static bl_status identity_shape(const bl_call *call)
     return bl_op_like(call);
 }
 
-/* Inference: the ratio does not matter; training_mode as an input must be known to be false. */
+/* Drops nothing: the ratio does not matter unless training_mode, which then must be known to be
+ * false, or the ratio to be 0. */
 static bl_status dropout_shape(const bl_call *call)
 {
-    BL_TRY(bl_op_begin(call, "ratio:f is_test:i"));
+    bool idle = true;
+
+    BL_TRY(bl_op_begin(call, "ratio:f is_test:i seed:i"));
     BL_TRY(bl_op_type(call, 0, BL_BIT(BL_F32) | BL_BIT(BL_F64)));
     if (bl_op_has(call, 2)) {
         BL_TRY(bl_op_type(call, 2, BL_BIT(BL_BOOL)));
-        if (!call->in[2]->data || bl_tensor_count(call->in[2]) != 1 ||
-            bl_element_i64(call->in[2], 0))
-            return bl_op_fail(call, BL_UNAVAILABLE, "export the model for inference",
-                              "training_mode is not known to be false");
+        idle = call->in[2]->data && bl_tensor_count(call->in[2]) == 1 &&
+               !bl_element_i64(call->in[2], 0);
     }
+    if (!idle && bl_op_has(call, 1)) {
+        BL_TRY(bl_op_type(call, 1, BL_BIT(BL_F32) | BL_BIT(BL_F64)));
+        idle = call->in[1]->data && bl_tensor_count(call->in[1]) == 1 &&
+               bl_element_f64(call->in[1], 0) == 0;
+    }
+    if (!idle)
+        return bl_op_fail(call, BL_UNAVAILABLE, "export the model for inference",
+                          "training_mode is not known to be false");
+    if (call->n_out > 1) /* the mask: float before opset 10 */
+        BL_TRY(bl_op_out(call, 1, call->node->opset < 10 ? call->in[0]->type : BL_BOOL,
+                         call->in[0]->rank, call->in[0]->dim));
     return bl_op_like(call);
+}
+
+static bl_status dropout_forward(const bl_call *call)
+{
+    const bl_tensor *mask = call->n_out > 1 ? &call->out[1] : NULL;
+    const float one_f32 = 1.0f;
+    const double one_f64 = 1.0;
+    const uint8_t truth = 1;
+
+    if (call->out[0].data) BL_TRY(same_elements(call));
+    if (mask && mask->data)
+        bl_fill(bl_dtype_bytes(mask->type), bl_tensor_count(mask), mask->data,
+                mask->type == BL_BOOL  ? (const void *)&truth
+                : mask->type == BL_F32 ? (const void *)&one_f32
+                                       : (const void *)&one_f64);
+    return BL_OK;
 }
 
 /* ------------------------------------------------------------------ Transpose */
@@ -342,7 +370,6 @@ static bl_status space_to_depth_forward(const bl_call *call)
     }
 
 MOVE("DepthToSpace", depth_to_space, 1, 1, depth_to_space_forward, bl_depth_to_space_integer, bl_move_gradient);
-MOVE("Dropout", dropout, 1, 3, same_elements, bl_reshape_integer, same_gradient);
 MOVE("Expand", expand, 2, 2, expand_forward, bl_expand_integer, bl_move_gradient);
 MOVE("Flatten", flatten, 1, 1, same_elements, bl_reshape_integer, same_gradient);
 MOVE("Identity", identity, 1, 1, same_elements, bl_reshape_integer, same_gradient);
@@ -352,3 +379,16 @@ MOVE("Squeeze", squeeze, 1, 2, same_elements, bl_reshape_integer, same_gradient)
 MOVE("Tile", tile, 2, 2, tile_forward, bl_tile_integer, bl_move_gradient);
 MOVE("Transpose", transpose, 1, 1, transpose_forward, bl_transpose_integer, bl_move_gradient);
 MOVE("Unsqueeze", unsqueeze, 1, 2, same_elements, bl_reshape_integer, same_gradient);
+
+const bl_op bl_op_dropout = {
+    .name = "Dropout",
+    .flags = BL_OP_MOVES,
+    .min_opset = 1,
+    .in_min = 1,
+    .in_max = 3,
+    .out_max = 2,
+    .shape = dropout_shape,
+    .forward = dropout_forward,
+    .integer = bl_reshape_integer,
+    .gradient = same_gradient,
+};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Normalisations in float32: BatchNormalization (inference), InstanceNormalization,
- * LayerNormalization.  Means and variances of the latter two are sums from left to
- * right in binary32 [Q17].
+ * GroupNormalization, LayerNormalization, RMSNormalization.  Means and variances of all but the
+ * first are sums from left to right in binary32 [Q17].
  */
 #include "ops/ops_private.h"
 
@@ -177,6 +177,43 @@ static bl_status instance_normalization_gradient(const bl_call *call,
     return BL_OK;
 }
 
+/* Channels in num_groups groups, each normalised over its channels and places.  Scale and shift are
+ * one for a group in opset 18, one for a channel since 21. */
+static bl_status group_normalization_shape(const bl_call *call)
+{
+    int64_t groups = bl_attr_int(call->node, "num_groups", 0), channels;
+
+    BL_TRY(bl_op_begin(call, "epsilon:f num_groups:i stash_type:i"));
+    BL_TRY(bl_op_one_type(call, BL_T_F32));
+    BL_TRY(bl_op_rank(call, 0, 2, BL_MAX_RANK));
+    channels = call->in[0]->dim[1];
+    if (groups < 1 || groups > channels || channels % groups)
+        return bl_op_fail(call, BL_DATA, "repair the model",
+                          "%lld groups do not divide %lld channels", (long long)groups,
+                          (long long)channels);
+    BL_TRY(check_vectors(call, 1, call->node->opset < 21 ? groups : channels));
+    return bl_op_like(call);
+}
+
+static bl_status group_normalization_forward(const bl_call *call)
+{
+    const bl_tensor *t = call->in[0];
+    const float *scale = call->in[1]->data, *shift = call->in[2]->data;
+    float epsilon = bl_attr_float(call->node, "epsilon", 1e-5f);
+    int64_t groups = bl_attr_int(call->node, "num_groups", 1), channels = t->dim[1];
+    int64_t plane = bl_tensor_count(t) / t->dim[0] / channels, each = channels / groups;
+
+    for (int64_t g = 0; g < t->dim[0] * groups; g++) {
+        float *y = (float *)call->out[0].data + g * each * plane;
+        normalise((const float *)t->data + g * each * plane, y, each * plane, epsilon, NULL, NULL);
+        for (int64_t i = 0; i < each * plane; i++) {
+            int64_t c = call->node->opset < 21 ? g % groups : g % groups * each + i / plane;
+            y[i] = y[i] * scale[c] + shift[c];
+        }
+    }
+    return BL_OK;
+}
+
 /* Rows: the dimensions from axis on, which scale and shift must have as their last. */
 static bl_status layer_rows(const bl_call *call, int64_t *n)
 {
@@ -254,6 +291,34 @@ static bl_status layer_normalization_gradient(const bl_call *call,
     return BL_OK;
 }
 
+static bl_status rms_normalization_shape(const bl_call *call)
+{
+    int64_t n;
+
+    BL_TRY(bl_op_begin(call, "axis:i epsilon:f stash_type:i"));
+    BL_TRY(bl_op_one_type(call, BL_T_F32));
+    BL_TRY(layer_rows(call, &n));
+    return bl_op_like(call);
+}
+
+/* x / sqrt(mean(x^2) + epsilon) * scale. */
+static bl_status rms_normalization_forward(const bl_call *call)
+{
+    float epsilon = bl_attr_float(call->node, "epsilon", 1e-5f);
+    const float *scale = call->in[1]->data;
+    int64_t n, count = bl_tensor_count(call->in[0]);
+
+    BL_TRY(layer_rows(call, &n));
+    for (int64_t at = 0; at < count; at += n) {
+        const float *x = (const float *)call->in[0]->data + at;
+        float *y = (float *)call->out[0].data + at, square = 0.0f, factor;
+        for (int64_t i = 0; i < n; i++) square += x[i] * x[i];
+        factor = 1.0f / sqrtf(square / (float)n + epsilon);
+        for (int64_t i = 0; i < n; i++) y[i] = x[i] * factor * scale[i];
+    }
+    return BL_OK;
+}
+
 const bl_op bl_op_batch_normalization = {
     .name = "BatchNormalization",
     .min_opset = 1,
@@ -263,6 +328,16 @@ const bl_op bl_op_batch_normalization = {
     .shape = batch_normalization_shape,
     .forward = batch_normalization_forward,
     .gradient = batch_normalization_gradient,
+};
+
+const bl_op bl_op_group_normalization = {
+    .name = "GroupNormalization",
+    .min_opset = 18,
+    .in_min = 3,
+    .in_max = 3,
+    .out_max = 1,
+    .shape = group_normalization_shape,
+    .forward = group_normalization_forward,
 };
 
 const bl_op bl_op_instance_normalization = {
@@ -285,4 +360,14 @@ const bl_op bl_op_layer_normalization = {
     .shape = layer_normalization_shape,
     .forward = layer_normalization_forward,
     .gradient = layer_normalization_gradient,
+};
+
+const bl_op bl_op_rms_normalization = {
+    .name = "RMSNormalization",
+    .min_opset = 23,
+    .in_min = 2,
+    .in_max = 2,
+    .out_max = 1,
+    .shape = rms_normalization_shape,
+    .forward = rms_normalization_forward,
 };

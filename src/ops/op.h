@@ -15,7 +15,8 @@
 /* Element types, with ONNX's own numbers. */
 typedef enum bl_dtype {
     BL_NONE = 0, BL_F32 = 1, BL_U8 = 2, BL_I8 = 3, BL_U16 = 4, BL_I16 = 5, BL_I32 = 6, BL_I64 = 7,
-    BL_STRING = 8, BL_BOOL = 9, BL_F16 = 10, BL_F64 = 11, BL_U32 = 12, BL_U64 = 13, BL_BF16 = 16
+    BL_STRING = 8, BL_BOOL = 9, BL_F16 = 10, BL_F64 = 11, BL_U32 = 12, BL_U64 = 13, BL_BF16 = 16,
+    BL_U4 = 21, BL_I4 = 22, BL_U2 = 25, BL_I2 = 26 /* a byte an element in memory */
 } bl_dtype;
 
 size_t bl_dtype_bytes(bl_dtype type);       /* 0 for types without a fixed size */

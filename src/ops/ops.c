@@ -47,6 +47,8 @@ static const struct {
     [BL_I32] = {"int32", 4},      [BL_I64] = {"int64", 8},   [BL_STRING] = {"string", 0},
     [BL_BOOL] = {"bool", 1},      [BL_F16] = {"float16", 2}, [BL_F64] = {"float64", 8},
     [BL_U32] = {"uint32", 4},     [BL_U64] = {"uint64", 8},  [BL_BF16] = {"bfloat16", 2},
+    [BL_U4] = {"uint4", 1},       [BL_I4] = {"int4", 1},     [BL_U2] = {"uint2", 1},
+    [BL_I2] = {"int2", 1},
 };
 
 size_t bl_dtype_bytes(bl_dtype type)

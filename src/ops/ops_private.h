@@ -16,8 +16,10 @@
 #define BL_T_INTS                                                                                  \
     (BL_BIT(BL_U8) | BL_BIT(BL_I8) | BL_BIT(BL_U16) | BL_BIT(BL_I16) | BL_BIT(BL_I32) |            \
      BL_BIT(BL_I64) | BL_BIT(BL_U32) | BL_BIT(BL_U64))
+#define BL_T_NIBBLES (BL_BIT(BL_U4) | BL_BIT(BL_I4) | BL_BIT(BL_U2) | BL_BIT(BL_I2))
 #define BL_T_NUMBERS (BL_T_INTS | BL_BIT(BL_F32) | BL_BIT(BL_F64))
-#define BL_T_MOVABLE (BL_T_NUMBERS | BL_BIT(BL_BOOL) | BL_BIT(BL_F16) | BL_BIT(BL_BF16))
+#define BL_T_MOVABLE                                                                                \
+    (BL_T_NUMBERS | BL_BIT(BL_BOOL) | BL_BIT(BL_F16) | BL_BIT(BL_BF16) | BL_T_NIBBLES)
 
 /* ---------------------------------------------------------------- check.c: for shape facets */
 
@@ -32,6 +34,10 @@ bl_status bl_op_one_type(const bl_call *call, unsigned types);
 bl_status bl_op_rank(const bl_call *call, int i, int least, int most);
 /* Sets output i; refuses a rank above BL_MAX_RANK, dims below 1 and sizes that overflow. */
 bl_status bl_op_out(const bl_call *call, int i, bl_dtype type, int rank, const int64_t *dim);
+/* A list of whole numbers, as shapes are, may have no element where bl_op_is_list says so: Slice and
+ * Concat take and give such. */
+bool bl_op_is_list(const bl_tensor *t);
+bl_status bl_op_list(const bl_call *call, int i, int64_t n);
 /* Output 0 has type and shape of input 0. */
 bl_status bl_op_like(const bl_call *call);
 /* -rank..rank-1 to 0..rank-1. */
@@ -118,6 +124,7 @@ double bl_slope_sinh(const bl_node *node, double x);
 double bl_slope_softplus(const bl_node *node, double x);
 double bl_slope_softsign(const bl_node *node, double x);
 double bl_slope_sqrt(const bl_node *node, double x);
+double bl_slope_mish(const bl_node *node, double x);
 double bl_slope_swish(const bl_node *node, double x);
 double bl_slope_tan(const bl_node *node, double x);
 double bl_slope_tanh(const bl_node *node, double x);
@@ -168,6 +175,23 @@ int64_t bl_element_i64(const bl_tensor *t, int64_t i);
  */
 void bl_product(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_col,
                 const float *b, int64_t b_row, float *c, int64_t c_row);
+
+/* ---------------------------------------------------------------- gemm.c, conv.c */
+
+/* A product of stacks of matrices, numpy's rules: batches of (m x k) times (k x n). */
+typedef struct bl_stack {
+    int64_t batches, m, n, k;
+    bl_bcast space;
+} bl_stack;
+
+/* Checks the shapes; rank and dim: the result's, at most BL_MAX_RANK of them. */
+bl_status bl_stack_read(const bl_call *call, const bl_tensor *first, const bl_tensor *second,
+                        bl_stack *s, int *rank, int64_t *dim);
+/* First elements of the two matrices of batch i. */
+void bl_stack_at(const bl_stack *s, int64_t i, int64_t *at_a, int64_t *at_b);
+/* Checks the shapes and attributes of a convolution; dim: the result's, of x's rank. */
+bl_status bl_conv_dims(const bl_call *call, const bl_tensor *x, const bl_tensor *wt,
+                       const bl_tensor *bias, int64_t *dim);
 
 /* ---------------------------------------------------------------- window.c */
 

@@ -32,6 +32,7 @@ bl_status bl_pool_integer(bl_lowering *low, const bl_node *node)
     bl_call call;
     bl_window w;
     BL_TRY(check_pool(low, max));
+    if (node->n_out > 1) return bl_integer_fail(low, "the places of the maxima are asked for");
     BL_TRY(bl_integer_call(low, &call));
     BL_TRY(bl_window_read(&call, call.in[0], NULL, &w));
     bl_step s = bl_step_make(max ? BL_C_MAXPOOL : BL_C_AVGPOOL, low->in[0], NULL, low->out);

@@ -72,8 +72,9 @@ static bl_status slice_shape(const bl_call *call)
     slice s;
 
     BL_TRY(bl_op_begin(call, "axes:I ends:I starts:I"));
-    BL_TRY(bl_op_type(call, 0, BL_T_MOVABLE));
+    if (!bl_op_is_list(call->in[0])) BL_TRY(bl_op_type(call, 0, BL_T_MOVABLE));
     BL_TRY(slice_read(call, &s));
+    if (bl_op_is_list(call->in[0]) && s.count[0] == 0) return bl_op_list(call, 0, 0);
     return bl_op_out(call, 0, call->in[0]->type, call->in[0]->rank, s.count);
 }
 
@@ -85,6 +86,7 @@ static bl_status slice_forward(const bl_call *call)
     slice s;
 
     BL_TRY(slice_read(call, &s));
+    if (bl_tensor_count(y) == 0) return BL_OK;
     bl_strides(x->rank, x->dim, from);
     bl_strides(y->rank, y->dim, to);
     for (int i = 0; i < x->rank; i++) {
@@ -187,19 +189,20 @@ static bl_status concat_shape(const bl_call *call)
     for (int i = 0; i < call->n_in; i++)
         if (!call->in[i])
             return bl_op_fail(call, BL_DATA, "repair the model", "input %d is missing", i);
-    BL_TRY(bl_op_one_type(call, BL_T_MOVABLE));
+    if (!bl_op_is_list(x)) BL_TRY(bl_op_one_type(call, BL_T_MOVABLE));
     if (call->node->opset >= 4 && !bl_node_attr(call->node, "axis"))
         return bl_op_fail(call, BL_DATA, "repair the model", "attribute \"axis\" is missing");
     BL_TRY(bl_op_axis(call, bl_attr_int(call->node, "axis", 1), x->rank, &axis));
     memcpy(dim, x->dim, sizeof dim);
     for (int i = 1; i < call->n_in; i++) {
         const bl_tensor *t = call->in[i];
-        bool fits = t->rank == x->rank;
+        bool fits = t->rank == x->rank && t->type == x->type;
         for (int d = 0; fits && d < x->rank; d++) fits = d == axis || t->dim[d] == x->dim[d];
         if (!fits || !bl_add_i64(dim[axis], t->dim[axis], &dim[axis]))
             return bl_op_fail(call, BL_DATA, "repair the model", "shapes %s and %s do not join",
                               bl_shape_text(call->scratch, x), bl_shape_text(call->scratch, t));
     }
+    if (bl_op_is_list(x) && dim[0] == 0) return bl_op_list(call, 0, 0);
     return bl_op_out(call, 0, x->type, x->rank, dim);
 }
 
@@ -214,6 +217,7 @@ static bl_status concat_forward(const bl_call *call)
     bl_strides(y->rank, y->dim, to);
     for (int i = 0; i < call->n_in; i++) {
         const bl_tensor *x = call->in[i];
+        if (bl_tensor_count(x) == 0) continue;
         bl_strides(x->rank, x->dim, from);
         bl_copy_strided(size, x->rank, x->dim, (char *)y->data + (size_t)(at * to[axis]) * size, to,
                         x->data, from);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Softmax and LogSoftmax in float32.  Before opset 13 the input is a matrix cut at `axis` (default
+ * Softmax, LogSoftmax and Hardmax in float32.  Before opset 13 the input is a matrix cut at `axis` (default
  * 1) and a row is normalised; since 13 the one axis `axis` (default -1) is.  exp in double rounded
  * once, sums in binary32 from left to right.
  */
@@ -113,6 +113,34 @@ static bl_status log_softmax_gradient(const bl_call *call, const bl_tensor *cons
 {
     return backward(call, out_grad[0]->data, in_grad[0].data, true);
 }
+
+/* 1 at the first of the largest, 0 elsewhere. */
+static bl_status hardmax_forward(const bl_call *call)
+{
+    int64_t outer, d, inner;
+
+    BL_TRY(softmax_read(call, &outer, &d, &inner));
+    memset(call->out[0].data, 0, bl_tensor_bytes(&call->out[0]));
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < inner; i++) {
+            const float *x = (const float *)call->in[0]->data + o * d * inner + i;
+            int64_t best = 0;
+            for (int64_t k = 1; k < d; k++)
+                if (x[k * inner] > x[best * inner]) best = k;
+            ((float *)call->out[0].data)[(o * d + best) * inner + i] = 1.0f;
+        }
+    return BL_OK;
+}
+
+const bl_op bl_op_hardmax = {
+    .name = "Hardmax",
+    .min_opset = 1,
+    .in_min = 1,
+    .in_max = 1,
+    .out_max = 1,
+    .shape = softmax_shape,
+    .forward = hardmax_forward,
+};
 
 const bl_op bl_op_softmax = {
     .name = "Softmax",
