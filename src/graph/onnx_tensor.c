@@ -234,6 +234,10 @@ static bl_status set_list(bl_onnx *in, const Onnx__TensorProto *from, const char
                             "%s %s needs %" PRIu64 " numbers, %zu are stored", shape,
                             bl_dtype_name(out->type), need, lists[l].n);
     }
+    for (size_t i = 0; packed && i < lists[l].n; i++)
+        if (from->int32_data[i] < INT8_MIN || from->int32_data[i] > UINT8_MAX)
+            return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED,
+                                "entry %zu does not fit %s", i, bl_dtype_name(out->type));
     if (packed) /* an entry holds one byte of the packed form, its lowest in memory */
         return unpack(in, (const uint8_t *)from->int32_data, sizeof(*from->int32_data), out);
     if (lists[l].unit != bl_dtype_bytes(out->type)) return narrow(in, subject, from, out);
