@@ -61,10 +61,12 @@ static bool lut_fits(const bl_conv_shape *s)
     if (s->groups != 1 || s->acc64 || s->out_bits > 8 || s->in_c > 1 << 20) return false;
     if (one ? s->in_bits > 4 : s->weight_bits != 2 || s->in_bits > 2) return false;
     if (bl_conv_taps(s) * ((1 << s->in_bits) - 1) * (one ? 1 : 3) > 65535) return false;
-    /* A table costs as much as 3 to 5 look-ups and must be used often enough (measured). */
+    /* A table costs as much as 3 to 5 look-ups and must be used often enough, and the sums of a
+     * position must be long enough for its end not to weigh (measured). */
     int64_t taps = (int64_t)s->kernel_h * s->kernel_w;
     int64_t uses = taps * s->out_c / ((int64_t)64 * s->stride_h * s->stride_w);
-    return s->in_c >= 12 && s->out_c >= 48 && uses >= (one ? 2 : taps == 1 ? 8 : 18);
+    return s->in_c >= 12 && taps * s->in_c >= 128 && s->out_c >= 48 &&
+           uses >= (one ? 2 : taps == 1 ? 8 : 18);
 }
 
 static size_t lut_packed_bytes(const bl_conv_shape *s)
