@@ -269,6 +269,16 @@ size_t bl_arena_high_bytes(const bl_arena *arena)
     return arena->high;
 }
 
+size_t bl_arena_room(size_t bytes)
+{
+    return (BL_MAX(bytes, (size_t)1) + RED_ZONE + LINE - 1) / LINE * LINE;
+}
+
+size_t bl_arena_hold_bytes(size_t bytes)
+{
+    return sizeof(bl_arena) + sizeof(block) + LINE + BL_MAX(bytes, LINE);
+}
+
 bl_status bl_arena_hold(bl_arena *arena, size_t bytes)
 {
     if (bytes > SIZE_MAX / 2) {

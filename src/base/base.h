@@ -116,6 +116,10 @@ bl_status bl_arena_hold(bl_arena *arena, size_t bytes);
 /* Allocations that this context has refused so far.  Who goes another way on BL_UNAVAILABLE asks before and
  * after: what does not fit into memory is no reason to compute something else. */
 uint64_t bl_refusals(const bl_ctx *ctx);
+/* What a piece takes of a held block at most; what an arena takes from the system that holds so many bytes and
+ * gives no more. */
+size_t bl_arena_room(size_t bytes);
+size_t bl_arena_hold_bytes(size_t bytes);
 #define BL_ALLOC_TRY(ctx, ptr)                                                                    \
     do {                                                                                          \
         if (!(ptr)) return bl_pending(ctx);                                                       \

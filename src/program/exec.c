@@ -25,13 +25,15 @@ typedef struct ready {
 
 struct bl_exec {
     bl_ctx *ctx;
-    bl_arena *arena;
+    bl_arena *arena;            /* working memory, edges, steps */
+    bl_arena *weights;          /* packed, and scratch of the kernels */
+    bl_arena *islands;          /* what they keep: decoded constants */
     const bl_program *p;
     uint8_t *memory;
     float **edge;               /* inputs, then outputs */
     ready *steps;
     uint8_t *work;              /* work_bytes for each thread */
-    size_t work_bytes;
+    size_t work_bytes, packed_bytes;
     uint8_t *island_buffer;     /* floats around the island that runs */
     bl_arena *island_scratch;
     uint64_t island_bytes;
@@ -71,27 +73,34 @@ static uint64_t padded(uint64_t bytes)
 
 /* ---- one contract each: kernel arguments of a step */
 
-static bl_status ready_conv(bl_exec *e, uint32_t i, bl_arena *scratch)
+static bl_status ready_conv(bl_exec *e, uint32_t i)
 {
     const bl_step *s = &e->p->steps[i];
     const bl_step_conv *v = &s->u.conv;
     BL_TRY(choose(e, i, &v->s));
     const bl_conv_row *row = e->steps[i].kernel->row;
-    size_t n = (size_t)v->s.out_c * (size_t)v->s.kernel_h * (size_t)v->s.kernel_w * (size_t)(v->s.in_c / v->s.groups);
-    size_t bytes = row->packed_bytes(&v->s);
-    int8_t *codes = BL_NEW(scratch, int8_t, n);
-    void *packed = bl_alloc(e->arena, bytes, 1);
-    if (!codes || !packed) return bl_pending(e->ctx);
-    bl_unpack_codes(e->p->constants + v->weights, n, v->s.weight_bits, codes);
-    const int32_t *bias = (const void *)(e->p->constants + v->bias);
-    row->pack(&v->s, codes, v->zero_in, bias, packed);
-    e->promised_bytes += padded(bytes);
+    e->packed_bytes += bl_arena_room(row->packed_bytes(&v->s));
     e->work_bytes = BL_MAX(e->work_bytes, row->work_bytes(&v->s));
     e->steps[i].rows = v->s.out_h;
     e->steps[i].a.conv = (bl_conv_args){
-        .s = v->s, .in = codes_of(e, s->in[0]), .out = codes_of(e, s->out), .packed = packed, .bias = bias,
+        .s = v->s, .in = codes_of(e, s->in[0]), .out = codes_of(e, s->out), .bias = (const void *)(e->p->constants + v->bias),
         .mult = (const void *)(e->p->constants + v->mult), .zero_in = v->zero_in, .zero_out = v->zero_out,
         .lo = v->lo, .hi = v->hi };
+    return BL_OK;
+}
+
+/* Canonical codes to the layout of the row that was chosen. */
+static bl_status pack_conv(bl_exec *e, uint32_t i, bl_arena *scratch)
+{
+    const bl_step_conv *v = &e->p->steps[i].u.conv;
+    const bl_conv_row *row = e->steps[i].kernel->row;
+    size_t n = (size_t)v->s.out_c * (size_t)v->s.kernel_h * (size_t)v->s.kernel_w * (size_t)(v->s.in_c / v->s.groups);
+    int8_t *codes = BL_NEW(scratch, int8_t, n);
+    void *packed = bl_alloc(e->weights, row->packed_bytes(&v->s), 1);
+    if (!codes || !packed) return bl_pending(e->ctx);
+    bl_unpack_codes(e->p->constants + v->weights, n, v->s.weight_bits, codes);
+    row->pack(&v->s, codes, v->zero_in, e->steps[i].a.conv.bias, packed);
+    e->steps[i].a.conv.packed = packed;
     return BL_OK;
 }
 
@@ -206,14 +215,31 @@ static bl_status ready_matmul(bl_exec *e, uint32_t i)
 
 static bl_status ready_island(bl_exec *e, uint32_t i)
 {
-    bl_island *is = BL_NEW(e->arena, bl_island, 1);
+    bl_island *is = BL_NEW(e->islands, bl_island, 1);
     BL_ALLOC_TRY(e->ctx, is);
-    BL_TRY(bl_island_open(e->ctx, e->arena, e->p, e->p->steps[i].u.island.island, true, is));
+    BL_TRY(bl_island_open(e->ctx, e->islands, e->p, e->p->steps[i].u.island.island, true, is));
     is->node.name = e->p->strings + e->p->steps[i].name;
     e->island_bytes = BL_MAX(e->island_bytes, is->buffer_bytes);
-    e->promised_bytes += padded(is->decoded_bytes);
     e->steps[i].a.island = is;
     return BL_OK;
+}
+
+static bl_status open_islands(bl_exec *e)
+{
+    for (uint32_t i = 0; i < e->p->n_steps; i++)
+        if (e->p->steps[i].contract == BL_STEP_ISLAND) BL_TRY(ready_island(e, i));
+    e->island_buffer = bl_alloc(e->islands, BL_MAX(e->island_bytes, 64), 1);
+    BL_ALLOC_TRY(e->ctx, e->island_buffer);
+    return BL_OK;
+}
+
+/* An arena that holds what is planned, counted as promised. */
+static bl_status hold(bl_exec *e, const char *tag, size_t bytes, bl_arena **out)
+{
+    *out = bl_arena_new(e->ctx, tag);
+    BL_ALLOC_TRY(e->ctx, *out);
+    e->promised_bytes += bl_arena_hold_bytes(bytes);
+    return bl_arena_hold(*out, bytes);
 }
 
 static void *island_codes(void *exec, int32_t tensor)
@@ -226,11 +252,17 @@ static void *island_codes(void *exec, int32_t tensor)
 static bl_status ready_islands(bl_exec *e)
 {
     if (!e->p->n_islands) return BL_OK;
-    e->island_buffer = bl_alloc(e->arena, BL_MAX(e->island_bytes, 64), 1);
-    BL_ALLOC_TRY(e->ctx, e->island_buffer);
+    e->islands = bl_arena_new(e->ctx, "islands"); /* opened twice: the first time tells how much it takes */
+    BL_ALLOC_TRY(e->ctx, e->islands);
+    bl_status s = open_islands(e);
+    size_t kept = bl_arena_high_bytes(e->islands);
+    bl_arena_free(e->islands);
+    e->islands = NULL;
+    BL_TRY(s);
+    BL_TRY(hold(e, "islands", kept, &e->islands));
+    BL_TRY(open_islands(e));
     bl_arena *trial = bl_arena_new(e->ctx, "islands");
     BL_ALLOC_TRY(e->ctx, trial);
-    bl_status s = BL_OK;
     for (uint32_t i = 0; s == BL_OK && i < e->p->n_steps; i++) {
         if (e->p->steps[i].contract != BL_STEP_ISLAND) continue;
         s = bl_island_bind(e->steps[i].a.island, e->p, e->cap, island_codes, e, e->island_buffer);
@@ -240,18 +272,15 @@ static bl_status ready_islands(bl_exec *e)
     bl_arena_free(trial);
     BL_TRY(s);
     memset(e->memory, 0, e->p->memory_bytes);
-    e->promised_bytes += padded(BL_MAX(e->island_bytes, 64)) + padded(scratch);
-    e->island_scratch = bl_arena_new(e->ctx, "islands");
-    BL_ALLOC_TRY(e->ctx, e->island_scratch);
-    return bl_arena_hold(e->island_scratch, scratch);
+    return hold(e, "islands", scratch, &e->island_scratch);
 }
 
-static bl_status ready_step(bl_exec *e, uint32_t i, bl_arena *scratch)
+static bl_status ready_step(bl_exec *e, uint32_t i)
 {
-    if (e->p->steps[i].contract == BL_STEP_ISLAND) return ready_island(e, i);
+    if (e->p->steps[i].contract == BL_STEP_ISLAND) return BL_OK; /* ready_islands */
     switch ((bl_contract)e->p->steps[i].contract) {
     case BL_C_MATMUL: return ready_matmul(e, i);
-    case BL_C_CONV: return ready_conv(e, i, scratch);
+    case BL_C_CONV: return ready_conv(e, i);
     case BL_C_ADD:
     case BL_C_MUL: return ready_pair(e, i);
     case BL_C_GAP:
@@ -264,6 +293,23 @@ static bl_status ready_step(bl_exec *e, uint32_t i, bl_arena *scratch)
     }
 }
 
+static size_t edge_elements(const bl_pedge *edge)
+{
+    size_t n = 1;
+    for (int d = 0; d < edge->rank; d++) n *= (size_t)edge->dim[d];
+    return BL_MAX(n, (size_t)16);
+}
+
+/* What lies in the first arena, the executor itself counted. */
+static size_t fixed_bytes(const bl_program *p)
+{
+    uint32_t n_edges = p->n_inputs + p->n_outputs;
+    size_t sum = bl_arena_room(sizeof(bl_exec)) + bl_arena_room(BL_MAX(p->memory_bytes, 64)) +
+                 bl_arena_room(n_edges * sizeof(float *)) + bl_arena_room(p->n_steps * sizeof(ready));
+    for (uint32_t i = 0; i < n_edges; i++) sum += bl_arena_room(edge_elements(&p->edges[i]) * sizeof(float));
+    return sum;
+}
+
 static bl_status take_memory(bl_exec *e)
 {
     const bl_program *p = e->p;
@@ -272,36 +318,38 @@ static bl_status take_memory(bl_exec *e)
     e->edge = BL_NEW(e->arena, float *, n_edges);
     e->steps = BL_NEW(e->arena, ready, p->n_steps);
     if (!e->memory || !e->edge || !e->steps) return bl_pending(e->ctx);
-    e->promised_bytes = padded(p->memory_bytes);
     for (uint32_t i = 0; i < n_edges; i++) {
-        size_t n = 1;
-        for (int d = 0; d < p->edges[i].rank; d++) n *= (size_t)p->edges[i].dim[d];
-        e->edge[i] = BL_NEW(e->arena, float, BL_MAX(n, 16));
+        e->edge[i] = BL_NEW(e->arena, float, edge_elements(&p->edges[i]));
         BL_ALLOC_TRY(e->ctx, e->edge[i]);
-        e->promised_bytes += padded(BL_MAX(n, 16) * sizeof(float));
     }
     return BL_OK;
+}
+
+static bl_status pack_weights(bl_exec *e)
+{
+    size_t work;
+    e->work_bytes = padded(BL_MAX(e->work_bytes, 64));
+    if (!bl_mul_size(e->work_bytes, e->threads, &work)) work = SIZE_MAX / 4;
+    BL_TRY(hold(e, "packed weights", e->packed_bytes + bl_arena_room(work), &e->weights));
+    e->work = bl_alloc(e->weights, e->work_bytes, e->threads);
+    bl_arena *scratch = e->work ? bl_arena_new(e->ctx, "unpacking") : NULL;
+    BL_ALLOC_TRY(e->ctx, scratch);
+    bl_status s = BL_OK;
+    for (uint32_t i = 0; s == BL_OK && i < e->p->n_steps; i++) {
+        bl_mark mark = bl_arena_mark(scratch);
+        if (e->p->steps[i].contract == BL_C_CONV) s = pack_conv(e, i, scratch);
+        bl_arena_reset(scratch, mark);
+    }
+    bl_arena_free(scratch);
+    return s;
 }
 
 static bl_status exec_fill(bl_exec *e)
 {
     BL_TRY(take_memory(e));
-    bl_arena *scratch = bl_arena_new(e->ctx, "unpacking");
-    BL_ALLOC_TRY(e->ctx, scratch);
-    bl_status s = BL_OK;
-    for (uint32_t i = 0; s == BL_OK && i < e->p->n_steps; i++) {
-        bl_mark mark = bl_arena_mark(scratch);
-        s = ready_step(e, i, scratch);
-        bl_arena_reset(scratch, mark);
-    }
-    bl_arena_free(scratch);
-    if (s == BL_OK) s = ready_islands(e);
-    if (s != BL_OK) return s;
-    e->work_bytes = padded(BL_MAX(e->work_bytes, 64));
-    e->work = bl_alloc(e->arena, e->work_bytes, e->threads);
-    BL_ALLOC_TRY(e->ctx, e->work);
-    e->promised_bytes += e->work_bytes * e->threads;
-    return BL_OK;
+    for (uint32_t i = 0; i < e->p->n_steps; i++) BL_TRY(ready_step(e, i));
+    BL_TRY(pack_weights(e));
+    return ready_islands(e);
 }
 
 bl_status bl_exec_new(bl_ctx *ctx, const bl_program *program, const bl_exec_options *options, bl_exec **out)
@@ -312,16 +360,18 @@ bl_status bl_exec_new(bl_ctx *ctx, const bl_program *program, const bl_exec_opti
     uint64_t before = __atomic_load_n(&ctx->live_bytes, __ATOMIC_RELAXED);
     bl_arena *a = bl_arena_new(ctx, "executor");
     BL_ALLOC_TRY(ctx, a);
-    bl_exec *e = BL_NEW(a, bl_exec, 1);
-    bl_status s = e ? BL_OK : bl_pending(ctx);
-    if (e) {
-        *e = (bl_exec){ .ctx = ctx, .arena = a, .p = program, .cap = cap, .kernel = options ? options->kernel : NULL,
-                        .threads = options && options->parallel ? bl_threads(ctx) : 1 };
-        s = exec_fill(e);
-    }
-    if (s != BL_OK) {
-        if (e) bl_arena_free(e->island_scratch);
+    bl_status s = bl_arena_hold(a, fixed_bytes(program));
+    bl_exec *e = s == BL_OK ? BL_NEW(a, bl_exec, 1) : NULL;
+    if (!e) {
         bl_arena_free(a);
+        return bl_pending(ctx);
+    }
+    *e = (bl_exec){ .ctx = ctx, .arena = a, .p = program, .cap = cap, .kernel = options ? options->kernel : NULL,
+                    .promised_bytes = bl_arena_hold_bytes(fixed_bytes(program)),
+                    .threads = options && options->parallel ? bl_threads(ctx) : 1 };
+    s = exec_fill(e);
+    if (s != BL_OK) {
+        bl_exec_free(e);
         return s;
     }
     e->taken_bytes = __atomic_load_n(&ctx->live_bytes, __ATOMIC_RELAXED) - before;
@@ -339,6 +389,8 @@ void bl_exec_free(bl_exec *exec)
 {
     if (!exec) return;
     bl_arena_free(exec->island_scratch);
+    bl_arena_free(exec->islands);
+    bl_arena_free(exec->weights);
     bl_arena_free(exec->arena);
 }
 
@@ -467,6 +519,20 @@ const float *bl_exec_output(const bl_exec *exec, uint32_t i)
 void *bl_exec_codes(bl_exec *exec, uint32_t tensor)
 {
     return codes_of(exec, (int32_t)tensor);
+}
+
+const void *bl_exec_packed(const bl_exec *exec, uint32_t step, size_t *bytes)
+{
+    const bl_step *s = &exec->p->steps[step];
+    *bytes = 0;
+    if (s->contract != BL_C_CONV) return NULL;
+    *bytes = ((const bl_conv_row *)exec->steps[step].kernel->row)->packed_bytes(&s->u.conv.s);
+    return exec->steps[step].a.conv.packed;
+}
+
+void bl_exec_repoint(bl_exec *exec, uint32_t step, const void *packed)
+{
+    exec->steps[step].a.conv.packed = packed;
 }
 
 void bl_exec_read(const bl_exec *exec, uint32_t tensor, uint16_t *out)

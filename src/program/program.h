@@ -121,7 +121,12 @@ void *bl_exec_codes(bl_exec *exec, uint32_t tensor);    /* its memory */
  * codes: bl_exec_codes shows its elements. */
 void bl_exec_read(const bl_exec *exec, uint32_t tensor, uint16_t *out);
 const char *bl_exec_kernel(const bl_exec *exec, uint32_t step);
-/* Working memory + packed weights + scratch: as planned, and as taken. */
+/* Packed weights of a convolution step (NULL: another contract); and another copy of them to read from, for
+ * measuring with weights that are in no near cache. */
+const void *bl_exec_packed(const bl_exec *exec, uint32_t step, size_t *bytes);
+void bl_exec_repoint(bl_exec *exec, uint32_t step, const void *packed);
+/* Working memory, packed weights, scratch and what the executor is made of: as planned before it is taken, and
+ * as taken. */
 void bl_exec_memory(const bl_exec *exec, uint64_t *promised_bytes, uint64_t *taken_bytes);
 
 #endif
