@@ -193,6 +193,7 @@ BL_API bl_status bl_samples_open(bl_ctx *ctx, const bl_data_options *options, co
 typedef struct bl_menu_options {
     int w_bits[16], n_w;        /* default 2 3 4 6 8 */
     int a_bits[16], n_a;        /* default 4 8 */
+    int pair_w_bits[32], pair_a_bits[32], n_pairs; /* candidates as pairs; 0: every w with every a */
     bool keep_ends;             /* network input, first and last layer, outputs stay at 8 bits */
     bool equal_grids;           /* target adds integers without rescaling: operands share a grid */
     bool equal_concat;          /* a Concat and its parts share a grid: it then only copies */
@@ -231,6 +232,8 @@ BL_API bl_status bl_stats_read(bl_ctx *ctx, const bl_graph *graph, const char *p
 typedef struct bl_sense_options {
     const char *metric;         /* row of `bitlathe list sensitivities`; NULL: "sqnr" */
     int64_t samples;            /* 0: 128 */
+    double sqnr_eps;            /* sqnr: added to the mean squared noise; 0: 1e-12 of the mean squared signal.
+                                   1e-4 is what PMP's code adds, and hides what lies above 40 dB */
     bl_grid_options grids;
 } bl_sense_options;
 

@@ -106,14 +106,6 @@ static bl_status add_uniform(state *s, const char *name, int w_bits, int a_bits)
     return lower_contender(s, c, plan, weights, program);
 }
 
-static bool menu_holds(const bl_menu_options *m, int w, int a)
-{
-    bool has_w = false, has_a = false;
-    for (int i = 0; i < m->n_w; i++) has_w |= m->w_bits[i] == w;
-    for (int i = 0; i < m->n_a; i++) has_a |= m->a_bits[i] == a;
-    return has_w && has_a;
-}
-
 static bl_status make_contenders(state *s)
 {
     bl_pipeline *p = &s->p;
@@ -122,17 +114,17 @@ static bl_status make_contenders(state *s)
     s->row[s->n_rows++] = (bl_contender){ .name = "float" };
     BL_TRY(bl_make_dir(p->ctx, bl_pipeline_path(p, "baselines")));
     s->chosen_row = -1;
-    if (menu_holds(m, 8, 8) && !uniform) {
+    if (bl_menu_offers(m, 8, 8) && !uniform) {
         s->int8_row = s->n_rows;
         BL_TRY(add_uniform(s, "int8", 8, 8));
     }
-    if (menu_holds(m, 4, 8) && !uniform) BL_TRY(add_uniform(s, "W4A8", 4, 8));
-    if (menu_holds(m, 4, 4) && !uniform) BL_TRY(add_uniform(s, "W4A4", 4, 4));
+    if (bl_menu_offers(m, 4, 8) && !uniform) BL_TRY(add_uniform(s, "W4A8", 4, 8));
+    if (bl_menu_offers(m, 4, 4) && !uniform) BL_TRY(add_uniform(s, "W4A4", 4, 4));
     s->chosen_row = s->n_rows;
     char *name = uniform ? bl_format(s->cli.arena, "W%dA%d", m->w_bits[0], m->a_bits[0]) : NULL;
-    s->row[s->n_rows++] = (bl_contender){ .name = uniform ? (menu_holds(m, 8, 8) ? "int8" : name) : "mixed",
+    s->row[s->n_rows++] = (bl_contender){ .name = uniform ? (bl_menu_offers(m, 8, 8) ? "int8" : name) : "mixed",
                                           .recipe = p->recipe.name, .choice = s->found.choice };
-    if (uniform && menu_holds(m, 8, 8)) s->int8_row = s->chosen_row;
+    if (uniform && bl_menu_offers(m, 8, 8)) s->int8_row = s->chosen_row;
     return lower_contender(s, &s->row[s->chosen_row], bl_pipeline_path(p, "plan.json"),
                            bl_pipeline_path(p, "weights.blw"), bl_pipeline_path(p, "model.blp"));
 }
@@ -171,6 +163,7 @@ static bl_status compare_with_uniform(state *s)
             double total[BL_N_METRIC];
             bool fits = true;
             bl_score score;
+            if (!bl_menu_offers(&p->recipe.menu, wb, ab)) continue;
             BL_TRY(bl_pipeline_uniform(p, wb, ab, &choice));
             BL_TRY(bl_pipeline_price(p, choice, total));
             for (int b = 0; b < p->n_budgets; b++) fits &= total[p->budgets[b].metric] <= p->budgets[b].limit * (1 + 1e-12);
@@ -409,7 +402,7 @@ static const char *join_words(bl_cli *cli, int argc, char **argv)
 int bl_cmd_quantize(int argc, char **argv)
 {
     state s = { 0 };
-    struct argp_option all[32];
+    struct argp_option all[48];
     size_t n = 0;
     for (const struct argp_option *o = options; o->name || o->doc; o++) all[n++] = *o;
     for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;

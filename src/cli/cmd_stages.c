@@ -215,7 +215,7 @@ int bl_cmd_measure(int argc, char **argv)
 
 int bl_cmd_search(int argc, char **argv)
 {
-    struct argp_option all[32] = { { "problem", KEY_PROBLEM, "FILE", 0, "a stand-alone allocation problem (JSON)", 1 },
+    struct argp_option all[48] = { { "problem", KEY_PROBLEM, "FILE", 0, "a stand-alone allocation problem (JSON)", 1 },
                                    { "write-lp", KEY_LP, "FILE", 0, "the problem as CPLEX LP text", 1 },
                                    { "seconds", KEY_SECONDS, "S", 0, "end the proof of a --problem after S seconds; bound and gap hold", 1 } };
     size_t n = 3;

@@ -7,7 +7,8 @@
 #include <string.h>
 
 enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET, KEY_ACT_RANGE, KEY_WEIGHT_RANGE,
-       KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_CONCAT, KEY_ANCHORED, KEY_MEASURE_SECONDS };
+       KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_CONCAT, KEY_ANCHORED, KEY_MEASURE_SECONDS, KEY_CANDIDATES, KEY_GROUPS,
+       KEY_SQNR_EPS, KEY_WALK };
 
 enum { KEY_FLOOR = 0x380, KEY_MINIMIZE, KEY_FLOOR_DATA, KEY_FLOOR_LIMIT };
 enum { FLOOR_SAMPLES = 2048 }; /* top-1 on calibration data: a standard error of a third of a point at 2 % flips */
@@ -17,6 +18,7 @@ const struct argp_option bl_recipe_options[] = {
     { "recipe", KEY_RECIPE, "NAME|FILE", 0, "see `bitlathe list recipes` (mixed)", 10 },
     { "weights-bits", KEY_WEIGHT_BITS, "N[,N]", 0, "candidate widths of weights; one: uniform", 10 },
     { "act-bits", KEY_ACT_BITS, "N[,N]", 0, "candidate widths of activations; one: uniform", 10 },
+    { "candidates", KEY_CANDIDATES, "WxAy[,..]", 0, "pairs, such as W4A8,W8A8, instead of every width with every other", 10 },
     { "budget", KEY_BUDGET, "METRIC=LIMIT", 0, "size=0.6 (of uniform int8), size=300KiB, latency=2ms, bops=0.5 (repeat)", 10 },
     { "floor", KEY_FLOOR, "METRIC=VALUE", 0, "top1=-1.0 (points below float) or sqnr=30 (dB): the least cost that keeps it (repeat)", 10 },
     { "minimize", KEY_MINIMIZE, "METRIC", 0, "which cost, beside --floor: size, latency, bops or energy (size)", 10 },
@@ -29,6 +31,9 @@ const struct argp_option bl_recipe_options[] = {
     { "per-tensor", KEY_PER_TENSOR, NULL, 0, "one scale a weight instead of one an output channel", 10 },
     { "narrow", KEY_NARROW, NULL, 0, "restricted symmetric weight grids", 10 },
     { "no-keep-ends", KEY_NO_ENDS, NULL, 0, "first and last layer, input and output may be narrow too", 10 },
+    { "groups", KEY_GROUPS, "amp|grids", 0, "amp: inputs of Add, Mul, Concat decide together and share a grid", 10 },
+    { "sqnr-eps", KEY_SQNR_EPS, "X", 0, "sensitivity sqnr: added to the mean squared noise (1e-12 of the signal)", 10 },
+    { "walk", KEY_WALK, "NAME", 0, "pareto-greedy under a floor: binary, interpolation, binary-interpolation, sequential, reverse", 10 },
     { "equal-concat", KEY_CONCAT, NULL, 0, "a Concat and its parts share a grid: runtimes then only copy", 10 },
     { "anchored", KEY_ANCHORED, NULL, 0, "gates: the image of 0 is exactly a code, which runtimes can do by table", 10 },
     { "measure-seconds", KEY_MEASURE_SECONDS, "S", 0, "longest time for one operator shape (0.5)", 10 },
@@ -41,6 +46,12 @@ error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg)
     case KEY_RECIPE: w->recipe = arg; return 0;
     case KEY_WEIGHT_BITS: w->weight_bits = arg; return 0;
     case KEY_ACT_BITS: w->act_bits = arg; return 0;
+    case KEY_CANDIDATES: w->candidates = arg; return 0;
+    case KEY_GROUPS: w->groups = arg; return 0;
+    case KEY_WALK: w->walk = arg; return 0;
+    case KEY_SQNR_EPS:
+        if (!bl_parse_f64(arg, &w->sqnr_eps) || !(w->sqnr_eps > 0)) return bl_cli_bad(cli, "--sqnr-eps", arg, "give a number above zero, such as 1e-4");
+        return 0;
     case KEY_TARGET: w->target = arg; return 0;
     case KEY_ACT_RANGE: w->act_range = arg; return 0;
     case KEY_WEIGHT_RANGE: w->weight_range = arg; return 0;
@@ -91,7 +102,7 @@ static bl_status set_bits(bl_pipeline *p, const char *option, const char *text, 
 {
     char *copy = bl_strdup(p->cli->arena, text), *save = NULL;
     BL_ALLOC_TRY(p->ctx, copy);
-    *n = 0;
+    *n = p->recipe.menu.n_pairs = 0;
     for (char *t = strtok_r(copy, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
         uint64_t b;
         if (!bl_parse_u64(t, &b) || b < 1 || b > 16 || *n == 16)
@@ -99,6 +110,19 @@ static bl_status set_bits(bl_pipeline *p, const char *option, const char *text, 
         bits[(*n)++] = (int)b;
     }
     return *n ? BL_OK : bl_fail(p->ctx, BL_USAGE, option, "give widths such as 2,4,8", "no width");
+}
+
+static bl_status apply_list_words(bl_pipeline *p, const bl_recipe_words *w)
+{
+    bl_recipe *r = &p->recipe;
+    if (w->candidates && !bl_menu_pairs(w->candidates, &r->menu))
+        return bl_fail(p->ctx, BL_USAGE, "--candidates", "give pairs such as W4A8,W8A8", "\"%s\" is no list of candidates", w->candidates);
+    if (w->groups && strcmp(w->groups, "amp") && strcmp(w->groups, "grids"))
+        return bl_fail(p->ctx, BL_USAGE, "--groups", "give amp or grids", "\"%s\" is neither", w->groups);
+    if (w->groups) r->menu.equal_grids = !strcmp(w->groups, "amp");
+    if (w->sqnr_eps > 0) r->sqnr_eps = w->sqnr_eps;
+    if (w->walk) r->walk = w->walk;
+    return bl_curve_check(p->ctx, r->walk);
 }
 
 static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
@@ -109,6 +133,7 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     BL_TRY(bl_recipe_load(p->ctx, p->cli->arena, name, r));
     if (w->weight_bits) BL_TRY(set_bits(p, "--weights-bits", w->weight_bits, r->menu.w_bits, &r->menu.n_w));
     if (w->act_bits) BL_TRY(set_bits(p, "--act-bits", w->act_bits, r->menu.a_bits, &r->menu.n_a));
+    BL_TRY(apply_list_words(p, w));
     if (w->act_range) r->grids.act_range = w->act_range;
     if (w->weight_range) r->grids.weight_range = w->weight_range;
     if (w->per_tensor) r->grids.per_tensor = true;
@@ -241,7 +266,8 @@ bl_status bl_pipeline_sens(bl_pipeline *p)
 {
     uint64_t start = bl_now_ns();
     char *path = p->dir ? bl_pipeline_path(p, "sens.json") : NULL;
-    bl_sense_options o = { .metric = p->recipe.sensitivity, .samples = p->recipe.sense, .grids = p->recipe.grids };
+    bl_sense_options o = { .metric = p->recipe.sensitivity, .samples = p->recipe.sense, .sqnr_eps = p->recipe.sqnr_eps,
+                            .grids = p->recipe.grids };
     bl_sense_input in = { p->graph, p->menu, p->stats, p->data, &o };
     int64_t *index, n;
     BL_TRY(bl_data_pick(p->data, o.samples, p->cli->arena, &index, &n));
@@ -250,7 +276,7 @@ bl_status bl_pipeline_sens(bl_pipeline *p)
         const char *wr = o.grids.weight_range ? o.grids.weight_range : "mse", *ar = o.grids.act_range ? o.grids.act_range : "mse";
         if (s == BL_OK && same(p->sens->stats, p->stats->hash) && p->sens->samples == n && same(p->sens->data, bl_data_hash(p->data)) &&
             !strcmp(p->sens->metric, o.metric) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar) &&
-            p->sens->per_tensor == o.grids.per_tensor && p->sens->narrow == o.grids.narrow)
+            p->sens->per_tensor == o.grids.per_tensor && p->sens->narrow == o.grids.narrow && p->sens->sqnr_eps == o.sqnr_eps)
             return BL_OK;
         if (s != BL_OK) say_again(p, "sens.json");
         bl_sens_free(p->sens);
@@ -423,7 +449,7 @@ bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
     bl_search_input in = { .graph = p->graph, .menu = p->menu, .stats = p->stats, .sens = p->sens, .cost = p->cost,
                            .prices = p->prices, .budgets = p->budgets, .n_budgets = p->n_budgets, .oracle = p->oracle,
                            .floors = p->floors, .n_floors = p->n_floors, .minimize = p->minimize, .judge = bl_pipeline_ask,
-                           .judge_user = p };
+                           .judge_user = p, .walk = p->recipe.walk };
     BL_TRY(row->run(p->ctx, &in, p->cli->arena, out));
     if (p->n_floors && out->feasible && !out->judged) { /* a search that knows no floors: does its plan keep them? */
         BL_TRY(bl_pipeline_ask(p, out->choice, &out->score));

@@ -44,7 +44,8 @@ typedef struct bl_recipe_words {
     const char *budget[BL_MCKP_BUDGETS_MAX];
     int n_budgets;
     bool per_tensor, narrow, no_ends, equal_concat, anchored;
-    double measure_seconds;
+    double measure_seconds, sqnr_eps;
+    const char *candidates, *groups, *walk;
     const char *floor[BL_N_FLOOR], *minimize, *floor_data;
     int n_floors;
     int64_t floor_limit;

@@ -61,6 +61,9 @@ struct bl_menu {
 
 
 int bl_menu_find(const bl_menu *menu, const char *unit); /* -1: none */
+/* "W4A8 W8A8,W8A16": pairs instead of every width with every other, and the widths in them; false: no such list. */
+bool bl_menu_pairs(const char *text, bl_menu_options *options);
+bool bl_menu_offers(const bl_menu_options *options, int w_bits, int a_bits);
 /* "W4A8" or "A8"; buf at least 16 bytes. */
 char *bl_candidate_name(bl_candidate c, char *buf);
 

@@ -5,6 +5,7 @@
  */
 #include "quant/quant.h"
 
+#include <stdio.h>
 #include <string.h>
 
 bl_menu_options bl_menu_options_default(void)
@@ -26,6 +27,41 @@ char *bl_candidate_name(bl_candidate c, char *buf)
     }
     *p = '\0';
     return buf;
+}
+
+/* "W4A8": one number of each; false where it is none. */
+static bool parse_candidate(const char *s, size_t n, bl_candidate *out)
+{
+    int at = 0, w = 0, a = 0;
+    char text[8];
+    if (n >= sizeof text) return false;
+    memcpy(text, s, n);
+    text[n] = 0;
+    if (sscanf(text, "W%2dA%2d%n", &w, &a, &at) != 2 || (size_t)at != n) return false;
+    *out = (bl_candidate){ w, a };
+    return w > 0 && a > 0;
+}
+
+bool bl_menu_pairs(const char *text, bl_menu_options *o)
+{
+    bl_menu_options m = *o;
+    m.n_pairs = m.n_w = m.n_a = 0;
+    for (const char *s = text + strspn(text, " ,"); *s; s += strspn(s, " ,")) {
+        size_t n = strcspn(s, " ,");
+        bl_candidate c;
+        if (!parse_candidate(s, n, &c) || m.n_pairs == 32) return false;
+        bool has_w = false, has_a = false;
+        for (int i = 0; i < m.n_w; i++) has_w |= m.w_bits[i] == c.w_bits;
+        for (int i = 0; i < m.n_a; i++) has_a |= m.a_bits[i] == c.a_bits;
+        if ((!has_w && m.n_w == 16) || (!has_a && m.n_a == 16)) return false;
+        if (!has_w) m.w_bits[m.n_w++] = c.w_bits;
+        if (!has_a) m.a_bits[m.n_a++] = c.a_bits;
+        m.pair_w_bits[m.n_pairs] = c.w_bits;
+        m.pair_a_bits[m.n_pairs++] = c.a_bits;
+        s += n;
+    }
+    if (m.n_pairs) *o = m;
+    return m.n_pairs > 0;
 }
 
 int bl_layer_weight(const bl_graph *g, int layer)
@@ -176,19 +212,36 @@ static int widest_first(const void *a, const void *b)
     return x->a_bits != y->a_bits ? y->a_bits - x->a_bits : y->w_bits - x->w_bits;
 }
 
+bool bl_menu_offers(const bl_menu_options *o, int w_bits, int a_bits)
+{
+    bool has_w = false, has_a = false, pair = false;
+    for (int i = 0; i < o->n_pairs; i++) pair |= o->pair_w_bits[i] == w_bits && o->pair_a_bits[i] == a_bits;
+    for (int i = 0; i < o->n_w; i++) has_w |= o->w_bits[i] == w_bits;
+    for (int i = 0; i < o->n_a; i++) has_a |= o->a_bits[i] == a_bits;
+    return o->n_pairs ? pair : has_w && has_a;
+}
+
+/* What the options offer to a unit with weights, in any order. */
+static int offered(const bl_menu_options *o, bl_candidate *c)
+{
+    int n = 0;
+    for (int i = 0; i < o->n_pairs; i++) c[n++] = (bl_candidate){ o->pair_w_bits[i], o->pair_a_bits[i] };
+    for (int a = 0; !o->n_pairs && a < o->n_a; a++)
+        for (int w = 0; w < o->n_w; w++) c[n++] = (bl_candidate){ o->w_bits[w], o->a_bits[a] };
+    return n;
+}
+
 static bl_status make_candidates(bl_ctx *ctx, bl_menu *m, const bl_menu_options *o)
 {
     for (int u = 0; u < m->n_units; u++) {
         bl_unit *unit = &m->units[u];
         bool kept = (unit->end && o->keep_ends) || unit->fixed_grid;
-        int n_w = unit->n_layers ? (kept ? 1 : o->n_w) : 1, n_a = kept ? 1 : o->n_a, n = 0;
-        bl_candidate *c = BL_NEW(m->arena, bl_candidate, (size_t)(n_w * n_a));
+        bl_candidate *c = BL_NEW(m->arena, bl_candidate, (size_t)(o->n_pairs ? o->n_pairs : o->n_w * o->n_a));
         BL_ALLOC_TRY(ctx, c);
-        for (int a = 0; a < n_a; a++)
-            for (int w = 0; w < n_w; w++) {
-                c[n].a_bits = kept ? 8 : o->a_bits[a];
-                c[n++].w_bits = !unit->n_layers ? 0 : kept ? 8 : o->w_bits[w];
-            }
+        int n = offered(o, c);
+        if (kept) c[0] = (bl_candidate){ 8, 8 };
+        if (kept) n = 1;
+        for (int i = 0; !unit->n_layers && i < n; i++) c[i].w_bits = 0;
         qsort(c, (size_t)n, sizeof *c, widest_first);
         int kept_n = 0; /* the same width asked for twice is one candidate */
         for (int i = 0; i < n; i++)
@@ -201,16 +254,16 @@ static bl_status make_candidates(bl_ctx *ctx, bl_menu *m, const bl_menu_options 
 
 static bl_status check_options(bl_ctx *ctx, const bl_menu_options *o)
 {
-    if (o->n_w < 1 || o->n_a < 1 || o->n_w > 16 || o->n_a > 16)
-        return bl_fail(ctx, BL_USAGE, "widths", "give 1 to 16 widths", "no or too many candidate widths");
-    for (int i = 0; i < o->n_w; i++)
-        if (o->w_bits[i] < 1 || o->w_bits[i] > 8)
-            return bl_fail(ctx, BL_USAGE, "weight widths", "weights have 1 to 8 bits", "%d bits asked for",
-                           o->w_bits[i]);
-    for (int i = 0; i < o->n_a; i++)
-        if (o->a_bits[i] < 1 || (o->a_bits[i] > 8 && o->a_bits[i] != 16))
-            return bl_fail(ctx, BL_USAGE, "activation widths", "activations have 1 to 8 or 16 bits",
-                           "%d bits asked for", o->a_bits[i]);
+    const int *w = o->n_pairs ? o->pair_w_bits : o->w_bits, *a = o->n_pairs ? o->pair_a_bits : o->a_bits;
+    int n_w = o->n_pairs ? o->n_pairs : o->n_w, n_a = o->n_pairs ? o->n_pairs : o->n_a, most = o->n_pairs ? 32 : 16;
+    if (n_w < 1 || n_a < 1 || n_w > most || n_a > most)
+        return bl_fail(ctx, BL_USAGE, "widths", "give 1 to 16 widths, or 1 to 32 pairs", "no or too many candidate widths");
+    for (int i = 0; i < n_w; i++)
+        if (w[i] < 1 || w[i] > 8)
+            return bl_fail(ctx, BL_USAGE, "weight widths", "weights have 1 to 8 bits", "%d bits asked for", w[i]);
+    for (int i = 0; i < n_a; i++)
+        if (a[i] < 1 || (a[i] > 8 && a[i] != 16))
+            return bl_fail(ctx, BL_USAGE, "activation widths", "activations have 1 to 8 or 16 bits", "%d bits asked for", a[i]);
     return BL_OK;
 }
 

@@ -54,11 +54,11 @@ static bl_status set_flag(const parser *p, const char *value, bool *out)
     return *out || !strcmp(value, "no") ? BL_OK : bad(p, "neither yes nor no", value);
 }
 
-static bl_status set_widths(const parser *p, const char *value, int *bits, int *n)
+static bl_status set_widths(const parser *p, const char *value, int *bits, int *n, int *n_pairs)
 {
     char *text = bl_strdup(p->arena, value), *save = NULL;
     BL_ALLOC_TRY(p->ctx, text);
-    *n = 0;
+    *n = *n_pairs = 0; /* what stands last holds */
     for (char *t = strtok_r(text, " ,", &save); t; t = strtok_r(NULL, " ,", &save)) {
         uint64_t b;
         if (!bl_parse_u64(t, &b) || b < 1 || b > 16 || *n == 16) return bad(p, "not a list of widths", value);
@@ -67,12 +67,23 @@ static bl_status set_widths(const parser *p, const char *value, int *bits, int *
     return *n ? BL_OK : bad(p, "not a list of widths", value);
 }
 
+static bl_status set_groups(const parser *p, const char *value, bool *out)
+{
+    *out = !strcmp(value, "amp");
+    return *out || !strcmp(value, "grids") ? BL_OK : bad(p, "neither amp nor grids", value);
+}
+
+static bl_status set_eps(const parser *p, const char *value, double *out)
+{
+    return bl_parse_f64(value, out) && *out >= 0 ? BL_OK : bad(p, "not a number of at least 0", value);
+}
+
 static bl_status set_key(const parser *p, const char *key, const char *value)
 {
     bl_recipe *r = p->r;
     struct { const char *key; const char **to; } texts[] = {
         { "about", &r->about }, { "sensitivity", &r->sensitivity }, { "target", &r->target },
-        { "search", &r->search }, { "tune", &r->tune }, { "act_range", &r->grids.act_range },
+        { "search", &r->search }, { "walk", &r->walk }, { "tune", &r->tune }, { "act_range", &r->grids.act_range },
         { "weight_range", &r->grids.weight_range } };
     for (size_t i = 0; i < BL_COUNTOF(texts); i++)
         if (!strcmp(texts[i].key, key)) {
@@ -81,8 +92,11 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
         }
     if (!strcmp(key, "calibrate")) return set_count(p, value, &r->calibrate);
     if (!strcmp(key, "sense")) return set_count(p, value, &r->sense);
-    if (!strcmp(key, "weight_bits")) return set_widths(p, value, r->menu.w_bits, &r->menu.n_w);
-    if (!strcmp(key, "act_bits")) return set_widths(p, value, r->menu.a_bits, &r->menu.n_a);
+    if (!strcmp(key, "weight_bits")) return set_widths(p, value, r->menu.w_bits, &r->menu.n_w, &r->menu.n_pairs);
+    if (!strcmp(key, "act_bits")) return set_widths(p, value, r->menu.a_bits, &r->menu.n_a, &r->menu.n_pairs);
+    if (!strcmp(key, "candidates")) return bl_menu_pairs(value, &r->menu) ? BL_OK : bad(p, "not a list such as W4A8 W8A8", value);
+    if (!strcmp(key, "groups")) return set_groups(p, value, &r->menu.equal_grids);
+    if (!strcmp(key, "sqnr_eps")) return set_eps(p, value, &r->sqnr_eps);
     if (!strcmp(key, "keep_ends")) return set_flag(p, value, &r->menu.keep_ends);
     if (!strcmp(key, "equal_grids")) return set_flag(p, value, &r->menu.equal_grids);
     if (!strcmp(key, "equal_concat")) return set_flag(p, value, &r->menu.equal_concat);
@@ -117,6 +131,7 @@ static bl_status parse_recipe(parser *p, const char *text, size_t n)
         BL_TRY(set_key(p, trim(key), trim(eq + 1)));
     }
     if (!p->r->search || !bl_search_find(p->r->search)) return bad(p, "unknown search", p->r->search ? p->r->search : "");
+    if (p->r->walk) BL_TRY(bl_curve_check(p->ctx, p->r->walk));
     if (p->r->sensitivity && !bl_sensitivity_find(p->r->sensitivity)) return bad(p, "unknown sensitivity", p->r->sensitivity);
     if (p->r->tune && !strcmp(p->r->tune, "none")) p->r->tune = NULL;
     if (p->r->tune && !bl_tuner_find(p->r->tune)) return bad(p, "unknown tuner", p->r->tune);

@@ -17,7 +17,9 @@ typedef struct bl_recipe {
     const char *name, *about;
     const char *sensitivity;    /* row of sensitivities.def, NULL: none */
     const char *target, *search, *tune; /* rows; tune NULL: none */
+    const char *walk;           /* of pareto-greedy, NULL: binary */
     int64_t calibrate, sense;   /* samples */
+    double sqnr_eps;
     bl_menu_options menu;
     bl_grid_options grids;
 } bl_recipe;
@@ -79,6 +81,7 @@ typedef struct bl_search_input {
     bl_metric minimize;
     bl_judge_fn *judge;
     void *judge_user;
+    const char *walk;           /* how pareto-greedy looks for a floor (curve.c); NULL: binary */
 } bl_search_input;
 
 typedef struct bl_search_result {
@@ -108,6 +111,30 @@ const bl_search_row *bl_search_find(const char *name);
 bl_status bl_search_floor(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
 /* The solver's problem: least noise within the budgets; with floors least cost, the noise at most `noise`. */
 bl_status bl_search_problem(bl_ctx *ctx, const bl_search_input *in, double noise, bl_arena *arena, bl_mckp **out);
+
+/* An entry of PMP's list: a unit takes a candidate. */
+typedef struct bl_flip {
+    int unit, candidate;
+    double objective;           /* harm: the list's order */
+    int bits;                   /* W + A */
+    double bops_saved;          /* beside the widest candidate */
+} bl_flip;
+/* Least harm first; ties: more bits, more BOPs saved, the earlier unit. */
+void bl_flips_sort(bl_flip *list, int n);
+/* The list without entries that would not lower their unit's BOPs where they stand; in the arena. */
+bl_status bl_flips_make(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_flip **out, int *n);
+
+/* A curve over positions 0..n-1 that falls, mostly. */
+typedef struct bl_curve {
+    int n;
+    double target;
+    bl_status (*value)(void *user, int position, double *out); /* each position is asked at most once */
+    void *user;
+} bl_curve;
+bl_status bl_curve_check(bl_ctx *ctx, const char *walk); /* BL_USAGE: no walk of that name; NULL: binary */
+/* The last position with value >= target (-1: none), and how many were asked.  Where the curve falls, every
+ * walk finds the same; else "sequential" ends before the first miss, "reverse" at the last hit. */
+bl_status bl_curve_last(bl_ctx *ctx, const bl_curve *curve, const char *walk, int *last, int *asked);
 
 /* Sum of SENS objectives of a choice; NaN without SENS. */
 double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *choice);

@@ -252,7 +252,7 @@ static bl_status run_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first
         BL_TRY(run_probe(r, walk, i, worker));
         const bl_tensor *changed = bl_walk_trial_value(walk, r->metric_value);
         if (!changed) return bl_pending(r->ctx);
-        r->p->answer[chunk * r->p->n + i] = r->p->measure(clean->data, changed->data, rows, clean->dim[clean->rank - 1]);
+        r->p->answer[chunk * r->p->n + i] = r->p->measure(r->p, clean->data, changed->data, rows, clean->dim[clean->rank - 1]);
     }
     return BL_OK;
 }
@@ -312,8 +312,9 @@ bl_status bl_weight_error(bl_ctx *ctx, const bl_sense_input *in, const bl_sens *
     return BL_OK;
 }
 
-double bl_probe_kl(const float *clean, const float *changed, int64_t rows, int64_t cols)
+double bl_probe_kl(const bl_probes *probes, const float *clean, const float *changed, int64_t rows, int64_t cols)
 {
+    (void)probes;
     double total = 0;
 
     for (int64_t r = 0; r < rows; r++, clean += cols, changed += cols) {

@@ -16,10 +16,13 @@ typedef struct bl_probe {
     int mask;                   /* >= 0: a share of the weights is zero, seeded mask of this number */
 } bl_probe;
 
-/* Clean and changed outputs of one chunk, rows x cols: what is kept of them. */
-typedef double bl_probe_measure(const float *clean, const float *changed, int64_t rows, int64_t cols);
+typedef struct bl_probes bl_probes;
 
-typedef struct bl_probes {
+/* Clean and changed outputs of one chunk, rows x cols: what is kept of them. */
+typedef double bl_probe_measure(const bl_probes *probes, const float *clean, const float *changed, int64_t rows,
+                                int64_t cols);
+
+struct bl_probes {
     const bl_sense_input *in;
     const bl_sens *sens;        /* how values and weights are put on grids */
     const bl_probe *list;
@@ -31,7 +34,7 @@ typedef struct bl_probes {
     int64_t *rows;              /* of each chunk */
     size_t n_chunks;
     int64_t samples;
-} bl_probes;
+};
 
 bl_status bl_probes_run(bl_ctx *ctx, bl_probes *probes, bl_arena *arena);
 /* ||W - Q_b(W)||^2 / ||W||^2 of a layer. */
@@ -39,6 +42,6 @@ bl_status bl_weight_error(bl_ctx *ctx, const bl_sense_input *in, const bl_sens *
                           int bits, double *out);
 
 /* KL(softmax(clean) || softmax(changed)), summed over rows, in nats. */
-double bl_probe_kl(const float *clean, const float *changed, int64_t rows, int64_t cols);
+double bl_probe_kl(const bl_probes *probes, const float *clean, const float *changed, int64_t rows, int64_t cols);
 
 #endif

@@ -67,6 +67,7 @@ bl_status bl_sense(bl_ctx *ctx, const bl_sense_input *in, bl_sens **out)
     s->act_range = bl_strdup(s->arena, g && g->act_range ? g->act_range : "mse");
     s->per_tensor = g && g->per_tensor;
     s->narrow = g && g->narrow;
+    s->sqnr_eps = in->options ? in->options->sqnr_eps : 0;
     bl_status status = s->weight_range && s->act_range ? row->run(ctx, in, s) : bl_pending(ctx);
     if (status != BL_OK) bl_sens_free(s);
     else *out = s;
@@ -94,6 +95,7 @@ bl_status bl_sens_write(bl_ctx *ctx, const bl_menu *menu, bl_sens *sens, const c
     json_object_set_new(r, "act_range", json_string(sens->act_range));
     json_object_set_new(r, "per_tensor", json_boolean(sens->per_tensor));
     json_object_set_new(r, "narrow", json_boolean(sens->narrow));
+    if (sens->sqnr_eps > 0) json_object_set_new(r, "sqnr_eps", json_real(sens->sqnr_eps));
     for (int u = 0; u < sens->n_units; u++) {
         if (!sens->cell[u]) continue;
         json_t *cells = json_array();
@@ -167,6 +169,7 @@ static bl_status read_sens(bl_ctx *ctx, const bl_graph *graph, const bl_menu *me
     BL_TRY(bl_json_str(ctx, r, "act_range", path, &ar));
     BL_TRY(bl_json_bool(ctx, r, "per_tensor", path, &s->per_tensor));
     BL_TRY(bl_json_bool(ctx, r, "narrow", path, &s->narrow));
+    s->sqnr_eps = json_number_value(json_object_get(r, "sqnr_eps")); /* absent: 0 */
     BL_TRY(bl_json_i64(ctx, r, "samples", path, 1, INT64_MAX, &s->samples));
     BL_TRY(bl_json_array(ctx, r, "units", path, (size_t)menu->n_units, &units));
     s->metric = bl_strdup(s->arena, metric);

@@ -20,6 +20,7 @@ struct bl_sens {
     const char *metric;         /* row of sensitivities.def */
     const char *weight_range, *act_range;
     bool per_tensor, narrow;    /* how weights were put on grids */
+    double sqnr_eps;
     int64_t samples;
     int n_units;
     bl_sens_cell **cell;        /* [unit][candidate]; [unit] NULL where there is no choice */

@@ -2,13 +2,13 @@
 /*
  * SQNR at the network's output with one unit quantized and all else float, for every candidate.
  * Source: PMP (arXiv 2302.05397) phase 1:  10 log10( mean over batches of
- * mean(y^2) / (mean((y - y_q)^2) + 1e-12 mean(y^2)) ).
+ * mean(y^2) / (mean((y - y_q)^2) + eps) ), eps 1e-12 mean(y^2) unless given (PMP's code: 1e-4).
  */
 #include "sense/probe.h"
 
 #include <math.h>
 
-static double signal_to_noise(const float *clean, const float *noisy, int64_t rows, int64_t cols)
+static double signal_to_noise(const bl_probes *p, const float *clean, const float *noisy, int64_t rows, int64_t cols)
 {
     double signal = 0, noise = 0;
     for (int64_t i = 0; i < rows * cols; i++) {
@@ -16,7 +16,8 @@ static double signal_to_noise(const float *clean, const float *noisy, int64_t ro
         signal += (double)clean[i] * clean[i];
         noise += e * e;
     }
-    return signal / (noise + 1e-12 * signal + 1e-300);
+    double eps = p->sens->sqnr_eps > 0 ? p->sens->sqnr_eps * (double)(rows * cols) : 1e-12 * signal;
+    return signal / (noise + eps + 1e-300);
 }
 
 /* Mean over chunks in dB, its standard error, and the noise-to-signal that searches add up. */
