@@ -5,8 +5,8 @@
  * entry's candidate, the last entry of a unit wins.  A budget takes the first position that keeps it and
  * runs nothing; a floor takes the last position that the judge still lets pass.
  *
- * Entries that would not lower a unit's BOPs are passed over, so that cost falls along the list; a unit that
- * multiplies nothing has no BOPs, there the width counts.
+ * Entries that would not lower a unit's cost are passed over, so that cost falls along the list.  Cost is
+ * what was asked for: the budgets, or what to minimize above floors; else BOPs, as PMP has it.
  */
 #include "search/search.h"
 
@@ -27,18 +27,31 @@ void bl_flips_sort(bl_flip *list, int n)
     qsort(list, (size_t)n, sizeof *list, by_harm);
 }
 
-/* Is candidate c of a unit narrower work than d? */
-static bool lowers(const bl_search_input *in, int u, int c, int d)
+static bl_status check_priced(bl_ctx *ctx, const bl_search_input *in)
 {
-    const double *bops = in->prices->column[BL_M_BOPS][u];
-    if (bops[c] != bops[d]) return bops[c] < bops[d];
-    return bops[c] == 0 && in->menu->units[u].candidates[c].a_bits < in->menu->units[u].candidates[d].a_bits;
+    for (int b = 0; b < in->n_budgets + (in->n_floors > 0); b++) {
+        bl_metric metric = b < in->n_budgets ? in->budgets[b].metric : in->minimize;
+        if (in->prices->column[metric]) continue;
+        return bl_fail(ctx, BL_UNAVAILABLE, bl_metric_name(metric), "measure this machine (--target here)",
+                       "the target \"%s\" does not price it", in->cost->target);
+    }
+    return BL_OK;
+}
+
+/* Of candidate c of a unit; several budgets: the sum of shares. */
+static double cost_of(const bl_search_input *in, int u, int c)
+{
+    double sum = 0;
+    for (int b = 0; b < in->n_budgets; b++) sum += in->prices->column[in->budgets[b].metric][u][c] / in->budgets[b].limit;
+    if (in->n_budgets) return sum;
+    return in->prices->column[in->n_floors ? in->minimize : BL_M_BOPS][u][c];
 }
 
 bl_status bl_flips_make(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_flip **out, int *n)
 {
     const bl_menu *m = in->menu;
     int all = 0, kept = 0;
+    BL_TRY(check_priced(ctx, in));
     for (int u = 0; u < m->n_units; u++) all += in->sens->cell[u] ? m->units[u].n_candidates - 1 : 0;
     bl_flip *list = BL_NEW(arena, bl_flip, (size_t)BL_MAX(all, 1));
     int *at = BL_NEW(arena, int, (size_t)BL_MAX(m->n_units, 1));
@@ -52,8 +65,9 @@ bl_status bl_flips_make(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena,
         }
     bl_flips_sort(list, all);
     for (int i = 0; i < all; i++) {
-        if (!lowers(in, list[i].unit, list[i].candidate, at[list[i].unit])) continue;
-        at[list[i].unit] = list[i].candidate;
+        int u = list[i].unit;
+        if (!(cost_of(in, u, list[i].candidate) < cost_of(in, u, at[u]))) continue;
+        at[u] = list[i].candidate;
         list[kept++] = list[i];
     }
     *out = list;
@@ -87,9 +101,6 @@ static bl_status exceeds(walker *w, double *most, int *binding)
     for (int b = 0; b < in->n_budgets; b++) {
         double sum = 0, total[BL_N_METRIC], limit = in->budgets[b].limit;
         bl_metric metric = in->budgets[b].metric;
-        if (!in->prices->column[metric])
-            return bl_fail(w->ctx, BL_USAGE, bl_metric_name(metric), "measure this machine (--target here)",
-                           "the target \"%s\" does not price it", in->cost->target);
         for (int u = 0; u < in->menu->n_units; u++) sum += in->prices->column[metric][u][w->choice[u]];
         if (metric == BL_M_LATENCY && sum > limit) { /* neighbours matter: the sum is an upper bound */
             bl_mark mark = bl_arena_mark(w->arena);

@@ -121,7 +121,8 @@ typedef struct bl_flip {
 } bl_flip;
 /* Least harm first; ties: more bits, more BOPs saved, the earlier unit. */
 void bl_flips_sort(bl_flip *list, int n);
-/* The list without entries that would not lower their unit's BOPs where they stand; in the arena. */
+/* The list without entries that would not lower their unit's cost where they stand; in the arena.  Cost: of
+ * the budgets, of what to minimize above floors, else BOPs. */
 bl_status bl_flips_make(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_flip **out, int *n);
 
 /* A curve over positions 0..n-1 that falls, mostly. */
