@@ -2,10 +2,10 @@
 /*
  * Islands and the integer forms of operators beside the layers: single operators equal the fake-quantized
  * reference walk bit for bit (Q1 of the float operator of Q2, [Q9][Q10][Q11]), the right form is chosen,
- * running allocates nothing, programs survive their file, damaged ones are refused or harmless, and whole
- * networks of the wild stay within one step of the float walk.
+ * running allocates nothing, programs survive their file, damaged ones are refused or harmless.  Whole
+ * networks: test_steps.c.
  */
-#include "tiny_graph.h"
+#include "fake_net.h"
 
 /* ------------------------------------------------------------------ one operator */
 
@@ -101,97 +101,6 @@ static onnx_build *single_build(bl_ctx *ctx, const single *s)
     if (strstr(s->out, ",z2")) ob_output(b, "z2");
     if (strstr(s->out, ",mean")) ob_output(b, "mean");
     return b;
-}
-
-/* ------------------------------------------------------------------ a network on grids */
-
-typedef struct net {
-    bl_ctx *ctx;
-    bl_arena *a;
-    bl_graph *g;
-    bl_menu *menu;
-    bl_stats *stats;
-    bl_plan *plan;
-    bl_program *program;
-    bl_exec *exec;
-} net;
-
-/* Ranges of the values on the inputs at hand. */
-static void take_stats(net *t, const float *const *x)
-{
-    bl_walk_options o = { .keep_all = true };
-    bl_walk *walk = NULL;
-    bl_value_stats *value = BL_NEW(t->a, bl_value_stats, (size_t)t->g->n_values);
-    t->stats = BL_NEW(t->a, bl_stats, 1);
-    *t->stats = (bl_stats){ .n_values = t->g->n_values, .value = value };
-    assert_ok(t->ctx, bl_walk_new(t->ctx, t->g, &o, &walk));
-    for (int i = 0; i < t->g->n_inputs; i++) memcpy(bl_walk_input(walk, i)->data, x[i], bl_tensor_bytes(bl_walk_input(walk, i)));
-    assert_ok(t->ctx, bl_walk_run(walk, NULL, NULL));
-    for (int v = 0; v < t->g->n_values; v++) {
-        if (t->g->values[v].t.data || t->g->values[v].t.type != BL_F32) continue;
-        const float *y = bl_walk_value(walk, v)->data;
-        value[v].lo = value[v].hi = (double)y[0];
-        value[v].count = (uint64_t)bl_tensor_count(&t->g->values[v].t);
-        for (uint64_t i = 0; i < value[v].count; i++) {
-            value[v].lo = fmin(value[v].lo, (double)y[i]);
-            value[v].hi = fmax(value[v].hi, (double)y[i]);
-        }
-    }
-    bl_walk_free(walk);
-}
-
-static void lower_net(net *t, int a_bits)
-{
-    bl_menu_options m = { .w_bits = { 8 }, .n_w = 1, .a_bits = { a_bits }, .n_a = 1 };
-    bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
-    assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &m, &t->menu));
-    int *choice = BL_NEW(t->a, int, (size_t)t->menu->n_units);
-    assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, choice, &o, "test", &t->plan));
-    assert_ok(t->ctx, bl_lower(t->ctx, t->g, t->plan, NULL, &t->program));
-}
-
-static void net_free(net *t)
-{
-    bl_exec_free(t->exec);
-    bl_program_free(t->program);
-    bl_plan_free(t->plan);
-    bl_menu_free(t->menu);
-    bl_graph_free(t->g);
-    bl_arena_free(t->a);
-}
-
-/* Normal numbers for every input; integers count up. */
-static const float **samples(net *t, uint64_t seed)
-{
-    const float **x = BL_NEW(t->a, const float *, (size_t)t->g->n_inputs);
-    bl_rng r = bl_rng_make(seed, "samples", 0);
-    for (int i = 0; i < t->g->n_inputs; i++) {
-        size_t n = (size_t)bl_tensor_count(&t->g->values[t->g->inputs[i]].t);
-        float *to = BL_NEW(t->a, float, n);
-        for (size_t k = 0; k < n; k++) to[k] = (float)bl_rng_normal(&r);
-        x[i] = to;
-    }
-    return x;
-}
-
-static void run_program(net *t, const float *const *x)
-{
-    if (!t->exec) assert_ok(t->ctx, bl_exec_new(t->ctx, t->program, NULL, &t->exec));
-    for (int i = 0; i < t->g->n_inputs; i++)
-        memcpy(bl_exec_input(t->exec, (uint32_t)i), x[i], (size_t)bl_tensor_count(&t->g->values[t->g->inputs[i]].t) * sizeof(float));
-    assert_ok(t->ctx, bl_exec_run(t->exec, NULL, NULL));
-}
-
-static bl_walk *run_fake(net *t, const float *const *x, bool reference, bl_fake **fake)
-{
-    bl_walk_options o = { .reference = reference, .keep_all = true };
-    bl_walk *walk = NULL;
-    assert_ok(t->ctx, bl_fake_new(t->ctx, t->g, t->plan, NULL, fake));
-    assert_ok(t->ctx, bl_walk_new(t->ctx, t->g, &o, &walk));
-    assert_ok(t->ctx, bl_fake_attach(*fake, walk));
-    for (int i = 0; i < t->g->n_inputs; i++) memcpy(bl_walk_input(walk, i)->data, x[i], bl_tensor_bytes(bl_walk_input(walk, i)));
-    assert_ok(t->ctx, bl_walk_run(walk, bl_fake_hook, *fake));
-    return walk;
 }
 
 static void check_kinds(const net *t, const single *s)
@@ -394,111 +303,6 @@ static void damage_is_refused_or_harmless(void **state)
     test_ctx_free(ctx);
 }
 
-/* ------------------------------------------------------------------ whole networks */
-
-typedef struct seen {
-    net *t;
-    uint16_t **code;            /* by value number: the integers */
-    bl_grid *grid;
-    bl_walk *walk;
-    int64_t values, one, more, local_one, local_more;
-} seen;
-
-static bl_status keep_codes(void *user, uint32_t step, uint32_t tensor)
-{
-    seen *s = user;
-    const bl_program *p = s->t->program;
-    for (uint32_t later = step + 1; later < p->n_steps; later++)
-        if (bl_step_writes(p, &p->steps[later], (int32_t)tensor)) return BL_OK;
-    for (uint32_t i = tensor; i < p->n_tensors; i++) { /* and what shares its memory */
-        uint32_t root = i;
-        const bl_ptensor *x = &p->tensors[i];
-        while (p->tensors[root].alias >= 0) root = (uint32_t)p->tensors[root].alias;
-        if (root != tensor || x->raw || x->flags & BL_TENSOR_INNER) continue;
-        int v = bl_graph_find_value(s->t->g, p->strings + x->name);
-        s->code[v] = BL_NEW(s->t->a, uint16_t, (size_t)bl_tensor_count(&s->t->g->values[v].t));
-        s->grid[v] = x->grid;
-        bl_exec_read(s->t->exec, i, s->code[v]);
-    }
-    return BL_OK;
-}
-
-static void count_steps(const seen *s, int v, const float *x, int64_t *one, int64_t *more)
-{
-    for (int64_t i = 0; i < bl_tensor_count(&s->t->g->values[v].t); i++) {
-        int32_t d = abs(bl_quantize(x[i], s->grid[v]) - s->code[v][i]);
-        *one += d == 1;
-        *more += d > 1;
-    }
-}
-
-/* Each value is compared, then replaced by the integers': how far one operator alone goes astray. */
-static bl_status follow_integers(void *user, int v, bl_tensor *t)
-{
-    seen *s = user;
-    if (!s->code[v]) return BL_OK;
-    count_steps(s, v, t->data, &s->local_one, &s->local_more);
-    s->values += bl_tensor_count(t);
-    for (int64_t i = 0; i < bl_tensor_count(t); i++) ((float *)t->data)[i] = bl_dequantize(s->code[v][i], s->grid[v]);
-    return BL_OK;
-}
-
-static void compare_walks(net *t, seen *s, const float *const *x)
-{
-    bl_fake *fake = NULL;
-    bl_walk *walk = run_fake(t, x, false, &fake);
-    for (int v = 0; v < t->g->n_values; v++)
-        if (s->code[v]) count_steps(s, v, bl_walk_value(walk, v)->data, &s->one, &s->more);
-    for (int i = 0; i < t->g->n_inputs; i++) memcpy(bl_walk_input(walk, i)->data, x[i], bl_tensor_bytes(bl_walk_input(walk, i)));
-    assert_ok(t->ctx, bl_walk_run(walk, follow_integers, s));
-    bl_walk_free(walk);
-    bl_fake_free(fake);
-}
-
-/* design: the fake walk within one step of the integers on all but 0.1 % of the values.  Operator by
- * operator; through a deep network on noise a single step spreads, which is printed. */
-static void compare_network(bl_ctx *ctx, const char *file, const bl_import_options *o)
-{
-    char path[512];
-    test_shared(file, path);
-    bl_graph *g = NULL, *prepared = NULL;
-    assert_ok(ctx, bl_import(ctx, path, o, &g));
-    assert_ok(ctx, bl_prepare(ctx, g, &prepared));
-    bl_graph_free(g);
-    net t = { .ctx = ctx, .a = bl_arena_new(ctx, "net"), .g = prepared };
-    const float **x = samples(&t, 1);
-    take_stats(&t, x);
-    lower_net(&t, 8);
-    seen s = { .t = &t, .code = BL_NEW(t.a, uint16_t *, (size_t)t.g->n_values), .grid = BL_NEW(t.a, bl_grid, (size_t)t.g->n_values) };
-    assert_ok(ctx, bl_exec_new(ctx, t.program, NULL, &t.exec));
-    for (int i = 0; i < t.g->n_inputs; i++)
-        memcpy(bl_exec_input(t.exec, (uint32_t)i), x[i], (size_t)bl_tensor_count(&t.g->values[t.g->inputs[i]].t) * sizeof(float));
-    assert_ok(ctx, bl_exec_run(t.exec, keep_codes, &s));
-    compare_walks(&t, &s, x);
-    double n = (double)s.values;
-    print_message("%s: %u islands, %.0f values; operator by operator %.4f %% one step off, %lld more; whole walk %.3f %% one, "
-                  "%.4f %% more\n", file, t.program->n_islands, n, 100.0 * (double)s.local_one / n, (long long)s.local_more,
-                  100.0 * (double)s.one / n, 100.0 * (double)s.more / n);
-    assert_true(s.local_more * 1000 <= s.values);
-    assert_true(s.local_one * 1000 <= s.values);
-    net_free(&t);
-}
-
-#define NETWORK(name, file)                                                                       \
-    static void network_##name(void **state)                                                      \
-    {                                                                                             \
-        compare_network(*state, file, NULL);                                                      \
-    }
-NETWORK(vit17, "models/vit_tiny_fmnist_op17.onnx")
-NETWORK(squeezenet, "models/squeezenet1_1.onnx")
-NETWORK(mobilenet_v1, "models/mobilenet_v1_0.25_224.onnx")
-NETWORK(mobilenet_v3, "models/mobilenet_v3_small_dequant.onnx")
-NETWORK(fastestdet, "models/wild/fastestdet.onnx")
-NETWORK(kws, "models/wild/kws_external.onnx")
-NETWORK(mnist, "models/wild/mnist_cntk_8.onnx")
-NETWORK(resolution, "models/wild/super_resolution_op9.onnx")
-NETWORK(ultraface, "models/wild/ultraface_rfb_320.onnx")
-
 static int setup(void **state)
 {
     *state = test_ctx(1, 0);
@@ -519,15 +323,6 @@ int main(void)
         cmocka_unit_test(running_takes_no_memory),
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(damage_is_refused_or_harmless),
-        cmocka_unit_test(network_vit17),
-        cmocka_unit_test(network_squeezenet),
-        cmocka_unit_test(network_mobilenet_v1),
-        cmocka_unit_test(network_mobilenet_v3),
-        cmocka_unit_test(network_fastestdet),
-        cmocka_unit_test(network_kws),
-        cmocka_unit_test(network_mnist),
-        cmocka_unit_test(network_resolution),
-        cmocka_unit_test(network_ultraface),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
