@@ -11,6 +11,20 @@ static bool moved(const bl_graph *g, int v)
     return p >= 0 && (g->nodes[p].op->flags & BL_OP_MOVES);
 }
 
+/* What a moved value holds beside its source (the filler of a Pad) widens the range as it is, so that it
+ * has a code.  Fillers further out than FILLER_SPANS times what flows (a mask of -1e9, the -inf before a
+ * maximum) would leave the rest no codes: they become the outermost one. */
+static void add_filler(const bl_graph *g, const bl_stats *stats, int v, double *lo, double *hi)
+{
+    enum { FILLER_SPANS = 16 };
+    const bl_node *n = &g->nodes[g->values[v].producer];
+    const bl_value_stats *to = &stats->value[v], *from = n->in[0] >= 0 ? &stats->value[n->in[0]] : to;
+    if (!to->count || !from->count) return;
+    double low = fmin(from->lo, 0), high = fmax(from->hi, 0), far = FILLER_SPANS * (high - low);
+    if (to->lo < from->lo && to->lo >= low - far) *lo = fmin(*lo, to->lo);
+    if (to->hi > from->hi && to->hi <= high + far) *hi = fmax(*hi, to->hi);
+}
+
 /* The greatest scale not above this one that has the anchor on a code, k steps from 0: at most 1/k less.
  * Not above: a gate that reaches 1 then fills all codes, so that the container itself saturates it. */
 static float anchored_scale(float scale, double anchor)
@@ -42,8 +56,8 @@ bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, c
     }
     for (int i = 0; i < unit->n_values; i++) {
         int v = unit->values[i];
-        /* A moved value holds nothing that its source does not. */
-        if (moved(graph, v) && unit->n_values > 1) continue;
+        if (moved(graph, v)) add_filler(graph, stats, v, &lo, &hi);
+        if (moved(graph, v) && unit->n_values > 1) continue; /* the rest is in its source */
         const bl_value_stats *s = &stats->value[v];
         double a, b;
         if (!s->count)

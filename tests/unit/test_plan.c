@@ -485,6 +485,45 @@ static void one_weight_of_two_layers(void **state)
     }
 }
 
+static float filler;
+
+/* x, a border of `filler` around its rectified values, a convolution that reads it. */
+static onnx_build *bordered(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,3,6,6");
+    ob_floats(b, "w", "4,3,3,3", NULL);
+    ob_floats(b, "filler", "", &filler);
+    ob_int64s(b, "pads", "0,0,1,1,0,0,1,1");
+    ob_node(b, "Relu", "x", "r");
+    ob_node(b, "Pad", "r,pads,filler", "padded");
+    ob_node(b, "Conv", "padded,w", "y");
+    ob_output(b, "y");
+    return b;
+}
+
+/* The filler of a border has a code of its own, whatever the range estimator cuts; a mask far outside has not. */
+static void fillers_have_codes(void **state)
+{
+    static const float fillers[] = { 7.5f, -7.5f, -0.25f, 0, 1e9f, -1e9f };
+    (void)state;
+    for (size_t i = 0; i < BL_COUNTOF(fillers); i++) {
+        filler = fillers[i];
+        tiny *t = tiny_new_net(1, bordered, 8);
+        bl_program *program = NULL;
+        plan_of(t, 8, 8, NULL);
+        int v = bl_graph_find_value(t->g, "padded"), r = bl_graph_find_value(t->g, "r");
+        bl_grid g = bl_affine_grid(&t->plan->quantizers[t->plan->of_value[v]]);
+        bool mask = fabsf(filler) > 1e6f;
+        double top = t->stats->value[r].hi;
+        assert_true(mask || fabsf(bl_fake_quantize(filler, g) - filler) <= 0.501f * g.scale);
+        assert_true((double)g.scale * 255 <= top + (mask ? 0 : 7.5) + 1e-3); /* no wider than needed */
+        assert_ok(t->ctx, bl_lower(t->ctx, t->g, t->plan, NULL, &program));
+        bl_program_free(program);
+        tiny_free(t);
+    }
+}
+
 #define EACH(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -493,6 +532,7 @@ int main(void)
         EACH(grids_of_a_choice),   EACH(there_and_back),  EACH(fixed_and_codebook),     EACH(changed_by_hand),
         EACH(nonsense),            EACH(nonsense_of_other_kinds), EACH(nonsense_around), EACH(damaged_bytes),
         EACH(biases_that_do_not_fit), EACH(one_weight_of_two_layers),
+        cmocka_unit_test(fillers_have_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

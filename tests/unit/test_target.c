@@ -88,6 +88,48 @@ static void separable_is_never_below_exact(void **state)
     tiny_free(t);
 }
 
+static bool constant_first;
+
+/* A constant beside a value that flows, in one order or the other: no bias to fold it into. */
+static onnx_build *with_constant(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,3,6,6");
+    ob_floats(b, "w", "3,3,3,3", NULL);
+    ob_floats(b, "c", "3,1,1", NULL);
+    ob_floats(b, "d", "3,1,1", NULL);
+    ob_node(b, "Conv", "x,w", "a0");
+    ob_node(b, "Relu", "a0", "a");
+    ob_node(b, "Add", constant_first ? "c,a" : "a,c", "sum0");
+    ob_node(b, "Relu", "sum0", "sum");
+    ob_node(b, "Mul", constant_first ? "d,sum" : "sum,d", "y");
+    ob_output(b, "y");
+    return b;
+}
+
+static void constants_cost_in_either_place(void **state)
+{
+    double latency[2] = { 0 };
+    (void)state;
+    for (int first = 0; first < 2; first++) {
+        constant_first = first;
+        tiny *t = tiny_new_net(1, with_constant, 4);
+        assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, NULL, &t->menu));
+        bl_cost *cost = tiny_timed(t, 1);
+        bl_candidate c[16];
+        double total[BL_N_METRIC];
+        int priced = 0;
+        for (int u = 0; u < t->menu->n_units; u++) c[u] = t->menu->units[u].candidates[0];
+        assert_ok(t->ctx, bl_price_exact(t->ctx, t->g, t->menu, cost, c, total));
+        for (int i = 0; i < t->g->n_nodes; i++) priced += bl_price_node(t->ctx, t->g, t->menu, cost, i, c) > 0;
+        assert_int_equal(priced, t->g->n_nodes);
+        latency[first] = total[BL_M_LATENCY];
+        bl_cost_free(cost);
+        tiny_free(t);
+    }
+    assert_true(latency[0] > 0 && latency[0] == latency[1]);
+}
+
 /* Within max(3 %, A/A spread) of the widest cell a width has its price. */
 static void ties_go_to_the_wider_width(void **state)
 {
@@ -253,6 +295,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counted_by_hand),
         cmocka_unit_test(separable_is_never_below_exact),
+        cmocka_unit_test(constants_cost_in_either_place),
         cmocka_unit_test(ties_go_to_the_wider_width),
         cmocka_unit_test(keys_name_what_costs),
         cmocka_unit_test(record_there_and_back),
