@@ -153,7 +153,10 @@ checks=$((checks + 1))
 ok 0 "plan as it was" "$bitlathe" lower $resnet8 --plan "$t/before/plan.json" --weights "$with" -o "$t/same.blp"
 check "no note on a plan that is as it was" test ! -s "$t/err"
 check "the program of the run" cmp "$t/same.blp" "$t/before/model.blp"
-ok 64 "tuned plan without its weights" "$bitlathe" lower $resnet8 --plan "$t/before/plan.json" -o "$t/none.blp"
+ok 0 "weights found beside the plan" "$bitlathe" lower $resnet8 --plan "$t/before/plan.json" -o "$t/beside.blp"
+check "the program of the run again" cmp "$t/beside.blp" "$t/before/model.blp"
+cp "$t/before/plan.json" "$t/alone.json"
+ok 64 "tuned plan without its weights" "$bitlathe" lower $resnet8 --plan "$t/alone.json" -o "$t/none.blp"
 says "tuned plan without its weights" 'give them with --weights'
 ok 65 "weights of another run" "$bitlathe" lower $resnet8 --plan "$t/before/plan.json" --weights "$t/w4/weights.blw" -o "$t/none.blp"
 sed 's/"zero": [0-9]*/"zero": 70000/' "$t/before/plan.json" >"$t/edited.json"
