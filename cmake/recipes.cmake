@@ -12,3 +12,12 @@ foreach(file ${bl_recipe_files})
   string(APPEND bl_recipe_text "{ \"${name}\",\n  \"${text}\" },\n")
 endforeach()
 file(CONFIGURE OUTPUT ${BL_GEN}/recipes_embedded.h CONTENT "${bl_recipe_text}" @ONLY)
+
+# The functions that exported C is made of, as text: src/emit/c/runtime.c.in, sections between /*== NAME ==*/.
+set(bl_runtime_file ${CMAKE_SOURCE_DIR}/src/emit/c/runtime.c.in)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${bl_runtime_file})
+file(READ ${bl_runtime_file} text HEX)
+string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," text "${text}")
+string(REGEX REPLACE "((0x..,){24})" "\\1\n" text "${text}")
+file(WRITE ${BL_GEN}/c_runtime_embedded.h.new "/* Made from src/emit/c by cmake. */\n${text}0\n")
+file(COPY_FILE ${BL_GEN}/c_runtime_embedded.h.new ${BL_GEN}/c_runtime_embedded.h ONLY_IF_DIFFERENT)
