@@ -9,7 +9,7 @@
 
 static bl_status open_attr(bl_arena *arena, const bl_program *p, const bl_pattr *from, bl_attr *a)
 {
-    const uint8_t *data = p->constants + from->data;
+    const uint8_t *data = from->bytes ? p->constants + from->data : NULL; /* there may be no constants at all */
     *a = (bl_attr){ .name = p->strings + from->name, .type = (bl_attr_type)from->type, .f = from->f, .i = from->i,
                     .n = (size_t)from->n };
     switch (a->type) {

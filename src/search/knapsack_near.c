@@ -115,8 +115,8 @@ bl_status bl_knap_near(bl_knap_work *work, const bl_knap_merged *g, uint16_t *ch
     bl_knap_work own = {.ctx = work->ctx,
                         .arena = work->arena,
                         .deadline_ns = work->deadline_ns,
-                        .label_limit = LABELS,
-                        .node_limit = NODES,
+                        .label_limit = work->label_limit ? BL_MIN(work->label_limit, LABELS) : LABELS,
+                        .node_limit = work->node_limit ? BL_MIN(work->node_limit, NODES) : NODES,
                         .stopped = work->stopped};
     bool settled = true;
     for (int halving = 0; halving < HALVINGS && settled && !own.stopped; halving++) {

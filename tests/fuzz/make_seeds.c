@@ -107,6 +107,32 @@ static void onnx_seeds(bl_ctx *ctx)
 
 /* ------------------------------------------------------------------ programs, weights, records */
 
+/* Islands of every kind: numbers, texts and tensors as attributes, constants as they are and as codes, an
+ * absent input, plain elements between them, two outputs. */
+static onnx_build *island_net(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 17);
+    float scales[] = { 1, 1, 1.5f }, half = 0.5f;
+    ob_input(b, "x", "1,3,8");
+    ob_positive(b, "v8", "8");
+    ob_floats(b, "k", "2,3,3", NULL);
+    ob_floats(b, "scales", "3", scales);
+    ob_floats(b, "half", "", &half);
+    ob_node(b, "LayerNormalization", "x,v8", "n");
+    ob_ints_attr(ob_node(b, "Conv", "n,k", "c"), b, "pads", "1,1");
+    Onnx__AttributeProto *a = ob_attr(ob_node(b, "Resize", "c,,scales", "r"), b, "mode", BL_ATTR_STRING);
+    a->has_s = 1;
+    a->s.data = (uint8_t *)ob_text(b, "linear");
+    a->s.len = 6;
+    ob_node(b, "Greater", "r,half", "mask");
+    ob_node(b, "Where", "mask,r,half", "y");
+    ob_int_attr(ob_node(b, "ArgMax", "y", "best"), b, "axis", 2);
+    ob_output(b, "y");
+    ob_value(b, "best", BL_I64, "1,2,1");
+    ob_output(b, "best");
+    return b;
+}
+
 static void seed_program(bl_ctx *ctx, const char *folder, const char *name, onnx_build *b, int w_bits)
 {
     static bl_value_stats value[512];
@@ -320,6 +346,7 @@ int main(int argc, char **argv)
     onnx_seeds(f->ctx);
     seed_program(f->ctx, f->folder, "residual", tiny_residual(f->ctx), 4);
     seed_program(f->ctx, f->folder, "dense", tiny_dense(f->ctx, true), 8);
+    seed_program(f->ctx, f->folder, "islands", island_net(f->ctx), 4);
     for (uint64_t i = 0; i < 6; i++) {
         char name[32];
         snprintf(name, sizeof name, "random-%d", (int)i);
