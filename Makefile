@@ -32,6 +32,12 @@ asan: ## the tests under the address and undefined-behaviour sanitizers
 tsan: ## the tests under the thread sanitizer
 	@$(MAKE) --no-print-directory test BUILD=$(BUILD)-tsan FLAGS='-DBL_SANITIZE=thread -DBL_ONEDNN=OFF'
 
+.PHONY: coverage
+coverage: ## lines of src that the tests reach, by room
+	@tools/install-packages build test coverage
+	@$(MAKE) --no-print-directory test BUILD=$(BUILD)-cov FLAGS=-DCMAKE_C_FLAGS=--coverage
+	@tools/coverage $(BUILD)-cov
+
 .PHONY: test-clients
 test-clients: ## compare with ONNX Runtime (needs the network, once)
 	@$(MAKE) --no-print-directory all
@@ -74,7 +80,7 @@ install: all ## install under PREFIX=/usr/local (DESTDIR is kept)
 
 .PHONY: clean
 clean: ## remove the build folders
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-cov $(BUILD)-fuzz
 
 .PHONY: help
 help: ## this list

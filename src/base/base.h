@@ -156,6 +156,8 @@ void bl_rng_shuffle(bl_rng *r, uint32_t *items, size_t n);
 
 /* ------------------------------------------------------------------ file.c */
 
+/* A path of NULL anywhere here is one that could not be made: what is pending is the answer. */
+
 typedef struct bl_map { const uint8_t *data; size_t size; void *base; size_t base_size; } bl_map;
 /* Maps a regular file read-only; an empty file gives size 0.  BL_NOINPUT when missing or not a
  * regular file.  size_limit 0: none; larger: BL_DATA. */

@@ -48,6 +48,7 @@ static bl_status map_open_file(bl_ctx *ctx, const char *path, int fd, uint64_t s
 
 bl_status bl_map_file(bl_ctx *ctx, const char *path, uint64_t size_limit, bl_map *out)
 {
+    if (!path) return bl_pending(ctx);
     /* O_NONBLOCK: opening a pipe must not wait for its writer. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
@@ -147,6 +148,7 @@ static bl_status open_target(bl_writer *w)
 
 bl_status bl_writer_open(bl_ctx *ctx, const char *path, bl_writer **out)
 {
+    if (!path) return bl_pending(ctx);
     bl_writer *w = calloc(1, sizeof(*w));
     if (!w) return cannot_create(ctx, path, ENOMEM);
     w->ctx = ctx;
@@ -259,6 +261,7 @@ static bl_status append_open_file(bl_ctx *ctx, const char *path, int fd, const c
 
 bl_status bl_append_line(bl_ctx *ctx, const char *path, const char *line)
 {
+    if (!path || !line) return bl_pending(ctx);
     BL_CHECK(ctx, strchr(line, '\n') == NULL);
     int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (fd < 0) return cannot_create(ctx, path, errno);
@@ -278,6 +281,7 @@ static bool is_dir(const char *path)
 bl_status bl_make_dir(bl_ctx *ctx, const char *path)
 {
     char partial[PATH_MAX];
+    if (!path) return bl_pending(ctx);
     size_t n = strlen(path);
     if (n == 0) return cannot_create(ctx, path, ENOENT);
     if (n >= sizeof(partial)) return cannot_create(ctx, path, ENAMETOOLONG);
@@ -301,6 +305,7 @@ bool bl_file_exists(const char *path)
 
 char *bl_path_join(bl_arena *arena, const char *dir, const char *name)
 {
+    if (!dir || !name) return NULL;
     size_t n = strlen(dir);
     if (n == 0 || name[0] == '/') return bl_strdup(arena, name);
     return bl_format(arena, dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);

@@ -72,7 +72,10 @@ static bl_status export_run(state *s)
     BL_TRY(find_model(s));
     BL_TRY(bl_cli_model(&s->cli, s->model, true, &g, NULL));
     bl_status st = bl_plan_read(ctx, g, s->plan ? s->plan : in_run(s, "plan.json"), &plan);
-    if (st == BL_OK && !s->weights && plan->weights.hex[0] && !s->plan) s->weights = in_run(s, "weights.blw");
+    if (st == BL_OK && !s->weights && plan->weights.hex[0] && !s->plan) {
+        s->weights = in_run(s, "weights.blw");
+        if (!s->weights) st = bl_pending(ctx);
+    }
     if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
     if (st == BL_OK && w && strcmp(w->hash.hex, plan->weights.hex))
         st = bl_fail(ctx, BL_DATA, s->weights, "give the weights that the plan names", "the weights of another plan");
@@ -88,7 +91,8 @@ static bl_status export_run(state *s)
 static bl_status read_if_there(state *s, const char *name, json_t **out)
 {
     char *path = in_run(s, name);
-    return path && bl_file_exists(path) ? bl_json_read(s->cli.ctx, path, out) : BL_OK;
+    BL_ALLOC_TRY(s->cli.ctx, path);
+    return bl_file_exists(path) ? bl_json_read(s->cli.ctx, path, out) : BL_OK;
 }
 
 static bl_status report_run(state *s)

@@ -54,10 +54,12 @@ static error_t parse(int key, char *arg, void *input)
     }
 }
 
-static void note(state *s, const char *text)
+static bl_status note(state *s, const char *text)
 {
+    BL_ALLOC_TRY(s->cli.ctx, text);
     json_array_append_new(s->notes, json_string(text));
     bl_note(s->cli.ctx, "%s", text);
+    return BL_OK;
 }
 
 /* ---- contenders */
@@ -176,9 +178,11 @@ static bl_status compare_with_uniform(state *s)
                 shown->score = score;
                 shown->scored = true;
             }
-            if (fits && s->found.feasible && !p->n_floors && score.sqnr_db > chosen->score.sqnr_db + 0.05)
+            if (fits && s->found.feasible && !p->n_floors && score.sqnr_db > chosen->score.sqnr_db + 0.05) {
                 s->refused = bl_format(s->cli.arena, "uniform W%dA%d keeps the same budgets with %.2f dB instead of %.2f dB",
                                        wb, ab, score.sqnr_db, chosen->score.sqnr_db);
+                BL_ALLOC_TRY(p->ctx, s->refused);
+            }
         }
     return BL_OK;
 }
@@ -209,10 +213,11 @@ static bl_status time_contenders(state *s)
     asked |= p->minimize_given && p->minimize == BL_M_LATENCY;
     if (mixed > int8 * (1 + tie)) {
         char *text = bl_format(s->cli.arena, "measured %.3f ms against %.3f ms of uniform int8", mixed, int8);
-        if (asked && !s->refused) s->refused = bl_format(s->cli.arena, "slower than int8: %s", text);
-        else note(s, bl_format(s->cli.arena, "the plan is slower than int8 here: %s", text));
+        BL_ALLOC_TRY(p->ctx, text);
+        if (!asked || s->refused) return note(s, bl_format(s->cli.arena, "the plan is slower than int8 here: %s", text));
+        BL_ALLOC_TRY(p->ctx, s->refused = bl_format(s->cli.arena, "slower than int8: %s", text));
     } else if (mixed > int8 * (1 - tie)) {
-        note(s, "narrow widths gain no time with the kernels of this chip: the benefit is size");
+        return note(s, "narrow widths gain no time with the kernels of this chip: the benefit is size");
     }
     return BL_OK;
 }
@@ -221,7 +226,7 @@ static bl_status time_contenders(state *s)
 static bl_status refuse(state *s)
 {
     bl_pipeline *p = &s->p;
-    note(s, bl_format(s->cli.arena, "the plan is refused: %s", s->refused));
+    BL_TRY(note(s, bl_format(s->cli.arena, "the plan is refused: %s", s->refused)));
     if (s->force || !s->int8_row) return BL_OK;
     char *from = bl_pipeline_path(p, "plan.json"), *to = bl_pipeline_path(p, "plan.refused.json");
     if (!from || !to) return bl_pending(p->ctx);
@@ -243,7 +248,7 @@ static bl_status open_evaluation(state *s)
     o.limit = s->eval_limit;
     BL_TRY(bl_samples_open(s->p.ctx, &o, s->p.graph, NULL, &s->eval_data));
     if (s->p.floor_data && !strcmp(s->p.floor_data, s->eval))
-        note(s, "floors are judged on the evaluation data: its figures are no test of the plan");
+        BL_TRY(note(s, "floors are judged on the evaluation data: its figures are no test of the plan"));
     return BL_OK;
 }
 
@@ -353,16 +358,18 @@ static bl_status finish(state *s)
     return st;
 }
 
-static void note_floors(state *s)
+static bl_status note_floors(state *s)
 {
     const bl_score *score = &s->found.score;
     for (int i = 0; i < s->p.n_floors && s->found.judged; i++) {
         const bl_floor *f = &s->p.floors[i];
         const char *error = f->kind == BL_FLOOR_TOP1 ? bl_format(s->cli.arena, " (standard error %.2f)", 100 * score->drop_error) : "";
-        note(s, bl_format(s->cli.arena, "floor %s=%g: the plan has %.2f%s on %lld samples of %s", bl_floor_name(f->kind), f->value,
+        BL_ALLOC_TRY(s->cli.ctx, error);
+        BL_TRY(note(s, bl_format(s->cli.arena, "floor %s=%g: the plan has %.2f%s on %lld samples of %s", bl_floor_name(f->kind), f->value,
                           bl_floor_measured(f, score), error, (long long)bl_oracle_samples(s->p.judge),
-                          s->p.floor_data ? s->p.floor_data : "the calibration data"));
+                          s->p.floor_data ? s->p.floor_data : "the calibration data")));
     }
+    return BL_OK;
 }
 
 static bl_status stages(state *s)
@@ -380,7 +387,7 @@ static bl_status stages(state *s)
     if (bl_search_find(p->recipe.search)->needs_sens) BL_TRY(bl_pipeline_sens(p));
     BL_TRY(bl_pipeline_cost(p));
     BL_TRY(bl_pipeline_search(p, &s->found));
-    note_floors(s);
+    BL_TRY(note_floors(s));
     BL_TRY(make_contenders(s));
     BL_TRY(compare_with_uniform(s));
     if (!s->no_bench) BL_TRY(time_contenders(s));

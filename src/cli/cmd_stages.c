@@ -153,11 +153,13 @@ static bl_status search(state *s)
 }
 
 /* A file in the folder of another, where it is there. */
-static const char *beside(state *s, const char *path, const char *name)
+static bl_status beside(state *s, const char *path, const char *name, const char **out)
 {
     const char *base = bl_path_base(path);
     char *file = bl_format(s->cli.arena, "%.*s%s", (int)(base - path), path, name);
-    return file && bl_file_exists(file) ? file : NULL;
+    BL_ALLOC_TRY(s->cli.ctx, file);
+    if (bl_file_exists(file)) *out = file;
+    return BL_OK;
 }
 
 static bl_status lower(state *s)
@@ -171,7 +173,7 @@ static bl_status lower(state *s)
     BL_TRY(bl_cli_model(&s->cli, s->cli.args[0], true, &g, NULL));
     bl_status st = bl_plan_read(ctx, g, s->plan, &plan);
     if (st == BL_OK && plan->edited) bl_note(ctx, "%s was changed by hand since it was made", s->plan);
-    if (st == BL_OK && plan->weights.hex[0] && !s->weights) s->weights = beside(s, s->plan, "weights.blw");
+    if (st == BL_OK && plan->weights.hex[0] && !s->weights) st = beside(s, s->plan, "weights.blw", &s->weights);
     if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
     if (st == BL_OK && plan->weights.hex[0] && !w)
         st = bl_fail(ctx, BL_USAGE, s->plan, "give them with --weights weights.blw", "the plan was made for tuned weights");
