@@ -123,10 +123,10 @@ static bl_status list(bl_cli *cli)
         bool text;
         tables[i].list(&l);
         json_t *answer = json_pack("{s:o}", cli->args[0], l.rows);
-        BL_TRY(bl_cli_answer(cli, json_incref(answer), &text));
-        if (text) print_rows(l.rows);
+        bl_status s = bl_cli_answer(cli, json_incref(answer), &text);
+        if (s == BL_OK && text) print_rows(l.rows);
         json_decref(answer);
-        return BL_OK;
+        return s;
     }
     return bl_fail(cli->ctx, BL_USAGE, cli->args[0], "see `bitlathe list` for the tables", "no such table");
 }

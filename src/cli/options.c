@@ -261,9 +261,10 @@ int bl_cli_close(bl_cli *cli, bl_status status)
 
 bl_status bl_cli_json(bl_cli *cli, json_t *value)
 {
-    char *text = value ? bl_json_text(cli->arena, value, true) : NULL;
+    if (!value) return bl_fail(cli->ctx, BL_INTERNAL, "json", "please report this", "cannot be written");
+    char *text = bl_json_text(cli->arena, value, true);
     json_decref(value);
-    if (!text) return bl_fail(cli->ctx, BL_INTERNAL, "json", "please report this", "cannot be written");
+    BL_ALLOC_TRY(cli->ctx, text);
     printf("%s\n", text);
     return BL_OK;
 }
