@@ -13,7 +13,6 @@
 /* Operators younger than opset 13 that prepare may put into an older network. */
 static const struct { const char *op; int since; } young[] = {
     { "Gelu", 20 }, { "HardSwish", 14 }, { "LayerNormalization", 17 },
-    { "Swish", 24 },
 };
 
 /* From opset `since` the attribute is the input of that number. */
@@ -113,10 +112,29 @@ static void resize_attributes(bl_qdq *q, Onnx__NodeProto *node)
                                          .s = said[i][1], .s_len = strlen(said[i][1]) });
 }
 
+/* x Sigmoid(alpha x): ONNX's own Swish would need a runtime that knows opset 24. */
+static void copy_swish(bl_qdq *q, const bl_node *n, const char *x, const char *y)
+{
+    const char *gate = bl_qdq_name(q, "%s_gate", y), *inner = x;
+    float alpha = bl_attr_float(n, "alpha", 1);
+    if (alpha != 1) {
+        const char *in[] = { x, bl_qdq_scalar(q, bl_qdq_name(q, "%s_alpha", y), alpha) };
+        inner = bl_qdq_name(q, "%s_scaled", y);
+        bl_qdq_node(q, "Mul", NULL, in, 2, &inner, 1);
+    }
+    bl_qdq_node(q, "Sigmoid", NULL, &inner, 1, &gate, 1);
+    const char *in[] = { x, gate };
+    bl_qdq_node(q, "Mul", n->name, in, 2, &y, 1);
+}
+
 void bl_qdq_copy_node(bl_qdq *q, const bl_node *n, const char *const *in, const char *const *out)
 {
     const char *own[INPUTS_MAX] = { NULL };
     size_t n_in = (size_t)n->n_in;
+    if (!strcmp(n->op->name, "Swish")) {
+        copy_swish(q, n, in[0], out[0]);
+        return;
+    }
     bool old_resize = !strcmp(n->op->name, "Resize") && n->opset < 11;
 
     if (old_resize) { /* X, scales -> X, roi, scales */

@@ -4,14 +4,15 @@
 // CACHE holds node_modules with onnxruntime-node; RUN holds model.blp and model.qdq.onnx.
 // Prints one JSON line: values, elements, differing, worst, outputs_differ, float_layers, first,
 // same_top1 (of samples); where something differs also alone_elements, alone_differing, alone_first:
-// every operator by itself, ONNX Runtime's given the very codes that ours had.
+// every operator by itself, ONNX Runtime's given the very codes that ours had; alone_integers of the
+// differing values came out of an integer kernel there, alone_operators names who gave them.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
 import { readNpy, writeNpy } from './npy.mjs';
-import { cut, operators } from './onnx.mjs';
+import { cut, givers, operators } from './onnx.mjs';
 import { samples } from './samples.mjs';
 
 const [cache, bitlathe, run, allOutputs, words, count] = process.argv.slice(2);
@@ -23,12 +24,14 @@ async function open(file, optimize = 'all') {
   const session = await ort.InferenceSession.create(file, {
     executionProviders: ['cpu'], graphOptimizationLevel: optimize, intraOpNumThreads: 1,
     logSeverityLevel: 3, optimizedModelFilePath: optimized,
+    extra: { session: { qdq_matmulnbits_accuracy_level: '1' } }, // [Q15]: else activations get rounded
   });
   // A layer that is left in float would not compute our integers, or only by luck.
   const layer = /^(Fused)?(Conv|Gemm|MatMul)$/;
   const floats = operators(optimized).filter((op) => layer.test(op)).length;
+  const of = givers(optimized);
   fs.rmSync(optimized, { force: true });
-  return { session, floats };
+  return { session, floats, of };
 }
 
 function sameBits(a, b) {
@@ -101,7 +104,9 @@ if (result.differing) {
     given[name] = { type: v.data instanceof Uint8Array ? 2 : 4, shape: v.shape };
   cut(allOutputs, given, file);
   const alone = await open(file);
-  Object.assign(result, { alone_elements: 0, alone_differing: 0, alone_worst: 0, alone_first: '' });
+  const names = new Set();
+  Object.assign(result, { alone_elements: 0, alone_differing: 0, alone_worst: 0, alone_first: '',
+    alone_integers: 0 });
   for (const { feed, codes } of runs) {
     const all = { ...feed };
     for (const [name, v] of Object.entries(codes))
@@ -117,8 +122,13 @@ if (result.differing) {
         result.alone_differing++;
         result.alone_worst = Math.max(result.alone_worst, step);
         result.alone_first ||= name;
+        // Float operators end in a QuantizeLinear; Sigmoid's table is made by a float Sigmoid.
+        const giver = alone.of[name];
+        names.add(giver);
+        if (!/^(QuantizeLinear|QLinearSigmoid)$/.test(giver)) result.alone_integers++;
       }
     }
   }
+  result.alone_operators = [...names].join(' ');
 }
 console.log(JSON.stringify(result));

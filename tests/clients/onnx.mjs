@@ -44,6 +44,14 @@ export function operators(file) {
   return only(graph, 1).map((node) => only(node, 4)[0].toString());
 }
 
+// Which operator gives a tensor, by the tensor's name.
+export function givers(file) {
+  const of = {};
+  for (const node of only(only(fs.readFileSync(file), 7)[0], 1))
+    for (const name of only(node, 2)) of[name.toString()] = only(node, 4)[0].toString();
+  return of;
+}
+
 function varint(n) {
   const out = [];
   for (; n > 127; n = Math.floor(n / 128)) out.push((n % 128) | 128);

@@ -146,6 +146,37 @@ static void gate_by_name(void **state)
     net_free(t);
 }
 
+/* No Swish in the file, which stays at the model's opset: x Sigmoid(alpha x) under the node's name. */
+static void swish_by_sigmoid(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 4; form++) {
+        net *t = gate("Swish", 0.05f, 100, 0.04f, 7, INFINITY);
+        t->g.nodes[0].n_attr = 0; /* alpha: 1 */
+        if (form % 2)
+            set_attrs(t, &t->g.nodes[0], 1,
+                      &(bl_attr){ .name = "alpha", .type = BL_ATTR_FLOAT, .f = 1.5f });
+        Onnx__ModelProto *m = export(t, form < 2 ? NULL : &plain);
+        check_wires(m);
+        assert_int_equal(m->opset_import[0]->version, 13);
+        assert_int_equal(count_ops(m, "Swish"), 0);
+        assert_int_equal(count_ops(m, "Sigmoid"), 1);
+        assert_int_equal(count_ops(m, "Mul"), 1 + form % 2);
+        const Onnx__NodeProto *mul = giver(m, giver(m, giver(m, "y")->input[0])->input[0]);
+        assert_string_equal(mul->op_type, "Mul");
+        assert_string_equal(mul->input[0], "x_dequantized");
+        const char *inner = behind(m, mul->input[1], "Sigmoid");
+        if (form % 2) {
+            assert_string_equal(behind(m, inner, "Mul"), "x_dequantized");
+            assert_true(scalar(m, giver(m, inner)->input[1]) == 1.5f);
+        } else {
+            assert_string_equal(inner, "x_dequantized");
+        }
+        onnx__model_proto__free_unpacked(m, NULL);
+        net_free(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +184,7 @@ int main(void)
         cmocka_unit_test(channels_left_alone),
         cmocka_unit_test(gate_by_table),
         cmocka_unit_test(gate_by_name),
+        cmocka_unit_test(swish_by_sigmoid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
