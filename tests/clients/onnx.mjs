@@ -94,6 +94,17 @@ export function cut(file, given, to) {
   fs.writeFileSync(to, model);
 }
 
+// Dimensions of an input as `--dim` names them: of no fixed size, each with name and axis.
+export function freeDims(file, input) {
+  const port = only(only(fs.readFileSync(file), 7)[0], 11)
+    .find((p) => only(p, 1)[0].toString() === input);
+  const shape = only(only(only(port, 2)[0], 1)[0], 2)[0];
+  return only(shape, 1).map((d, axis) => {
+    const fixedAt = only(d, 1)[0] > 0 && only(d, 1)[0] < 2 ** 31;
+    return { axis, name: fixedAt ? '' : only(d, 2)[0]?.toString() || `${input}:${axis}` };
+  });
+}
+
 export function outputs(file) {
   return names(only(only(fs.readFileSync(file), 7)[0], 12));
 }

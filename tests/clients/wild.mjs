@@ -6,6 +6,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
+import { freeDims } from './onnx.mjs';
 import { readNpy, writeNpy } from './npy.mjs';
 
 const [folder, to] = process.argv.slice(2);
@@ -52,5 +53,7 @@ for (const m of JSON.parse(fs.readFileSync(path.join(folder, 'wild.json'), 'utf8
     }
   const file = path.join(to, `${name}.npy`);
   writeNpy(file, [ROLLED, ...input.shape.slice(1)], all);
-  console.log(`${path.basename(m.file)}|--data npy:${file}`);
+  const dims = freeDims(path.join(folder, path.basename(m.file)), input.name).slice(1)
+    .filter((d) => d.name).map((d) => ` --dim ${d.name}=${input.shape[d.axis]}`).join('');
+  console.log(`${path.basename(m.file)}|--data npy:${file}${dims}`);
 }
