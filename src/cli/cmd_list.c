@@ -2,6 +2,8 @@
 /* bitlathe list: the rows of the tables. */
 #include "cli/cli.h"
 
+#include "train/train.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -92,6 +94,21 @@ static void list_tuners(lister *l)
     for (size_t i = 0; i < bl_n_tuners; i++) row(l, bl_tuners[i]->name, bl_tuners[i]->help);
 }
 
+static void list_losses(lister *l)
+{
+    for (size_t i = 0; i < bl_n_losses; i++) row(l, bl_losses[i].name, bl_losses[i].help);
+}
+
+static void list_optimizers(lister *l)
+{
+    for (size_t i = 0; i < bl_n_optimizers; i++) row(l, bl_optimizers[i].name, bl_optimizers[i].help);
+}
+
+static void list_schedules(lister *l)
+{
+    for (size_t i = 0; i < bl_n_schedules; i++) row(l, bl_schedules[i].name, bl_schedules[i].help);
+}
+
 static void list_commands(lister *l)
 {
     for (size_t i = 0; i < bl_n_commands; i++) row(l, bl_commands[i].name, bl_commands[i].help);
@@ -99,8 +116,9 @@ static void list_commands(lister *l)
 
 static const struct { const char *name; void (*list)(lister *); } tables[] = {
     { "commands", list_commands },   { "exporters", list_exporters }, { "isas", list_isas },
-    { "kernels", list_kernels },     { "loaders", list_loaders },     { "observers", list_observers },
-    { "ops", list_ops },             { "recipes", list_recipes },     { "searches", list_searches },
+    { "kernels", list_kernels },     { "loaders", list_loaders },     { "losses", list_losses },
+    { "observers", list_observers }, { "ops", list_ops },             { "optimizers", list_optimizers },
+    { "recipes", list_recipes },     { "schedules", list_schedules }, { "searches", list_searches },
     { "sensitivities", list_sensitivities }, { "targets", list_targets }, { "tuners", list_tuners },
 };
 

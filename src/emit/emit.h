@@ -36,6 +36,10 @@ const bl_exporter *bl_exporter_find(const char *name); /* NULL: unknown */
  * (codebook, HGQ's fixed point, groups) are refused, named.
  */
 
+/* The network as it is, in float: opset 13, or what its operators need above that.  Names of values, nodes
+ * and constants are kept; activations inside nodes become Relu or Clip.  Atomic. */
+bl_status bl_write_onnx(bl_ctx *ctx, const bl_graph *graph, const char *path);
+
 #include "emit/report.h"
 
 #endif

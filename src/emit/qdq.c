@@ -316,7 +316,8 @@ static void node_output(bl_qdq *q, const bl_node *n, int which, const char *raw)
         put_on_grid(q, v, k, raw, g.lo, g.hi);
         return;
     }
-    if (clamps) clip_node(q, name, raw, n->lo, n->hi, name);
+    if (clamps && n->lo == 0 && n->hi == INFINITY) bl_qdq_node(q, "Relu", NULL, &raw, 1, &name, 1);
+    else if (clamps) clip_node(q, name, raw, n->lo, n->hi, name);
     q->name[v] = name;
 }
 
@@ -442,6 +443,7 @@ static void properties(bl_qdq *q)
     const char *seed = bl_format(q->arena, "%llu", (unsigned long long)q->plan->seed);
     bl_qdq_property(q, "bitlathe.tool", "bitlathe");
     bl_qdq_property(q, "bitlathe.version", BL_VERSION_STRING);
+    if (!q->plan->n_quantizers) return; /* a float network */
     bl_qdq_property(q, "bitlathe.model", q->graph->hash.hex);
     bl_qdq_property(q, "bitlathe.plan", q->plan->hash.hex);
     bl_qdq_property(q, "bitlathe.seed", seed);
@@ -489,5 +491,20 @@ bl_status bl_export_qdq(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan,
     if (options) q.options = *options;
     bl_status status = build(&q, path);
     bl_arena_free(arena);
+    return status;
+}
+
+bl_status bl_write_onnx(bl_ctx *ctx, const bl_graph *graph, const char *path)
+{
+    bl_plan *none = bl_plan_alloc(ctx, graph, 0, 0);
+    bl_arena *arena = bl_arena_new(ctx, "ONNX file");
+    bl_status status = none && arena ? BL_OK : bl_pending(ctx);
+
+    if (status == BL_OK) {
+        bl_qdq q = { .ctx = ctx, .arena = arena, .graph = graph, .plan = none };
+        status = build(&q, path);
+    }
+    bl_arena_free(arena);
+    bl_plan_free(none);
     return status;
 }

@@ -286,22 +286,22 @@ static bl_status open_outputs(bl_back *back, int n, bool packed)
 
     for (int i = 0; i < node->n_out; i++) {
         int v = node->out[i];
+        bl_layout layout;
         bl_place *y, *g;
         back->out_grad[i] = NULL;
         memset(&back->out_view[i], 0, sizeof back->out_view[i]);
         if (v < 0) continue;
+        layout = packed ? walk->layout[v] : BL_LAYOUT_PLAIN;
         y = &walk->base[v];
         g = &back->grad[v];
-        BL_TRY(bl_walk_need(walk, v, y, packed));
-        bl_layout_view(&y->t, packed ? walk->layout[v] : BL_LAYOUT_PLAIN,
-                       packed ? y->packed : y->t.data, &back->out_view[i]);
+        BL_TRY(bl_walk_need(walk, v, y, layout != BL_LAYOUT_PLAIN));
+        bl_layout_view(&y->t, layout, layout != BL_LAYOUT_PLAIN ? y->packed : y->t.data, &back->out_view[i]);
         if (!back->active[v] || !back->has[v]) continue;
-        BL_TRY(bl_walk_need(walk, v, g, packed));
-        bl_layout_view(&g->t, packed ? walk->layout[v] : BL_LAYOUT_PLAIN,
-                       packed ? g->packed : g->t.data, &back->grad_view[i]);
-        if (bl_node_clamps(node)) {
+        BL_TRY(bl_walk_need(walk, v, g, layout != BL_LAYOUT_PLAIN));
+        bl_layout_view(&g->t, layout, layout != BL_LAYOUT_PLAIN ? g->packed : g->t.data, &back->grad_view[i]);
+        if (i == 0 && bl_node_clamps(node)) {
             mask(node, &back->out_view[i], &back->grad_view[i]);
-            open_grad(g, packed);
+            open_grad(g, layout != BL_LAYOUT_PLAIN);
         }
         back->out_grad[i] = &back->grad_view[i];
     }
@@ -349,6 +349,8 @@ static bl_status run_own(bl_back *back, int n)
     bl_call call = {.ctx = back->ctx, .node = node, .n_in = node->n_in, .n_out = node->n_out,
                     .in = back->in, .out = back->out_view, .scratch = back->scratch};
 
+    if (packed && (node->op->flags & BL_OP_CHANNELS))
+        call.block = bl_layout_block(&walk->base[node->in[0]].t, walk->layout[node->in[0]]);
     BL_TRY(open_outputs(back, n, packed));
     for (int i = 0; i < node->n_in; i++) {
         int v = node->in[i];

@@ -99,8 +99,7 @@ static bool takes_bounds(const bl_node *n)
     return false;
 }
 
-/* Both clamps one after the other: min(max(x, lo), hi) of min(max(x, n->lo), n->hi). */
-static void clamp_also(bl_node *n, float lo, float hi)
+void bl_node_clamp(bl_node *n, float lo, float hi)
 {
     n->lo = fminf(fmaxf(n->lo, lo), hi);
     n->hi = fminf(fmaxf(n->hi, lo), hi);
@@ -114,7 +113,7 @@ static bl_status fuse_activation(bl_edit *e, int node)
     int from = bl_edit_feeder(e, node, 0);
     if (from < 0 || !takes_bounds(&e->g.nodes[from])) return BL_OK;
     if (e->g.values[n->in[0]].t.type != BL_F32) return BL_OK;
-    clamp_also(&e->g.nodes[from], lo, hi);
+    bl_node_clamp(&e->g.nodes[from], lo, hi);
     bl_edit_absorb(e, from, node);
     return BL_OK;
 }
@@ -126,9 +125,9 @@ bl_status bl_fuse(bl_edit *e)
         const bl_node *n = &e->g.nodes[i];
         if ((i & 63) == 0) BL_TRY(bl_check_interrupt(e->ctx));
         if (bl_node_is(n, "Add")) BL_TRY(join_bias(e, i));
-        if (!e->dead[i]) BL_TRY(bl_fuse_behind(e, i));
+        if (!e->dead[i] && !e->norms) BL_TRY(bl_fuse_behind(e, i));
         if (!e->dead[i] && !e->open) BL_TRY(fuse_activation(e, i));
-        if (!e->dead[i]) BL_TRY(bl_fuse_before(e, i));
+        if (!e->dead[i] && !e->norms) BL_TRY(bl_fuse_before(e, i));
     }
     return BL_OK;
 }

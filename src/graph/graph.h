@@ -68,6 +68,15 @@ bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, si
  * gave (bn[]), which is what distilling looks at. */
 bl_status bl_prepare_open(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
 
+/* bl_prepare without folding BatchNormalizations and factors by channel: what is trained.  Not `prepared`:
+ * bl_prepare can follow. */
+bl_status bl_prepare_norms(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
+
+/* The same graph with operators in the form that they have while they are trained (op->training), which give
+ * the batch's own figures as new values behind the old ones; numbers of the old ones stay.  Constants are
+ * borrowed: `graph` must outlive *out. */
+bl_status bl_graph_training(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
+
 /* The same graph at another batch size (shapes inferred again).  Constants are borrowed: `graph` must
  * outlive *out.  BL_UNAVAILABLE when some node fixes the batch (a hard-coded Reshape). */
 bl_status bl_graph_rebatch(bl_ctx *ctx, const bl_graph *graph, int64_t batch, bl_graph **out);

@@ -72,6 +72,7 @@ typedef struct bl_edit {
     bl_graph g;
     uint8_t *dead;          /* by node */
     bool open;              /* activations stay nodes of their own */
+    bool norms;             /* BatchNormalizations and factors by channel stay nodes of their own */
     int max_values;
     bl_names names;         /* of values */
 } bl_edit;
@@ -81,7 +82,8 @@ bl_status bl_edit_constant(bl_edit *e, const char *wish, const bl_tensor *t, int
 /* Input i of a node reads `value` (-1: nothing) from now on. */
 void bl_edit_input(bl_edit *e, int node, int i, int value);
 void bl_edit_kill(bl_edit *e, int node);
-/* Node `by` gives output `value` of the node `from` in place of its own output 0; `from` dies. */
+/* Node `by` gives output `value` of the node `from` in place of its own output 0, within the bounds of both;
+ * `from` dies. */
 void bl_edit_absorb(bl_edit *e, int by, int from);
 /* Producers and reader counts from the live nodes. */
 void bl_edit_recount(bl_edit *e);
@@ -92,6 +94,8 @@ bool bl_node_is(const bl_node *node, const char *op);
 const bl_tensor *bl_edit_input_constant(const bl_edit *e, const bl_node *node, int i,
                                         bl_dtype type);
 
+/* Both clamps one after the other: min(max(x, lo), hi) of min(max(x, n->lo), n->hi). */
+void bl_node_clamp(bl_node *n, float lo, float hi);
 /* lo <= hi of a Relu or Clip whose bounds are known. */
 bool bl_edit_bounds(const bl_edit *e, const bl_node *n, float *lo, float *hi);
 

@@ -28,6 +28,11 @@ void bl_layout_view(const bl_tensor *t, bl_layout layout, void *data, bl_tensor 
     }
 }
 
+int64_t bl_layout_block(const bl_tensor *t, bl_layout layout)
+{
+    return layout == BL_LAYOUT_PLAIN ? 0 : block_of(t, layout);
+}
+
 bool bl_layout_rounds(const bl_tensor *t, bl_layout layout)
 {
     return layout != BL_LAYOUT_PLAIN && t->dim[1] % block_of(t, layout) != 0;

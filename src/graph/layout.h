@@ -18,6 +18,8 @@ typedef enum bl_layout {
 
 /* The packed order as a row-major tensor of its own, sharing the elements at `data`. */
 void bl_layout_view(const bl_tensor *t, bl_layout layout, void *data, bl_tensor *view);
+/* bl_call's block for a tensor in this order. */
+int64_t bl_layout_block(const bl_tensor *t, bl_layout layout);
 bool bl_layout_rounds(const bl_tensor *t, bl_layout layout); /* has added channels */
 
 /* One order from the other; t is the plain tensor's type and shape, rank >= 2. */

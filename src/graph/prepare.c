@@ -82,6 +82,7 @@ void bl_edit_absorb(bl_edit *e, int by, int from)
 {
     int old = e->g.nodes[by].out[0], value = e->g.nodes[from].out[0];
     bl_edit_kill(e, from);
+    bl_node_clamp(&e->g.nodes[by], e->g.nodes[from].lo, e->g.nodes[from].hi);
     ((int *)e->g.nodes[by].out)[0] = value;
     e->g.values[value].producer = by;
     e->g.values[old].producer = -1;
@@ -128,26 +129,28 @@ const bl_tensor *bl_edit_input_constant(const bl_edit *e, const bl_node *node, i
 
 /* ------------------------------------------------------------------ the passes */
 
-static bl_status prepare_with(bl_ctx *ctx, const bl_graph *graph, bool open, bl_arena *arena, bl_graph **out)
+static bl_status prepare_with(bl_ctx *ctx, const bl_graph *graph, bool open, bool norms, bl_arena *arena,
+                              bl_graph **out)
 {
     bl_edit e;
     BL_TRY(edit_init(&e, ctx, graph, arena));
     e.open = open;
+    e.norms = norms;
     BL_TRY(bl_fold(&e));
     bl_edit_recount(&e);
     BL_TRY(bl_recognise(&e));
     BL_TRY(bl_fuse(&e));
-    e.g.prepared = true;
+    e.g.prepared = !norms;
     BL_TRY(bl_graph_copy(ctx, &e.g, e.dead, out));
     return bl_graph_infer(ctx, *out);
 }
 
-static bl_status prepare(bl_ctx *ctx, const bl_graph *graph, bool open, bl_graph **out)
+static bl_status prepare(bl_ctx *ctx, const bl_graph *graph, bool open, bool norms, bl_graph **out)
 {
     bl_graph *result = NULL;
     bl_arena *arena = bl_arena_new(ctx, "preparing a graph");
     BL_ALLOC_TRY(ctx, arena);
-    bl_status status = prepare_with(ctx, graph, open, arena, &result);
+    bl_status status = prepare_with(ctx, graph, open, norms, arena, &result);
     bl_arena_free(arena);
     if (status != BL_OK)
         bl_graph_free(result);
@@ -158,10 +161,81 @@ static bl_status prepare(bl_ctx *ctx, const bl_graph *graph, bool open, bl_graph
 
 bl_status bl_prepare(bl_ctx *ctx, const bl_graph *graph, bl_graph **out)
 {
-    return prepare(ctx, graph, false, out);
+    return prepare(ctx, graph, false, false, out);
 }
 
 bl_status bl_prepare_open(bl_ctx *ctx, const bl_graph *graph, bl_graph **out)
 {
-    return prepare(ctx, graph, true, out);
+    return prepare(ctx, graph, true, false, out);
+}
+
+bl_status bl_prepare_norms(bl_ctx *ctx, const bl_graph *graph, bl_graph **out)
+{
+    return prepare(ctx, graph, false, true, out);
+}
+
+/* ------------------------------------------------------------------ the form that is trained */
+
+/* Node n in its training form: new values for the batch's own figures, as many as it has running ones. */
+static bl_status train_node(bl_ctx *ctx, bl_graph *g, bl_names *names, int n)
+{
+    bl_node *node = &g->nodes[n];
+    const bl_op *op = node->op->training;
+    int *out = BL_NEW(g->arena, int, (size_t)op->out_max);
+
+    BL_ALLOC_TRY(ctx, out);
+    out[0] = node->out[0];
+    for (int i = 1; i < op->out_max; i++) {
+        const bl_value *running = &g->values[node->in[node->n_in - op->out_max + i]];
+        const char *wish = bl_format(g->arena, "%s_batch", running->name), *name;
+        BL_ALLOC_TRY(ctx, wish);
+        name = bl_names_unique(names, wish, g->n_values);
+        BL_ALLOC_TRY(ctx, name);
+        out[i] = g->n_values;
+        g->values[g->n_values++] = (bl_value){.name = name, .producer = -1};
+    }
+    node->op = op;
+    node->out = out;
+    node->n_out = op->out_max;
+    return BL_OK;
+}
+
+static bl_status train_all(bl_ctx *ctx, const bl_graph *from, bl_graph *to)
+{
+    bl_arena *arena = to->arena;
+    bl_names names;
+    size_t more = 0;
+    int taken;
+
+    for (int n = 0; n < from->n_nodes; n++)
+        if (from->nodes[n].op->training) more += (size_t)from->nodes[n].op->training->out_max;
+    *to = *from;
+    to->arena = arena;
+    to->map = (bl_map){0};
+    to->external = NULL;
+    to->values = BL_NEW(arena, bl_value, (size_t)from->n_values + more);
+    BL_ALLOC_TRY(ctx, to->values);
+    memcpy(to->values, from->values, (size_t)from->n_values * sizeof(bl_value));
+    to->nodes = BL_NEW(arena, bl_node, (size_t)from->n_nodes);
+    BL_ALLOC_TRY(ctx, to->nodes);
+    memcpy(to->nodes, from->nodes, (size_t)from->n_nodes * sizeof(bl_node));
+    BL_TRY(bl_names_init(&names, arena, (size_t)from->n_values + more));
+    for (int v = 0; v < from->n_values; v++) BL_TRY(bl_names_add(&names, from->values[v].name, v, &taken));
+    for (int n = 0; n < to->n_nodes; n++)
+        if (to->nodes[n].op->training) BL_TRY(train_node(ctx, to, &names, n));
+    BL_TRY(bl_graph_link(ctx, to));
+    return bl_graph_infer(ctx, to);
+}
+
+bl_status bl_graph_training(bl_ctx *ctx, const bl_graph *graph, bl_graph **out)
+{
+    bl_graph *to;
+
+    BL_TRY(bl_graph_new(ctx, &to));
+    bl_status status = train_all(ctx, graph, to);
+    if (status != BL_OK)
+        bl_graph_free(to);
+    else
+        *out = to;
+    return status;
 }

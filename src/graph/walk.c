@@ -143,18 +143,21 @@ static bl_status run_own(bl_walk *walk, int n)
         walk->call_in[i] = &walk->call_view[i];
     }
     for (int i = 0; i < node->n_out; i++) {
+        bl_layout layout;
         bl_place *p;
         memset(&walk->call_out[i], 0, sizeof walk->call_out[i]);
         if (node->out[i] < 0) continue;
         p = place_of(walk, node->out[i]);
-        BL_TRY(open_output(walk, node->out[i], p, packed));
-        bl_layout_view(&p->t, packed ? walk->layout[node->out[i]] : BL_LAYOUT_PLAIN,
-                       packed ? p->packed : p->t.data, &walk->call_out[i]);
+        layout = packed ? walk->layout[node->out[i]] : BL_LAYOUT_PLAIN;
+        BL_TRY(open_output(walk, node->out[i], p, layout != BL_LAYOUT_PLAIN));
+        bl_layout_view(&p->t, layout, layout != BL_LAYOUT_PLAIN ? p->packed : p->t.data, &walk->call_out[i]);
     }
+    if (packed && (node->op->flags & BL_OP_CHANNELS))
+        call.block = bl_layout_block(&walk->base[node->in[0]].t, walk->layout[node->in[0]]);
     status = node->op->forward(&call);
     bl_arena_reset(walk->scratch, mark);
     if (status != BL_OK) return status;
-    for (int i = 0; i < node->n_out; i++) clamp(node, &walk->call_out[i]);
+    clamp(node, &walk->call_out[0]);
     return BL_OK;
 }
 

@@ -89,6 +89,17 @@ static bl_status plan_pointwise(bl_walk *walk, int n)
     return BL_OK;
 }
 
+/* A node that works by channel runs in whatever layout its input has. */
+static void plan_channels(bl_walk *walk, int n)
+{
+    const bl_node *node = &walk->graph->nodes[n];
+    bl_layout layout = walk->layout[node->in[0]];
+
+    if (!(node->op->flags & BL_OP_CHANNELS) || layout == BL_LAYOUT_PLAIN) return;
+    walk->layout[node->out[0]] = layout;
+    walk->packs[n] = 1;
+}
+
 static bl_status plan_nodes(bl_walk *walk)
 {
     const bl_graph *g = walk->graph;
@@ -103,6 +114,7 @@ static bl_status plan_nodes(bl_walk *walk)
         if (walk->dnn) BL_TRY(bl_dnn_plan(walk->dnn, n, walk->layout, &taken));
         walk->dnn_takes[n] = taken;
         if (walk->dnn && !taken) BL_TRY(plan_pointwise(walk, n));
+        if (walk->dnn && !taken) plan_channels(walk, n);
     }
     return walk->dnn ? bl_dnn_planned(walk->dnn) : BL_OK;
 }

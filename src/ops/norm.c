@@ -321,6 +321,7 @@ static bl_status rms_normalization_forward(const bl_call *call)
 
 const bl_op bl_op_batch_normalization = {
     .name = "BatchNormalization",
+    .flags = BL_OP_LEARNS,
     .min_opset = 1,
     .in_min = 5,
     .in_max = 5,
@@ -328,6 +329,7 @@ const bl_op bl_op_batch_normalization = {
     .shape = batch_normalization_shape,
     .forward = batch_normalization_forward,
     .gradient = batch_normalization_gradient,
+    .training = &bl_op_batch_normalization_training,
 };
 
 const bl_op bl_op_group_normalization = {
@@ -342,6 +344,7 @@ const bl_op bl_op_group_normalization = {
 
 const bl_op bl_op_instance_normalization = {
     .name = "InstanceNormalization",
+    .flags = BL_OP_LEARNS,
     .min_opset = 1,
     .in_min = 3,
     .in_max = 3,
@@ -353,6 +356,7 @@ const bl_op bl_op_instance_normalization = {
 
 const bl_op bl_op_layer_normalization = {
     .name = "LayerNormalization",
+    .flags = BL_OP_LEARNS,
     .min_opset = 1,
     .in_min = 2,
     .in_max = 3,

@@ -61,7 +61,7 @@ typedef struct bl_attr {
 typedef struct bl_op bl_op;
 
 /* A node: one application of an operator.  in and out are value numbers of the graph, -1 where an
- * optional one is absent.  lo, hi: bounds of an activation fused into it by prepare (Relu: 0, inf;
+ * optional one is absent.  lo, hi: bounds of an activation fused into its output 0 by prepare (Relu: 0, inf;
  * Clip: lo, hi); -inf, +inf when none. */
 typedef struct bl_node {
     const bl_op *op;
@@ -89,6 +89,8 @@ typedef struct bl_call {
     const bl_tensor *const *in;
     bl_tensor *out;         /* n_out of them */
     bl_arena *scratch;
+    int64_t block;          /* CHANNELS: so many channels of a position lie together, rounded up and filled with
+                             * zeros: N, C / block, positions, block; 0: ONNX's order */
 } bl_call;
 
 /* "node "conv3" (Conv)": the place of an operator's error. */
@@ -105,8 +107,11 @@ enum {
     BL_OP_SHAPES = 1 << 3,  /* works on shapes and indices, gone after constant folding */
     BL_OP_JOINS = 1 << 4,   /* Add, Mul, Concat: inputs of equal standing */
     BL_OP_WINDOW = 1 << 6,  /* its integer form wants the channels of rank-4 data innermost */
-    BL_OP_POINTWISE = 1 << 5 /* an output element depends on the same element of each input, numpy's
+    BL_OP_POINTWISE = 1 << 5, /* an output element depends on the same element of each input, numpy's
                               * broadcasting aside: the order of elements in memory does not matter */
+    BL_OP_CHANNELS = 1 << 7,  /* works by channel of input 0 in any order of elements (bl_call's block); its
+                              * other inputs and outputs are vectors */
+    BL_OP_LEARNS = 1 << 8   /* its constant inputs 1 and 2 are learned in training */
 };
 
 struct bl_op {
@@ -134,6 +139,10 @@ struct bl_op {
      * An operator with one output is never called without its out_grad[0].  The fused activation (lo, hi) is
      * the caller's: it zeroes out_grad where the output lies at a bound.  NULL: none written. */
     bl_status (*gradient)(const bl_call *call, const bl_tensor *const *out_grad, bl_tensor *in_grad);
+    /* What stands in its place while a network is trained; NULL: itself.  Its outputs 1, 2 .. are this batch's
+     * own figures for the constants that are its last inputs, which are running means of them.  Not in
+     * ops.def: no file can name it. */
+    const bl_op *training;
 };
 
 /* Every row of ops.def. */

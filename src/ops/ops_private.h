@@ -154,6 +154,10 @@ bl_status bl_sum_gradient(const bl_call *call, const bl_tensor *const *out_grad,
 bl_status bl_mean_gradient(const bl_call *call, const bl_tensor *const *out_grad,
                            bl_tensor *in_grad);
 
+/* ---------------------------------------------------------------- norm_training.c */
+
+extern const bl_op bl_op_batch_normalization, bl_op_batch_normalization_training;
+
 /* ---------------------------------------------------------------- copy.c */
 
 /* dst[i . dst_stride] = src[i . src_stride] over all indices; elements of 1, 2, 4 or 8 bytes. */

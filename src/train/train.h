@@ -34,4 +34,85 @@ bl_status bl_distil(bl_ctx *ctx, const bl_graph *graph, const bl_distil_options 
                     bl_distilled **out);
 void bl_distilled_free(bl_distilled *distilled);
 
+/* ------------------------------------------------------------------ trainer.c: a network learns */
+
+struct bl_train_epoch;
+
+typedef struct bl_train_options {
+    int64_t epochs, batch;      /* batch: samples a step */
+    int64_t micro;              /* samples whose statistics BatchNormalization takes; divides batch */
+    int64_t held_out;           /* samples that are only looked at; -1: a tenth, at most 5,000 */
+    int64_t limit;              /* samples to use at all; 0: all */
+    const char *optimizer, *schedule, *loss; /* rows of optimizers.def, schedules.def, losses.def */
+    double rate, warmup;        /* warmup: epochs of a rising rate */
+    double momentum, beta1, beta2, weight_decay, label_smoothing;
+    bool plain_momentum;        /* not Nesterov's */
+    bool decay_all;             /* biases and scales of normalisations too */
+    bool random;                /* weights are drawn anew (He et al., arXiv 1502.01852) */
+    bool best;                  /* the epoch that was best on the held-out samples, not the last one */
+    bool flip;                  /* left to right, at random */
+    int64_t pad;                /* shifts by up to so many positions, at random */
+    const bl_data_options *stored; /* how pixels were prepared: what lies beside a shifted picture is a stored
+                                    * 0.  NULL: an input of 0 */
+    const char *checkpoint;     /* file for what has been done so far; NULL: none */
+    void (*told)(void *user, const struct bl_train_epoch *epoch); /* after each epoch; may be NULL */
+    void *user;
+} bl_train_options;
+bl_train_options bl_train_options_default(void);
+
+typedef struct bl_train_epoch {
+    int64_t epoch;              /* from 1 */
+    double loss, rate;          /* means over the epoch's steps; the rate of its last one */
+    double held_loss, held_accuracy; /* NaN without held-out samples, accuracy without labels */
+} bl_train_epoch;
+
+typedef struct bl_trained {
+    bl_arena *arena;
+    bl_graph *graph;            /* bl_prepare_norms of what was given, with the new constants */
+    int64_t n_epochs, kept;     /* kept: the epoch whose weights these are, 0: the start */
+    bl_train_epoch *epochs;
+    int64_t samples, held_out, parameters, resumed; /* resumed: epochs that were done before */
+} bl_trained;
+
+/* Trains a network as imported, whose first output is compared with the labels (or the input, by the loss).
+ * Micro-batches are pieces with a number, their gradients are added in order: the same seed gives the same
+ * bytes for any number of threads, and after a stop.  BL_INTERRUPTED: *out holds the best epoch's weights if
+ * one was finished, and the context can be used again to write them. */
+bl_status bl_train(bl_ctx *ctx, const bl_graph *graph, bl_data *data, const bl_train_options *options,
+                   bl_trained **out);
+void bl_trained_free(bl_trained *trained);
+/* history.json: caller decrefs. */
+json_t *bl_trained_history(const bl_trained *trained, const bl_train_options *options);
+
+/* How a stretch of one weight moves. */
+typedef struct bl_move {
+    size_t n;
+    int64_t step;               /* from 1 */
+    double rate, decay;
+} bl_move;
+
+typedef struct bl_optimizer {
+    const char *name, *help;
+    int moments;
+    void (*move)(const bl_train_options *o, const bl_move *m, float *w, const float *g, float *first, float *second);
+} bl_optimizer;
+typedef struct bl_schedule {
+    const char *name, *help;
+    double (*factor)(double t); /* of the rate; t from 0 to 1 */
+} bl_schedule;
+typedef struct bl_loss {
+    const char *name, *help;
+    bool labels;
+    /* Of one sample with n outputs y; grad (NULL: not asked for) gets weight times its gradient added. */
+    double (*of)(const bl_train_options *o, const float *y, int64_t n, const float *x, int label, double weight,
+                 float *grad);
+} bl_loss;
+extern const bl_optimizer bl_optimizers[];
+extern const bl_schedule bl_schedules[];
+extern const bl_loss bl_losses[];
+extern const size_t bl_n_optimizers, bl_n_schedules, bl_n_losses;
+const bl_optimizer *bl_optimizer_find(const char *name); /* NULL: unknown; likewise below */
+const bl_schedule *bl_schedule_find(const char *name);
+const bl_loss *bl_loss_find(const char *name);
+
 #endif

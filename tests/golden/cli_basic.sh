@@ -4,7 +4,7 @@
 . tests/golden/harness.sh
 begin "$@"
 
-verbs="bench calibrate compare eval export import inspect list lower measure prepare quantize report run search sense tune"
+verbs="bench calibrate compare eval export import inspect list lower measure prepare quantize report run search sense train tune"
 
 # ---- help, version, words that are none
 ok 0 version "$bitlathe" --version

@@ -52,7 +52,7 @@ static inline bl_tensor *run(bl_ctx *ctx, const bl_graph *g, bl_arena *arena)
         assert_true(node->n_in <= 16 && node->n_out <= 16);
         for (int i = 0; i < node->n_in; i++) in[i] = node->in[i] < 0 ? NULL : &t[node->in[i]];
         for (int i = 0; i < node->n_out; i++) out[i] = t[node->out[i]];
-        bl_call call = {ctx, node, node->n_in, node->n_out, in, out, arena};
+        bl_call call = {ctx, node, node->n_in, node->n_out, in, out, arena, 0};
         assert_ok(ctx, node->op->shape(&call));
         for (int i = 0; i < node->n_out; i++) /* what was inferred is what the node says */
             assert_memory_equal(out[i].dim, t[node->out[i]].dim, sizeof(out[i].dim));

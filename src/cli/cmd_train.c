@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* bitlathe train: a network learns from labelled samples and becomes an ONNX file. */
+#include "cli/cli.h"
+
+#include "train/train.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    KEY_EPOCHS = 0x200, KEY_BATCH, KEY_MICRO, KEY_HELD, KEY_OPTIMIZER, KEY_SCHEDULE, KEY_LOSS, KEY_RATE, KEY_WARMUP,
+    KEY_MOMENTUM, KEY_BETA1, KEY_BETA2, KEY_DECAY, KEY_SMOOTHING, KEY_PLAIN, KEY_DECAY_ALL, KEY_RANDOM, KEY_BEST,
+    KEY_FLIP, KEY_PAD, KEY_NORMS, KEY_HISTORY, KEY_FRESH
+};
+
+typedef struct state {
+    bl_cli cli;
+    bl_train_options o;
+    const char *history;
+    bool keep_norms, fresh;
+    uint64_t start_ns;
+} state;
+
+static const struct argp_option options[] = {
+    { "random", KEY_RANDOM, NULL, 0, "draw all weights anew first, by --seed", 1 },
+    { "epochs", KEY_EPOCHS, "N", 0, "times that every sample is seen (20)", 1 },
+    { "batch", KEY_BATCH, "N", 0, "samples a step (128)", 1 },
+    { "micro", KEY_MICRO, "N", 0, "samples that BatchNormalization sees together; divides the batch (32)", 1 },
+    { "held-out", KEY_HELD, "N", 0, "samples that are only looked at (a tenth, at most 5000)", 1 },
+    { "best", KEY_BEST, NULL, 0, "keep the epoch that was best on these, not the last one", 1 },
+    { "loss", KEY_LOSS, "NAME", 0, "row of `bitlathe list losses` (cross-entropy)", 2 },
+    { "optimizer", KEY_OPTIMIZER, "NAME", 0, "row of `bitlathe list optimizers` (sgd)", 2 },
+    { "schedule", KEY_SCHEDULE, "NAME", 0, "row of `bitlathe list schedules` (cosine)", 2 },
+    { "rate", KEY_RATE, "X", 0, "highest learning rate (0.1)", 2 },
+    { "warmup", KEY_WARMUP, "EPOCHS", 0, "of a rising rate (1)", 2 },
+    { "momentum", KEY_MOMENTUM, "X", 0, "of sgd (0.9)", 2 },
+    { "plain-momentum", KEY_PLAIN, NULL, 0, "not Nesterov's", 2 },
+    { "beta1", KEY_BETA1, "X", 0, "of adam, adamw (0.9)", 2 },
+    { "beta2", KEY_BETA2, "X", 0, "of adam, adamw (0.999)", 2 },
+    { "decay", KEY_DECAY, "X", 0, "weight decay (0.0005)", 2 },
+    { "decay-all", KEY_DECAY_ALL, NULL, 0, "of biases and normalisations too", 2 },
+    { "smoothing", KEY_SMOOTHING, "X", 0, "of labels (0)", 2 },
+    { "flip", KEY_FLIP, NULL, 0, "mirror pictures at random", 3 },
+    { "pad", KEY_PAD, "N", 0, "shift pictures by up to N positions at random", 3 },
+    { "keep-norms", KEY_NORMS, NULL, 0, "leave BatchNormalizations in the file as nodes of their own", 4 },
+    { "history", KEY_HISTORY, "FILE", 0, "what each epoch brought, as JSON", 4 },
+    { "fresh", KEY_FRESH, NULL, 0, "do not go on from OUT.onnx.part", 4 },
+    { 0 }
+};
+
+static error_t count(state *s, const char *option, char *arg, uint64_t least, int64_t *out)
+{
+    uint64_t n;
+    if (!bl_parse_u64(arg, &n) || n < least || n > INT32_MAX) return bl_cli_bad(&s->cli, option, arg, "give a whole number");
+    *out = (int64_t)n;
+    return 0;
+}
+
+static error_t number(state *s, const char *option, char *arg, double *out)
+{
+    if (!bl_parse_f64(arg, out)) return bl_cli_bad(&s->cli, option, arg, "give a number");
+    return 0;
+}
+
+static error_t parse(int key, char *arg, void *input)
+{
+    state *s = input;
+    bl_train_options *o = &s->o;
+    switch (key) {
+    case KEY_EPOCHS: return count(s, "--epochs", arg, 1, &o->epochs);
+    case KEY_BATCH: return count(s, "--batch", arg, 1, &o->batch);
+    case KEY_MICRO: return count(s, "--micro", arg, 1, &o->micro);
+    case KEY_HELD: return count(s, "--held-out", arg, 0, &o->held_out);
+    case KEY_PAD: return count(s, "--pad", arg, 0, &o->pad);
+    case KEY_OPTIMIZER: o->optimizer = arg; return 0;
+    case KEY_SCHEDULE: o->schedule = arg; return 0;
+    case KEY_LOSS: o->loss = arg; return 0;
+    case KEY_RATE: return number(s, "--rate", arg, &o->rate);
+    case KEY_WARMUP: return number(s, "--warmup", arg, &o->warmup);
+    case KEY_MOMENTUM: return number(s, "--momentum", arg, &o->momentum);
+    case KEY_BETA1: return number(s, "--beta1", arg, &o->beta1);
+    case KEY_BETA2: return number(s, "--beta2", arg, &o->beta2);
+    case KEY_DECAY: return number(s, "--decay", arg, &o->weight_decay);
+    case KEY_SMOOTHING: return number(s, "--smoothing", arg, &o->label_smoothing);
+    case KEY_PLAIN: o->plain_momentum = true; return 0;
+    case KEY_DECAY_ALL: o->decay_all = true; return 0;
+    case KEY_RANDOM: o->random = true; return 0;
+    case KEY_BEST: o->best = true; return 0;
+    case KEY_FLIP: o->flip = true; return 0;
+    case KEY_NORMS: s->keep_norms = true; return 0;
+    case KEY_HISTORY: s->history = arg; return 0;
+    case KEY_FRESH: s->fresh = true; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* A line for each epoch, as it ends. */
+static void told(void *user, const bl_train_epoch *e)
+{
+    state *s = user;
+    double seconds = (double)(bl_now_ns() - s->start_ns) * 1e-9;
+    if (s->cli.json) return;
+    printf("epoch %lld/%lld: loss %.4f", (long long)e->epoch, (long long)s->o.epochs, e->loss);
+    if (!isnan(e->held_accuracy)) printf(", held out %.2f %%", 100 * e->held_accuracy);
+    else if (!isnan(e->held_loss)) printf(", held out %.5g", e->held_loss);
+    printf(", rate %.4g, %.0f s\n", e->rate, seconds);
+    fflush(stdout);
+}
+
+static bl_status write_network(state *s, const bl_trained *t)
+{
+    bl_graph *folded = NULL;
+    if (s->keep_norms) return bl_write_onnx(s->cli.ctx, t->graph, s->cli.output);
+    BL_TRY(bl_prepare(s->cli.ctx, t->graph, &folded));
+    bl_status st = bl_write_onnx(s->cli.ctx, folded, s->cli.output);
+    bl_graph_free(folded);
+    return st;
+}
+
+static bl_status write_history(state *s, const bl_trained *t)
+{
+    json_t *j, *h;
+    bl_hash hash;
+    if (!s->history) return BL_OK;
+    j = bl_record_new(s->cli.ctx, "history", 1, 0);
+    h = bl_trained_history(t, &s->o);
+    if (!j || !h) return bl_fail(s->cli.ctx, BL_INTERNAL, "history", "please report this", "cannot be written");
+    json_object_update(j, h);
+    json_decref(h);
+    bl_status st = bl_record_write(s->cli.ctx, j, s->history, &hash);
+    json_decref(j);
+    return st;
+}
+
+static bl_status say(state *s, const bl_trained *t)
+{
+    double seconds = (double)(bl_now_ns() - s->start_ns) * 1e-9;
+    if (s->cli.json) {
+        json_t *j = bl_trained_history(t, &s->o);
+        json_object_set_new(j, "model_file", json_string(s->cli.output));
+        json_object_set_new(j, "resumed_epochs", json_integer((json_int_t)t->resumed));
+        json_object_set_new(j, "seconds", bl_json_real(seconds));
+        return bl_cli_json(&s->cli, j);
+    }
+    printf("%s: %lld parameters, %lld samples, weights of epoch %lld\n", s->cli.output, (long long)t->parameters,
+           (long long)t->samples, (long long)t->kept);
+    return BL_OK;
+}
+
+static bl_status teach(state *s)
+{
+    bl_ctx *ctx = s->cli.ctx;
+    bl_graph *graph = NULL;
+    bl_data *data = NULL;
+    bl_trained *t = NULL;
+    char *part;
+
+    if (!s->cli.output) return bl_fail(ctx, BL_USAGE, s->cli.program, "give -o OUT.onnx", "no file for the network");
+    if (!s->cli.has_data) return bl_fail(ctx, BL_USAGE, s->cli.program, "give --data", "no samples to learn from");
+    part = bl_format(s->cli.arena, "%s.part", s->cli.output);
+    BL_ALLOC_TRY(ctx, part);
+    s->o.checkpoint = part;
+    s->o.limit = s->cli.data.limit;
+    s->o.stored = &s->cli.data;
+    s->o.told = told;
+    s->o.user = s;
+    s->start_ns = bl_now_ns();
+    if (s->fresh) (void)unlink(part);
+    bl_status st = bl_cli_model(&s->cli, s->cli.args[0], false, &graph, NULL);
+    if (st == BL_OK) st = bl_cli_data(&s->cli, graph, NULL, &data);
+    if (st == BL_OK) st = bl_train(ctx, graph, data, &s->o, &t);
+    if (t) {
+        bl_status kept = write_network(s, t);
+        if (kept == BL_OK) kept = write_history(s, t);
+        if (kept == BL_OK && st == BL_OK) kept = say(s, t);
+        if (st == BL_OK) st = kept;
+    }
+    if (st == BL_OK) (void)unlink(part); /* done: nothing to go on from */
+    bl_trained_free(t);
+    bl_data_free(data);
+    bl_graph_free(graph);
+    return st;
+}
+
+int bl_cmd_train(int argc, char **argv)
+{
+    static const bl_verb verb = {
+        .name = "train", .words = "MODEL.onnx", .help = "Teaches a network with labelled samples and writes it as ONNX.",
+        .example = "bitlathe train net.onnx --random --data cifar:train_a.bin --mean 125.3,123,113.9 --std 63,62.1,66.7 "
+                   "--flip --pad 4 -o net.trained.onnx",
+        .options = options, .parse = parse, .data = true, .args_min = 1, .args_max = 1 };
+    state s = { .o = bl_train_options_default() };
+    int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
+    return code ? code : bl_cli_close(&s.cli, teach(&s));
+}

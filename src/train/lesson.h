@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A training under way: between trainer.c, which takes a step, and train.c, which takes all of them. */
+#ifndef BL_LESSON_H
+#define BL_LESSON_H
+
+#include "train/trainer.h"
+
+/* What one thread works with; made on first use. */
+typedef struct bl_worker {
+    bl_arena *arena;
+    bl_walk *walk, *judge;      /* training and inference */
+    bl_back *back;
+    float *sample;              /* as stored, before it is changed */
+    uint64_t walk_version, judge_version; /* of the weights that they hold */
+} bl_worker;
+
+typedef struct bl_lesson {
+    bl_ctx *ctx;
+    bl_arena *arena;
+    bl_train_options o;
+    bl_data *data;
+    const bl_optimizer *optimizer;
+    const bl_schedule *schedule;
+    const bl_loss *loss;
+    bl_graph *net, *plain, *drill; /* batch 1; a micro-batch; that in training form */
+    int logits;                 /* value that the loss is of */
+    uint8_t *marks;
+    bl_params params;
+    bl_augment augment;
+    int64_t per, pieces;        /* elements of a sample; micro-batches of a step */
+    float *grads, *figures;     /* [pieces][learned], [pieces][running] */
+    double *losses;             /* [pieces] */
+    float *moments;
+    size_t n_moments;
+    const uint32_t *batch;      /* samples of the step under way */
+    int64_t epoch, step;        /* from 0, from 1 */
+    double rate;
+    uint64_t version;           /* of the weights */
+    bl_worker worker[BL_TRAINERS_MAX];
+} bl_lesson;
+
+/* ctx, arena, o, data and the three rows are set. */
+bl_status bl_lesson_open(bl_lesson *l, const bl_graph *graph);
+void bl_lesson_close(bl_lesson *l);
+/* One step on o.batch samples, by number; the mean loss. */
+bl_status bl_lesson_step(bl_lesson *l, const uint32_t *batch, double *loss);
+/* Mean loss and share of right answers; NaN without samples. */
+bl_status bl_lesson_judge(bl_lesson *l, const uint32_t *index, int64_t n, double *loss, double *accuracy);
+
+#endif

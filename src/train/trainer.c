@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One step of descent.  A batch is cut into micro-batches of a fixed size: numbered pieces, which the
+ * threads take as they come.  Each runs the training graph forward and back and leaves its gradient, its loss
+ * and its batch statistics under its own number; then they are added in that order.  BatchNormalization sees a
+ * micro-batch (ghost batch normalisation, Hoffer et al., arXiv 1705.08741), so nothing depends on
+ * the number of threads.
+ */
+#include "train/lesson.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------ making */
+
+/* A softmax at the end is part of the loss: what is trained is its input. */
+static int find_logits(const bl_graph *g, bool labels)
+{
+    int v = g->outputs[0], producer = g->values[v].producer;
+    bool softmax = producer >= 0 && strcmp(g->nodes[producer].op->name, "Softmax") == 0;
+    return labels && softmax ? g->nodes[producer].in[0] : v;
+}
+
+static bl_status check_shapes(const bl_lesson *l)
+{
+    const bl_graph *g = l->net;
+    const bl_tensor *x = &g->values[g->inputs[0]].t, *y = &g->values[l->logits].t;
+    int64_t inputs = bl_tensor_count(x), outputs = bl_tensor_count(y);
+
+    if (x->type != BL_F32 || y->type != BL_F32)
+        return bl_fail(l->ctx, BL_UNAVAILABLE, g->source, "", "its input or output is not float32");
+    if (l->loss->labels && !bl_data_labelled(l->data))
+        return bl_fail(l->ctx, BL_USAGE, "--data", "give samples with labels, or --loss mse",
+                       "the loss compares with labels, and there are none");
+    if (l->loss->labels && bl_data_label_max(l->data) >= outputs)
+        return bl_fail(l->ctx, BL_DATA, "--data", "give a network with as many outputs as classes",
+                       "label %d, but the network has %lld outputs", bl_data_label_max(l->data), (long long)outputs);
+    if (!l->loss->labels && inputs != outputs)
+        return bl_fail(l->ctx, BL_DATA, g->source, "give an autoencoder",
+                       "the loss compares input and output, but they have %lld and %lld elements",
+                       (long long)inputs, (long long)outputs);
+    return BL_OK;
+}
+
+static bl_status make_graphs(bl_lesson *l, const bl_graph *graph)
+{
+    bl_ctx *ctx = l->ctx;
+
+    BL_TRY(bl_prepare_norms(ctx, graph, &l->net));
+    l->logits = find_logits(l->net, l->loss->labels);
+    BL_TRY(check_shapes(l));
+    BL_TRY(bl_graph_rebatch(ctx, l->net, l->o.micro, &l->plain));
+    BL_TRY(bl_graph_training(ctx, l->plain, &l->drill));
+    BL_TRY(bl_params_find(l->arena, l->net, l->drill, l->o.decay_all, &l->params));
+    bl_params_point(&l->params, l->plain);
+    bl_params_point(&l->params, l->drill);
+    if (l->o.random) bl_params_random(&l->params, l->net, ctx->options.seed);
+    l->marks = BL_NEW(l->arena, uint8_t, (size_t)l->drill->n_values);
+    BL_ALLOC_TRY(ctx, l->marks);
+    for (int i = 0; i < l->params.n; i++) l->marks[l->params.param[i].value] = BL_BACK_WANTED;
+    l->marks[l->logits] |= BL_BACK_SEEDED;
+    return BL_OK;
+}
+
+bl_status bl_lesson_open(bl_lesson *l, const bl_graph *graph)
+{
+    bl_ctx *ctx = l->ctx;
+
+    BL_TRY(make_graphs(l, graph));
+    size_t running = l->params.all - l->params.learned;
+    l->per = bl_data_sample_size(l->data);
+    l->pieces = l->o.batch / l->o.micro;
+    BL_TRY(bl_augment_make(ctx, &l->o, &l->net->values[l->net->inputs[0]].t, &l->augment));
+#define ROOM(field, type, a, b)                                                                    \
+    do {                                                                                           \
+        size_t n_;                                                                                 \
+        if (!bl_mul_size((size_t)(a), (size_t)(b), &n_)) return bl_fail(ctx, BL_UNAVAILABLE, "train", "", "too large"); \
+        l->field = BL_NEW(l->arena, type, n_);                                                     \
+        BL_ALLOC_TRY(ctx, l->field);                                                               \
+    } while (0)
+    ROOM(grads, float, l->pieces, l->params.learned);
+    ROOM(figures, float, l->pieces, running);
+    ROOM(losses, double, l->pieces, 1);
+    ROOM(moments, float, l->params.learned, l->optimizer->moments);
+#undef ROOM
+    l->n_moments = l->params.learned * (size_t)l->optimizer->moments;
+    return BL_OK;
+}
+
+void bl_lesson_close(bl_lesson *l)
+{
+    for (int i = 0; i < BL_TRAINERS_MAX; i++) {
+        bl_back_free(l->worker[i].back);
+        bl_walk_free(l->worker[i].walk);
+        bl_walk_free(l->worker[i].judge);
+        bl_arena_free(l->worker[i].arena);
+    }
+    bl_graph_free(l->drill);
+    bl_graph_free(l->plain);
+    bl_graph_free(l->net);
+}
+
+/* ------------------------------------------------------------------ pieces */
+
+static bl_status open_worker(bl_lesson *l, bl_worker *w, bool judge)
+{
+    if (!w->arena) {
+        w->arena = bl_arena_new(l->ctx, "training samples");
+        BL_ALLOC_TRY(l->ctx, w->arena);
+        w->sample = BL_NEW(w->arena, float, (size_t)l->per);
+        BL_ALLOC_TRY(l->ctx, w->sample);
+    }
+    bl_walk_options o = {.keep_all = true}; /* the logits may not be the output */
+    if (judge && !w->judge) BL_TRY(bl_walk_new(l->ctx, l->plain, &o, &w->judge));
+    if (!judge && !w->walk) {
+        BL_TRY(bl_walk_new(l->ctx, l->drill, &o, &w->walk));
+        BL_TRY(bl_back_new(l->ctx, w->walk, l->marks, &w->back));
+    }
+    return BL_OK;
+}
+
+/* The constants have changed in place. */
+static bl_status refresh(bl_lesson *l, bl_walk *walk, uint64_t *version)
+{
+    if (*version == l->version) return BL_OK;
+    for (int i = 0; i < l->params.n; i++) BL_TRY(bl_walk_set_constant(walk, l->params.param[i].value, NULL));
+    *version = l->version;
+    return BL_OK;
+}
+
+/* Samples of a micro-batch into the walk's input. */
+static bl_status fill(bl_lesson *l, bl_worker *w, bl_walk *walk, const uint32_t *index, int64_t n, bool changed)
+{
+    float *to = bl_walk_input(walk, 0)->data;
+    bool augmented = changed && bl_augment_does(&l->augment);
+
+    for (int64_t i = 0; i < n; i++, to += l->per) {
+        BL_TRY(bl_data_read(l->data, index[i], 1, augmented ? w->sample : to));
+        if (!augmented) continue;
+        bl_rng r = bl_rng_make(l->ctx->options.seed, "augment", (uint64_t)l->epoch << 32 | index[i]);
+        bl_augment_sample(&l->augment, &r, w->sample, to);
+    }
+    return BL_OK;
+}
+
+static int label_of(const bl_lesson *l, uint32_t sample)
+{
+    return l->loss->labels ? bl_data_label(l->data, sample / bl_data_windows(l->data)) : -1;
+}
+
+typedef struct seeding {
+    bl_lesson *l;
+    bl_walk *walk;
+    size_t piece;
+} seeding;
+
+static bl_status seed_loss(void *user, int value, const bl_tensor *y, bl_tensor *grad)
+{
+    seeding *s = user;
+    bl_lesson *l = s->l;
+    const float *x = bl_walk_input(s->walk, 0)->data;
+    int64_t n = bl_tensor_count(y) / y->dim[0];
+    const uint32_t *index = l->batch + (int64_t)s->piece * l->o.micro;
+
+    (void)value;
+    l->losses[s->piece] = 0;
+    for (int64_t i = 0; i < l->o.micro; i++)
+        l->losses[s->piece] +=
+            l->loss->of(&l->o, (const float *)y->data + i * n, n, x + i * l->per, label_of(l, index[i]),
+                        1.0 / (double)l->o.batch, (float *)grad->data + i * n);
+    return BL_OK;
+}
+
+static bl_status keep_piece(bl_lesson *l, bl_worker *w, size_t piece)
+{
+    const bl_params *p = &l->params;
+    float *grads = l->grads + piece * p->learned, *figures = l->figures + piece * (p->all - p->learned);
+
+    for (int i = 0; i < p->n; i++) {
+        const bl_tensor *g = bl_back_grad(w->back, p->param[i].value);
+        if (g) memcpy(grads + p->param[i].first, g->data, p->param[i].n * sizeof(float));
+        else memset(grads + p->param[i].first, 0, p->param[i].n * sizeof(float));
+    }
+    for (int i = 0; i < p->n_running; i++) {
+        const bl_tensor *t = bl_walk_value(w->walk, p->running[i].batch);
+        if (!t) return bl_pending(l->ctx);
+        memcpy(figures + p->running[i].first - p->learned, t->data, p->running[i].n * sizeof(float));
+    }
+    return BL_OK;
+}
+
+static bl_status train_piece(void *arg, size_t piece, unsigned worker)
+{
+    bl_lesson *l = arg;
+    bl_worker *w = &l->worker[worker];
+    seeding s = {l, NULL, piece};
+
+    BL_TRY(open_worker(l, w, false));
+    BL_TRY(refresh(l, w->walk, &w->walk_version));
+    BL_TRY(fill(l, w, w->walk, l->batch + (int64_t)piece * l->o.micro, l->o.micro, true));
+    s.walk = w->walk;
+    BL_TRY(bl_walk_run(w->walk, NULL, NULL));
+    BL_TRY(bl_back_run(w->back, seed_loss, &s));
+    return keep_piece(l, w, piece);
+}
+
+/* ------------------------------------------------------------------ the step */
+
+static bl_status move_piece(void *arg, size_t i, unsigned worker)
+{
+    bl_lesson *l = arg;
+    const bl_params *p = &l->params;
+    const bl_stretch *s = &p->stretch[i];
+    const bl_param *q = &p->param[s->param];
+    size_t at = q->first + s->from;
+    float *sum = l->grads + at, *second = l->optimizer->moments > 1 ? l->moments + p->learned + at : NULL;
+    bl_move m = {s->n, l->step, l->rate, q->decays ? l->o.weight_decay : 0};
+
+    (void)worker;
+    for (int64_t k = 1; k < l->pieces; k++) {
+        const float *more = l->grads + (size_t)k * p->learned + at;
+        for (size_t j = 0; j < s->n; j++) sum[j] += more[j];
+    }
+    l->optimizer->move(&l->o, &m, p->state + at, sum, l->moments + at, second);
+    return BL_OK;
+}
+
+static void move_running(bl_lesson *l)
+{
+    const bl_params *p = &l->params;
+
+    for (int64_t k = 0; k < l->pieces; k++)
+        for (int i = 0; i < p->n_running; i++) {
+            const bl_running *r = &p->running[i];
+            const float *now = l->figures + (size_t)k * (p->all - p->learned) + r->first - p->learned;
+            float *mean = p->state + r->first;
+            for (size_t j = 0; j < r->n; j++) mean[j] = r->momentum * mean[j] + (1 - r->momentum) * now[j];
+        }
+}
+
+bl_status bl_lesson_step(bl_lesson *l, const uint32_t *batch, double *loss)
+{
+    l->batch = batch;
+    l->step++;
+    BL_TRY(bl_parallel_for(l->ctx, (size_t)l->pieces, train_piece, l));
+    BL_TRY(bl_parallel_for(l->ctx, (size_t)l->params.n_stretch, move_piece, l));
+    move_running(l);
+    l->version++;
+    *loss = 0;
+    for (int64_t k = 0; k < l->pieces; k++) *loss += l->losses[k] / (double)l->o.batch;
+    if (!isfinite(*loss))
+        return bl_fail(l->ctx, BL_GOAL, l->net->source, "give a smaller --rate or a longer --warmup",
+                       "training diverged at step %lld", (long long)l->step);
+    return BL_OK;
+}
+
+/* ------------------------------------------------------------------ judging */
+
+typedef struct judging {
+    bl_lesson *l;
+    const uint32_t *index;
+    int64_t n;
+    double *loss;               /* by sample */
+    uint8_t *right;
+} judging;
+
+static bl_status judge_piece(void *arg, size_t piece, unsigned worker)
+{
+    judging *j = arg;
+    bl_lesson *l = j->l;
+    bl_worker *w = &l->worker[worker];
+    int64_t first = (int64_t)piece * l->o.micro, count = BL_MIN(l->o.micro, j->n - first);
+    bl_train_options plain = l->o;
+
+    plain.label_smoothing = 0;
+    BL_TRY(open_worker(l, w, true));
+    BL_TRY(refresh(l, w->judge, &w->judge_version));
+    BL_TRY(fill(l, w, w->judge, j->index + first, count, false));
+    BL_TRY(bl_walk_run(w->judge, NULL, NULL));
+    const bl_tensor *out = bl_walk_value(w->judge, l->logits);
+    if (!out) return bl_pending(l->ctx);
+    int64_t n = bl_tensor_count(out) / out->dim[0];
+    for (int64_t i = 0; i < count; i++) {
+        const float *y = (const float *)out->data + i * n, *x = bl_walk_input(w->judge, 0)->data;
+        int label = label_of(l, j->index[first + i]);
+        int64_t best = 0;
+        for (int64_t k = 1; k < n; k++)
+            if (y[k] > y[best]) best = k;
+        j->right[first + i] = best == label;
+        j->loss[first + i] = l->loss->of(&plain, y, n, x + i * l->per, label, 0, NULL);
+    }
+    return BL_OK;
+}
+
+bl_status bl_lesson_judge(bl_lesson *l, const uint32_t *index, int64_t n, double *loss, double *accuracy)
+{
+    bl_arena *arena = bl_arena_new(l->ctx, "held-out samples");
+    BL_ALLOC_TRY(l->ctx, arena);
+    judging j = {l, index, n, BL_NEW(arena, double, (size_t)n), BL_NEW(arena, uint8_t, (size_t)n)};
+    bl_status status = j.loss && j.right ? BL_OK : bl_pending(l->ctx);
+    size_t pieces = (size_t)((n + l->o.micro - 1) / l->o.micro);
+
+    if (status == BL_OK) status = bl_parallel_for(l->ctx, pieces, judge_piece, &j);
+    *loss = *accuracy = NAN;
+    if (status == BL_OK && n > 0) {
+        double sum = 0, right = 0;
+        for (int64_t i = 0; i < n; i++) {
+            sum += j.loss[i];
+            right += j.right[i];
+        }
+        *loss = sum / (double)n;
+        if (l->loss->labels) *accuracy = right / (double)n;
+    }
+    bl_arena_free(arena);
+    return status;
+}

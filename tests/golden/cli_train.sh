@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# bitlathe train: what it writes, the same bytes for any number of threads and after a stop, refusals.
+. tests/golden/harness.sh
+begin "$@"
+
+ok 0 "train --help" "$bitlathe" train --help
+prints "train --help" '^  bitlathe train '
+ok 64 "train without a model" "$bitlathe" train
+ok 64 "train without -o" "$bitlathe" train $resnet8
+ok 64 "train without data" "$bitlathe" train $resnet8 -o "$t/net.onnx"
+for table in optimizers schedules losses; do
+    ok 0 "list $table" "$bitlathe" list $table
+    check "list $table has rows" test -s "$t/out"
+done
+
+if [ -r $fashion/train-images-idx3-ubyte.gz ]; then
+    few="--limit 800 --epochs 2 --batch 64 --random --held-out 160 --flip --pad 2"
+    ok 64 "batch of no whole micro-batches" "$bitlathe" train $resnet8 $fashion_train $few --micro 7 -o "$t/net.onnx"
+    ok 64 "unknown optimizer" "$bitlathe" train $resnet8 $fashion_train $few --optimizer none -o "$t/net.onnx"
+    check "what is refused leaves nothing" test ! -e "$t/net.onnx" -a ! -e "$t/net.onnx.part"
+    ok 0 "train" "$bitlathe" train $resnet8 $fashion_train $few --threads 1 -o "$t/one.onnx" --history "$t/one.json"
+    prints "train" 'epoch 2/2: loss '
+    check "nothing to go on from is left" test ! -e "$t/one.onnx.part"
+    ok 0 "train --threads 2" "$bitlathe" train $resnet8 $fashion_train $few --threads 2 -o "$t/two.onnx" --history "$t/two.json" --json
+    cp "$t/out" "$t/object.json"
+    one_object "train --json"
+    json_has "train --json" "$t/object.json" kept_epoch epochs.1.held_accuracy seconds
+    check "one and two threads, the network" cmp "$t/one.onnx" "$t/two.onnx"
+    check "one and two threads, the history" cmp "$t/one.json" "$t/two.json"
+    ok 0 "eval" "$bitlathe" eval "$t/one.onnx" $fashion_test --limit 200
+
+    # Stopped as soon as there is something to go on from; then gone on with.
+    "$bitlathe" train $resnet8 $fashion_train $few --threads 1 -o "$t/stopped.onnx" >"$t/out" 2>"$t/err" &
+    pid=$!
+    for _ in $(seq 1200); do
+        [ -e "$t/stopped.onnx.part" ] && break
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.05
+    done
+    kill -INT $pid 2>/dev/null
+    wait $pid
+    code=$?
+    check "interrupted, or done before" test $code -eq 130 -o $code -eq 0
+    [ $code -eq 0 ] || check "the best epoch is kept" test -s "$t/stopped.onnx" -a -s "$t/stopped.onnx.part"
+    ok 0 "train goes on" "$bitlathe" train $resnet8 $fashion_train $few --threads 1 -o "$t/stopped.onnx"
+    check "after a stop" cmp "$t/one.onnx" "$t/stopped.onnx"
+    no_leftovers "train" "$t"
+else
+    skip "train on Fashion-MNIST" "no $fashion"
+fi
+finish
