@@ -154,6 +154,14 @@ BL_API bl_status bl_import(bl_ctx *ctx, const char *path, const bl_import_option
 BL_API bl_status bl_import_bytes(bl_ctx *ctx, const char *name, const void *data, size_t size,
                                  const bl_import_options *options, bl_graph **out);
 
+/* A quantized network runs as it is written (QuantizeLinear and DequantizeLinear pairs are computed), but
+ * choosing grids once more wants it without: bl_menu_make and bl_calibrate refuse it with BL_USAGE.  This makes it
+ * float again: constant codes become the numbers that they stand for, pairs around what flows vanish,
+ * and a pair whose saturation may stand for a Relu or Clip that the exporter left out becomes that
+ * Clip.  Before bl_prepare.  A network that is float already is copied.  BL_UNAVAILABLE with the list where operators
+ * multiply codes (QLinearConv, ...) or codes leave or enter the network. */
+BL_API bl_status bl_dequantize_graph(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
+
 /* Folds constants and BatchNormalization (its statistics are kept), fuses Relu and Clip into their
  * producers, removes what does nothing.  What every later stage wants.  Names that remain are kept. */
 BL_API bl_status bl_prepare(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);

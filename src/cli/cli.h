@@ -25,6 +25,7 @@ typedef struct bl_cli {
     bool has_data;
     bl_dim_binding dims[BL_CLI_DIMS_MAX];
     size_t n_dims;
+    bool dequantize;            /* --dequantize: models are made float again */
     const char *args[BL_CLI_ARGS_MAX];
     int n_args;
     bl_status bad;              /* an option's value made no sense: the error is in early */
@@ -66,6 +67,10 @@ bl_status bl_cli_answer(bl_cli *cli, json_t *value, bool *text);
 
 /* Model files: .blp by content, else ONNX.  One of the two results is set. */
 bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program);
+/* The float network that a verb makes something from: prepared or not, never a program or a quantized one. */
+bl_status bl_cli_float_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph);
+/* The model that a run was made from, by its run.json: the path in the call's arena, and with it --dequantize. */
+bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model);
 /* The data set of --data for whichever of the two is set. */
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out);
 /* What runs in binary32 between the codes, one line by operator; nothing where there is none. */

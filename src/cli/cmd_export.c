@@ -49,15 +49,9 @@ static char *in_run(state *s, const char *name)
 /* Where the run read its model. */
 static bl_status find_model(state *s)
 {
-    json_t *j;
-    const char *path;
     if (s->model) return BL_OK;
     char *file = in_run(s, "run.json");
-    BL_TRY(bl_json_read(s->cli.ctx, file, &j));
-    bl_status st = bl_json_str(s->cli.ctx, j, "model", file, &path);
-    if (st == BL_OK) s->model = bl_strdup(s->cli.arena, path);
-    json_decref(j);
-    return st == BL_OK && !s->model ? bl_pending(s->cli.ctx) : st;
+    return file ? bl_cli_run_model(&s->cli, file, &s->model) : bl_pending(s->cli.ctx);
 }
 
 static bl_status export_run(state *s)
@@ -70,7 +64,7 @@ static bl_status export_run(state *s)
     if (!e) return bl_fail(ctx, BL_USAGE, s->format, "see `bitlathe list exporters`", "unknown format");
     if (!s->cli.output) return bl_fail(ctx, BL_USAGE, s->cli.program, "give -o FILE", "no output");
     BL_TRY(find_model(s));
-    BL_TRY(bl_cli_model(&s->cli, s->model, true, &g, NULL));
+    BL_TRY(bl_cli_float_model(&s->cli, s->model, true, &g));
     bl_status st = bl_plan_read(ctx, g, s->plan ? s->plan : in_run(s, "plan.json"), &plan);
     if (st == BL_OK && !s->weights && plan->weights.hex[0] && !s->plan) {
         s->weights = in_run(s, "weights.blw");

@@ -170,7 +170,7 @@ static bl_status lower(state *s)
     bl_weights *w = NULL;
     bl_program *p = NULL;
     if (!s->plan || !s->cli.output) return bl_fail(ctx, BL_USAGE, s->cli.program, "give --plan plan.json and -o model.blp", "no plan or no output");
-    BL_TRY(bl_cli_model(&s->cli, s->cli.args[0], true, &g, NULL));
+    BL_TRY(bl_cli_float_model(&s->cli, s->cli.args[0], true, &g));
     bl_status st = bl_plan_read(ctx, g, s->plan, &plan);
     if (st == BL_OK && plan->edited) bl_note(ctx, "%s was changed by hand since it was made", s->plan);
     if (st == BL_OK && plan->weights.hex[0] && !s->weights) st = beside(s, s->plan, "weights.blw", &s->weights);

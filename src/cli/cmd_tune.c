@@ -10,7 +10,8 @@ enum { KEY_TUNER = 0x200, SAMPLES = 256 };
 typedef struct state {
     bl_cli cli;
     const char *tuner;
-    char *plan_path, *model, *dir;
+    char *plan_path, *dir;
+    const char *model;
 } state;
 
 static const struct argp_option options[] = {
@@ -40,16 +41,10 @@ static bl_status find_files(state *s)
         s->model = bl_strdup(cli->arena, cli->args[0]);
         s->plan_path = bl_strdup(cli->arena, cli->args[1]);
     } else {
-        json_t *run;
-        const char *model;
         char *file = bl_path_join(cli->arena, cli->args[0], "run.json");
         s->plan_path = bl_path_join(cli->arena, cli->args[0], "plan.json");
         if (!file || !s->plan_path) return bl_pending(cli->ctx);
-        BL_TRY(bl_json_read(cli->ctx, file, &run));
-        bl_status st = bl_json_str(cli->ctx, run, "model", file, &model);
-        if (st == BL_OK) s->model = bl_strdup(cli->arena, model);
-        json_decref(run);
-        BL_TRY(st);
+        BL_TRY(bl_cli_run_model(cli, file, &s->model));
     }
     if (s->model && s->plan_path) s->dir = cli->output ? bl_strdup(cli->arena, cli->output) : folder_of(cli->arena, s->plan_path);
     return s->dir ? BL_OK : bl_pending(cli->ctx);
@@ -108,7 +103,7 @@ static bl_status run(state *s)
     bl_graph *g;
     bl_plan *plan = NULL;
     BL_TRY(find_files(s));
-    BL_TRY(bl_cli_model(&s->cli, s->model, true, &g, NULL));
+    BL_TRY(bl_cli_float_model(&s->cli, s->model, true, &g));
     bl_status st = bl_plan_read(s->cli.ctx, g, s->plan_path, &plan);
     if (st == BL_OK) st = tune_plan(s, g, plan);
     bl_plan_free(plan);

@@ -25,6 +25,12 @@ bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **
     bl_import_options o = { cli->dims, cli->n_dims };
     bl_graph *raw;
     BL_TRY(bl_import(cli->ctx, path, &o, &raw));
+    if (cli->dequantize) {
+        bl_graph *quantized = raw;
+        bl_status s = bl_dequantize_graph(cli->ctx, quantized, &raw);
+        bl_graph_free(quantized);
+        BL_TRY(s);
+    }
     if (!prepared) {
         *graph = raw;
         return BL_OK;
@@ -32,6 +38,28 @@ bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **
     bl_status s = bl_prepare(cli->ctx, raw, graph);
     bl_graph_free(raw);
     return s;
+}
+
+bl_status bl_cli_float_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph)
+{
+    bl_graph *g;
+    BL_TRY(bl_cli_model(cli, path, prepared, &g, NULL));
+    bl_status s = bl_graph_wants_float(cli->ctx, g);
+    if (s != BL_OK) bl_graph_free(g);
+    else *graph = g;
+    return s;
+}
+
+bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model)
+{
+    json_t *run;
+    const char *path;
+    BL_TRY(bl_json_read(cli->ctx, run_json, &run));
+    bl_status s = bl_json_str(cli->ctx, run, "model", run_json, &path);
+    *model = s == BL_OK ? bl_strdup(cli->arena, path) : NULL;
+    cli->dequantize |= json_is_true(json_object_get(run, "dequantize"));
+    json_decref(run);
+    return s == BL_OK && !*model ? bl_pending(cli->ctx) : s;
 }
 
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out)

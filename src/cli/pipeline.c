@@ -188,7 +188,7 @@ bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w
     uint64_t start = bl_now_ns();
     BL_TRY(apply_words(p, w));
     BL_TRY(apply_floors(p, w));
-    BL_TRY(bl_cli_model(cli, cli->args[0], true, &p->graph, NULL));
+    BL_TRY(bl_cli_float_model(cli, cli->args[0], true, &p->graph));
     BL_TRY(bl_menu_make(p->ctx, p->graph, &p->recipe.menu, &p->menu));
     bl_pipeline_time(p, "import", start);
     return BL_OK;
@@ -201,6 +201,7 @@ bl_status bl_pipeline_begin(bl_pipeline *p)
     char *full = realpath(model, NULL);
     json_t *run = json_pack("{s:s, s:s}", "model", full ? full : model, "graph", p->graph->hash.hex);
     free(full);
+    if (p->cli->dequantize) json_object_set_new(run, "dequantize", json_true());
     bl_status s = bl_json_write(p->ctx, bl_pipeline_path(p, "run.json"), run);
     json_decref(run);
     return s;

@@ -165,6 +165,7 @@ static bl_status copy_into(bl_ctx *ctx, const bl_graph *from, const uint8_t *dea
     to->ir_version = from->ir_version;
     to->opset = from->opset;
     to->prepared = from->prepared;
+    to->quantized = from->quantized;
     to->batch = from->batch;
     BL_TRY(copy_values(ctx, from, needed, map, to));
     to->nodes = BL_NEW(to->arena, bl_node, (size_t)from->n_nodes);

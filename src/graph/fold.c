@@ -152,6 +152,7 @@ static bl_status visit(folding *f, int node, bl_arena *scratch)
     const bl_node *n = &e->g.nodes[node];
     bl_call call;
     bool done;
+    if (e->dead[node]) return BL_OK;
     for (int i = 0; i < n->n_in; i++) ((int *)n->in)[i] = resolved(f, n->in[i]);
     if (changes_nothing(f, n)) bypass(f, node);
     if (e->dead[node]) return BL_OK;

@@ -47,11 +47,15 @@ struct bl_graph {
     bl_node *nodes;         /* in topological order */
     int *inputs, *outputs;  /* value numbers, in the model's order */
     bl_bn *bn;
+    bool quantized;         /* some node works on codes, or did before it was folded: see bl_dequantize_graph */
     bool prepared;          /* folded and fused: what calibrate, sense, lower want */
     int64_t batch;          /* what the free batch dimension was bound to */
 };
 
-/* bl_dim_binding, bl_import_options, bl_import, bl_prepare, bl_graph_free: bitlathe.h. */
+/* bl_dim_binding, bl_import_options, bl_import, bl_dequantize_graph, bl_prepare, bl_graph_free: bitlathe.h. */
+
+/* What chooses grids wants a network without any: one sentence that names --dequantize otherwise. */
+bl_status bl_graph_wants_float(bl_ctx *ctx, const bl_graph *graph);
 
 /* One TensorProto (.pb); data lives in the arena. */
 bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, size_t size,

@@ -77,7 +77,9 @@ typedef struct bl_edit {
     bl_names names;         /* of values */
 } bl_edit;
 
-/* A new constant value named after `wish`. */
+/* The working copy of a graph. */
+bl_status bl_edit_init(bl_edit *e, bl_ctx *ctx, const bl_graph *from, bl_arena *arena);
+/* A new constant value named after `wish`; t->data NULL: one that a node gives.  At most three a node. */
 bl_status bl_edit_constant(bl_edit *e, const char *wish, const bl_tensor *t, int *value);
 /* Input i of a node reads `value` (-1: nothing) from now on. */
 void bl_edit_input(bl_edit *e, int node, int i, int value);

@@ -21,11 +21,11 @@ static bl_status own_list(bl_arena *arena, const int *from, int n, int more, con
     return BL_OK;
 }
 
-static bl_status edit_init(bl_edit *e, bl_ctx *ctx, const bl_graph *from, bl_arena *arena)
+bl_status bl_edit_init(bl_edit *e, bl_ctx *ctx, const bl_graph *from, bl_arena *arena)
 {
     int taken;
     *e = (bl_edit){.ctx = ctx, .arena = arena, .g = *from};
-    /* A pass adds at most two constants for a node: weight and bias, or a Reshape's target. */
+    /* A pass adds at most three values for a node: weight and bias, a Reshape's target, bounds. */
     e->max_values = from->n_values + 3 * from->n_nodes;
     e->g.values = BL_NEW(arena, bl_value, (size_t)e->max_values);
     BL_ALLOC_TRY(ctx, e->g.values);
@@ -133,7 +133,7 @@ static bl_status prepare_with(bl_ctx *ctx, const bl_graph *graph, bool open, boo
                               bl_graph **out)
 {
     bl_edit e;
-    BL_TRY(edit_init(&e, ctx, graph, arena));
+    BL_TRY(bl_edit_init(&e, ctx, graph, arena));
     e.open = open;
     e.norms = norms;
     BL_TRY(bl_fold(&e));

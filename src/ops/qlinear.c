@@ -249,6 +249,7 @@ static int64_t matmul_codes_macs(const bl_call *call, const layout *at)
     }                                                                                              \
     const bl_op bl_op_##symbol = {                                                                 \
         .name = title,                                                                             \
+        .flags = BL_OP_CODES,                                                                      \
         .min_opset = 10,                                                                           \
         .in_min = inputs_min,                                                                      \
         .in_max = inputs_max,                                                                      \

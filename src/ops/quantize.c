@@ -228,6 +228,7 @@ static bl_status dynamic_quantize_linear_forward(const bl_call *call)
 #define QUANTIZE(title, symbol, since, inputs_min, inputs_max, outputs)                            \
     const bl_op bl_op_##symbol = {                                                                 \
         .name = title,                                                                             \
+        .flags = BL_OP_CODES,                                                                      \
         .min_opset = since,                                                                        \
         .in_min = inputs_min,                                                                      \
         .in_max = inputs_max,                                                                      \

@@ -156,6 +156,7 @@ bl_status bl_calibrate(bl_ctx *ctx, const bl_graph *graph, bl_data *data, const 
 {
     int64_t samples = options && options->samples ? options->samples : 256;
     BL_CHECK(ctx, graph->prepared);
+    BL_TRY(bl_graph_wants_float(ctx, graph));
     bl_arena *scratch = bl_arena_new(ctx, "calibrate");
     BL_ALLOC_TRY(ctx, scratch);
     pass p = { .ctx = ctx, .g = graph, .st = stats_new(ctx, graph) };

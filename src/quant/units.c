@@ -356,6 +356,7 @@ bl_status bl_menu_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu_options
     bl_menu_options defaults = bl_menu_options_default();
     const bl_menu_options *o = options ? options : &defaults;
     BL_CHECK(ctx, graph->prepared);
+    BL_TRY(bl_graph_wants_float(ctx, graph));
     BL_TRY(check_options(ctx, o));
     bl_arena *arena = bl_arena_new(ctx, "menu");
     BL_ALLOC_TRY(ctx, arena);
