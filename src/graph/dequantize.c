@@ -3,10 +3,10 @@
  * A quantized network made float again.  QuantizeLinear and DequantizeLinear pairs are taken out of
  * the way of what flows; constant codes become numbers by folding.
  *
- *     x -> Q -> DQ -> y                       x -> y
- *     x -> Q -> MaxPool, Reshape .. -> DQ     x -> MaxPool, Reshape .. -> y
- *     grid from 0 on, x may be below 0        x -> Clip(0, greatest) -> y
- *     DQ reads the codes on another grid      x -> Mul -> Add, clamped -> y
+ *     x -> Q -> DQ -> y                          x -> y
+ *     x -> Q -> MaxPool, Pad, Reshape .. -> DQ   x -> MaxPool, Pad, Reshape .. -> y
+ *     grid from 0 on, x may be below 0           x -> Clip(0, greatest) -> y
+ *     DQ reads the codes on another grid         x -> Mul -> Add, clamped -> y
  *
  * Exporters, ours among them, leave out a Relu or Clip where Q's saturation is one, so a grid that
  * begins or ends at zero keeps it; where x is never below zero anyway, and at the network's inputs, there
@@ -192,23 +192,43 @@ static bl_status undo_dequantize(undoing *u, const grid *grids, int node)
     return become(e, node, "Identity", 0, NULL);
 }
 
+/* The code that Pad puts around codes becomes the number that it stands for; false: not known which. */
+static bl_status pad_with_number(undoing *u, int node, const grid *g, bool *done)
+{
+    bl_edit *e = u->e;
+    bl_node *n = &e->g.nodes[node];
+    bool given = n->n_in > 2 && n->in[2] >= 0;
+    const bl_tensor *code = given ? bl_edit_input_constant(e, n, 2, g->type) : NULL;
+    *done = bl_tensor_count(g->scale) == 1 && given == (code != NULL);
+    if (!*done) return BL_OK;
+    double x = ((code ? bl_element_f64(code, 0) : 0) - zero_of(g, 0)) * bl_element_f64(g->scale, 0);
+    int *in = BL_NEW(e->arena, int, (size_t)BL_MAX(n->n_in, 3));
+    BL_ALLOC_TRY(e->ctx, in);
+    in[1] = -1;
+    memcpy(in, n->in, (size_t)n->n_in * sizeof(int));
+    BL_TRY(scalar(e, e->g.values[n->out[0]].name, (float)x, &in[2]));
+    n->in = in;
+    n->n_in = BL_MAX(n->n_in, 3);
+    return BL_OK;
+}
+
 /* Codes go through unchanged where they are only moved. */
-static void follow(undoing *u, int node)
+static bl_status follow(undoing *u, const grid *grids, int node)
 {
     bl_edit *e = u->e;
     const bl_node *n = &e->g.nodes[node];
     bool any = false;
     for (int i = 0; i < n->n_in; i++) any |= n->in[i] >= 0 && u->origin[n->in[i]] >= 0;
-    if (!any) return;
-    bool moves = (n->op->flags & BL_OP_MOVES) && u->origin[n->in[0]] >= 0 && !bl_node_is(n, "Pad");
+    if (!any) return BL_OK;
+    int from = u->origin[n->in[0]];
+    bool moves = (n->op->flags & BL_OP_MOVES) && from >= 0;
     for (int i = 1; i < n->n_in; i++) moves &= n->in[i] < 0 || u->origin[n->in[i]] < 0;
     for (int i = 0; i < n->n_out; i++) moves &= n->out[i] < 0 || !e->g.values[n->out[i]].is_output;
+    if (moves && bl_node_is(n, "Pad")) BL_TRY(pad_with_number(u, node, &grids[from], &moves));
     u->codes[node] = !moves;
-    for (int i = 0; i < n->n_out && moves; i++) {
-        bl_value *y = n->out[i] < 0 ? NULL : &e->g.values[n->out[i]];
-        if (!y || y->t.type != e->g.values[n->in[0]].t.type) continue;
-        u->origin[n->out[i]] = u->origin[n->in[0]];
-    }
+    for (int i = 0; i < n->n_out && moves; i++) /* not the places that MaxPool may give */
+        if (n->out[i] >= 0 && e->g.values[n->out[i]].t.type == grids[from].type) u->origin[n->out[i]] = from;
+    return BL_OK;
 }
 
 /* ------------------------------------------------------------------ what stands in the way */
@@ -252,7 +272,7 @@ static bl_status undo_all(undoing *u, grid *grids)
         } else if (bl_node_is(n, "DequantizeLinear")) {
             BL_TRY(undo_dequantize(u, grids, i));
         } else {
-            follow(u, i);
+            BL_TRY(follow(u, grids, i));
         }
         left += u->codes[i];
     }

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CUT_MIN 1024u          /* smaller payloads are copied */
+#define CUT_MIN 512u           /* smaller payloads are copied */
 #define CUT_FIELD 536870911u   /* TensorProto.left_in_file */
 #define CUT_BYTES 22u          /* tag 5, length 1, offset 8, length 8 */
 #define FIELD_MAX 536870911u

@@ -150,6 +150,23 @@ static void follows_moved_codes(void **state)
     ob_free(b);
 }
 
+/* Pad puts codes around codes: 0 where it is not told which. */
+static void pads_with_numbers(void **state)
+{
+    for (int given = 0; given < 2; given++) {
+        onnx_build *b = quantized_input(*state, 128);
+        ob_int64s(b, "pads", "0,0,1,1,0,0,1,1");
+        byte_constant(b, "code", BL_U8, 148);
+        ob_node(b, "Pad", given ? "xq,pads,code" : "xq,pads", "pq");
+        pair_node(b, "DequantizeLinear", "pq", "gx", "y");
+        ob_output(b, "y");
+        bl_graph *f = made_float(b, "Pad");
+        assert_float_equal(scalar_input(f, "Pad", 2), given ? 20 * 0.05f : -128 * 0.05f, 1e-6);
+        bl_graph_free(f);
+        ob_free(b);
+    }
+}
+
 /* Codes read on another grid are scaled, shifted and cut, and the result stays within a step of what the
  * quantized network gives. */
 static void rescales(void **state)
@@ -215,12 +232,10 @@ static void lists_what_stays(void **state)
     ob_output(b, "z");
     refuses(b, "ConvInteger x1", "QLinearConv x1");
 
-    b = quantized_input(*state, 128); /* a code that Pad makes up is no number */
-    ob_int64s(b, "pads", "0,0,1,1,0,0,1,1");
-    ob_node(b, "Pad", "xq,pads", "pq");
-    pair_node(b, "DequantizeLinear", "pq", "gx", "y");
+    b = quantized_input(*state, 128); /* codes that are compared */
+    ob_node(b, "Greater", "xq,gx_z", "y");
     ob_output(b, "y");
-    refuses(b, "Pad x1", NULL);
+    refuses(b, "Greater x1", NULL);
 }
 
 static void stages_want_float(void **state)
@@ -255,6 +270,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(drops_pairs, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_saturation, setup, teardown),
         cmocka_unit_test_setup_teardown(follows_moved_codes, setup, teardown),
+        cmocka_unit_test_setup_teardown(pads_with_numbers, setup, teardown),
         cmocka_unit_test_setup_teardown(rescales, setup, teardown),
         cmocka_unit_test_setup_teardown(lists_what_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(stages_want_float, setup, teardown),

@@ -248,6 +248,154 @@ static void whole_numbers(void **state)
            .in = {{DIMS(1), F32(4)}, {DIMS(1), F32(3)}});
 }
 
+/* Before opset 7 the second operand is laid under the first at an axis; then numpy's rule. */
+static void broadcasting(void **state)
+{
+    static const char *const ops[] = {"Add", "Mul", "Sub"};
+    const float wanted[][4] = {{11, 12, 23, 24}, {10, 20, 60, 80}, {-9, -8, -17, -16}};
+    for (int i = 0; i < 3; i++)
+        expect(*state,
+               &(subject){.op = ops[i], .opset = 6, .n = 2,
+                          .attr = {INT("broadcast", 1), INT("axis", 0)},
+                          .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(2), F32(10, 20)}}},
+               &(bl_tensor){DIMS(2, 2), .type = BL_F32, .data = (void *)wanted[i]});
+    EXPECT(state, DIMS(2, 2), F32(11, 22, 13, 24), .op = "Add", .opset = 7, .n = 2,
+           .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(2), F32(10, 20)}});
+    EXPECT(state, DIMS(2, 2), F32(1, 4, 9, 16), .op = "Pow", .opset = 6, .n = 2,
+           .attr = {INT("broadcast", 1)}, .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(1), F32(2)}});
+    REFUSE(state, BL_UNAVAILABLE, "older than 7", .op = "Greater", .opset = 6, .n = 2,
+           .attr = {INT("broadcast", 1), INT("axis", 0)},
+           .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(2), F32(9, 2)}});
+    EXPECT(state, DIMS(2, 2), CODES(BL_BOOL, 0, 0, 0, 1), .op = "Greater", .opset = 9, .n = 2,
+           .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(2), F32(9, 2)}});
+    REFUSE(state, BL_UNAVAILABLE, "older than 7", .op = "And", .opset = 6, .n = 2,
+           .attr = {INT("broadcast", 1), INT("axis", 0)},
+           .in = {{DIMS(2, 2), CODES(BL_BOOL, 1, 1, 1, 1)}, {DIMS(2), CODES(BL_BOOL, 1, 0)}});
+    EXPECT(state, DIMS(2, 2), CODES(BL_BOOL, 1, 0, 1, 0), .op = "And", .opset = 7, .n = 2,
+           .in = {{DIMS(2, 2), CODES(BL_BOOL, 1, 1, 1, 1)}, {DIMS(2), CODES(BL_BOOL, 1, 0)}});
+    /* a vector of slopes is one for a channel, then one for the last axis */
+    EXPECT(state, DIMS(1, 2, 2), F32(-2, -4, -9, -12), .op = "PRelu", .opset = 6, .n = 2,
+           .in = {{DIMS(1, 2, 2), F32(-1, -2, -3, -4)}, {DIMS(2), F32(2, 3)}});
+    EXPECT(state, DIMS(1, 2, 2), F32(-2, -6, -6, -12), .op = "PRelu", .opset = 9, .n = 2,
+           .in = {{DIMS(1, 2, 2), F32(-1, -2, -3, -4)}, {DIMS(2), F32(2, 3)}});
+    EXPECT(state, DIMS(2), F32(3, 5), .op = "Max", .opset = 8, .n = 2,
+           .in = {{DIMS(2), F32(1, 5)}, {DIMS(1), F32(3)}});
+    EXPECT(state, DIMS(2), F32(2, 4), .op = "Mean", .opset = 8, .n = 2,
+           .in = {{DIMS(2), F32(1, 5)}, {DIMS(1), F32(3)}});
+    EXPECT(state, DIMS(1, 2), F32(21, 12), .op = "Gemm", .opset = 6, .n = 3,
+           .attr = {INT("broadcast", 1)},
+           .in = {{DIMS(1, 1), F32(1)}, {DIMS(1, 2), F32(11, 2)}, {DIMS(1), F32(10)}});
+    EXPECT(state, DIMS(1, 2), F32(11, 2), .op = "Gemm", .opset = 11, .n = 2,
+           .in = {{DIMS(1, 1), F32(1)}, {DIMS(1, 2), F32(11, 2)}});
+}
+
+/* Lists that were attributes and became inputs, and what an absent one means. */
+static void lists_become_inputs(void **state)
+{
+    EXPECT(state, DIMS(1, 2), F32(1, 2), .op = "Unsqueeze", .opset = 11, .n = 1,
+           .attr = {INTS("axes", 0)}, .in = {{DIMS(2), F32(1, 2)}});
+    EXPECT(state, DIMS(1, 2), F32(1, 2), .op = "Unsqueeze", .opset = 13, .n = 2,
+           .in = {{DIMS(2), F32(1, 2)}, {DIMS(1), I64(0)}});
+    EXPECT(state, DIMS(2), F32(1, 2), .op = "Squeeze", .opset = 11, .n = 1,
+           .attr = {INTS("axes", 0)}, .in = {{DIMS(1, 2), F32(1, 2)}});
+    EXPECT(state, DIMS(2), F32(1, 2), .op = "Squeeze", .opset = 13, .n = 2,
+           .in = {{DIMS(1, 2), F32(1, 2)}, {DIMS(1), I64(0)}});
+    EXPECT(state, DIMS(2), F32(2, 3), .op = "Slice", .opset = 9, .n = 1,
+           .attr = {INTS("starts", 1), INTS("ends", 3)}, .in = {{DIMS(4), F32(1, 2, 3, 4)}});
+    EXPECT(state, DIMS(2), F32(4, 2), .op = "Slice", .opset = 10, .n = 5,
+           .in = {{DIMS(4), F32(1, 2, 3, 4)}, {DIMS(1), I64(-1)}, {DIMS(1), I64(0)},
+                  {DIMS(1), I64(0)}, {DIMS(1), I64(-2)}});
+    EXPECT(state, DIMS(1), F32(1), .op = "Split", .opset = 11, .n = 1, .outs = 2,
+           .attr = {INTS("split", 1, 2)}, .in = {{DIMS(3), F32(1, 2, 3)}});
+    EXPECT(state, DIMS(1), F32(1), .op = "Split", .opset = 13, .n = 2, .outs = 2,
+           .in = {{DIMS(3), F32(1, 2, 3)}, {DIMS(2), I64(1, 2)}});
+    EXPECT(state, DIMS(1, 2), F32(4, 6), .op = "ReduceSum", .opset = 11, .n = 1,
+           .attr = {INTS("axes", 0)}, .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}});
+    EXPECT(state, DIMS(1, 2), F32(4, 6), .op = "ReduceSum", .opset = 13, .n = 2,
+           .in = {{DIMS(2, 2), F32(1, 2, 3, 4)}, {DIMS(1), I64(0)}});
+    EXPECT(state, DIMS(4), F32(9, 1, 2, 9), .op = "Pad", .opset = 11, .n = 3,
+           .in = {{DIMS(2), F32(1, 2)}, {DIMS(2), I64(1, 1)}, {F32(9)}});
+    EXPECT(state, DIMS(1, 4), F32(0, 1, 2, 0), .op = "Pad", .opset = 18, .n = 4, .absent = 4,
+           .in = {{DIMS(1, 2), F32(1, 2)}, {DIMS(2), I64(1, 1)}, {0}, {DIMS(1), I64(-1)}});
+    REFUSE(state, BL_UNAVAILABLE, "wrap", .op = "Pad", .opset = 19, .n = 2,
+           .attr = {STRING("mode", "wrap")}, .in = {{DIMS(2), F32(1, 2)}, {DIMS(2), I64(1, 1)}});
+    EXPECT(state, DIMS(1), F32(5), .op = "TopK", .opset = 10, .n = 2, .outs = 2,
+           .in = {{DIMS(3), F32(3, 5, 4)}, {DIMS(1), I64(1)}});
+    EXPECT(state, DIMS(2), F32(1, 2), .op = "Dropout", .opset = 6, .n = 1,
+           .attr = {INT("is_test", 1)}, .in = {{DIMS(2), F32(1, 2)}});
+    EXPECT(state, DIMS(2), F32(1, 2), .op = "Dropout", .opset = 12, .n = 3, .absent = 2,
+           .in = {{DIMS(2), F32(1, 2)}, {0}, {CODES(BL_BOOL, 0)}});
+    REFUSE(state, BL_UNAVAILABLE, "training_mode", .op = "Dropout", .opset = 12, .n = 3, .absent = 2,
+           .in = {{DIMS(2), F32(1, 2)}, {0}, {CODES(BL_BOOL, 1)}});
+}
+
+/* New attributes that change what is computed. */
+static void new_attributes(void **state)
+{
+    EXPECT(state, DIMS(3), I64(1, 2, 3), .op = "Shape", .opset = 13, .n = 1,
+           .in = {{DIMS(1, 2, 3), F32(1, 2, 3, 4, 5, 6)}});
+    EXPECT(state, DIMS(1), I64(2), .op = "Shape", .opset = 15, .n = 1,
+           .attr = {INT("start", 1), INT("end", -1)}, .in = {{DIMS(1, 2, 3), F32(1, 2, 3, 4, 5, 6)}});
+    EXPECT(state, DIMS(2, 1), F32(1, 2), .op = "Reshape", .opset = 13, .n = 2,
+           .in = {{DIMS(2), F32(1, 2)}, {DIMS(2), I64(0, 1)}});
+    REFUSE(state, BL_DATA, "", .op = "Reshape", .opset = 14, .n = 2, .attr = {INT("allowzero", 1)},
+           .in = {{DIMS(2), F32(1, 2)}, {DIMS(2), I64(0, 1)}});
+    EXPECT(state, DIMS(1), I64(0), .op = "ArgMax", .opset = 11, .n = 1,
+           .in = {{DIMS(3), F32(2, 1, 2)}});
+    EXPECT(state, DIMS(1), I64(2), .op = "ArgMax", .opset = 12, .n = 1,
+           .attr = {INT("select_last_index", 1)}, .in = {{DIMS(3), F32(2, 1, 2)}});
+    EXPECT(state, DIMS(1, 1, 2, 2), F32(1, 2, 3, 4), .op = "DepthToSpace", .opset = 6, .n = 1,
+           .attr = {INT("blocksize", 2)}, .in = {{DIMS(1, 4, 1, 1), F32(1, 2, 3, 4)}});
+    EXPECT(state, DIMS(1, 2, 2, 2), F32(1, 2, 3, 4, 5, 6, 7, 8), .op = "DepthToSpace", .opset = 11,
+           .n = 1, .attr = {INT("blocksize", 2), STRING("mode", "CRD")},
+           .in = {{DIMS(1, 8, 1, 1), F32(1, 2, 3, 4, 5, 6, 7, 8)}});
+    EXPECT(state, DIMS(1, 2, 2, 2), F32(1, 3, 5, 7, 2, 4, 6, 8), .op = "DepthToSpace", .opset = 13,
+           .n = 1, .attr = {INT("blocksize", 2)},
+           .in = {{DIMS(1, 8, 1, 1), F32(1, 2, 3, 4, 5, 6, 7, 8)}});
+    EXPECT(state, DIMS(1, 1, 1), F32(2), .op = "MaxPool", .opset = 8, .n = 1,
+           .attr = {INTS("kernel_shape", 2), INTS("strides", 2)},
+           .in = {{DIMS(1, 1, 3), F32(1, 2, 5)}});
+    EXPECT(state, DIMS(1, 1, 2), F32(2, 5), .op = "MaxPool", .opset = 10, .n = 1,
+           .attr = {INTS("kernel_shape", 2), INTS("strides", 2), INT("ceil_mode", 1)},
+           .in = {{DIMS(1, 1, 3), F32(1, 2, 5)}});
+    EXPECT(state, DIMS(1, 1, 2), F32(1.5f, 5), .op = "AveragePool", .opset = 10, .n = 1,
+           .attr = {INTS("kernel_shape", 2), INTS("strides", 2), INT("ceil_mode", 1)},
+           .in = {{DIMS(1, 1, 3), F32(1, 2, 5)}});
+    EXPECT(state, DIMS(1, 1, 1), F32(3), .op = "AveragePool", .opset = 19, .n = 1,
+           .attr = {INTS("kernel_shape", 2), INTS("dilations", 2)},
+           .in = {{DIMS(1, 1, 3), F32(1, 2, 5)}});
+    EXPECT(state, DIMS(1, 1, 2), F32(0.5f, 1.5f), .op = "AveragePool", .opset = 7, .n = 1,
+           .attr = {INTS("kernel_shape", 2), INTS("pads", 1, 0), INT("count_include_pad", 1)},
+           .in = {{DIMS(1, 1, 2), F32(1, 2)}});
+    EXPECT(state, DIMS(1, 1), F32(3), .op = "BatchNormalization", .opset = 7, .n = 5,
+           .attr = {FLOAT("epsilon", 0)},
+           .in = {{DIMS(1, 1), F32(2)}, {DIMS(1), F32(2)}, {DIMS(1), F32(1)}, {DIMS(1), F32(1)},
+                  {DIMS(1), F32(1)}});
+    REFUSE(state, BL_UNAVAILABLE, "spatial", .op = "BatchNormalization", .opset = 7, .n = 5,
+           .attr = {INT("spatial", 0)},
+           .in = {{DIMS(1, 1), F32(2)}, {DIMS(1), F32(2)}, {DIMS(1), F32(1)}, {DIMS(1), F32(1)},
+                  {DIMS(1), F32(1)}});
+    REFUSE(state, BL_UNAVAILABLE, "training_mode", .op = "BatchNormalization", .opset = 14, .n = 5,
+           .attr = {INT("training_mode", 1)},
+           .in = {{DIMS(1, 1), F32(2)}, {DIMS(1), F32(2)}, {DIMS(1), F32(1)}, {DIMS(1), F32(1)},
+                  {DIMS(1), F32(1)}});
+    EXPECT(state, DIMS(2), I64(1, -2), .op = "Cast", .opset = 19, .n = 1,
+           .attr = {INT("to", BL_I64), INT("saturate", 1)}, .in = {{DIMS(2), F32(1.5f, -2.5f)}});
+    REFUSE(state, BL_UNAVAILABLE, "cast to type", .op = "Cast", .opset = 19, .n = 1,
+           .attr = {INT("to", 17)}, .in = {{DIMS(1), F32(1)}});
+    /* codes by channel: axis 1 unless it is given */
+    EXPECT(state, DIMS(1, 2), U8(4, 2), .op = "QuantizeLinear", .opset = 13, .n = 3,
+           .in = {{DIMS(1, 2), F32(4, 4)}, {DIMS(2), F32(1, 2)}, {DIMS(2), U8(0, 0)}});
+    EXPECT(state, DIMS(1, 2), U8(9, 9), .op = "QuantizeLinear", .opset = 10, .n = 3,
+           .in = {{DIMS(1, 2), F32(4, 4)}, {F32(1)}, {U8(5)}});
+    /* where pixels lie: their corners in opset 10, their middles since */
+    EXPECT(state, DIMS(4), F32(1, 1.5f, 2, 2), .op = "Resize", .opset = 10, .n = 2,
+           .attr = {STRING("mode", "linear")}, .in = {{DIMS(2), F32(1, 2)}, {DIMS(1), F32(2)}});
+    EXPECT(state, DIMS(4), F32(1, 1.25f, 1.75f, 2), .op = "Resize", .opset = 11, .n = 3,
+           .attr = {STRING("mode", "linear")},
+           .in = {{DIMS(2), F32(1, 2)}, {DIMS(0), F32(0)}, {DIMS(1), F32(2)}});
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -257,6 +405,7 @@ int main(void)
         TEST(resize_forms),       TEST(upsample),         TEST(top_k),
         TEST(einsum),             TEST(softmax_before_13), TEST(group_normalization),
         TEST(axes_of_reductions), TEST(whole_numbers),
+        TEST(broadcasting),       TEST(lists_become_inputs), TEST(new_attributes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
