@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS };
+enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS, KEY_BESIDE };
 
 typedef struct state {
     bl_cli cli;
     bl_recipe_words words;
     bl_pipeline p;
-    const char *problem, *lp, *plan, *weights;
+    const char *problem, *lp, *plan, *weights, *beside;
     double seconds;             /* of the solver, for --problem; 0: until proven */
 } state;
 
@@ -27,6 +27,7 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_SECONDS:
         if (!bl_parse_f64(arg, &s->seconds) || !(s->seconds > 0)) return bl_cli_bad(&s->cli, "--seconds", arg, "give seconds above zero");
         return 0;
+    case KEY_BESIDE: s->beside = arg; return 0;
     case KEY_PLAN: s->plan = arg; return 0;
     case KEY_WEIGHTS: s->weights = arg; return 0;
     default: return bl_recipe_parse(&s->cli, &s->words, key, arg);
@@ -69,6 +70,33 @@ static bl_status calibrate(state *s)
     return say(s, "stats.json");
 }
 
+/* Do two lists put the same widths of the same units in the same order?  The widest of a unit is no choice to
+ * make and stands in neither. */
+static bl_status compare_lists(state *s)
+{
+    bl_pipeline *p = &s->p;
+    bl_sens *other;
+    size_t n = 0, most = 0;
+    BL_TRY(bl_sens_read(p->ctx, p->graph, p->menu, s->beside, &other));
+    for (int u = 0; u < p->menu->n_units; u++) most += (size_t)p->menu->units[u].n_candidates;
+    double *a = BL_NEW(s->cli.arena, double, BL_MAX(most, 1)), *b = BL_NEW(s->cli.arena, double, BL_MAX(most, 1));
+    for (int u = 0; a && b && u < p->menu->n_units; u++)
+        for (int c = 1; p->sens->cell[u] && c < p->menu->units[u].n_candidates; c++) {
+            a[n] = p->sens->cell[u][c].objective;
+            b[n++] = other->cell[u][c].objective;
+        }
+    double tau = a && b ? bl_kendall_tau_b(a, b, n) : NAN;
+    int64_t samples = other->samples;
+    bl_sens_free(other);
+    if (!a || !b) return bl_pending(p->ctx);
+    if (s->cli.json)
+        return bl_cli_json(&s->cli, json_pack("{s:s, s:s, s:o, s:I, s:I, s:I}", "record", bl_pipeline_path(p, "sens.json"), "beside", s->beside,
+                                              "tau", bl_json_real(tau), "entries", (json_int_t)n, "samples",
+                                              (json_int_t)p->sens->samples, "samples_beside", (json_int_t)samples));
+    printf("%s\nKendall's tau-b %.3f beside %s, %zu entries\n", bl_pipeline_path(p, "sens.json"), tau, s->beside, n);
+    return BL_OK;
+}
+
 static bl_status sense(state *s)
 {
     BL_TRY(open_dir(s, true));
@@ -76,7 +104,7 @@ static bl_status sense(state *s)
         return bl_fail(s->cli.ctx, BL_USAGE, s->p.recipe.name, "give another --recipe", "this recipe uses no sensitivities");
     BL_TRY(bl_pipeline_stats(&s->p));
     BL_TRY(bl_pipeline_sens(&s->p));
-    return say(s, "sens.json");
+    return s->beside ? compare_lists(s) : say(s, "sens.json");
 }
 
 static bl_status measure(state *s)
@@ -203,8 +231,11 @@ int bl_cmd_calibrate(int argc, char **argv)
 
 int bl_cmd_sense(int argc, char **argv)
 {
+    struct argp_option all[48] = { { "beside", KEY_BESIDE, "FILE", 0, "another sens.json: Kendall's tau of the two lists", 1 } };
+    size_t n = 1;
+    for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
     const bl_verb verb = { "sense", "MODEL.onnx", "What each width of each unit costs in accuracy.",
-                           "bitlathe sense net.onnx --data npy:train.npy -o run", bl_recipe_options, parse, true, 1, 1 };
+                           "bitlathe sense net.onnx --data npy:train.npy -o run", all, parse, true, 1, 1 };
     return run_stage(&verb, sense, argc, argv);
 }
 
