@@ -301,6 +301,26 @@ static bool keeps_codes(const bl_qdq *q, const bl_node *n)
     return x && y && x->bits == y->bits && x->zero == y->zero && x->scale[0] == y->scale[0];
 }
 
+/* A layer whose weights the plan leaves in float, between grids. */
+static bool keeps_float_weights(const bl_qdq *q, const bl_node *n)
+{
+    static const char *const layers[] = { "Conv", "ConvTranspose", "Gemm" };
+    bool layer = false;
+    for (size_t i = 0; i < BL_COUNTOF(layers); i++) layer |= !strcmp(n->op->name, layers[i]);
+    return layer && n->n_in > 1 && q->graph->values[n->in[1]].t.data && !quantizer_of(q, n->in[1]) &&
+           bl_qdq_act(q, n->in[0]) && bl_qdq_act(q, n->out[0]);
+}
+
+/* ONNX Runtime puts float weights between DQ and Q on 8-bit grids of its own: a Sum of one keeps the Q
+ * away from the layer. */
+static const char *apart(bl_qdq *q, const bl_node *n, const char *raw)
+{
+    if (!keeps_float_weights(q, n)) return raw;
+    const char *y = bl_qdq_name(q, "%s_apart", value_name(q, n->out[0]));
+    bl_qdq_node(q, "Sum", NULL, &raw, 1, &y, 1);
+    return y;
+}
+
 /* Output 0 carries the fused activation. */
 static void node_output(bl_qdq *q, const bl_node *n, int which, const char *raw)
 {
@@ -350,7 +370,7 @@ static void node(bl_qdq *q, int number)
     }
     bl_qdq_copy_node(q, n, in, out);
     for (int i = 0; i < n->n_out && q->status == BL_OK; i++)
-        if (n->out[i] >= 0) node_output(q, n, i, out[i]);
+        if (n->out[i] >= 0) node_output(q, n, i, i ? out[i] : apart(q, n, out[i]));
 }
 
 /* ------------------------------------------------------------------ the whole */
