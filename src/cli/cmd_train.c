@@ -168,7 +168,7 @@ static bl_status teach(state *s)
     s->o.user = s;
     s->start_ns = bl_now_ns();
     if (s->fresh) (void)unlink(part);
-    bl_status st = bl_cli_model(&s->cli, s->cli.args[0], false, &graph, NULL);
+    bl_status st = bl_cli_float_model(&s->cli, s->cli.args[0], false, &graph);
     if (st == BL_OK) st = bl_cli_data(&s->cli, graph, NULL, &data);
     if (st == BL_OK) st = bl_train(ctx, graph, data, &s->o, &t);
     if (t) {

@@ -22,7 +22,7 @@
 #define LIST_MAX 800        /* of the message that names what stands in the way */
 
 /* What holds the scale and zero point of a Q or DQ. */
-typedef struct grid { const bl_tensor *scale, *zero; bl_dtype type; } grid;
+typedef struct grid { const bl_tensor *scale, *zero; bl_dtype type; int64_t axis, block; } grid;
 
 typedef struct undoing {
     bl_edit *e;
@@ -35,7 +35,8 @@ typedef struct undoing {
 
 static bool read_grid(const bl_edit *e, const bl_node *n, bl_dtype type, grid *g)
 {
-    *g = (grid){.scale = bl_edit_input_constant(e, n, 1, BL_F32), .type = type};
+    *g = (grid){.scale = bl_edit_input_constant(e, n, 1, BL_F32), .type = type,
+                .axis = bl_attr_int(n, "axis", 1), .block = bl_attr_int(n, "block_size", 0)};
     if (n->n_in > 2 && n->in[2] >= 0) {
         g->zero = bl_edit_input_constant(e, n, 2, type);
         if (!g->zero) return false;
@@ -51,7 +52,7 @@ static double zero_of(const grid *g, int64_t i)
 static bool same_grid(const grid *a, const grid *b)
 {
     int64_t n = bl_tensor_count(a->scale);
-    if (n != bl_tensor_count(b->scale)) return false;
+    if (n != bl_tensor_count(b->scale) || (n > 1 && (a->axis != b->axis || a->block != b->block))) return false;
     for (int64_t i = 0; i < n; i++)
         if (bl_element_f64(a->scale, i) != bl_element_f64(b->scale, i) || zero_of(a, i) != zero_of(b, i))
             return false;
@@ -123,7 +124,7 @@ static void note_positive(undoing *u, const bl_node *n)
 {
     static const char *const own[] = {"Abs", "Exp", "HardSigmoid", "Sigmoid", "Softmax", "Sqrt"};
     static const char *const passes[] = {"Add", "AveragePool", "Concat", "GlobalAveragePool", "Max", "Mul",
-                                         "ReduceMean", "Sum", "Where"};
+                                         "ReduceMean", "Sum"};
     float lo, hi;
     bool moves = (n->op->flags & BL_OP_MOVES) != 0;
     bool yes = is_one_of(n, own, BL_COUNTOF(own)) || (bl_edit_bounds(u->e, n, &lo, &hi) && lo >= 0);

@@ -106,7 +106,7 @@ enum {
     BL_OP_UNARY = 1 << 2,   /* elementwise function of input 0 alone: a table in integers [Q9] */
     BL_OP_SHAPES = 1 << 3,  /* works on shapes and indices, gone after constant folding */
     BL_OP_JOINS = 1 << 4,   /* Add, Mul, Concat: inputs of equal standing */
-    BL_OP_CODES = 1 << 7,   /* puts values on a grid, takes them off, or multiplies codes: its network is
+    BL_OP_CODES = 1 << 9,   /* puts values on a grid, takes them off, or multiplies codes: its network is
                              * quantized already */
     BL_OP_WINDOW = 1 << 6,  /* its integer form wants the channels of rank-4 data innermost */
     BL_OP_POINTWISE = 1 << 5, /* an output element depends on the same element of each input, numpy's
