@@ -112,6 +112,7 @@ static bl_status solve(hunt *h, double noise, bool *found)
     BL_TRY(bl_mckp_solve(h->ctx, p, &limits, h->arena, &r));
     *found = r.status != BL_MCKP_INFEASIBLE;
     for (int u = 0; u < h->in->menu->n_units; u++) h->tried[u] = h->in->menu->units[u].n_candidates - 1 - r.choice[u];
+    if (*found) BL_TRY(bl_cheapen_choice(h->ctx, h->in, noise, h->arena, h->tried));
     json_decref(h->solver);
     h->solver = NULL;
     BL_TRY(bl_mckp_result_json(h->ctx, p, &r, &h->solver));

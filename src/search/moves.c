@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Moves under exact prices.  The solver's separable latency charges each node at its dearest output
- * width; with real neighbours there may be room for better candidates.  One- and two-unit moves, best
- * first, until none improves.
+ * width; with real neighbours there may be room for better candidates.  One- and two-unit moves until
+ * none improves: less noise within the budgets or, under floors, less cost within noise and budgets.
  */
 #include "search/search.h"
 
@@ -14,6 +14,8 @@ typedef struct exact {
     int *in_unit, *out_unit;
     double **ns;                /* by node: [candidate of in][candidate of out] */
     int *choice;
+    bool cheapen;               /* less of in->minimize with noise at most `noise`, not less noise */
+    double noise, cost;         /* cost: of the choice, where cheapen */
 } exact;
 
 static bl_status make_table(bl_ctx *ctx, bl_arena *a, exact *e)
@@ -44,19 +46,30 @@ static bl_status make_table(bl_ctx *ctx, bl_arena *a, exact *e)
     return BL_OK;
 }
 
+static double total(const exact *e, bl_metric m)
+{
+    double sum = 0;
+    if (m == BL_M_LATENCY)
+        for (int k = 0; k < e->n_nodes; k++)
+            sum += e->ns[k][e->choice[e->in_unit[k]] * e->in->menu->units[e->out_unit[k]].n_candidates + e->choice[e->out_unit[k]]];
+    else
+        for (int u = 0; u < e->in->menu->n_units; u++) sum += e->in->prices->column[m][u][e->choice[u]];
+    return sum;
+}
+
 static bool fits(const exact *e)
 {
-    for (int b = 0; b < e->in->n_budgets; b++) {
-        bl_metric m = e->in->budgets[b].metric;
-        double sum = 0;
-        if (m == BL_M_LATENCY)
-            for (int k = 0; k < e->n_nodes; k++)
-                sum += e->ns[k][e->choice[e->in_unit[k]] * e->in->menu->units[e->out_unit[k]].n_candidates +
-                                e->choice[e->out_unit[k]]];
-        else
-            for (int u = 0; u < e->in->menu->n_units; u++) sum += e->in->prices->column[m][u][e->choice[u]];
-        if (sum > e->in->budgets[b].limit * (1 + 1e-12)) return false;
-    }
+    for (int b = 0; b < e->in->n_budgets; b++)
+        if (total(e, e->in->budgets[b].metric) > e->in->budgets[b].limit * (1 + 1e-12)) return false;
+    return !e->cheapen || bl_choice_objective(e->in->menu, e->in->sens, e->choice) <= e->noise * (1 + 1e-12);
+}
+
+/* Of the choice after a move: strictly less, so that moves end. */
+static bool cheaper(exact *e)
+{
+    double cost = total(e, e->in->minimize);
+    if (!(cost < e->cost - 1e-12 * fabs(e->cost))) return false;
+    e->cost = cost;
     return true;
 }
 
@@ -71,10 +84,10 @@ static bool try_move(exact *e, int u, int cu, int v, int cv)
     int old_u = e->choice[u], old_v = v < 0 ? 0 : e->choice[v];
     double gain = objective(e, u, old_u) - objective(e, u, cu);
     if (v >= 0) gain += objective(e, v, old_v) - objective(e, v, cv);
-    if (!(gain > 0)) return false;
+    if (!e->cheapen && !(gain > 0)) return false;
     e->choice[u] = cu;
     if (v >= 0) e->choice[v] = cv;
-    if (fits(e)) return true;
+    if (fits(e) && (!e->cheapen || cheaper(e))) return true;
     e->choice[u] = old_u;
     if (v >= 0) e->choice[v] = old_v;
     return false;
@@ -98,19 +111,37 @@ static bool sweep(exact *e, bool pairs)
     return moved;
 }
 
+/* Budgets and cost but latency are exact in the solver already. */
+static bool worth_it(const bl_search_input *in, bool cheapen)
+{
+    bool latency = cheapen && in->minimize == BL_M_LATENCY;
+    for (int b = 0; b < in->n_budgets; b++) latency |= in->budgets[b].metric == BL_M_LATENCY;
+    return latency && in->cost->has_latency;
+}
+
+static bl_status move_all(bl_ctx *ctx, bl_arena *arena, exact *e)
+{
+    enum { PAIRS_MOST = 1500 }; /* pairs of a very large menu are not worth their time */
+    size_t options = 0;
+    for (int u = 0; u < e->in->menu->n_units; u++) options += (size_t)e->in->menu->units[u].n_candidates;
+    BL_TRY(make_table(ctx, arena, e));
+    if (e->cheapen) e->cost = total(e, e->in->minimize);
+    for (int round = 0; round < 100; round++) {
+        BL_TRY(bl_check_interrupt(ctx));
+        if (sweep(e, false)) continue;
+        if (options > PAIRS_MOST || !sweep(e, true)) break;
+    }
+    return BL_OK;
+}
+
 bl_status bl_improve_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice)
 {
     exact e = { .in = in, .choice = choice };
-    bool latency = false;
-    size_t options = 0;
-    for (int b = 0; b < in->n_budgets; b++) latency |= in->budgets[b].metric == BL_M_LATENCY;
-    if (!latency || !in->cost->has_latency) return BL_OK; /* the other prices are exact already */
-    for (int u = 0; u < in->menu->n_units; u++) options += (size_t)in->menu->units[u].n_candidates;
-    BL_TRY(make_table(ctx, arena, &e));
-    for (int round = 0; round < 100; round++) {
-        BL_TRY(bl_check_interrupt(ctx));
-        if (sweep(&e, false)) continue;
-        if (options > 1500 || !sweep(&e, true)) break; /* pairs of a very large menu are not worth their time */
-    }
-    return BL_OK;
+    return worth_it(in, false) ? move_all(ctx, arena, &e) : BL_OK;
+}
+
+bl_status bl_cheapen_choice(bl_ctx *ctx, const bl_search_input *in, double noise, bl_arena *arena, int *choice)
+{
+    exact e = { .in = in, .choice = choice, .cheapen = true, .noise = noise };
+    return worth_it(in, true) ? move_all(ctx, arena, &e) : BL_OK;
 }

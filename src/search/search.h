@@ -147,5 +147,7 @@ bl_status bl_choice_plan(bl_ctx *ctx, const bl_search_input *in, const int *choi
 /* One- and two-unit moves under exact prices, budgets kept; separable prices are upper bounds, so there
  * may be room left.  choice is improved in place. */
 bl_status bl_improve_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice);
+/* The same for less of in->minimize, with at most so much predicted noise. */
+bl_status bl_cheapen_choice(bl_ctx *ctx, const bl_search_input *in, double noise, bl_arena *arena, int *choice);
 
 #endif

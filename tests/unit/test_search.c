@@ -269,6 +269,44 @@ static void moves_keep_the_budgets(void **state)
     assert_true(better > 50);
 }
 
+/* Under floors: less exact cost, noise and budgets kept, and no single move left. */
+static void moves_cheapen_within_the_noise(void **state)
+{
+    int cheaper = 0;
+    (void)state;
+    for (uint64_t seed = 200; seed < 220; seed++) {
+        table b = table_new(seed, true);
+        bl_rng r = bl_rng_make(seed, "budgets", 0);
+        for (int trial = 0; trial < 10; trial++) {
+            double shares[3], total[BL_N_METRIC], now[BL_N_METRIC];
+            int choice[16];
+            for (int k = 0; k < 3; k++) shares[k] = 0.7 + 0.4 * bl_rng_unit(&r);
+            set_budgets(&b, shares, 1 + trial % 3);
+            b.in.minimize = trial % 2 ? BL_M_LATENCY : BL_M_SIZE;
+            for (int u = 0; u < b.t->menu->n_units; u++)
+                choice[u] = (int)bl_rng_below(&r, (uint64_t)b.t->menu->units[u].n_candidates);
+            double noise = bl_choice_objective(b.t->menu, b.sens, choice) * (1 + bl_rng_unit(&r));
+            bool fitted = exact_fits(&b, choice, total), latency = b.in.minimize == BL_M_LATENCY;
+            for (int k = 0; k < b.in.n_budgets; k++) latency |= b.in.budgets[k].metric == BL_M_LATENCY;
+            assert_ok(b.t->ctx, bl_cheapen_choice(b.t->ctx, &b.in, noise, b.a, choice));
+            assert_true(bl_choice_objective(b.t->menu, b.sens, choice) <= noise * (1 + 1e-9));
+            if (!fitted || !latency) continue;
+            assert_true(exact_fits(&b, choice, now));
+            assert_true(now[b.in.minimize] <= total[b.in.minimize] * (1 + 1e-12));
+            cheaper += now[b.in.minimize] < total[b.in.minimize] * (1 - 1e-9);
+            for (int u = 0; u < b.t->menu->n_units; u++)
+                for (int c = 0, old = choice[u]; c < b.t->menu->units[u].n_candidates; c++) {
+                    choice[u] = c;
+                    bool fits = exact_fits(&b, choice, total) && bl_choice_objective(b.t->menu, b.sens, choice) <= noise;
+                    if (fits) assert_true(total[b.in.minimize] >= now[b.in.minimize] * (1 - 1e-9));
+                    choice[u] = old;
+                }
+        }
+        table_free(&b);
+    }
+    assert_true(cheaper > 50);
+}
+
 static void infeasible_budgets_name_the_binding_one(void **state)
 {
     (void)state;
@@ -551,6 +589,7 @@ int main(void)
         cmocka_unit_test(recipes_from_files),
         cmocka_unit_test(knapsack_is_the_best),
         cmocka_unit_test(moves_keep_the_budgets),
+        cmocka_unit_test(moves_cheapen_within_the_noise),
         cmocka_unit_test(infeasible_budgets_name_the_binding_one),
         cmocka_unit_test(floors_at_least_cost),
         cmocka_unit_test(floors_of_every_form),
