@@ -6,6 +6,7 @@
 # The two run one after the other on each problem.  Times are of the solver alone: our "seconds", and the
 # "Time used" of glpsol, both without reading.  "gap@1s" is the proven gap when ours is cut after a second.
 # Problems look like networks: latency ~ macs w a, bytes, traffic, 10 % noise, harm that falls 4x a bit.
+# Three budgets all bind: their limits lie within 1 % of what one plan of least harm at some prices spends.
 cd "$(dirname "$0")/.." || exit 1
 [ $# -ge 1 ] || { echo "usage: bench/knapsack.sh BUILD [SEEDS]" >&2; exit 64; }
 bitlathe=$1/bitlathe seeds=${2:-3}
@@ -16,6 +17,26 @@ problem() { # SEED UNITS BUDGETS TIES
     awk -v seed="$1" -v n="$2" -v k="$3" -v ties="$4" '
     function unit() { state = (state * 16807) % 2147483647; return state / 2147483647 }
     function normal() { return sqrt(-2 * log(unit())) * cos(6.283185307179586 * unit()) }
+    # What plans of least harm + price . cost spend, at prices that leave 0.3 of the first: near such
+    # spending every budget has a price, so every one binds.
+    function binding(  lo, hi, step, price, u, o, m, r, least, at, used) {
+        hi = 20
+        for (lo = -20; step < 40; step++) {
+            price = exp((lo + hi) / 2)
+            for (m = 1; m <= k; m++) used[m] = 0
+            for (u = 0; u < n; u++) {
+                least = 1e300
+                for (o = 0; o < 16; o++) {
+                    r = harm[u, o]
+                    for (m = 1; m <= k; m++) r += price * n * cost[u, o, m] / full[m]
+                    if (r < least) { least = r; at = o }
+                }
+                for (m = 1; m <= k; m++) used[m] += cost[u, at, m]
+            }
+            if (used[1] > 0.3 * full[1]) lo = (lo + hi) / 2; else hi = (lo + hi) / 2
+        }
+        for (m = 1; m <= k; m++) limit[m] = used[m] * (0.99 + 0.02 * unit())
+    }
     BEGIN {
         state = 1 + seed * 7919 + n * 104729 + k * 1299709 + ties * 15485863
         for (i = 0; i < 20; i++) unit()
@@ -32,12 +53,16 @@ problem() { # SEED UNITS BUDGETS TIES
                 text = text sprintf("%s{\"name\":\"w%da%d\",\"objective\":%.12g,\"costs\":[", o ? "," : "", w, a, v)
                 for (m = 1; m <= k; m++) text = text sprintf("%s%.12g", (m > 1 ? "," : ""), c[m])
                 text = text "]}"
+                harm[u, o] = v
+                for (m = 1; m <= k; m++) cost[u, o, m] = c[m]
                 for (m = 1; m <= k && o == 15; m++) full[m] += c[m]
             }
             text = text "]}"
         }
+        for (m = 1; m <= k; m++) limit[m] = full[m] * 0.3 * (m == 1 ? 0.75 : 1)
+        if (k > 2) binding()
         printf "{\"version\":1,\"budgets\":["
-        for (m = 1; m <= k; m++) printf "%s{\"name\":\"%s\",\"limit\":%.12g}", (m > 1 ? "," : ""), budget[m], full[m] * 0.3 * (m == 1 ? 0.75 : 1)
+        for (m = 1; m <= k; m++) printf "%s{\"name\":\"%s\",\"limit\":%.12g}", (m > 1 ? "," : ""), budget[m], limit[m]
         printf "],\"units\":[%s],\n\"ties\":[", text
         for (u = 0; ties && u + 1 < n;) {
             size = 2 + int(4 * unit())

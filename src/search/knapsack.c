@@ -3,7 +3,7 @@
  * The allocation solver's lead.  The Lagrangian dual gives a lower bound at the root, moves give a
  * plan; between the two lie target rounds: everything that no plan of value <= target can take is
  * removed and the rest searched through, first by labels, by branch and bound once labels were too
- * many.  An empty round proves a better lower bound and the next target is three times further from
+ * many.  An empty round proves a better lower bound and the next target is half as far again from
  * the root; the first plan found is the best there is.  How long that takes hardly depends on the
  * first plan.
  *
@@ -16,6 +16,9 @@
 #include <string.h>
 
 enum { FIRST_ROUND = 16, FIRST_BLIND_ROUND = 4096 }; /* the first target: this part of the gap */
+/* Work grows with the distance from the root far faster than this: what the last round searches beyond
+ * the optimum costs more than the rounds before it. */
+#define GROWTH 1.5
 
 bl_status bl_knap_pause(bl_knap_work *work)
 {
@@ -133,7 +136,7 @@ static bl_status rounds(search *s)
     while (!s->proven && !s->work->stopped) {
         bool last = low + reach >= top;
         BL_TRY(round_run(s, last ? top : low + reach, last));
-        reach *= 3;
+        reach *= GROWTH;
         BL_TRY(bl_knap_pause(s->work));
     }
     return BL_OK;
