@@ -263,6 +263,7 @@ BL_API bl_status bl_sens_read(bl_ctx *ctx, const bl_graph *graph, const bl_menu 
 
 typedef struct bl_measure_options {
     double seconds;             /* ceiling for one operator shape; 0: 0.5 */
+    const char *cache;          /* folder that keeps the cells of a shape for other models; NULL: none */
 } bl_measure_options;
 
 /* target: a row of `bitlathe list targets`; "here" times every operator shape at every pair of widths

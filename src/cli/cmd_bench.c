@@ -54,7 +54,10 @@ static json_t *item_json(state *s, int i, const bl_bench_item *it, const char *i
                           "runs", it->timing.runs, "isa", isa, "threads", (int)bl_threads(s->cli.ctx));
     if (it->program) {
         double predicted = predicted_ms(s, s->cli.args[i], it->program);
-        if (!isnan(predicted)) json_object_set_new(o, "predicted_ms", json_real(predicted));
+        if (!isnan(predicted)) {
+            json_object_set_new(o, "predicted_ms", json_real(predicted));
+            json_object_set_new(o, "prediction_error", json_real(predicted / it->timing.q1_ms - 1));
+        }
         bl_exec_options eo = { .parallel = bl_threads(s->cli.ctx) > 1 };
         bl_exec *e;
         uint64_t promised, taken;
@@ -92,6 +95,12 @@ static bl_status show(state *s, const bl_bench_item *items, int n)
         const bl_timing *t = &items[i].timing;
         printf("%-40s %10.4f %10.4f %10.4f %8.3f\n", bl_path_base(s->cli.args[i]), t->median_ms, t->p10_ms, t->p90_ms,
                t->q1_ms / items[0].timing.q1_ms);
+    }
+    for (int i = 0; i < n; i++) {
+        double predicted = items[i].program ? predicted_ms(s, s->cli.args[i], items[i].program) : NAN;
+        if (!isnan(predicted))
+            printf("%-40s predicted on one thread: %.4f ms (%+.1f %%)\n", bl_path_base(s->cli.args[i]), predicted,
+                   100 * (predicted / items[i].timing.q1_ms - 1));
     }
     printf("first one again (A/A): %+.1f %%; %s, %u threads, batch 1\n", 100 * aa, bl_isa_name(isa), bl_threads(s->cli.ctx));
     return BL_OK;

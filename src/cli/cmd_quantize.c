@@ -205,6 +205,11 @@ static bl_status time_contenders(state *s)
         s->row[of[i]].timed = true;
     }
     bl_pipeline_time(p, "bench", start);
+    const bl_contender *chosen = &s->row[s->chosen_row];
+    double predicted = bl_plan_predicted(chosen->plan, "latency_ns") * 1e-6;
+    if (isfinite(predicted))
+        bl_note(p->ctx, "latency of the plan: predicted %.3f ms, measured %.3f ms (%+.1f %%)", predicted, chosen->timing.q1_ms,
+                100 * (predicted / chosen->timing.q1_ms - 1));
     if (!s->int8_row || s->int8_row == s->chosen_row) return BL_OK;
     double int8 = items[s->int8_row].timing.q1_ms, twin = items[n - 1].timing.q1_ms, mixed = s->row[s->chosen_row].timing.q1_ms;
     double tie = fmax(0.03, fabs(int8 - twin) / fmin(int8, twin));

@@ -5,6 +5,7 @@
  */
 #include "cli/pipeline.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -111,6 +112,24 @@ static bl_status measure(state *s)
 {
     BL_TRY(open_dir(s, false));
     BL_TRY(bl_pipeline_cost(&s->p));
+    const bl_cost *cost = s->p.cost;
+    size_t noisy = 0;
+    double aa = 0;
+    for (size_t i = 0; i < cost->n_cells; i++) noisy += cost->cells[i].noisy;
+    for (size_t i = 0; i < cost->n_groups; i++) aa = fmax(aa, cost->groups[i].aa_spread);
+    if (s->cli.json)
+        return bl_cli_json(&s->cli, json_pack("{s:s, s:I, s:I, s:f, s:f, s:O?}", "record", bl_pipeline_path(&s->p, "cost.json"),
+                                              "cells", (json_int_t)cost->n_cells, "noisy", (json_int_t)noisy, "aa_spread_most", aa,
+                                              "overhead_ns", cost->overhead_ns, "checks", cost->checks));
+    printf("%zu cells, %zu noisy; A/A within %.1f %%; %.0f ns a step beside its cell\n", cost->n_cells, noisy, 100 * aa, cost->overhead_ns);
+    json_t *check;
+    size_t i;
+    json_array_foreach(cost->checks, i, check)
+        printf("%-10s predicted %9.4f ms, measured %9.4f ms: %+.1f %%, weights in %s%s\n",
+               json_string_value(json_object_get(check, "plan")), json_number_value(json_object_get(check, "predicted_ns")) * 1e-6,
+               json_number_value(json_object_get(check, "measured_ns")) * 1e-6,
+               json_number_value(json_object_get(check, "error")) * 100, json_string_value(json_object_get(check, "state")),
+               i ? "" : " (the overhead is from here)");
     return say(s, "cost.json");
 }
 

@@ -8,7 +8,7 @@
 
 enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET, KEY_ACT_RANGE, KEY_WEIGHT_RANGE,
        KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_CONCAT, KEY_ANCHORED, KEY_MEASURE_SECONDS, KEY_CANDIDATES, KEY_GROUPS,
-       KEY_SQNR_EPS, KEY_WALK };
+       KEY_SQNR_EPS, KEY_WALK, KEY_NO_CACHE };
 
 enum { KEY_FLOOR = 0x380, KEY_MINIMIZE, KEY_FLOOR_DATA, KEY_FLOOR_LIMIT };
 enum { FLOOR_SAMPLES = 2048 }; /* top-1 on calibration data: a standard error of a third of a point at 2 % flips */
@@ -37,6 +37,7 @@ const struct argp_option bl_recipe_options[] = {
     { "equal-concat", KEY_CONCAT, NULL, 0, "a Concat and its parts share a grid: runtimes then only copy", 10 },
     { "anchored", KEY_ANCHORED, NULL, 0, "gates: the image of 0 is exactly a code, which runtimes can do by table", 10 },
     { "measure-seconds", KEY_MEASURE_SECONDS, "S", 0, "longest time for one operator shape (0.5)", 10 },
+    { "no-cache", KEY_NO_CACHE, NULL, 0, "measure every operator shape anew; else those in $XDG_CACHE_HOME/bitlathe are reused", 10 },
     { 0 }
 };
 
@@ -60,6 +61,7 @@ error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg)
     case KEY_NARROW: w->narrow = true; return 0;
     case KEY_CONCAT: w->equal_concat = true; return 0;
     case KEY_ANCHORED: w->anchored = true; return 0;
+    case KEY_NO_CACHE: w->no_cache = true; return 0;
     case KEY_NO_ENDS: w->no_ends = true; return 0;
     case KEY_BUDGET:
         if (w->n_budgets == BL_MCKP_BUDGETS_MAX) return bl_cli_bad(cli, "--budget", arg, "give at most four budgets");
@@ -146,6 +148,7 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
         return bl_fail(p->ctx, BL_USAGE, r->tune, "see `bitlathe list tuners`", "unknown tuner");
     p->target = w->target ? w->target : r->target;
     p->measure_seconds = w->measure_seconds;
+    p->no_cache = w->no_cache;
     p->n_budgets = w->n_budgets;
     for (int b = 0; b < w->n_budgets; b++) BL_TRY(bl_budget_parse(p->ctx, w->budget[b], &p->budgets[b]));
     for (int b = 0; b < w->n_budgets; b++)
@@ -299,6 +302,15 @@ static bool cost_fits(bl_pipeline *p, const bl_cost *c)
     return fits;
 }
 
+/* Of the user, as the XDG rules say; NULL: none. */
+static const char *cache_folder(bl_pipeline *p)
+{
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (p->no_cache) return NULL;
+    if (xdg && *xdg == '/') return bl_path_join(p->cli->arena, xdg, "bitlathe");
+    return home && *home == '/' ? bl_path_join(p->cli->arena, home, ".cache/bitlathe") : NULL;
+}
+
 static bl_status own_cost(bl_pipeline *p, const char *path)
 {
     if (path && bl_file_exists(path)) {
@@ -308,7 +320,7 @@ static bl_status own_cost(bl_pipeline *p, const char *path)
         bl_cost_free(p->cost);
         p->cost = NULL;
     }
-    bl_measure_options o = { .seconds = p->measure_seconds };
+    bl_measure_options o = { .seconds = p->measure_seconds, .cache = cache_folder(p) };
     uint64_t start = bl_now_ns();
     BL_TRY(bl_measure(p->ctx, p->graph, p->menu, p->target, &o, &p->cost));
     bl_pipeline_time(p, "measure", start);

@@ -15,6 +15,7 @@ typedef struct bl_pipeline {
     bl_recipe recipe;
     const char *target;         /* --target: a row's name or a COST file; NULL: the recipe's */
     double measure_seconds;
+    bool no_cache;
     bl_graph *graph;            /* prepared */
     bl_data *data;
     bl_menu *menu;
@@ -43,7 +44,7 @@ typedef struct bl_recipe_words {
     const char *recipe, *weight_bits, *act_bits, *target, *act_range, *weight_range, *tune;
     const char *budget[BL_MCKP_BUDGETS_MAX];
     int n_budgets;
-    bool per_tensor, narrow, no_ends, equal_concat, anchored;
+    bool per_tensor, narrow, no_ends, equal_concat, anchored, no_cache;
     double measure_seconds, sqnr_eps;
     const char *candidates, *groups, *walk;
     const char *floor[BL_N_FLOOR], *minimize, *floor_data;

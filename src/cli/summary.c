@@ -71,6 +71,8 @@ json_t *bl_contender_json(bl_pipeline *p, const bl_contender *c)
     if (c->file_bytes) count(o, "file_bytes", c->file_bytes);
     if (c->program) count(o, "memory_bytes", c->program->memory_bytes);
     if (c->scored) figure(o, "sqnr_db", c->score.sqnr_db);
+    double predicted = c->plan ? bl_plan_predicted(c->plan, "latency_ns") * 1e-6 : NAN;
+    if (c->timed && isfinite(predicted)) figure(o, "prediction_error", predicted / c->timing.q1_ms - 1);
     if (c->timed)
         json_object_set_new(o, "latency_ms", json_pack("{s:f, s:f, s:f, s:f}", "median", c->timing.median_ms, "p10",
                             c->timing.p10_ms, "p90", c->timing.p90_ms, "q1", c->timing.q1_ms));
@@ -93,6 +95,8 @@ json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c)
 {
     const bl_graph *g = p->graph;
     json_t *layers = json_array();
+    bl_state state = BL_STATE_L2;
+    if (bl_price_state(p->ctx, g, p->menu, p->cost, c->plan->choice, &state) != BL_OK) state = BL_STATE_L2;
     for (int i = 0; i < g->n_nodes; i++) {
         int u = p->menu->unit_of_layer[i], v = g->nodes[i].out[0] >= 0 ? p->menu->unit_of_value[g->nodes[i].out[0]] : -1;
         if (!bl_node_priced(g, i) || p->menu->unit_of_value[g->nodes[i].in[0]] < 0) continue;
@@ -107,7 +111,7 @@ json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c)
             (json_int_t)macs, "weights", (json_int_t)(w ? bl_tensor_count(w) : 0), "w_bits", w_bits, "a_in_bits",
             c->plan->choice[in].a_bits, "a_out_bits", v >= 0 ? c->plan->choice[v].a_bits : 0, "size_bytes",
             (json_int_t)(w ? bl_packed_bytes((size_t)bl_tensor_count(w), w_bits) : 0));
-        figure(o, "predicted_us", bl_price_node(p->ctx, g, p->menu, p->cost, i, c->plan->choice) * 1e-3);
+        figure(o, "predicted_us", bl_price_node(p->ctx, g, p->menu, p->cost, i, c->plan->choice, state) * 1e-3);
         figure(o, "measured_us", step_time(c, g->nodes[i].name));
         json_array_append_new(layers, o);
     }

@@ -13,10 +13,25 @@ typedef struct exact {
     int n_nodes;
     int *in_unit, *out_unit;
     double **ns;                /* by node: [candidate of in][candidate of out] */
+    double **edges;             /* by unit: [candidate], the network's edges that are in it */
     int *choice;
     bool cheapen;               /* less of in->minimize with noise at most `noise`, not less noise */
     double noise, cost;         /* cost: of the choice, where cheapen */
 } exact;
+
+static bl_status make_edges(bl_ctx *ctx, bl_arena *a, exact *e)
+{
+    const bl_menu *m = e->in->menu;
+    e->edges = BL_NEW(a, double *, (size_t)m->n_units);
+    BL_ALLOC_TRY(ctx, e->edges);
+    for (int u = 0; u < m->n_units; u++) {
+        e->edges[u] = BL_NEW(a, double, (size_t)m->units[u].n_candidates);
+        BL_ALLOC_TRY(ctx, e->edges[u]);
+        for (int c = 0; c < m->units[u].n_candidates; c++)
+            e->edges[u][c] = bl_price_edges(e->in->graph, m, e->in->cost, u, m->units[u].candidates[c].a_bits);
+    }
+    return BL_OK;
+}
 
 static bl_status make_table(bl_ctx *ctx, bl_arena *a, exact *e)
 {
@@ -27,6 +42,10 @@ static bl_status make_table(bl_ctx *ctx, bl_arena *a, exact *e)
     e->out_unit = BL_NEW(a, int, (size_t)g->n_nodes);
     e->ns = BL_NEW(a, double *, (size_t)g->n_nodes);
     if (!c || !e->in_unit || !e->out_unit || !e->ns) return bl_pending(ctx);
+    bl_state state; /* as the solver's: that of the widest choice, which no other exceeds */
+    for (int u = 0; u < m->n_units; u++) c[u] = m->units[u].candidates[0];
+    BL_TRY(bl_price_state(ctx, g, m, e->in->cost, c, &state));
+    BL_TRY(make_edges(ctx, a, e));
     for (int i = 0; i < g->n_nodes; i++) {
         int u = bl_node_priced(g, i) ? m->unit_of_value[g->nodes[i].in[0]] : -1;
         if (u < 0) continue;
@@ -40,7 +59,7 @@ static bl_status make_table(bl_ctx *ctx, bl_arena *a, exact *e)
                 if (u == v && x != y) continue;
                 c[u] = m->units[u].candidates[x];
                 c[v] = m->units[v].candidates[y];
-                e->ns[k][x * m->units[v].n_candidates + y] = bl_price_node(ctx, g, m, e->in->cost, i, c);
+                e->ns[k][x * m->units[v].n_candidates + y] = bl_price_node(ctx, g, m, e->in->cost, i, c, state);
             }
     }
     return BL_OK;
@@ -49,6 +68,7 @@ static bl_status make_table(bl_ctx *ctx, bl_arena *a, exact *e)
 static double total(const exact *e, bl_metric m)
 {
     double sum = 0;
+    for (int u = 0; m == BL_M_LATENCY && u < e->in->menu->n_units; u++) sum += e->edges[u][e->choice[u]];
     if (m == BL_M_LATENCY)
         for (int k = 0; k < e->n_nodes; k++)
             sum += e->ns[k][e->choice[e->in_unit[k]] * e->in->menu->units[e->out_unit[k]].n_candidates + e->choice[e->out_unit[k]]];

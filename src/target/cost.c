@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* COST: the rows of targets.def, the record and its file, the machine's identity. */
-#include "target/target.h"
+#include "target/probe.h"
 
 #include <string.h>
 
@@ -80,6 +80,7 @@ bl_status bl_measure(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, co
     c->has_latency = row->latency;
     c->machine = bl_machine_json(ctx);
     bl_status s = row->measure(ctx, graph, menu, options, c);
+    if (s == BL_OK && row->latency) s = bl_cost_check(ctx, graph, menu, c, options && options->seconds > 0 ? 3 * options->seconds : 1.5);
     if (s != BL_OK) bl_cost_free(c);
     else *out = c;
     return s;
@@ -97,6 +98,7 @@ void bl_cost_free(bl_cost *cost)
 {
     if (!cost) return;
     json_decref(cost->machine);
+    json_decref(cost->checks);
     bl_arena_free(cost->arena);
 }
 
@@ -147,18 +149,15 @@ const bl_cost_cell *bl_cost_find(const bl_cost *c, const char *key, int w_bits, 
 
 bl_status bl_cost_write(bl_ctx *ctx, bl_cost *c, const char *path)
 {
-    json_t *r = bl_record_new(ctx, "cost", 1, 0), *cells = json_array(), *groups = json_array();
+    json_t *r = bl_record_new(ctx, "cost", 1, 1), *cells = json_array(), *groups = json_array();
     json_object_set_new(r, "made_from", json_pack("{s:s, s:s}", "graph", c->graph.hex, "menu", c->menu.hex));
     json_object_set_new(r, "seed", json_integer((json_int_t)ctx->options.seed));
     json_object_set_new(r, "target", json_string(c->target));
     json_object_set_new(r, "latency", json_boolean(c->has_latency));
     json_object_set(r, "machine", c->machine);
-    for (size_t i = 0; i < c->n_cells; i++) {
-        const bl_cost_cell *x = &c->cells[i];
-        json_array_append_new(cells, json_pack("{s:s, s:i, s:i, s:i, s:s, s:f, s:f, s:f, s:f}", "key", x->key, "w_bits",
-            x->w_bits, "a_in_bits", x->a_in, "a_out_bits", x->a_out, "kernel", x->kernel, "q1_ns", x->q1_ns,
-            "median_ns", x->median_ns, "p90_ns", x->p90_ns, "ratio", x->ratio));
-    }
+    json_object_set_new(r, "overhead_ns", json_real(c->overhead_ns));
+    if (c->checks) json_object_set(r, "checks", c->checks);
+    for (size_t i = 0; i < c->n_cells; i++) json_array_append_new(cells, bl_cost_cell_json(&c->cells[i]));
     for (size_t i = 0; i < c->n_groups; i++)
         json_array_append_new(groups, json_pack("{s:s, s:f}", "key", c->groups[i].key, "aa_spread", c->groups[i].aa_spread));
     json_object_set_new(r, "cells", cells);
@@ -166,27 +165,6 @@ bl_status bl_cost_write(bl_ctx *ctx, bl_cost *c, const char *path)
     bl_status s = bl_record_write(ctx, r, path, &c->hash);
     json_decref(r);
     return s;
-}
-
-static bl_status read_cell(bl_ctx *ctx, const char *path, const json_t *o, bl_cost *c)
-{
-    bl_cost_cell x = { 0 };
-    int64_t w, in, out;
-    BL_TRY(bl_json_str(ctx, o, "key", path, &x.key));
-    BL_TRY(bl_json_str(ctx, o, "kernel", path, &x.kernel));
-    BL_TRY(bl_json_i64(ctx, o, "w_bits", path, 0, 32, &w));
-    BL_TRY(bl_json_i64(ctx, o, "a_in_bits", path, 0, 32, &in));
-    BL_TRY(bl_json_i64(ctx, o, "a_out_bits", path, 0, 32, &out));
-    BL_TRY(bl_json_f64(ctx, o, "q1_ns", path, &x.q1_ns));
-    BL_TRY(bl_json_f64(ctx, o, "median_ns", path, &x.median_ns));
-    BL_TRY(bl_json_f64(ctx, o, "p90_ns", path, &x.p90_ns));
-    x.ratio = json_number_value(json_object_get(o, "ratio")); /* absent: 0, not known */
-    if (!(x.q1_ns >= 0 && x.median_ns >= 0 && x.p90_ns >= 0 && x.ratio >= 0))
-        return bl_fail(ctx, BL_DATA, path, "measure again", "a negative time for %s", x.key);
-    x.w_bits = (int)w;
-    x.a_in = (int)in;
-    x.a_out = (int)out;
-    return bl_cost_add(c, &x);
 }
 
 static bl_status read_cost(bl_ctx *ctx, const char *path, const json_t *r, bl_cost *c)
@@ -204,9 +182,11 @@ static bl_status read_cost(bl_ctx *ctx, const char *path, const json_t *r, bl_co
     c->machine = json_incref(machine);
     c->target = bl_strdup(c->arena, target);
     BL_ALLOC_TRY(ctx, c->target);
+    c->overhead_ns = json_number_value(json_object_get(r, "overhead_ns")); /* absent: 0 */
+    c->checks = json_incref(json_object_get(r, "checks"));
     BL_TRY(bl_json_array(ctx, r, "cells", path, 1 << 20, &cells));
     BL_TRY(bl_json_array(ctx, r, "groups", path, 1 << 20, &groups));
-    for (size_t i = 0; i < json_array_size(cells); i++) BL_TRY(read_cell(ctx, path, json_array_get(cells, i), c));
+    for (size_t i = 0; i < json_array_size(cells); i++) BL_TRY(bl_cost_cell_read(ctx, path, json_array_get(cells, i), c));
     for (size_t i = 0; i < json_array_size(groups); i++) {
         const char *key;
         double spread;

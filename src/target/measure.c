@@ -1,31 +1,39 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * COST of this machine (OQA, arXiv 2309.01945): every operator shape at every width pair, timed with
- * the very kernels that will run.  A probe is the node cut out of its graph, given grids, lowered and
- * loaded like any program; only its own steps are timed.  Candidates of one shape are interleaved in
- * rotated order, the widest one twice (A/A).
+ * COST of this machine (OQA, arXiv 2309.01945): every operator shape at every width pair, timed with the very
+ * kernels that will run, single calls in seeded random order between those of the other candidates, on one
+ * core.  Weights in L2, in L3 and in memory; data as a ReLU leaves them, and dense.  The widest candidate runs
+ * twice (A/A).
  */
-#include "target/target.h"
+#include "target/probe.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUNDS_MAX = 60, ROUNDS_MIN = 7 };
+enum { ROUNDS = 32, ROUNDS_MIN = 7, ROUNDS_DENSE = 9, ROUNDS_DRAM = 7, ATTEMPTS = 3, PAIRS_MAX = 4096, ROWS_MAX = 2 };
+#define SPREAD_MAX 1.15         /* p90 / p10 above which a cell is measured again, then marked */
+#define COPIES_MAX ((size_t)96 << 20)
 
-typedef struct probe {
-    int w_bits, a_in, a_out;
-    bl_program *program;
-    bl_exec *exec;
-    uint32_t first_step, last_step; /* the node's own: [first, last) */
-    double sample[ROUNDS_MAX];
-} probe;
+typedef struct widths { int w, in, out; } widths;
 
 typedef struct shape {
     const char *key;
-    int node;
-    int n;                      /* candidates, without the A/A twin */
-    struct widths { int w, in, out; } *pair;
+    int node, n;                /* candidates */
+    widths *pair;
 } shape;
+
+/* What all shapes share. */
+typedef struct session {
+    bl_ctx *ctx;
+    const bl_graph *graph;
+    double seconds, clock_ns;
+    uint64_t l2, l3;
+    uint8_t *sweep;             /* reading it empties every cache; NULL: no memory for it */
+    size_t sweep_bytes;
+    const char *cache;
+    bl_hash identity;
+    bl_cost *cost;
+} session;
 
 static int ascending(const void *a, const void *b)
 {
@@ -41,173 +49,227 @@ double bl_quantile(double *x, size_t n, double q)
     return i + 1 < n ? x[i] + (at - (double)i) * (x[i + 1] - x[i]) : x[n - 1];
 }
 
-/* ---- a probe */
-
-/* Stand-in statistics: what a ReLU lets through. */
-static bl_stats *plain_stats(bl_ctx *ctx, const bl_graph *g)
-{
-    bl_arena *a = bl_arena_new(ctx, "probe");
-    bl_stats *s = a ? BL_NEW(a, bl_stats, 1) : NULL;
-    bl_value_stats *v = s ? BL_NEW(a, bl_value_stats, (size_t)g->n_values) : NULL;
-    if (!v) {
-        bl_arena_free(a);
-        return NULL;
-    }
-    *s = (bl_stats){ .arena = a, .n_values = g->n_values, .value = v };
-    for (int i = 0; i < g->n_values; i++) v[i] = (bl_value_stats){ .lo = 0, .hi = 4, .count = 1 };
-    return s;
-}
-
 bl_status bl_try_lowering(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu)
 {
-    bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
-    bl_plan *plan = NULL;
     bl_program *program = NULL;
-    bl_stats *stats = plain_stats(ctx, graph);
-    int *choice = stats ? BL_NEW(stats->arena, int, (size_t)menu->n_units) : NULL; /* the widest everywhere */
-    bl_status s = choice ? bl_plan_make(ctx, graph, menu, stats, choice, &o, "trial", &plan) : bl_pending(ctx);
-    if (s == BL_OK) s = bl_lower(ctx, graph, plan, NULL, &program);
+    int *choice = NULL;
+    bl_arena *a = bl_arena_new(ctx, "trial");
+    BL_ALLOC_TRY(ctx, a);
+    choice = BL_NEW(a, int, (size_t)menu->n_units); /* the widest everywhere */
+    bl_status s = choice ? bl_stand_in_program(ctx, graph, menu, choice, &program) : bl_pending(ctx);
     bl_program_free(program);
-    bl_plan_free(plan);
-    bl_stats_free(stats);
+    bl_arena_free(a);
     return s;
 }
 
-static bl_status choose_widths(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const probe *p, int *choice)
+/* ---- rounds */
+
+typedef struct contest {
+    session *s;
+    bl_probe *p;
+    int n;                      /* probes, the last one the A/A twin of the first */
+    bl_rng rng;
+    bool *active;               /* the base always is */
+} contest;
+
+/* Every probe once, in an order of its own each time. */
+static bl_status one_round(contest *c, bl_variant v, int round)
 {
-    int out_unit = m->unit_of_value[g->nodes[0].out[0]];
-    for (int u = 0; u < m->n_units; u++) {
-        int want = u == out_unit && u != m->unit_of_value[g->nodes[0].in[0]] ? p->a_out : p->a_in;
-        choice[u] = -1;
-        for (int c = 0; c < m->units[u].n_candidates; c++)
-            if (m->units[u].candidates[c].a_bits == want || m->units[u].fixed_grid) choice[u] = c;
-        BL_CHECK(ctx, choice[u] >= 0);
+    uint32_t order[PAIRS_MAX];
+    for (int i = 0; i < c->n; i++) order[i] = (uint32_t)i;
+    bl_rng_shuffle(&c->rng, order, (size_t)c->n);
+    for (int i = 0; i < c->n; i++) {
+        bl_probe *p = &c->p[order[i]];
+        if (c->active[order[i]]) BL_TRY(bl_probe_sample(p, v, c->s->clock_ns, &p->sample[v][round]));
     }
     return BL_OK;
 }
 
-static bl_status lower_probe(bl_ctx *ctx, const bl_graph *g, probe *p)
+static bl_status rounds(contest *c, bl_variant v, int most, double seconds, int *done)
 {
-    bl_menu_options mo = { .w_bits = { p->w_bits ? p->w_bits : 8 }, .n_w = 1, .a_bits = { p->a_in, p->a_out }, .n_a = 2 };
-    bl_grid_options go = { .act_range = "minmax", .weight_range = "minmax" };
-    bl_menu *m = NULL;
-    bl_plan *plan = NULL;
-    bl_stats *stats = plain_stats(ctx, g);
-    bl_status s = stats ? bl_menu_make(ctx, g, &mo, &m) : bl_pending(ctx);
-    int *choice = s == BL_OK ? BL_NEW(stats->arena, int, (size_t)m->n_units) : NULL;
-    if (s == BL_OK) s = choice ? choose_widths(ctx, g, m, p, choice) : bl_pending(ctx);
-    if (s == BL_OK) s = bl_plan_make(ctx, g, m, stats, choice, &go, "probe", &plan);
-    if (s == BL_OK) s = bl_lower(ctx, g, plan, NULL, &p->program);
-    bl_plan_free(plan);
-    bl_menu_free(m);
-    bl_stats_free(stats);
-    return s;
+    uint64_t start = bl_now_ns();
+    for (*done = 0; *done < most; ++*done) {
+        if (*done >= BL_MIN(most, ROUNDS_MIN) && (double)(bl_now_ns() - start) * 1e-9 > seconds) break;
+        BL_TRY(one_round(c, v, *done));
+    }
+    return BL_OK;
 }
 
-/* Random codes over the whole width in every tensor that the node reads: never zeros. */
-static void fill_inputs(bl_ctx *ctx, probe *p, const char *key)
+/* Copies enough that a weight's next use finds it pushed out of the near caches. */
+static bl_status spread_weights(contest *c)
 {
-    bl_rng r = bl_rng_make(ctx->options.seed, key, (uint64_t)(p->w_bits * 1024 + p->a_in * 32 + p->a_out));
-    for (uint32_t i = 0; i < p->first_step; i++) {
-        const bl_ptensor *t = &p->program->tensors[p->program->steps[i].out];
-        uint8_t *narrow = bl_exec_codes(p->exec, (uint32_t)p->program->steps[i].out);
-        uint16_t *wide = (void *)narrow;
-        for (uint64_t k = 0; k < t->bytes / (t->bits <= 8 ? 1 : 2); k++) {
-            uint64_t code = bl_rng_u64(&r) >> (64 - t->bits);
-            if (t->bits <= 8) narrow[k] = (uint8_t)code;
-            else wide[k] = (uint16_t)code;
+    size_t sum = 0;
+    for (int i = 0; i < c->n; i++) sum += c->p[i].packed_bytes;
+    if (!sum) return BL_OK;
+    uint64_t far = BL_MIN(4 * BL_MAX(c->s->l2, 1 << 18), BL_MAX(c->s->l3, 4 << 20) / 2);
+    uint32_t n3 = (uint32_t)BL_MIN(1 + far / sum, 4096), nd = (uint32_t)BL_MIN(ROUNDS_DRAM, COPIES_MAX / sum);
+    for (int i = 0; i < c->n; i++) BL_TRY(bl_probe_copies(&c->p[i], BL_V_L3, n3));
+    for (int i = 0; c->s->sweep && i < c->n; i++) BL_TRY(bl_probe_copies(&c->p[i], BL_V_DRAM, nd));
+    return BL_OK;
+}
+
+static void sweep(const session *s)
+{
+    volatile uint64_t sink = 0;
+    for (size_t i = 0; i < s->sweep_bytes; i += 64) sink += s->sweep[i];
+}
+
+/* ---- from samples to cells */
+
+/* Median of round-by-round ratios: a machine whose speed drifts moves both. */
+static double paired_ratio(const bl_probe *p, const bl_probe *base, bl_variant v, int n)
+{
+    double r[BL_ROUNDS_MAX];
+    for (int i = 0; i < n; i++) r[i] = p->sample[v][i] / base->sample[v][i];
+    return bl_quantile(r, (size_t)n, 0.5);
+}
+
+static bl_cost_time time_of(const bl_probe *p, const bl_probe *base, bl_variant v, int n, double *spread)
+{
+    double x[BL_ROUNDS_MAX];
+    if (n < 1) return (bl_cost_time){ 0 };
+    memcpy(x, p->sample[v], (size_t)n * sizeof *x);
+    bl_cost_time t = { .q1_ns = bl_quantile(x, (size_t)n, 0.25), .median_ns = bl_quantile(x, (size_t)n, 0.5),
+                       .p90_ns = bl_quantile(x, (size_t)n, 0.9), .ratio = paired_ratio(p, base, v, n) };
+    if (spread) *spread = t.p90_ns / bl_quantile(x, (size_t)n, 0.1);
+    return t;
+}
+
+typedef struct result { bl_cost_cell cell; double spread; } result;
+
+/* Near caches: again where a cell will not hold still, and the calmest attempt counts. */
+static bl_status near_times(contest *c, result *r, double *aa)
+{
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        int n, unstable = 0;
+        BL_TRY(rounds(c, BL_V_L2, ROUNDS, 0.4 * c->s->seconds / (1 << attempt), &n));
+        if (!attempt) *aa = fabs(paired_ratio(&c->p[c->n - 1], &c->p[0], BL_V_L2, n) - 1);
+        for (int i = 0; i < c->n; i++) {
+            double spread;
+            if (!c->active[i]) continue;
+            bl_cost_time t = time_of(&c->p[i], &c->p[0], BL_V_L2, n, &spread);
+            if (!attempt || spread < r[i].spread) {
+                r[i].cell.at[BL_STATE_L2] = t;
+                r[i].spread = spread;
+            }
+            c->active[i] = i == 0 || r[i].spread > SPREAD_MAX;
+            unstable += r[i].spread > SPREAD_MAX;
         }
+        if (!unstable) break;
     }
-}
-
-static bl_status probe_make(bl_ctx *ctx, const bl_graph *g, const char *key, probe *p)
-{
-    BL_TRY(lower_probe(ctx, g, p));
-    BL_TRY(bl_exec_new(ctx, p->program, NULL, &p->exec));
-    const bl_program *pr = p->program;
-    while (p->first_step < pr->n_steps && pr->steps[p->first_step].contract == BL_C_QUANTIZE) p->first_step++;
-    p->last_step = p->first_step;
-    while (p->last_step < pr->n_steps && pr->steps[p->last_step].contract != BL_C_DEQUANTIZE) p->last_step++;
-    fill_inputs(ctx, p, key);
+    for (int i = 0; i < c->n; i++) {
+        r[i].cell.noisy = r[i].spread > SPREAD_MAX;
+        c->active[i] = true;
+    }
     return BL_OK;
 }
 
-static void probe_free(probe *p)
+static bl_status far_times(contest *c, result *r)
 {
-    bl_exec_free(p->exec);
-    bl_program_free(p->program);
-}
-
-static bl_status run_probe(probe *p, unsigned times)
-{
-    for (unsigned i = 0; i < times; i++)
-        for (uint32_t s = p->first_step; s < p->last_step; s++) BL_TRY(bl_exec_step(p->exec, s));
+    int n3 = 0, nd = 0, dense;
+    BL_TRY(rounds(c, BL_V_DENSE, ROUNDS_DENSE, 0.1 * c->s->seconds, &dense));
+    for (int i = 0; i < c->n; i++) r[i].cell.dense_ns = time_of(&c->p[i], &c->p[0], BL_V_DENSE, dense, NULL).q1_ns;
+    if (!c->p[0].packed) return BL_OK;
+    BL_TRY(spread_weights(c));
+    BL_TRY(rounds(c, BL_V_L3, ROUNDS, 0.4 * c->s->seconds, &n3));
+    if (c->p[0].n_copies[BL_V_DRAM] >= 3) {
+        sweep(c->s);
+        BL_TRY(rounds(c, BL_V_DRAM, (int)c->p[0].n_copies[BL_V_DRAM], c->s->seconds, &nd));
+    }
+    for (int i = 0; i < c->n; i++) {
+        r[i].cell.at[BL_STATE_L3] = time_of(&c->p[i], &c->p[0], BL_V_L3, n3, NULL);
+        r[i].cell.at[BL_STATE_DRAM] = time_of(&c->p[i], &c->p[0], BL_V_DRAM, nd, NULL);
+    }
     return BL_OK;
 }
 
 /* ---- one shape */
 
-static bl_status time_probes(probe *p, int n, double seconds, int *rounds)
+static bl_status measure_probes(contest *c, result *r, double *aa)
 {
-    uint64_t start = bl_now_ns(), t = start;
-    for (int i = 0; i < n; i++) BL_TRY(run_probe(&p[i], 3)); /* warm-up */
-    unsigned times = (unsigned)BL_MIN(1000, 1 + 20000ull * 3 * (uint64_t)n / (bl_now_ns() - t + 1)); /* about 20 us */
-    for (*rounds = 0; *rounds < ROUNDS_MAX; ++*rounds) {
-        if (*rounds >= ROUNDS_MIN && (double)(bl_now_ns() - start) * 1e-9 > seconds) break;
-        for (int k = 0; k < n; k++) {
-            probe *x = &p[(k + *rounds) % n];
-            t = bl_now_ns();
-            BL_TRY(run_probe(x, times));
-            x->sample[*rounds] = (double)(bl_now_ns() - t) / times;
+    bl_pin pin;
+    double ns;
+    bl_status s = BL_OK;
+    for (int i = 0; i < c->n; i++) c->active[i] = true;
+    bl_pin_here(&pin);
+    for (int warm = 0; s == BL_OK && warm < 2; warm++)
+        for (int i = 0; s == BL_OK && i < c->n; i++) s = bl_probe_sample(&c->p[i], BL_V_L2, 0, &ns);
+    if (s == BL_OK) s = near_times(c, r, aa);
+    if (s == BL_OK) s = far_times(c, r);
+    bl_pin_release(&pin);
+    return s;
+}
+
+/* Where a network's edge is this node, what turning numbers into codes and back costs is measured with it. */
+static bl_status edge_cells(session *s, const bl_graph *single, bl_probe *p)
+{
+    for (uint32_t i = 0; i < p->program->n_steps; i++) {
+        if (i >= p->first_step && i < p->last_step) continue;
+        bool in = i < p->first_step;
+        const bl_step *step = &p->program->steps[i];
+        uint32_t edge = in ? (uint32_t)step->in[0] : (uint32_t)step->out;
+        const bl_pedge *e = &p->program->edges[edge];
+        double x[BL_ROUNDS_MAX];
+        if (p->program->tensors[in ? step->out : step->in[0]].raw) continue;
+        (void)single;
+        char key[256];
+        bl_edge_key(key, sizeof key, in, e->rank, e->dim);
+        int bits = p->program->tensors[in ? step->out : step->in[0]].bits;
+        if (bl_cost_find(s->cost, key, 0, in ? 0 : bits, in ? bits : 0)) continue;
+        for (int k = 0; k < ROUNDS; k++) {
+            uint64_t t = bl_now_ns();
+            BL_TRY(bl_exec_step(p->exec, i));
+            x[k] = BL_MAX((double)(bl_now_ns() - t) - s->clock_ns, 1);
         }
+        bl_cost_cell c = { .key = key, .a_in = in ? 0 : bits, .a_out = in ? bits : 0, .kernel = bl_exec_kernel(p->exec, i) };
+        c.at[0] = (bl_cost_time){ bl_quantile(x, ROUNDS, 0.25), bl_quantile(x, ROUNDS, 0.5), bl_quantile(x, ROUNDS, 0.9), 1 };
+        BL_TRY(bl_cost_add(s->cost, &c));
     }
     return BL_OK;
 }
 
-/* Median of round-by-round ratios: a machine whose speed drifts moves both. */
-static double paired_ratio(const probe *p, const probe *base, int rounds)
+static bl_status add_cells(session *s, const shape *sh, const bl_probe *p, const result *r, double aa)
 {
-    double r[ROUNDS_MAX];
-    for (int i = 0; i < rounds; i++) r[i] = p->sample[i] / base->sample[i];
-    return bl_quantile(r, (size_t)rounds, 0.5);
+    for (int i = 0; i < sh->n; i++) {
+        bool none = p[i].first_step == p[i].last_step; /* shares its input's memory: costs nothing */
+        bl_cost_cell c = r[i].cell;
+        if (none) memset(&c, 0, sizeof c);
+        c.key = sh->key;
+        c.w_bits = p[i].w_bits;
+        c.a_in = p[i].a_in;
+        c.a_out = p[i].a_out;
+        c.packed_bytes = p[i].packed_bytes;
+        c.kernel = none ? "none" : bl_exec_kernel(p[i].exec, p[i].packed ? p[i].weight_step : p[i].first_step);
+        if (none) c.at[0].ratio = 1;
+        BL_TRY(bl_cost_add(s->cost, &c));
+    }
+    return bl_cost_add_group(s->cost, sh->key, aa);
 }
 
-static bl_status measure_shape(bl_ctx *ctx, const bl_graph *graph, const shape *s, double seconds, bl_cost *cost)
+static bl_status measure_shape(session *s, const shape *sh)
 {
     bl_graph *g = NULL;
-    int n = s->n + 1, rounds = 0;
-    BL_TRY(bl_graph_extract(ctx, graph, s->node, &g));
+    int n = sh->n + 1;
+    double aa = 0;
+    bl_ctx *ctx = s->ctx;
+    if (n > PAIRS_MAX) return bl_fail(ctx, BL_USAGE, sh->key, "give fewer widths", "too many pairs of widths");
+    BL_TRY(bl_graph_extract(ctx, s->graph, sh->node, &g));
     bl_arena *a = bl_arena_new(ctx, "probes");
-    probe *p = a ? BL_NEW(a, probe, (size_t)n) : NULL;
-    bl_cost_cell *cells = a ? BL_NEW(a, bl_cost_cell, (size_t)n) : NULL;
-    bl_status st = p && cells ? BL_OK : bl_pending(ctx);
+    bl_probe *p = a ? BL_NEW(a, bl_probe, (size_t)n) : NULL;
+    result *r = a ? BL_NEW(a, result, (size_t)n) : NULL;
+    bool *active = a ? BL_NEW(a, bool, (size_t)n) : NULL;
+    bl_status st = p && r && active ? BL_OK : bl_pending(ctx);
     for (int i = 0; st == BL_OK && i < n; i++) { /* the last is the first one's A/A twin */
-        p[i].w_bits = s->pair[i % s->n].w;
-        p[i].a_in = s->pair[i % s->n].in;
-        p[i].a_out = s->pair[i % s->n].out;
-        st = probe_make(ctx, g, s->key, &p[i]);
+        p[i].w_bits = sh->pair[i % sh->n].w;
+        p[i].a_in = sh->pair[i % sh->n].in;
+        p[i].a_out = sh->pair[i % sh->n].out;
+        st = bl_probe_make(ctx, g, sh->key, &p[i]);
     }
-    if (st == BL_OK) st = time_probes(p, n, seconds, &rounds);
-    bool none_at_all = st == BL_OK && p[0].first_step == p[0].last_step;
-    double twin = st != BL_OK || none_at_all ? 1 : paired_ratio(&p[n - 1], &p[0], rounds);
-    for (int i = 0; st == BL_OK && i < s->n; i++) { /* the ratio before the samples are sorted: [0] last */
-        bl_cost_cell *c = &cells[i];
-        c->ratio = none_at_all ? 1 : paired_ratio(&p[i], &p[0], rounds);
-    }
-    for (int i = 0; st == BL_OK && i < s->n; i++) {
-        bool none = p[i].first_step == p[i].last_step; /* shares its input's memory: costs nothing */
-        bl_cost_cell c = { .key = s->key, .w_bits = p[i].w_bits, .a_in = p[i].a_in, .a_out = p[i].a_out,
-                           .kernel = none ? "none" : bl_exec_kernel(p[i].exec, p[i].first_step),
-                           .ratio = cells[i].ratio };
-        if (!none) {
-            c.q1_ns = bl_quantile(p[i].sample, (size_t)rounds, 0.25);
-            c.median_ns = bl_quantile(p[i].sample, (size_t)rounds, 0.5);
-            c.p90_ns = bl_quantile(p[i].sample, (size_t)rounds, 0.9);
-        }
-        st = bl_cost_add(cost, &c);
-    }
-    if (st == BL_OK) st = bl_cost_add_group(cost, s->key, fabs(twin - 1));
-    for (int i = 0; p && i < n; i++) probe_free(&p[i]);
+    contest c = { .s = s, .p = p, .n = n, .active = active, .rng = bl_rng_make(ctx->options.seed, sh->key, 1) };
+    if (st == BL_OK && p[0].first_step < p[0].last_step) st = measure_probes(&c, r, &aa);
+    if (st == BL_OK) st = add_cells(s, sh, p, r, aa);
+    for (int i = 0; st == BL_OK && i < sh->n; i++) st = edge_cells(s, g, &p[i]);
+    for (int i = 0; p && i < n; i++) bl_probe_free(&p[i]);
     bl_arena_free(a);
     bl_graph_free(g);
     return st;
@@ -219,9 +281,7 @@ static void add_pair(shape *s, int w, int in, int out)
 {
     for (int i = 0; i < s->n; i++)
         if (s->pair[i].w == w && s->pair[i].in == in && s->pair[i].out == out) return;
-    s->pair[s->n].w = w;
-    s->pair[s->n].in = in;
-    s->pair[s->n++].out = out;
+    s->pair[s->n++] = (widths){ w, in, out };
 }
 
 static void add_node(const bl_graph *g, const bl_menu *m, int node, shape *s)
@@ -247,7 +307,7 @@ static bl_status collect_shapes(bl_ctx *ctx, const bl_graph *g, const bl_menu *m
         size_t k = 0;
         while (k < *n && strcmp(shapes[k].key, key)) k++;
         if (k == *n) {
-            shapes[k] = (shape){ .key = key, .node = i, .pair = bl_alloc(a, 16 * 16 * 16, sizeof *shapes->pair) };
+            shapes[k] = (shape){ .key = key, .node = i, .pair = BL_NEW(a, widths, PAIRS_MAX) };
             BL_ALLOC_TRY(ctx, shapes[k].pair);
             ++*n;
         }
@@ -257,20 +317,79 @@ static bl_status collect_shapes(bl_ctx *ctx, const bl_graph *g, const bl_menu *m
     return BL_OK;
 }
 
+/* What a shape's cells depend on: the machine, the code, the widths, the time given. */
+static bl_status shape_hash(session *s, bl_arena *a, const shape *sh, bl_hash *out)
+{
+    bl_hasher *h = bl_hasher_new(a);
+    BL_ALLOC_TRY(s->ctx, h);
+    bl_hash_text(h, s->identity.hex);
+    bl_hash_text(h, sh->key);
+    bl_hash_f64(h, s->seconds);
+    bl_hash_i64(h, (int64_t)s->ctx->options.seed);
+    for (int i = 0; i < sh->n; i++) bl_hash_i64(h, sh->pair[i].w * 1024 + sh->pair[i].in * 32 + sh->pair[i].out);
+    *out = bl_hash_end(h);
+    return BL_OK;
+}
+
+static bl_status one_shape(session *s, bl_arena *a, const shape *sh)
+{
+    bl_hash key;
+    bool found = false;
+    size_t cells = s->cost->n_cells, groups = s->cost->n_groups;
+    BL_TRY(bl_check_interrupt(s->ctx));
+    BL_TRY(shape_hash(s, a, sh, &key));
+    if (s->cache) BL_TRY(bl_cost_recall(s->ctx, s->cache, key, s->cost, &found));
+    if (found) return BL_OK;
+    BL_TRY(measure_shape(s, sh));
+    return s->cache ? bl_cost_remember(s->ctx, s->cache, key, s->cost, cells, groups) : BL_OK;
+}
+
+/* The machine as COST names it, and the code that runs: kernels change without a new version. */
+static bl_status identify(session *s, bl_arena *a)
+{
+    bl_hasher *h = bl_hasher_new(a);
+    char *text = bl_json_text(a, s->cost->machine, false);
+    bl_map self = { 0 };
+    if (!h || !text) return bl_pending(s->ctx);
+    bl_hash_text(h, text);
+    if (s->cache && bl_map_file(s->ctx, "/proc/self/exe", 0, &self) == BL_OK) {
+        bl_hash_bytes(h, self.data, self.size);
+        bl_unmap(&self);
+    } else {
+        s->cache = NULL;
+    }
+    s->identity = bl_hash_end(h);
+    return BL_OK;
+}
+
+static bl_status measure_all(session *s, bl_arena *a, const bl_menu *menu)
+{
+    shape *shapes = NULL;
+    size_t n = 0;
+    BL_TRY(collect_shapes(s->ctx, s->graph, menu, a, &shapes, &n));
+    BL_TRY(identify(s, a));
+    for (size_t i = 0; i < n; i++) {
+        BL_TRY(one_shape(s, a, &shapes[i]));
+        bl_progress(s->ctx, "measure", i + 1, n);
+    }
+    return BL_OK;
+}
+
 bl_status bl_target_here(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_measure_options *options,
                          bl_cost *cost)
 {
-    double seconds = options && options->seconds > 0 ? options->seconds : 0.5;
-    shape *shapes = NULL;
-    size_t n = 0;
+    uint64_t l1;
+    session s = { .ctx = ctx, .graph = graph, .cost = cost, .seconds = options && options->seconds > 0 ? options->seconds : 0.5,
+                  .cache = options ? options->cache : NULL, .clock_ns = bl_clock_ns() };
+    bl_cpu_caches(&l1, &s.l2, &s.l3);
+    s.sweep_bytes = BL_MIN(4 * BL_MAX(s.l3, 8 << 20), (uint64_t)256 << 20);
     bl_arena *a = bl_arena_new(ctx, "shapes");
     BL_ALLOC_TRY(ctx, a);
-    bl_status s = collect_shapes(ctx, graph, menu, a, &shapes, &n);
-    for (size_t i = 0; s == BL_OK && i < n; i++) {
-        s = bl_check_interrupt(ctx);
-        if (s == BL_OK) s = measure_shape(ctx, graph, &shapes[i], seconds, cost);
-        bl_progress(ctx, "measure", i + 1, n);
+    if (ctx->options.memory_bytes / 4 > s.sweep_bytes) {
+        s.sweep = bl_alloc(a, s.sweep_bytes, 1);
+        if (s.sweep) memset(s.sweep, 1, s.sweep_bytes); /* pages of its own, not the one of zeros */
     }
+    bl_status st = measure_all(&s, a, menu);
     bl_arena_free(a);
-    return s;
+    return st;
 }

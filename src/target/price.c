@@ -65,6 +65,15 @@ char *bl_node_key(bl_arena *arena, const bl_graph *g, int node)
     return bl_strdup(arena, buf);
 }
 
+void bl_edge_key(char *buf, size_t cap, bool input, int rank, const int64_t *dim)
+{
+    size_t at = 0;
+    put(buf, cap, &at, input ? "input(" : "output(");
+    for (int d = 0; d < rank; d++) put(buf, cap, &at, "%s%lld", d ? "x" : "", (long long)dim[d]);
+    put(buf, cap, &at, ")");
+    buf[cap - 1] = 0;
+}
+
 /* ---- counted prices */
 
 static double layer_bytes(const bl_graph *g, int layer, int w_bits)
@@ -123,16 +132,26 @@ static int input_unit(const bl_graph *g, const bl_menu *m, int node)
     return n->in[0] >= 0 ? m->unit_of_value[n->in[0]] : -1;
 }
 
+/* A state that was not measured is as the nearer one. */
+static const bl_cost_time *time_at(const bl_cost_cell *x, bl_state state)
+{
+    while (state > BL_STATE_L2 && !(x->at[state].q1_ns > 0)) state--;
+    return &x->at[state];
+}
+
 /* A width that does nothing is no width to choose: within the tie the widest cell's time stands. */
 static double tied_ns(const bl_cost *cost, const char *key, bl_candidate widest, int widest_out, int w, int a_in,
-                      int a_out)
+                      int a_out, bl_state state)
 {
     const bl_cost_cell *x = bl_cost_find(cost, key, w, a_in, a_out);
     const bl_cost_cell *base = bl_cost_find(cost, key, widest.w_bits, widest.a_bits, widest_out);
     if (!x) return NAN;
-    if (!base || !(base->q1_ns > 0)) return x->q1_ns;
-    double ratio = x->ratio > 0 && base->ratio > 0 ? x->ratio / base->ratio : x->q1_ns / base->q1_ns;
-    return fabs(ratio - 1) <= tie_of(cost, key) ? base->q1_ns : base->q1_ns * ratio;
+    if (!strcmp(x->kernel, "none")) return 0;
+    const bl_cost_time *t = time_at(x, state), *tb = base ? time_at(base, state) : NULL;
+    if (!tb || !(tb->q1_ns > 0)) return fmax(t->q1_ns + cost->overhead_ns, 0);
+    double ratio = t->ratio > 0 && tb->ratio > 0 ? t->ratio / tb->ratio : t->q1_ns / tb->q1_ns;
+    double ns = fabs(ratio - 1) <= tie_of(cost, key) ? tb->q1_ns : tb->q1_ns * ratio;
+    return fmax(ns + cost->overhead_ns, 0);
 }
 
 static bl_status no_cell(bl_ctx *ctx, const bl_graph *g, int node, const char *key)
@@ -141,10 +160,49 @@ static bl_status no_cell(bl_ctx *ctx, const bl_graph *g, int node, const char *k
                    "the COST record has no cell for %s", key);
 }
 
+/* ---- edges of the network, inputs first */
+
+static int edge_value(const bl_graph *g, int edge)
+{
+    return edge < g->n_inputs ? g->inputs[edge] : g->outputs[edge - g->n_inputs];
+}
+
+static int edge_unit(const bl_graph *g, const bl_menu *m, int edge)
+{
+    return m->unit_of_value[edge_value(g, edge)];
+}
+
+/* Records of older versions have none: 0. */
+static double edge_ns(const bl_graph *g, const bl_cost *cost, int edge, int bits)
+{
+    char key[256];
+    bool in = edge < g->n_inputs;
+    const bl_tensor *t = &g->values[edge_value(g, edge)].t;
+    bl_edge_key(key, sizeof key, in, t->rank, t->dim);
+    const bl_cost_cell *x = bl_cost_find(cost, key, 0, in ? 0 : bits, in ? bits : 0);
+    return x ? fmax(x->q1_ns + cost->overhead_ns, 0) : 0;
+}
+
+double bl_price_edges(const bl_graph *g, const bl_menu *m, const bl_cost *cost, int unit, int a_bits)
+{
+    double sum = 0;
+    for (int e = 0; e < g->n_inputs + g->n_outputs; e++)
+        if (edge_unit(g, m, e) == unit) sum += edge_ns(g, cost, e, a_bits);
+    return sum;
+}
+
 /* ---- the table for the solver */
 
 static bl_status add_latency(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_prices *p)
 {
+    bl_state state;
+    bl_candidate *all = BL_NEW(p->arena, bl_candidate, (size_t)m->n_units);
+    BL_ALLOC_TRY(ctx, all);
+    for (int u = 0; u < m->n_units; u++) all[u] = m->units[u].candidates[0]; /* the solver's sum cannot know more */
+    BL_TRY(bl_price_state(ctx, g, m, cost, all, &state));
+    for (int u = 0; u < m->n_units; u++)
+        for (int c = 0; c < m->units[u].n_candidates; c++)
+            p->column[BL_M_LATENCY][u][c] += bl_price_edges(g, m, cost, u, m->units[u].candidates[c].a_bits);
     for (int i = 0; i < g->n_nodes; i++) {
         int u = bl_node_priced(g, i) ? input_unit(g, m, i) : -1;
         if (u < 0) continue;
@@ -159,7 +217,7 @@ static bl_status add_latency(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, c
             double dearest = 0;
             for (int o = 0; o < out->n_candidates; o++) {
                 int a_out = u == v ? a : out->candidates[o].a_bits;
-                double ns = tied_ns(cost, key, widest, u == v ? widest.a_bits : out->candidates[0].a_bits, w, a, a_out);
+                double ns = tied_ns(cost, key, widest, u == v ? widest.a_bits : out->candidates[0].a_bits, w, a, a_out, state);
                 if (isnan(ns)) return no_cell(ctx, g, i, key);
                 dearest = fmax(dearest, ns);
             }
@@ -215,25 +273,6 @@ void bl_prices_free(bl_prices *prices)
 
 /* ---- exact */
 
-double bl_price_node(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, int node,
-                     const bl_candidate *choice)
-{
-    int u = bl_node_priced(g, node) ? input_unit(g, m, node) : -1;
-    if (u < 0 || !cost->has_latency) return NAN;
-    int v = m->unit_of_value[g->nodes[node].out[0]];
-    bl_arena *a = bl_arena_new(ctx, "key");
-    char *key = a ? bl_node_key(a, g, node) : NULL;
-    double ns = NAN;
-    if (key) {
-        bool layer = m->unit_of_layer[node] >= 0;
-        bl_candidate widest = { layer ? m->units[u].candidates[0].w_bits : 0, m->units[u].candidates[0].a_bits };
-        ns = tied_ns(cost, key, widest, u == v ? widest.a_bits : m->units[v].candidates[0].a_bits,
-                     layer ? choice[u].w_bits : 0, choice[u].a_bits, choice[v].a_bits);
-    }
-    bl_arena_free(a);
-    return ns;
-}
-
 /* Most bytes of activations alive at once, each from its node to its last reader; what moves nothing
  * (a Reshape in place) may still need less in the program. */
 static double peak_memory(const bl_graph *g, const bl_menu *m, const bl_candidate *choice)
@@ -259,6 +298,47 @@ static double peak_memory(const bl_graph *g, const bl_menu *m, const bl_candidat
     return peak;
 }
 
+double bl_price_node(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, int node,
+                     const bl_candidate *choice, bl_state state)
+{
+    int u = bl_node_priced(g, node) ? input_unit(g, m, node) : -1;
+    if (u < 0 || !cost->has_latency) return NAN;
+    int v = m->unit_of_value[g->nodes[node].out[0]];
+    bl_arena *a = bl_arena_new(ctx, "key");
+    char *key = a ? bl_node_key(a, g, node) : NULL;
+    double ns = NAN;
+    if (key) {
+        bool layer = m->unit_of_layer[node] >= 0;
+        bl_candidate widest = { layer ? m->units[u].candidates[0].w_bits : 0, m->units[u].candidates[0].a_bits };
+        ns = tied_ns(cost, key, widest, u == v ? widest.a_bits : m->units[v].candidates[0].a_bits,
+                     layer ? choice[u].w_bits : 0, choice[u].a_bits, choice[v].a_bits, state);
+    }
+    bl_arena_free(a);
+    return ns;
+}
+
+bl_status bl_price_state(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost,
+                         const bl_candidate *choice, bl_state *out)
+{
+    double l2 = json_number_value(json_object_get(cost->machine, "l2_bytes"));
+    double l3 = json_number_value(json_object_get(cost->machine, "l3_bytes")), weights = 0;
+    bl_arena *a = bl_arena_new(ctx, "state");
+    BL_ALLOC_TRY(ctx, a);
+    for (int u = 0; u < m->n_units; u++)
+        for (int l = 0; l < m->units[u].n_layers; l++) {
+            int node = m->units[u].layers[l], v = m->unit_of_value[g->nodes[node].out[0]];
+            bl_mark mark = bl_arena_mark(a);
+            char *key = bl_node_key(a, g, node);
+            const bl_cost_cell *x = key && v >= 0 ? bl_cost_find(cost, key, choice[u].w_bits, choice[u].a_bits, choice[v].a_bits) : NULL;
+            weights += x && x->packed_bytes ? (double)x->packed_bytes : layer_bytes(g, node, choice[u].w_bits);
+            bl_arena_reset(a, mark);
+        }
+    bl_arena_free(a);
+    double all = weights + peak_memory(g, m, choice);
+    *out = l2 <= 0 || all <= l2 ? BL_STATE_L2 : l3 <= 0 || weights <= l3 ? BL_STATE_L3 : BL_STATE_DRAM;
+    return BL_OK;
+}
+
 bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost,
                          const bl_candidate *choice, double total[BL_N_METRIC])
 {
@@ -282,9 +362,12 @@ bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const
         total[BL_M_LATENCY] = NAN;
         return BL_OK;
     }
+    bl_state state;
+    BL_TRY(bl_price_state(ctx, g, m, cost, choice, &state));
+    for (int u = 0; u < m->n_units; u++) total[BL_M_LATENCY] += bl_price_edges(g, m, cost, u, choice[u].a_bits);
     for (int i = 0; i < g->n_nodes; i++) {
         if (!bl_node_priced(g, i) || input_unit(g, m, i) < 0) continue;
-        double ns = bl_price_node(ctx, g, m, cost, i, choice);
+        double ns = bl_price_node(ctx, g, m, cost, i, choice, state);
         if (isnan(ns)) return no_cell(ctx, g, i, g->nodes[i].op->name);
         total[BL_M_LATENCY] += ns;
     }

@@ -14,14 +14,28 @@ const char *bl_metric_name(bl_metric m);            /* "size", "bops", "latency"
 const char *bl_metric_key(bl_metric m);             /* "size_bytes", "bops", "latency_ns", "memory_bytes" */
 bool bl_metric_parse(const char *name, bl_metric *out);
 
-/* One measured cell: an operator shape at widths, by one kernel. */
-typedef struct bl_cost_cell {
-    const char *key;            /* operator, attributes, shapes */
-    int w_bits, a_in, a_out;    /* w_bits 0: no weights */
-    const char *kernel;
+/* Where the weights of a network are when their turn comes: its footprint decides. */
+typedef enum bl_state { BL_STATE_L2, BL_STATE_L3, BL_STATE_DRAM, BL_N_STATE } bl_state;
+const char *bl_state_name(bl_state s);              /* "L2", "L3", "DRAM" */
+
+typedef struct bl_cost_time {
     double q1_ns, median_ns, p90_ns;
     double ratio;               /* to the shape's widest cell, median over rounds in which both ran; 0: not
                                    known.  Drift of the clock cancels in it */
+} bl_cost_time;
+
+/* One measured cell: an operator shape at widths, by one kernel. */
+typedef struct bl_cost_cell {
+    const char *key;            /* operator, attributes, shapes; bl_edge_key: a network's edge */
+    int w_bits, a_in, a_out;    /* w_bits 0: no weights */
+    const char *kernel;
+    union {                     /* by state; all zero: not measured there.  The near one has its own names */
+        bl_cost_time at[BL_N_STATE];
+        struct { double q1_ns, median_ns, p90_ns, ratio; };
+    };
+    double dense_ns;            /* lower quartile on dense data in L2, 0: not measured */
+    size_t packed_bytes;        /* weights as this kernel reads them */
+    bool noisy;                 /* p90 / p10 stayed above 1.15 */
 } bl_cost_cell;
 
 typedef struct bl_cost_group {
@@ -35,6 +49,8 @@ struct bl_cost {
     const char *target;         /* row of targets.def */
     json_t *machine;            /* identity: CPU, caches, instruction set, versions */
     bool has_latency;
+    double overhead_ns;         /* of a step beside its cell, from one timed network; may be below zero */
+    json_t *checks;             /* whole networks: [{plan, predicted_ns, measured_ns, error, state}]; or NULL */
     size_t n_cells, n_groups, cells_cap, groups_cap;
     bl_cost_cell *cells;
     bl_cost_group *groups;
@@ -60,6 +76,11 @@ const bl_target *bl_target_find(const char *name);
 /* Has the whole network an integer form?  Lowers it once on stand-in grids, so that what is refused is
  * refused before hours of work. */
 bl_status bl_try_lowering(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu);
+/* The program of a choice on stand-in grids, for where only time matters. */
+bl_status bl_stand_in_program(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const int *choice, bl_program **out);
+bl_stats *bl_stand_in_stats(bl_ctx *ctx, const bl_graph *graph);
+/* Sets overhead_ns from the widest plan timed whole, then checks; seconds bounds the timing. */
+bl_status bl_cost_check(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, bl_cost *cost, double seconds);
 bl_status bl_cost_add(bl_cost *cost, const bl_cost_cell *cell);
 bl_status bl_cost_add_group(bl_cost *cost, const char *key, double aa_spread);
 const bl_cost_cell *bl_cost_find(const bl_cost *cost, const char *key, int w_bits, int a_in, int a_out);
@@ -68,6 +89,8 @@ json_t *bl_machine_json(bl_ctx *ctx);
 
 /* Operator, attributes and shapes of a node, the key of its cells; in the arena. */
 char *bl_node_key(bl_arena *arena, const bl_graph *graph, int node);
+/* Key of the cells of a network's input (a_in 0) or output (a_out 0): numbers to codes and back. */
+void bl_edge_key(char *buf, size_t cap, bool input, int rank, const int64_t *dim);
 /* Is the node an integer step with a price: float output, not a constant? */
 bool bl_node_priced(const bl_graph *graph, int node);
 
@@ -83,6 +106,11 @@ typedef struct bl_prices {
  * Latencies that differ by less than max(3 %, A/A spread) are one: ties go to the wider width. */
 bl_status bl_prices_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, bl_prices **out);
 void bl_prices_free(bl_prices *prices);
+/* The state that a choice's weights and activations imply on the record's machine. */
+bl_status bl_price_state(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost,
+                         const bl_candidate *choice, bl_state *out);
+/* Edges of the network whose values are in a unit, at its width: numbers to codes and back. */
+double bl_price_edges(const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, int unit, int a_bits);
 /* A whole choice with its real neighbours: the only price that is printed. */
 bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost,
                          const bl_candidate *choice, double total[BL_N_METRIC]);
@@ -92,10 +120,10 @@ bl_status bl_price_int8(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu,
                         double total[BL_N_METRIC]);
 /* Candidate of a unit closest from below to (w, a), its narrowest where none is below. */
 int bl_uniform_candidate(const bl_unit *unit, int w_bits, int a_bits);
-/* Latency of one node at its widths: the widest cell's lower quartile times the ratio to it, ties as
- * above; NaN where the record lacks the cell. */
+/* Latency of one node at its widths, weights in `state`: the widest cell's lower quartile times the ratio to
+ * it, ties as above, and a step's overhead; NaN where the record lacks the cell. */
 double bl_price_node(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, int node,
-                     const bl_candidate *choice);
+                     const bl_candidate *choice, bl_state state);
 
 /* ------------------------------------------------------------------ whole networks */
 

@@ -48,7 +48,7 @@ static void counted_by_hand(void **state)
         assert_true(total[BL_M_SIZE] == size && sum_size == size);
         assert_true(total[BL_M_BOPS] == bops && sum_bops == bops);
         assert_true(isnan(total[BL_M_LATENCY]));
-        assert_true(isnan(bl_price_node(t->ctx, t->g, t->menu, cost, 0, c)));
+        assert_true(isnan(bl_price_node(t->ctx, t->g, t->menu, cost, 0, c, BL_STATE_L2)));
         /* a and the padded cut of it, b: three planes of 4 x 6 x 6 bytes while they are added, and the sum */
         assert_true(total[BL_M_MEMORY] >= 3 * 144 && total[BL_M_MEMORY] <= 5 * 144);
     }
@@ -77,7 +77,7 @@ static void separable_is_never_below_exact(void **state)
             random_choice(t, &r, choice);
             tiny_candidates(t, choice, c);
             for (int u = 0; u < t->menu->n_units; u++) sum += prices->column[BL_M_LATENCY][u][choice[u]];
-            for (int i = 0; i < t->g->n_nodes; i++) nodes += bl_price_node(t->ctx, t->g, t->menu, cost, i, c);
+            for (int i = 0; i < t->g->n_nodes; i++) nodes += bl_price_node(t->ctx, t->g, t->menu, cost, i, c, BL_STATE_L2);
             assert_ok(t->ctx, bl_price_exact(t->ctx, t->g, t->menu, cost, c, total));
             assert_true(sum >= total[BL_M_LATENCY] * (1 - 1e-12));
             assert_true(fabs(nodes - total[BL_M_LATENCY]) <= 1e-9 * nodes);
@@ -151,12 +151,12 @@ static void ties_go_to_the_wider_width(void **state)
     for (int wide = 0; wide < 2; wide++) {
         for (size_t i = 0; i < BL_COUNTOF(cells); i++) {
             c[u].w_bits = cells[i].w;
-            assert_true(bl_price_node(t->ctx, t->g, t->menu, cost, node, c) == (wide ? wide_tie : narrow_tie)[i]);
+            assert_true(bl_price_node(t->ctx, t->g, t->menu, cost, node, c, BL_STATE_L2) == (wide ? wide_tie : narrow_tie)[i]);
         }
         assert_ok(t->ctx, bl_cost_add_group(cost, key, 0.05));
     }
     c[u].w_bits = 5; /* no such cell */
-    assert_true(isnan(bl_price_node(t->ctx, t->g, t->menu, cost, node, c)));
+    assert_true(isnan(bl_price_node(t->ctx, t->g, t->menu, cost, node, c, BL_STATE_L2)));
     bl_prices *prices = NULL;
     double total[BL_N_METRIC];
     assert_fails(t->ctx, bl_prices_make(t->ctx, t->g, t->menu, cost, &prices), BL_DATA, "no cell");

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Predicted against measured latency of whole networks, one thread, batch 1:
+#   bench/predict.sh BUILD [MODEL.onnx...]
+# Networks: those given, else those of models/ and of the folder of BITLATHE_SHARED (../shared), and the
+# seeded ones that its tools/make_seeded_networks.py makes (ResNet, MobileNet at 224), where that runs.
+# Each is measured with widths {2,3,4,8} x {4,8}.  "widest" gives the overhead of a step and so is no test;
+# "drawn" (widths by lot) and "narrowest" are.  State: where the weights are when their turn comes.
+cd "$(dirname "$0")/.." || exit 1
+[ $# -ge 1 ] || { echo "usage: bench/predict.sh BUILD [MODEL.onnx...]" >&2; exit 64; }
+bitlathe=$1/bitlathe shared=${BITLATHE_SHARED:-../shared}
+shift
+t=$(mktemp -d) || exit 73
+trap 'rm -rf "$t"' EXIT
+if [ $# -eq 0 ]; then
+    seeded=$shared/tools/make_seeded_networks.py
+    if [ ! -r "$seeded" ]; then echo "skipped: seeded networks: $seeded is not here"
+    elif ! "${PYTHON:-python3}" "$seeded" "$t/seeded" >"$t/seeded.log" 2>&1; then
+        echo "skipped: seeded networks: $(tail -1 "$t/seeded.log")"
+    fi
+    shopt -s nullglob
+    set -- models/*.onnx "$shared"/models/*.onnx "$t"/seeded/*.onnx
+fi
+printf '%-34s %-10s %12s %12s %8s  %-5s %8s\n' network plan predicted_ms measured_ms error state seconds
+for model in "$@"; do
+    name=$(basename "$model" .onnx) start=${EPOCHREALTIME/[.,]/}
+    if ! "$bitlathe" measure "$model" --weights-bits 2,3,4,8 --act-bits 4,8 -o "$t/run" >"$t/out" 2>"$t/err" </dev/null; then
+        echo "skipped: $name: $(head -c 200 "$t/err")"
+        continue
+    fi
+    seconds=$(((${EPOCHREALTIME/[.,]/} - start) / 1000000))
+    awk -v name="$name" -v s="$seconds" '/ predicted / { sub(/,.*/, "", $3); gsub(/%,/, "");
+        printf "%-34s %-10s %12s %12s %8s  %-5s %8s\n", name, $1, $3, $6, $8, $0 ~ /in DRAM/ ? "DRAM" : $0 ~ /in L3/ ? "L3" : "L2", s }' "$t/out" |
+        tee -a "$t/all"
+    rm -rf "$t/run"
+done
+[ -s "$t/all" ] || { echo "no network was measured"; exit 0; }
+awk '$2 != "widest" { e = $5 + 0; if (e < 0) e = -e; d = 1000 * ($3 - $4); if (d < 0) d = -d; n++; bad += e > 10 && d > 20; print e }
+     END { print n, bad > "/dev/stderr" }' "$t/all" 2>"$t/count" | sort -n |
+    awk '{ x[NR] = $1 } END { printf "absolute error: median %.1f %%, most %.1f %%", x[int((NR + 1) / 2)], x[NR] }'
+awk '{ printf "; %d of %d are off by more than 10 %% and 20 us\n", $2, $1 }' "$t/count"
