@@ -121,7 +121,7 @@ static void constants_cost_in_either_place(void **state)
         int priced = 0;
         for (int u = 0; u < t->menu->n_units; u++) c[u] = t->menu->units[u].candidates[0];
         assert_ok(t->ctx, bl_price_exact(t->ctx, t->g, t->menu, cost, c, total));
-        for (int i = 0; i < t->g->n_nodes; i++) priced += bl_price_node(t->ctx, t->g, t->menu, cost, i, c) > 0;
+        for (int i = 0; i < t->g->n_nodes; i++) priced += bl_price_node(t->ctx, t->g, t->menu, cost, i, c, BL_STATE_L2) > 0;
         assert_int_equal(priced, t->g->n_nodes);
         latency[first] = total[BL_M_LATENCY];
         bl_cost_free(cost);
