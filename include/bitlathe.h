@@ -243,6 +243,10 @@ typedef struct bl_sense_options {
     double sqnr_eps;            /* sqnr: added to the mean squared noise; 0: 1e-12 of the mean squared signal.
                                    1e-4 is what PMP's code adds, and hides what lies above 40 dB */
     bl_grid_options grids;
+    int masks;                  /* of each layer, for the metric "mask"; 0: 4 */
+    double mask_share;          /* of its weights that a mask sets to zero; 0: 0.125 */
+    bool mask_by_width;         /* share 1 - width/8 instead, and no scaling to the width's error */
+    bool weights_only;          /* values stay float */
 } bl_sense_options;
 
 typedef struct bl_sense_input {

@@ -151,6 +151,12 @@ static bl_status score_uniform(state *s, const int *choice, const bl_contender *
     return st;
 }
 
+/* Without a budget, sensitivity against cost: less noise alone is then no reason to prefer another plan. */
+static bool weighs(const bl_pipeline *p)
+{
+    return p->recipe.beta > 0 && !p->n_budgets && !p->n_floors;
+}
+
 /* Uniform plans that keep the same budgets: does one have less noise on the calibration samples? */
 static bl_status compare_with_uniform(state *s)
 {
@@ -178,7 +184,7 @@ static bl_status compare_with_uniform(state *s)
                 shown->score = score;
                 shown->scored = true;
             }
-            if (fits && s->found.feasible && !p->n_floors && score.sqnr_db > chosen->score.sqnr_db + 0.05) {
+            if (fits && s->found.feasible && !p->n_floors && !weighs(p) && score.sqnr_db > chosen->score.sqnr_db + 0.05) {
                 s->refused = bl_format(s->cli.arena, "uniform W%dA%d keeps the same budgets with %.2f dB instead of %.2f dB",
                                        wb, ab, score.sqnr_db, chosen->score.sqnr_db);
                 BL_ALLOC_TRY(p->ctx, s->refused);
@@ -304,6 +310,7 @@ static bl_status make_summary(state *s, json_t **out)
     json_object_set(o, "seconds", p->seconds);
     json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)bl_peak_rss_bytes()));
     json_t *samples = json_pack("{s:I}", "calibration", (json_int_t)p->stats->samples);
+    if (p->samples) json_object_set(samples, "source", json_object_get(p->samples, "method"));
     if (p->sens) json_object_set_new(samples, "sense", json_integer(p->sens->samples));
     if (s->row[0].evaluated) json_object_set_new(samples, "evaluation", json_integer(s->row[0].eval.samples));
     json_object_set_new(o, "samples", samples);
@@ -326,7 +333,7 @@ static bl_status write_report(state *s, const json_t *summary)
     bl_status st = bl_json_read(p->ctx, bl_pipeline_path(p, "plan.json"), &plan);
     if (st == BL_OK && p->sens) st = bl_json_read(p->ctx, bl_pipeline_path(p, "sens.json"), &sens);
     if (st == BL_OK) st = bl_json_read(p->ctx, bl_pipeline_path(p, "cost.json"), &cost);
-    bl_report_input in = { .summary = summary, .plan = plan, .sens = sens, .cost = cost, .graph = graph };
+    bl_report_input in = { .samples = p->samples, .summary = summary, .plan = plan, .sens = sens, .cost = cost, .graph = graph };
     if (st == BL_OK && graph) st = bl_json_write(p->ctx, bl_pipeline_path(p, "graph.json"), graph);
     if (st == BL_OK) st = bl_report_write(p->ctx, &in, bl_pipeline_path(p, "report.html"));
     json_decref(plan);
@@ -377,17 +384,31 @@ static bl_status note_floors(state *s)
     return BL_OK;
 }
 
+static bl_status note_samples(state *s)
+{
+    const json_t *r = s->p.samples;
+    if (!r) return BL_OK;
+    long long n = json_integer_value(json_object_get(r, "samples")), layers = json_integer_value(json_object_get(r, "layers"));
+    if (layers)
+        return note(s, bl_format(s->cli.arena, "no --data: %lld samples distilled from the statistics of %lld BatchNormalizations in %lld steps", n,
+                                 layers, (long long)json_integer_value(json_object_get(r, "steps"))));
+    return note(s, bl_format(s->cli.arena, "no --data, and the model keeps no BatchNormalization: %lld samples of Gaussian numbers, "
+                      "their ranges may be far from real ones", n));
+}
+
 static bl_status stages(state *s)
 {
     bl_pipeline *p = &s->p;
     if (!s->cli.output)
         return bl_fail(s->cli.ctx, BL_USAGE, "bitlathe quantize", "give -o RUNDIR", "no folder for the result");
     BL_TRY(bl_pipeline_open(p, &s->cli, &s->words, s->cli.output));
-    BL_TRY(bl_pipeline_data(p));
+    if (!bl_pipeline_distils(p)) BL_TRY(bl_pipeline_data(p));
     BL_TRY(open_evaluation(s));
     BL_TRY(bl_try_lowering(p->ctx, p->graph, p->menu));
     BL_TRY(bl_pipeline_judge(p));
     BL_TRY(bl_pipeline_begin(p));
+    BL_TRY(bl_pipeline_data(p));
+    BL_TRY(note_samples(s));
     BL_TRY(bl_pipeline_stats(p));
     if (bl_search_find(p->recipe.search)->needs_sens) BL_TRY(bl_pipeline_sens(p));
     BL_TRY(bl_pipeline_cost(p));
@@ -414,7 +435,7 @@ static const char *join_words(bl_cli *cli, int argc, char **argv)
 int bl_cmd_quantize(int argc, char **argv)
 {
     state s = { 0 };
-    struct argp_option all[48];
+    struct argp_option all[64];
     size_t n = 0;
     for (const struct argp_option *o = options; o->name || o->doc; o++) all[n++] = *o;
     for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;

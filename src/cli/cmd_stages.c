@@ -9,13 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS, KEY_BESIDE };
+enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS, KEY_BESIDE, KEY_AGAINST };
 
 typedef struct state {
     bl_cli cli;
     bl_recipe_words words;
     bl_pipeline p;
-    const char *problem, *lp, *plan, *weights, *beside;
+    const char *problem, *lp, *plan, *weights, *beside, *against;
     double seconds;             /* of the solver, for --problem; 0: until proven */
 } state;
 
@@ -31,6 +31,7 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_BESIDE: s->beside = arg; return 0;
     case KEY_PLAN: s->plan = arg; return 0;
     case KEY_WEIGHTS: s->weights = arg; return 0;
+    case KEY_AGAINST: s->against = arg; return 0;
     default: return bl_recipe_parse(&s->cli, &s->words, key, arg);
     }
 }
@@ -98,6 +99,34 @@ static bl_status compare_lists(state *s)
     return BL_OK;
 }
 
+/* Do the layers rank as in another record?  Kendall's tau-b by width of weights. */
+static bl_status say_agreement(state *s)
+{
+    bl_pipeline *p = &s->p;
+    bl_sens *other;
+    int widths[17] = { 0 }, n_widths = 1; /* 0: all together */
+    BL_TRY(bl_sens_read(p->ctx, p->graph, p->menu, s->against, &other));
+    for (int b = 1; b <= 16; b++)
+        for (int i = 0, found = 0; i < p->recipe.menu.n_w && !found; i++)
+            if ((found = p->recipe.menu.w_bits[i] == b)) widths[n_widths++] = b;
+    json_t *o = json_pack("{s:s, s:s, s:s}", "record", bl_pipeline_path(p, "sens.json"), "against", s->against, "metric", other->metric);
+    bl_status st = BL_OK;
+    for (int i = 0; st == BL_OK && i < n_widths; i++) {
+        double tau;
+        size_t n;
+        char name[16];
+        st = bl_sens_agreement(p->ctx, p->menu, p->sens, other, widths[i], &tau, &n);
+        snprintf(name, sizeof name, widths[i] ? "W%d" : "all", widths[i]);
+        if (st != BL_OK) break;
+        if (!s->cli.json) printf("%-4s tau-b %6.3f over %zu candidates\n", name, tau, n);
+        json_object_set_new(o, name, json_pack("{s:o, s:I}", "tau_b", bl_json_real(tau), "candidates", (json_int_t)n));
+    }
+    bl_sens_free(other);
+    if (st == BL_OK && s->cli.json) return bl_cli_json(&s->cli, o);
+    json_decref(o);
+    return st;
+}
+
 static bl_status sense(state *s)
 {
     BL_TRY(open_dir(s, true));
@@ -105,7 +134,7 @@ static bl_status sense(state *s)
         return bl_fail(s->cli.ctx, BL_USAGE, s->p.recipe.name, "give another --recipe", "this recipe uses no sensitivities");
     BL_TRY(bl_pipeline_stats(&s->p));
     BL_TRY(bl_pipeline_sens(&s->p));
-    return s->beside ? compare_lists(s) : say(s, "sens.json");
+    return s->beside ? compare_lists(s) : s->against ? say_agreement(s) : say(s, "sens.json");
 }
 
 static bl_status measure(state *s)
@@ -250,8 +279,9 @@ int bl_cmd_calibrate(int argc, char **argv)
 
 int bl_cmd_sense(int argc, char **argv)
 {
-    struct argp_option all[48] = { { "beside", KEY_BESIDE, "FILE", 0, "another sens.json: Kendall's tau of the two lists", 1 } };
-    size_t n = 1;
+    struct argp_option all[64] = { { "beside", KEY_BESIDE, "FILE", 0, "another sens.json: Kendall's tau of the two lists", 1 },
+                                   { "against", KEY_AGAINST, "SENS.json", 0, "say how far the layers rank as in this record", 1 } };
+    size_t n = 2;
     for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
     const bl_verb verb = { "sense", "MODEL.onnx", "What each width of each unit costs in accuracy.",
                            "bitlathe sense net.onnx --data npy:train.npy -o run", all, parse, true, 1, 1 };
@@ -267,7 +297,7 @@ int bl_cmd_measure(int argc, char **argv)
 
 int bl_cmd_search(int argc, char **argv)
 {
-    struct argp_option all[48] = { { "problem", KEY_PROBLEM, "FILE", 0, "a stand-alone allocation problem (JSON)", 1 },
+    struct argp_option all[64] = { { "problem", KEY_PROBLEM, "FILE", 0, "a stand-alone allocation problem (JSON)", 1 },
                                    { "write-lp", KEY_LP, "FILE", 0, "the problem as CPLEX LP text", 1 },
                                    { "seconds", KEY_SECONDS, "S", 0, "end the proof of a --problem after S seconds; bound and gap hold", 1 } };
     size_t n = 3;

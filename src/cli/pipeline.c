@@ -8,7 +8,7 @@
 
 enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET, KEY_ACT_RANGE, KEY_WEIGHT_RANGE,
        KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_CONCAT, KEY_ANCHORED, KEY_MEASURE_SECONDS, KEY_CANDIDATES, KEY_GROUPS,
-       KEY_SQNR_EPS, KEY_WALK, KEY_NO_CACHE };
+       KEY_SQNR_EPS, KEY_WALK, KEY_NO_CACHE, KEY_SET };
 
 enum { KEY_FLOOR = 0x380, KEY_MINIMIZE, KEY_FLOOR_DATA, KEY_FLOOR_LIMIT };
 enum { FLOOR_SAMPLES = 2048 }; /* top-1 on calibration data: a standard error of a third of a point at 2 % flips */
@@ -16,6 +16,7 @@ enum { FLOOR_SAMPLES = 2048 }; /* top-1 on calibration data: a standard error of
 const struct argp_option bl_recipe_options[] = {
     { NULL, 0, NULL, 0, "Choosing bits:", 10 },
     { "recipe", KEY_RECIPE, "NAME|FILE", 0, "see `bitlathe list recipes` (mixed)", 10 },
+    { "set", KEY_SET, "KEY=VALUE", 0, "another line of the recipe, such as sensitivity=kl (repeat)", 10 },
     { "weights-bits", KEY_WEIGHT_BITS, "N[,N]", 0, "candidate widths of weights; one: uniform", 10 },
     { "act-bits", KEY_ACT_BITS, "N[,N]", 0, "candidate widths of activations; one: uniform", 10 },
     { "candidates", KEY_CANDIDATES, "WxAy[,..]", 0, "pairs, such as W4A8,W8A8, instead of every width with every other", 10 },
@@ -56,6 +57,10 @@ error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg)
     case KEY_TARGET: w->target = arg; return 0;
     case KEY_ACT_RANGE: w->act_range = arg; return 0;
     case KEY_WEIGHT_RANGE: w->weight_range = arg; return 0;
+    case KEY_SET:
+        if (w->n_set == (int)BL_COUNTOF(w->set)) return bl_cli_bad(cli, "--set", arg, "give a recipe file instead");
+        w->set[w->n_set++] = arg;
+        return 0;
     case KEY_TUNE: w->tune = arg; return 0;
     case KEY_PER_TENSOR: w->per_tensor = true; return 0;
     case KEY_NARROW: w->narrow = true; return 0;
@@ -133,6 +138,7 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     bool one_each = w->weight_bits && w->act_bits && !strchr(w->weight_bits, ',') && !strchr(w->act_bits, ',');
     const char *name = w->recipe ? w->recipe : (one_each && !w->n_budgets) ? "uniform" : "mixed";
     BL_TRY(bl_recipe_load(p->ctx, p->cli->arena, name, r));
+    for (int i = 0; i < w->n_set; i++) BL_TRY(bl_recipe_set(p->ctx, p->cli->arena, r, w->set[i]));
     if (w->weight_bits) BL_TRY(set_bits(p, "--weights-bits", w->weight_bits, r->menu.w_bits, &r->menu.n_w));
     if (w->act_bits) BL_TRY(set_bits(p, "--act-bits", w->act_bits, r->menu.a_bits, &r->menu.n_a));
     BL_TRY(apply_list_words(p, w));
@@ -221,14 +227,9 @@ void bl_pipeline_close(bl_pipeline *p)
     bl_stats_free(p->stats);
     bl_menu_free(p->menu);
     bl_data_free(p->data);
+    json_decref(p->samples);
     bl_graph_free(p->graph);
     json_decref(p->seconds);
-}
-
-bl_status bl_pipeline_data(bl_pipeline *p)
-{
-    if (p->data) return BL_OK;
-    return bl_cli_data(p->cli, p->graph, NULL, &p->data);
 }
 
 /* ---- stages */
@@ -266,12 +267,20 @@ bl_status bl_pipeline_stats(bl_pipeline *p)
     return BL_OK;
 }
 
+bl_sense_options bl_pipeline_sense_options(const bl_pipeline *p)
+{
+    const bl_recipe *r = &p->recipe;
+    return (bl_sense_options){ .metric = r->sensitivity, .samples = r->sense, .sqnr_eps = r->sqnr_eps, .grids = r->grids, .masks = r->masks,
+                               .mask_share = r->mask_share, .mask_by_width = r->mask_by_width, .weights_only = r->weights_only };
+}
+
 bl_status bl_pipeline_sens(bl_pipeline *p)
 {
     uint64_t start = bl_now_ns();
     char *path = p->dir ? bl_pipeline_path(p, "sens.json") : NULL;
-    bl_sense_options o = { .metric = p->recipe.sensitivity, .samples = p->recipe.sense, .sqnr_eps = p->recipe.sqnr_eps,
-                            .grids = p->recipe.grids };
+    bl_sense_options o = bl_pipeline_sense_options(p);
+    char *settings = bl_sense_settings(p->cli->arena, &o);
+    BL_ALLOC_TRY(p->ctx, settings);
     bl_sense_input in = { p->graph, p->menu, p->stats, p->data, &o };
     int64_t *index, n;
     BL_TRY(bl_data_pick(p->data, o.samples, p->cli->arena, &index, &n));
@@ -279,7 +288,7 @@ bl_status bl_pipeline_sens(bl_pipeline *p)
         bl_status s = bl_sens_read(p->ctx, p->graph, p->menu, path, &p->sens);
         const char *wr = o.grids.weight_range ? o.grids.weight_range : "mse", *ar = o.grids.act_range ? o.grids.act_range : "mse";
         if (s == BL_OK && same(p->sens->stats, p->stats->hash) && p->sens->samples == n && same(p->sens->data, bl_data_hash(p->data)) &&
-            !strcmp(p->sens->metric, o.metric) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar) &&
+            !strcmp(p->sens->metric, o.metric) && !strcmp(p->sens->settings, settings) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar) &&
             p->sens->per_tensor == o.grids.per_tensor && p->sens->narrow == o.grids.narrow && p->sens->sqnr_eps == o.sqnr_eps)
             return BL_OK;
         if (s != BL_OK) say_again(p, "sens.json");
@@ -398,8 +407,12 @@ static bool wants_labels(const bl_pipeline *p)
 bl_status bl_pipeline_judge(bl_pipeline *p)
 {
     if (p->judge || !p->n_floors) return BL_OK;
-    bl_data *data = p->data;
+    bl_data *data;
     int64_t samples = wants_labels(p) ? FLOOR_SAMPLES : p->recipe.sense;
+    if (!p->floor_data && wants_labels(p) && bl_pipeline_distils(p))
+        return bl_fail(p->ctx, BL_USAGE, "--floor top1", "give labelled samples with --floor-data", "distilled samples have no labels");
+    if (!p->floor_data) BL_TRY(bl_pipeline_data(p));
+    data = p->data;
     if (p->floor_data) {
         bl_data_options o = p->cli->data;
         BL_TRY(bl_data_option(p->ctx, "data", p->floor_data, &o));
@@ -462,7 +475,7 @@ bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
     bl_search_input in = { .graph = p->graph, .menu = p->menu, .stats = p->stats, .sens = p->sens, .cost = p->cost,
                            .prices = p->prices, .budgets = p->budgets, .n_budgets = p->n_budgets, .oracle = p->oracle,
                            .floors = p->floors, .n_floors = p->n_floors, .minimize = p->minimize, .judge = bl_pipeline_ask,
-                           .judge_user = p, .walk = p->recipe.walk };
+                           .judge_user = p, .walk = p->recipe.walk, .alpha = p->recipe.alpha, .beta = p->recipe.beta };
     BL_TRY(row->run(p->ctx, &in, p->cli->arena, out));
     if (p->n_floors && out->feasible && !out->judged) { /* a search that knows no floors: does its plan keep them? */
         BL_TRY(bl_pipeline_ask(p, out->choice, &out->score));

@@ -18,6 +18,7 @@ typedef struct bl_pipeline {
     bool no_cache;
     bl_graph *graph;            /* prepared */
     bl_data *data;
+    json_t *samples;            /* distilled.json, where samples were made and not given */
     bl_menu *menu;
     bl_stats *stats;
     bl_sens *sens;
@@ -50,6 +51,8 @@ typedef struct bl_recipe_words {
     const char *floor[BL_N_FLOOR], *minimize, *floor_data;
     int n_floors;
     int64_t floor_limit;
+    const char *set[32];        /* lines on top of the recipe */
+    int n_set;
 } bl_recipe_words;
 error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg);
 
@@ -59,7 +62,10 @@ bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w
  * for verbs that are given the folder alone. */
 bl_status bl_pipeline_begin(bl_pipeline *p);
 void bl_pipeline_close(bl_pipeline *p);
+/* --data; without it, where the recipe says so, samples distilled into the folder, which is made for them. */
 bl_status bl_pipeline_data(bl_pipeline *p);
+bool bl_pipeline_distils(const bl_pipeline *p);
+bl_sense_options bl_pipeline_sense_options(const bl_pipeline *p);
 bl_status bl_pipeline_stats(bl_pipeline *p);
 bl_status bl_pipeline_sens(bl_pipeline *p);
 bl_status bl_pipeline_cost(bl_pipeline *p);     /* and prices, and the int8 baseline */

@@ -163,7 +163,7 @@ bl_status bl_front_json(bl_pipeline *p, double base_noise, json_t **out)
             figure(o, "size_bytes", last = total[BL_M_SIZE]);
             figure(o, "latency_ns", total[BL_M_LATENCY]);
             figure(o, "objective", r.objective);
-            figure(o, "sqnr_db", bl_objective_sqnr(r.objective + base_noise));
+            if (bl_objective_is_noise(p->sens)) figure(o, "sqnr_db", bl_objective_sqnr(r.objective + base_noise));
             json_array_append_new(front, o);
         }
         json_decref(r.solver);

@@ -139,6 +139,7 @@ static void write_parts(bl_report *r)
     bl_part_latency(r);
     bl_part_memory(r);
     bl_part_budgets(r);
+    bl_part_samples(r);
     bl_part_machine(r);
     bl_part_stages(r);
     bl_part_again(r);

@@ -16,6 +16,7 @@ typedef struct bl_report_input {
     const json_t *sens;    /* sens.json */
     const json_t *cost;    /* cost.json */
     const json_t *graph;   /* bl_graph_json */
+    const json_t *samples; /* distilled.json, where samples were made */
 } bl_report_input;
 
 /* One HTML file that needs nothing else: no network, no fonts, readable without its script.  The

@@ -74,7 +74,7 @@ typedef struct bl_report {
     size_t n_layers;
     struct {
         const char *id, *title;
-    } parts[12]; /* those that were opened, for the list of contents */
+    } parts[16]; /* those that were opened, for the list of contents */
     size_t n_parts;
     locale_t c_locale, old_locale;
 } bl_report;
@@ -156,6 +156,7 @@ void bl_part_results(bl_report *r);   /* report_results.c */
 void bl_part_tradeoff(bl_report *r);  /* report_tradeoff.c */
 void bl_part_bits(bl_report *r);      /* report_bits.c */
 void bl_part_sens(bl_report *r);      /* report_sens.c */
+void bl_part_samples(bl_report *r);   /* report_samples.c */
 void bl_part_latency(bl_report *r);   /* report_latency.c */
 void bl_part_memory(bl_report *r);    /* report_facts.c: the rest */
 void bl_part_budgets(bl_report *r);

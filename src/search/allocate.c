@@ -37,6 +37,12 @@ double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *
     return sum;
 }
 
+bool bl_objective_is_noise(const bl_sens *sens)
+{
+    const bl_sensitivity *row = sens && sens->metric ? bl_sensitivity_find(sens->metric) : NULL;
+    return row && row->noise;
+}
+
 double bl_objective_sqnr(double objective)
 {
     return objective > 0 ? -10 * log10(objective) : INFINITY;
@@ -70,6 +76,35 @@ bl_status bl_search_uniform(bl_ctx *ctx, const bl_search_input *in, bl_arena *ar
     }
     out->objective = bl_choice_objective(in->menu, in->sens, out->choice);
     return BL_OK;
+}
+
+bl_metric bl_search_cost(const bl_search_input *in)
+{
+    return in->prices->column[BL_M_LATENCY] ? BL_M_LATENCY : BL_M_BOPS;
+}
+
+bool bl_search_weighs(const bl_search_input *in)
+{
+    return in->beta > 0 && !in->n_budgets && !in->n_floors;
+}
+
+/* OHQ's weighted form: sensitivity as a share of its sum at the narrowest candidates, cost as a share of
+ * int8's. */
+static void weigh(const bl_search_input *in, bl_mckp *p)
+{
+    double noise = 0, cost = 0;
+    double **column = in->prices->column[bl_search_cost(in)];
+    for (int u = 0; u < in->menu->n_units; u++) {
+        const bl_unit *unit = &in->menu->units[u];
+        noise += in->sens->cell[u] ? in->sens->cell[u][unit->n_candidates - 1].objective : 0;
+        cost += column[u][bl_uniform_candidate(unit, 8, 8)];
+    }
+    for (int u = 0; u < in->menu->n_units; u++) {
+        int n = in->menu->units[u].n_candidates;
+        for (int k = 0; k < n; k++)
+            p->units[u].objective[k] = (noise > 0 ? in->alpha * p->units[u].objective[k] / noise : 0) +
+                                       (cost > 0 ? in->beta * column[u][n - 1 - k] / cost : 0);
+    }
 }
 
 /* Candidate c of unit u as the solver's option k. */
@@ -109,6 +144,7 @@ bl_status bl_search_problem(bl_ctx *ctx, const bl_search_input *in, double noise
             set_option(in, p, u, n - 1 - k, k);
         }
     }
+    if (bl_search_weighs(in)) weigh(in, p);
     *out = p;
     return BL_OK;
 }
@@ -129,6 +165,11 @@ bl_status bl_search_knapsack(bl_ctx *ctx, const bl_search_input *in, bl_arena *a
     if (out->feasible) BL_TRY(bl_improve_choice(ctx, in, arena, out->choice));
     BL_TRY(bl_mckp_result_json(ctx, p, &r, &out->solver));
     json_object_del(out->solver, "choice"); /* stands in the plan's units */
+    if (bl_search_weighs(in)) {
+        json_object_set_new(out->solver, "alpha", bl_json_real(in->alpha));
+        json_object_set_new(out->solver, "beta", bl_json_real(in->beta));
+        json_object_set_new(out->solver, "weighed_cost", json_string(bl_metric_name(bl_search_cost(in))));
+    }
     out->objective = bl_choice_objective(in->menu, in->sens, out->choice);
     return BL_OK;
 }

@@ -26,7 +26,7 @@ static bl_status add_figures(bl_ctx *ctx, const bl_search_input *in, const int *
     if (in->sens) plan->sens = in->sens->hash;
     if (isnan(objective)) return BL_OK;
     BL_TRY(bl_plan_figure(plan, "objective", objective));
-    return objective > 0 ? bl_plan_figure(plan, "sqnr_db", bl_objective_sqnr(objective)) : BL_OK;
+    return objective > 0 && bl_objective_is_noise(in->sens) ? bl_plan_figure(plan, "sqnr_db", bl_objective_sqnr(objective)) : BL_OK;
 }
 
 bl_status bl_choice_plan(bl_ctx *ctx, const bl_search_input *in, const int *choice, const bl_grid_options *grids,

@@ -93,7 +93,8 @@ static bl_status judge(hunt *h)
     h->holds = bl_floors_hold(h->in->floors, h->in->n_floors, &h->tried_score);
     h->judged++;
     json_t *o = json_pack("{s:f, s:b}", "cost", h->tried_cost, "holds", h->holds);
-    json_object_set_new(o, "predicted_sqnr_db", bl_json_real(bl_objective_sqnr(bl_choice_objective(h->in->menu, h->in->sens, h->tried))));
+    if (bl_objective_is_noise(h->in->sens))
+        json_object_set_new(o, "predicted_sqnr_db", bl_json_real(bl_objective_sqnr(bl_choice_objective(h->in->menu, h->in->sens, h->tried))));
     for (int i = 0; i < h->in->n_floors; i++)
         json_object_set_new(o, bl_floor_name(h->in->floors[i].kind), bl_json_real(bl_floor_measured(&h->in->floors[i], &h->tried_score)));
     json_array_append_new(h->trace, o);
@@ -141,7 +142,7 @@ static void noise_range(const hunt *h, double *least, double *most)
 static double first_limit(const hunt *h, double lo, double hi)
 {
     double limit = sqrt(lo * hi);
-    for (int i = 0; i < h->in->n_floors; i++)
+    for (int i = 0; i < h->in->n_floors && bl_objective_is_noise(h->in->sens); i++)
         if (h->in->floors[i].kind == BL_FLOOR_SQNR) {
             double base = pow(10, -h->best_score.sqnr_db / 10) - bl_choice_objective(h->in->menu, h->in->sens, h->best);
             limit = pow(10, -h->in->floors[i].value / 10) - fmax(base, 0);

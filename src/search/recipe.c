@@ -48,6 +48,11 @@ static bl_status set_count(const parser *p, const char *value, int64_t *out)
     return BL_OK;
 }
 
+static bl_status set_share(const parser *p, const char *value, double most, double *out)
+{
+    return bl_parse_f64(value, out) && *out >= 0 && *out <= most ? BL_OK : bad(p, "not a number that makes sense", value);
+}
+
 static bl_status set_flag(const parser *p, const char *value, bool *out)
 {
     *out = !strcmp(value, "yes");
@@ -103,6 +108,27 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
     if (!strcmp(key, "anchored")) return set_flag(p, value, &r->menu.anchored);
     if (!strcmp(key, "per_tensor")) return set_flag(p, value, &r->grids.per_tensor);
     if (!strcmp(key, "narrow")) return set_flag(p, value, &r->grids.narrow);
+    if (!strcmp(key, "data")) {
+        r->distilled = !strcmp(value, "distilled");
+        return r->distilled || !strcmp(value, "given") ? BL_OK : bad(p, "neither distilled nor given", value);
+    }
+    if (!strcmp(key, "distil_samples")) return set_count(p, value, &r->distil_samples);
+    if (!strcmp(key, "distil_steps")) return set_count(p, value, &r->distil_steps);
+    if (!strcmp(key, "alpha")) return set_share(p, value, 1e9, &r->alpha);
+    if (!strcmp(key, "beta")) return set_share(p, value, 1e9, &r->beta);
+    if (!strcmp(key, "mask_share")) return set_share(p, value, 1, &r->mask_share);
+    if (!strcmp(key, "masks")) {
+        int64_t n = 0;
+        BL_TRY(set_count(p, value, &n));
+        if (n > 1000) return bad(p, "more than 1000 masks", value);
+        r->masks = (int)n;
+        return BL_OK;
+    }
+    if (!strcmp(key, "mask_mode")) {
+        r->mask_by_width = !strcmp(value, "ratio");
+        return r->mask_by_width || !strcmp(value, "energy") ? BL_OK : bad(p, "neither energy nor ratio", value);
+    }
+    if (!strcmp(key, "weights_only")) return set_flag(p, value, &r->weights_only);
     return bad(p, "unknown key", key);
 }
 
@@ -111,6 +137,18 @@ static char *trim(char *s)
     while (isspace((unsigned char)*s)) s++;
     for (size_t n = strlen(s); n && isspace((unsigned char)s[n - 1]);) s[--n] = 0;
     return s;
+}
+
+/* Rows that are there, and what a search needs. */
+static bl_status check_recipe(const parser *p)
+{
+    if (!p->r->search || !bl_search_find(p->r->search)) return bad(p, "unknown search", p->r->search ? p->r->search : "");
+    if (p->r->walk) BL_TRY(bl_curve_check(p->ctx, p->r->walk));
+    if (p->r->sensitivity && !bl_sensitivity_find(p->r->sensitivity)) return bad(p, "unknown sensitivity", p->r->sensitivity);
+    if (p->r->tune && !strcmp(p->r->tune, "none")) p->r->tune = NULL;
+    if (p->r->tune && !bl_tuner_find(p->r->tune)) return bad(p, "unknown tuner", p->r->tune);
+    if (bl_search_find(p->r->search)->needs_sens && !p->r->sensitivity) return bad(p, "this search needs a sensitivity", p->r->search);
+    return BL_OK;
 }
 
 static bl_status parse_recipe(parser *p, const char *text, size_t n)
@@ -130,13 +168,13 @@ static bl_status parse_recipe(parser *p, const char *text, size_t n)
         *eq = 0;
         BL_TRY(set_key(p, trim(key), trim(eq + 1)));
     }
-    if (!p->r->search || !bl_search_find(p->r->search)) return bad(p, "unknown search", p->r->search ? p->r->search : "");
-    if (p->r->walk) BL_TRY(bl_curve_check(p->ctx, p->r->walk));
-    if (p->r->sensitivity && !bl_sensitivity_find(p->r->sensitivity)) return bad(p, "unknown sensitivity", p->r->sensitivity);
-    if (p->r->tune && !strcmp(p->r->tune, "none")) p->r->tune = NULL;
-    if (p->r->tune && !bl_tuner_find(p->r->tune)) return bad(p, "unknown tuner", p->r->tune);
-    if (bl_search_find(p->r->search)->needs_sens && !p->r->sensitivity) return bad(p, "this search needs a sensitivity", p->r->search);
-    return BL_OK;
+    return check_recipe(p);
+}
+
+bl_status bl_recipe_set(bl_ctx *ctx, bl_arena *arena, bl_recipe *recipe, const char *line)
+{
+    parser p = { .ctx = ctx, .arena = arena, .place = line, .r = recipe };
+    return parse_recipe(&p, line, strlen(line));
 }
 
 bl_status bl_recipe_load(bl_ctx *ctx, bl_arena *arena, const char *name, bl_recipe *out)

@@ -22,10 +22,18 @@ typedef struct bl_recipe {
     double sqnr_eps;
     bl_menu_options menu;
     bl_grid_options grids;
+    bool distilled;             /* without --data: samples made from the network */
+    int64_t distil_samples, distil_steps; /* 0: as many as suit its size */
+    double alpha, beta;         /* without a budget: weights of sensitivity and cost, both as shares */
+    int masks;
+    double mask_share;
+    bool mask_by_width, weights_only;
 } bl_recipe;
 
 /* A built-in name, or a path (it holds a '/' or ends in .recipe).  Lives in the arena. */
 bl_status bl_recipe_load(bl_ctx *ctx, bl_arena *arena, const char *name, bl_recipe *out);
+/* One line of a recipe on top of it: "KEY=VALUE". */
+bl_status bl_recipe_set(bl_ctx *ctx, bl_arena *arena, bl_recipe *recipe, const char *line);
 size_t bl_recipe_count(void);
 const char *bl_recipe_name(size_t i);   /* of the built-in ones, sorted */
 const char *bl_recipe_text(size_t i);
@@ -75,6 +83,9 @@ typedef struct bl_search_input {
     int n_budgets;
     bl_oracle *oracle;          /* NULL: not needed */
     double seconds;             /* ceiling of the solver; 0: none */
+    double alpha, beta;         /* without budgets and floors: minimise alpha sensitivity + beta cost, each as a
+                                   share of its sum at the narrowest widths and at int8 (OHQ); beta 0: the
+                                   sensitivity alone */
     /* With floors: the least cost that keeps them (and the budgets, at most three then). */
     const bl_floor *floors;
     int n_floors;
@@ -137,9 +148,14 @@ bl_status bl_curve_check(bl_ctx *ctx, const char *walk); /* BL_USAGE: no walk of
  * walk finds the same; else "sequential" ends before the first miss, "reverse" at the last hit. */
 bl_status bl_curve_last(bl_ctx *ctx, const bl_curve *curve, const char *walk, int *last, int *asked);
 
+/* Does the search weigh sensitivity against cost?  Which cost: latency where it is priced, else BOPs. */
+bool bl_search_weighs(const bl_search_input *in);
+bl_metric bl_search_cost(const bl_search_input *in);
+
 /* Sum of SENS objectives of a choice; NaN without SENS. */
 double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *choice);
-/* Output SQNR that the sum predicts, in dB. */
+/* Is a sum of these objectives noise to signal?  Then bl_objective_sqnr is the output SQNR that it predicts. */
+bool bl_objective_is_noise(const bl_sens *sens);
 double bl_objective_sqnr(double objective);
 /* Grids for a choice, with the figures that SENS and COST (NULL: none of its figures) predict for it. */
 bl_status bl_choice_plan(bl_ctx *ctx, const bl_search_input *in, const int *choice, const bl_grid_options *grids,

@@ -140,11 +140,11 @@ static bl_status prepare(run *r, bl_arena *a)
 /* ------------------------------------------------------------------ one probe */
 
 /* Exactly round(share n) zeros at random places: a shuffle cut short. */
-static bl_status mask_weights(const run *r, const bl_tensor *w, int layer, int number, bl_arena *a, float *out)
+static bl_status mask_weights(const run *r, const bl_tensor *w, int layer, const bl_probe *q, bl_arena *a, float *out)
 {
-    int64_t n = bl_tensor_count(w), zeros = (int64_t)rint(r->p->mask_share * (double)n);
+    int64_t n = bl_tensor_count(w), zeros = (int64_t)rint(q->share * (double)n);
     int32_t *order = BL_NEW(a, int32_t, (size_t)n);
-    bl_rng rng = bl_rng_make(r->ctx->options.seed, r->p->in->graph->nodes[layer].name, (uint64_t)number);
+    bl_rng rng = bl_rng_make(r->ctx->options.seed, r->p->in->graph->nodes[layer].name, (uint64_t)q->mask);
 
     BL_ALLOC_TRY(r->ctx, order);
     for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
@@ -172,7 +172,7 @@ static bl_status change_layer(run *r, size_t i, int l, unsigned worker, bl_walk 
         bl_weight_decode(w, r->codes[worker], grid->scale, grid->n_scale, grid->axis, r->buffer[worker]);
     } else {
         bl_mark mark = bl_arena_mark(r->arena[worker]);
-        bl_status s = mask_weights(r, w, layer, q->mask, r->arena[worker], r->buffer[worker]);
+        bl_status s = mask_weights(r, w, layer, q, r->arena[worker], r->buffer[worker]);
         bl_arena_reset(r->arena[worker], mark);
         BL_TRY(s);
     }

@@ -14,6 +14,7 @@ typedef struct bl_probe {
     int w_bits;                 /* weights on their grid of this width; 0: as they are */
     int a_bits;                 /* values on theirs; 0: as they are */
     int mask;                   /* >= 0: a share of the weights is zero, seeded mask of this number */
+    double share;
 } bl_probe;
 
 typedef struct bl_probes bl_probes;
@@ -27,7 +28,6 @@ struct bl_probes {
     const bl_sens *sens;        /* how values and weights are put on grids */
     const bl_probe *list;
     size_t n;
-    double mask_share;          /* of the weights that a mask sets to zero */
     bl_probe_measure *measure;
     /* results, in the caller's arena */
     double *answer;             /* [chunk][probe] */

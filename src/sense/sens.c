@@ -4,14 +4,14 @@
 
 #include <string.h>
 
-#define X(symbol, label, unit_text, labels, text)                                                 \
+#define X(symbol, label, unit_text, labels, is_noise, text)                                       \
     static const bl_sensitivity row_##symbol = { .name = label, .unit = unit_text, .help = text,  \
-                                                 .needs_labels = labels, .run = bl_sense_##symbol };
+                                                 .needs_labels = labels, .noise = is_noise, .run = bl_sense_##symbol };
 #include "sense/sensitivities.def"
 #undef X
 
 const bl_sensitivity *const bl_sensitivities[] = {
-#define X(symbol, label, unit_text, labels, text) &row_##symbol,
+#define X(symbol, label, unit_text, labels, is_noise, text) &row_##symbol,
 #include "sense/sensitivities.def"
 #undef X
 };
@@ -22,6 +22,15 @@ const bl_sensitivity *bl_sensitivity_find(const char *name)
     for (size_t i = 0; i < bl_n_sensitivities; i++)
         if (!strcmp(bl_sensitivities[i]->name, name)) return bl_sensitivities[i];
     return NULL;
+}
+
+char *bl_sense_settings(bl_arena *arena, const bl_sense_options *o)
+{
+    bl_mask_options m = bl_mask_options_of(o), usual = bl_mask_options_of(NULL);
+    bool masks = m.masks != usual.masks || m.share != usual.share || m.by_width != usual.by_width;
+    const char *share = m.by_width ? "1 - width/8" : bl_format(arena, "%.6g", m.share);
+    const char *text = masks ? bl_format(arena, "%d masks of %s", m.masks, share) : "";
+    return text ? bl_format(arena, "%s%s%s", text, masks && o->weights_only ? ", " : "", o && o->weights_only ? "weights only" : "") : NULL;
 }
 
 int bl_metric_value(const bl_graph *graph, int output)
@@ -68,7 +77,8 @@ bl_status bl_sense(bl_ctx *ctx, const bl_sense_input *in, bl_sens **out)
     s->per_tensor = g && g->per_tensor;
     s->narrow = g && g->narrow;
     s->sqnr_eps = in->options ? in->options->sqnr_eps : 0;
-    bl_status status = s->weight_range && s->act_range ? row->run(ctx, in, s) : bl_pending(ctx);
+    s->settings = bl_sense_settings(s->arena, in->options);
+    bl_status status = s->weight_range && s->act_range && s->settings ? row->run(ctx, in, s) : bl_pending(ctx);
     if (status != BL_OK) bl_sens_free(s);
     else *out = s;
     return status;
@@ -96,6 +106,7 @@ bl_status bl_sens_write(bl_ctx *ctx, const bl_menu *menu, bl_sens *sens, const c
     json_object_set_new(r, "per_tensor", json_boolean(sens->per_tensor));
     json_object_set_new(r, "narrow", json_boolean(sens->narrow));
     if (sens->sqnr_eps > 0) json_object_set_new(r, "sqnr_eps", json_real(sens->sqnr_eps));
+    if (*sens->settings) json_object_set_new(r, "settings", json_string(sens->settings));
     for (int u = 0; u < sens->n_units; u++) {
         if (!sens->cell[u]) continue;
         json_t *cells = json_array();
@@ -172,10 +183,12 @@ static bl_status read_sens(bl_ctx *ctx, const bl_graph *graph, const bl_menu *me
     s->sqnr_eps = json_number_value(json_object_get(r, "sqnr_eps")); /* absent: 0 */
     BL_TRY(bl_json_i64(ctx, r, "samples", path, 1, INT64_MAX, &s->samples));
     BL_TRY(bl_json_array(ctx, r, "units", path, (size_t)menu->n_units, &units));
+    const char *settings = json_string_value(json_object_get(r, "settings")); /* absent: as usual */
+    s->settings = bl_strdup(s->arena, settings ? settings : "");
     s->metric = bl_strdup(s->arena, metric);
     s->weight_range = bl_strdup(s->arena, wr);
     s->act_range = bl_strdup(s->arena, ar);
-    if (!s->metric || !s->weight_range || !s->act_range) return bl_pending(ctx);
+    if (!s->settings || !s->metric || !s->weight_range || !s->act_range) return bl_pending(ctx);
     size_t expect = 0;
     for (int u = 0; u < menu->n_units; u++) expect += s->cell[u] != NULL;
     if (json_array_size(units) != expect)

@@ -21,29 +21,45 @@ struct bl_sens {
     const char *weight_range, *act_range;
     bool per_tensor, narrow;    /* how weights were put on grids */
     double sqnr_eps;
+    const char *settings;       /* bl_sense_settings */
     int64_t samples;
     int n_units;
     bl_sens_cell **cell;        /* [unit][candidate]; [unit] NULL where there is no choice */
 };
 
 
-
 /* A row of sensitivities.def: fills sens->cell for every unit with a choice. */
 typedef struct bl_sensitivity {
     const char *name, *unit, *help;
     bool needs_labels;
+    bool noise;                 /* a sum of objectives is noise to signal at the output: an SQNR can be predicted */
     bl_status (*run)(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens);
 } bl_sensitivity;
 extern const bl_sensitivity *const bl_sensitivities[];
 extern const size_t bl_n_sensitivities;
 const bl_sensitivity *bl_sensitivity_find(const char *name);
-#define X(symbol, label, unit, labels, text) bl_status bl_sense_##symbol(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens);
+#define X(symbol, label, unit, labels, noise, text) bl_status bl_sense_##symbol(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens);
 #include "sense/sensitivities.def"
 #undef X
 
 
+/* How the metric "mask" masks, defaults filled in. */
+typedef struct bl_mask_options { int masks; double share; bool by_width; } bl_mask_options;
+bl_mask_options bl_mask_options_of(const bl_sense_options *options); /* may be NULL */
+/* What of the options is not as usual, in words (the arena's); "": nothing. */
+char *bl_sense_settings(bl_arena *arena, const bl_sense_options *options);
+
 /* Where a metric is taken: the graph's outputs, or a closing Softmax's input. */
 int bl_metric_value(const bl_graph *graph, int output);
+
+/* ------------------------------------------------------------------ ranks */
+
+/* Kendall's tau-b of two lists; NaN where one of them is all ties. */
+bl_status bl_kendall_tau_b(bl_ctx *ctx, const double *a, const double *b, size_t n, double *out);
+/* Of two records of one menu over the units with weights: at one width of weights, or 0: all together.  n:
+ * how many candidates were ranked. */
+bl_status bl_sens_agreement(bl_ctx *ctx, const bl_menu *menu, const bl_sens *a, const bl_sens *b, int w_bits,
+                            double *tau, size_t *n);
 
 /* ------------------------------------------------------------------ the oracle */
 

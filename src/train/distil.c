@@ -440,18 +440,13 @@ static bl_status make_buffers(distil *d, bl_distilled *out)
 
 static bl_status open_graph(distil *d, const bl_graph *graph)
 {
-    const bl_tensor *x;
-    int64_t area = 1;
     bl_status s;
 
     if (graph->n_inputs != 1 || graph->values[graph->inputs[0]].t.type != BL_F32)
         return bl_fail(d->ctx, BL_UNAVAILABLE, graph->source, "give samples with --data",
                        "samples are distilled for networks with one float32 input");
     BL_TRY(bl_prepare_open(d->ctx, graph, &d->plain));
-    x = &d->plain->values[d->plain->inputs[0]].t;
-    for (int i = 2; i < x->rank; i++) area *= x->dim[i];
-    if (!d->o.samples) d->o.samples = area >= 128 * 128 ? 16 : 32;
-    if (!d->o.steps) d->o.steps = area >= 128 * 128 ? 200 : 500;
+    d->o = bl_distil_resolve(d->plain, &d->o);
     /* Cut by numbers alone: four chunks or more, so that cores have something to share. */
     d->batch = BL_MAX(1, BL_MIN(16, d->o.samples / 4));
     d->chunks = (d->o.samples + d->batch - 1) / d->batch;
@@ -474,11 +469,6 @@ static bl_status run(distil *d, const bl_graph *graph, bl_distilled *out)
     BL_CHECK(d->ctx, bl_threads(d->ctx) <= WORKERS_MAX);
     out->n_layers = d->n_layers;
     return d->n_layers ? descend(d, out) : BL_OK;
-}
-
-bl_distil_options bl_distil_options_default(void)
-{
-    return (bl_distil_options){.class_weight = 1};
 }
 
 bl_status bl_distil(bl_ctx *ctx, const bl_graph *graph, const bl_distil_options *options,

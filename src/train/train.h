@@ -17,6 +17,8 @@ typedef struct bl_distil_options {
     bool per_sample;            /* statistics of each sample by itself, as ZeroQ; else of all together */
 } bl_distil_options;
 bl_distil_options bl_distil_options_default(void); /* class_weight 1, statistics of all together */
+/* What 0 stands for, by the size of a sample.  options NULL: the default. */
+bl_distil_options bl_distil_resolve(const bl_graph *graph, const bl_distil_options *options);
 
 typedef struct bl_distilled {
     bl_arena *arena;
@@ -33,6 +35,18 @@ typedef struct bl_distilled {
 bl_status bl_distil(bl_ctx *ctx, const bl_graph *graph, const bl_distil_options *options,
                     bl_distilled **out);
 void bl_distilled_free(bl_distilled *distilled);
+
+/* ------------------------------------------------------------------ distil_record.c, picture.c */
+
+/* The samples as an array (npy) and the record of how they were made, with a picture. */
+bl_status bl_distilled_write(bl_ctx *ctx, const bl_graph *graph, const bl_distil_options *options,
+                             const bl_distilled *distilled, const char *npy, const char *record);
+/* Were the files made from this graph with these options and the context's seed?  An error where there is no
+ * whole record. */
+bl_status bl_distilled_fits(bl_ctx *ctx, const bl_graph *graph, const bl_distil_options *options,
+                            const char *npy, const char *record, bool *yes);
+/* At most 16 samples side by side as base64 of a PNG, in the arena; NULL where they are no pictures. */
+bl_status bl_samples_picture(bl_ctx *ctx, bl_arena *arena, const bl_tensor *x, char **out);
 
 /* ------------------------------------------------------------------ trainer.c: a network learns */
 

@@ -152,6 +152,47 @@ static void test_input_is_recovered(void **state)
     test_ctx_free(ctx);
 }
 
+static void test_files_and_their_picture(void **state)
+{
+    static const char head[] = "iVBORw0KGgo"; /* base64 of a PNG's signature */
+    bl_ctx *ctx = test_ctx(1, 0);
+    bl_graph *g = network(ctx, true);
+    bl_distil_options o = {.samples = 9, .steps = 2}, other = {.samples = 9, .steps = 3};
+    bl_distilled *d;
+    bl_arena *a = bl_arena_new(ctx, "picture");
+    char folder[256], npy[300], record[300], *picture;
+    bool yes;
+    (void)state;
+    test_folder(folder);
+    snprintf(npy, sizeof npy, "%s/d.npy", folder);
+    snprintf(record, sizeof record, "%s/d.json", folder);
+    assert_ok(ctx, bl_distil(ctx, g, &o, &d));
+    assert_ok(ctx, bl_distilled_write(ctx, g, &o, d, npy, record));
+    assert_ok(ctx, bl_distilled_fits(ctx, g, &o, npy, record, &yes));
+    assert_true(yes);
+    assert_ok(ctx, bl_distilled_fits(ctx, g, &other, npy, record, &yes));
+    assert_false(yes);
+    assert_ok(ctx, bl_samples_picture(ctx, a, &d->x, &picture));
+    assert_memory_equal(picture, head, sizeof head - 1);
+    assert_int_equal(strlen(picture) % 4, 0);
+    bl_tensor flat = d->x;
+    flat.rank = 2; /* nothing to look at */
+    flat.dim[1] = 3 * 12 * 12;
+    assert_ok(ctx, bl_samples_picture(ctx, a, &flat, &picture));
+    assert_null(picture);
+    ((float *)d->x.data)[0] += 1; /* another array under the same record */
+    assert_ok(ctx, bl_npy_write(ctx, npy, &d->x));
+    assert_ok(ctx, bl_distilled_fits(ctx, g, &o, npy, record, &yes));
+    assert_false(yes);
+    assert_ok(ctx, bl_write_file(ctx, record, "{}", 2));
+    assert_int_equal(bl_distilled_fits(ctx, g, &o, npy, record, &yes), BL_DATA);
+    test_folder_remove(folder);
+    bl_distilled_free(d);
+    bl_arena_free(a);
+    bl_graph_free(g);
+    test_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +200,7 @@ int main(void)
         cmocka_unit_test(test_bytes_hang_on_the_seed),
         cmocka_unit_test(test_without_norms_gaussian),
         cmocka_unit_test(test_input_is_recovered),
+        cmocka_unit_test(test_files_and_their_picture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,6 +122,28 @@ static void recipes_from_files(void **state)
     bl_arena_free(a);
 }
 
+static void lines_on_top_of_a_recipe(void **state)
+{
+    static const char *const bad[][2] = {
+        { "alpha=-1", "makes sense" },       { "beta=x", "makes sense" },          { "mask_share=1.5", "makes sense" },
+        { "masks=0", "number of samples" },  { "masks=5000", "1000 masks" },       { "mask_mode=both", "energy nor ratio" },
+        { "data=mine", "distilled nor" },    { "weights_only=y", "yes nor no" },   { "alpha", "no `key = value`" },
+        { "search=luck", "unknown search" }, { "distil_steps=-1", "number of" },   { "colour=red", "unknown key" } };
+    bl_ctx *ctx = *state;
+    bl_arena *a = bl_arena_new(ctx, "recipes");
+    bl_recipe r;
+    assert_ok(ctx, bl_recipe_load(ctx, a, "ohq", &r));
+    assert_true(r.distilled && r.alpha == 0.5 && r.beta == 0.5 && r.masks == 4 && r.mask_share == 0.125);
+    for (size_t i = 0; i < BL_COUNTOF(bad); i++) assert_fails(ctx, bl_recipe_set(ctx, a, &r, bad[i][0]), BL_DATA, bad[i][1]);
+    assert_ok(ctx, bl_recipe_load(ctx, a, "mixed", &r));
+    assert_true(!r.distilled && r.beta == 0);
+    assert_ok(ctx, bl_recipe_set(ctx, a, &r, "data = distilled"));
+    assert_ok(ctx, bl_recipe_set(ctx, a, &r, "sensitivity=kl"));
+    assert_ok(ctx, bl_recipe_set(ctx, a, &r, "mask_mode=ratio"));
+    assert_true(r.distilled && r.mask_by_width && !strcmp(r.sensitivity, "kl") && !strcmp(r.search, "knapsack"));
+    bl_arena_free(a);
+}
+
 /* ------------------------------------------------------------------ searches against brute force */
 
 typedef struct table {
@@ -232,6 +254,66 @@ static void knapsack_is_the_best(void **state)
         }
         table_free(&b);
     }
+}
+
+/* OHQ's form: each choice's sensitivity and BOPs as shares, both weighed. */
+static void sensitivity_against_cost(void **state)
+{
+    int narrowed = 0, kept = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        bool timed = seed % 2;
+        table b = table_new(seed, timed);
+        bl_metric cost = timed ? BL_M_LATENCY : BL_M_BOPS;
+        double most_noise = 0, int8 = 0, best = INFINITY, found = 0;
+        int choice[16] = { 0 }, n = b.t->menu->n_units, u;
+        b.in.alpha = seed < 4 ? 0.5 : 0.9;
+        b.in.beta = 1 - b.in.alpha;
+        assert_true(bl_search_weighs(&b.in));
+        assert_int_equal(bl_search_cost(&b.in), cost);
+        for (u = 0; u < n; u++) {
+            const bl_unit *unit = &b.t->menu->units[u];
+            most_noise += b.sens->cell[u] ? b.sens->cell[u][unit->n_candidates - 1].objective : 0;
+            int8 += b.prices->column[cost][u][0]; /* 8 and 8 bits are the widest here */
+        }
+        bl_search_result res = { 0 };
+        assert_ok(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &res));
+        do {
+            double price = 0, sum;
+            for (u = 0; u < n; u++) price += b.prices->column[cost][u][choice[u]];
+            sum = b.in.alpha * bl_choice_objective(b.t->menu, b.sens, choice) / most_noise + b.in.beta * price / int8;
+            best = fmin(best, sum);
+            if (!memcmp(choice, res.choice, (size_t)n * sizeof *choice)) found = sum;
+            for (u = 0; u < n && ++choice[u] == b.t->menu->units[u].n_candidates; u++) choice[u] = 0;
+        } while (u < n);
+        assert_true(fabs(found - best) <= 1e-12 * best);
+        for (u = 0; u < n; u++) *(res.choice[u] ? &narrowed : &kept) += 1;
+        assert_true(json_real_value(json_object_get(res.solver, "alpha")) == b.in.alpha);
+        assert_string_equal(json_string_value(json_object_get(res.solver, "weighed_cost")), timed ? "latency" : "bops");
+        json_decref(res.solver);
+        const double share[] = { 1 };
+        set_budgets(&b, share, 1);
+        assert_false(bl_search_weighs(&b.in)); /* under a budget the sensitivity alone */
+        table_free(&b);
+    }
+    assert_true(narrowed > 0 && kept > 0);
+}
+
+static void a_plan_says_what_its_metric_can(void **state)
+{
+    (void)state;
+    table b = table_new(1, false);
+    int choice[16] = { 1, 1, 1 };
+    for (int noise = 0; noise < 2; noise++) {
+        bl_plan *plan;
+        b.sens->metric = noise ? "sqnr" : "mask";
+        assert_int_equal(bl_objective_is_noise(b.sens), noise);
+        assert_ok(b.t->ctx, bl_choice_plan(b.t->ctx, &b.in, choice, NULL, "test", &plan));
+        assert_true(isfinite(bl_plan_predicted(plan, "objective")));
+        assert_int_equal(isfinite(bl_plan_predicted(plan, "sqnr_db")), noise);
+        bl_plan_free(plan);
+    }
+    table_free(&b);
 }
 
 static void moves_keep_the_budgets(void **state)
@@ -588,6 +670,9 @@ int main(void)
         cmocka_unit_test(recipes_that_are_built_in),
         cmocka_unit_test(recipes_from_files),
         cmocka_unit_test(knapsack_is_the_best),
+        cmocka_unit_test(sensitivity_against_cost),
+        cmocka_unit_test(a_plan_says_what_its_metric_can),
+        cmocka_unit_test(lines_on_top_of_a_recipe),
         cmocka_unit_test(moves_keep_the_budgets),
         cmocka_unit_test(moves_cheapen_within_the_noise),
         cmocka_unit_test(infeasible_budgets_name_the_binding_one),

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where a run's samples come from: --data, or the network itself. */
+#include "cli/pipeline.h"
+
+#include "train/train.h"
+
+#include <string.h>
+
+bool bl_pipeline_distils(const bl_pipeline *p)
+{
+    return p->recipe.distilled && !p->cli->has_data;
+}
+
+static bl_status distil(bl_pipeline *p, const bl_distil_options *o, const char *npy, const char *record)
+{
+    bl_graph *raw; /* BatchNormalizations are folded in the prepared one */
+    bl_distilled *d = NULL;
+    BL_TRY(bl_cli_model(p->cli, p->cli->args[0], false, &raw, NULL));
+    bl_status s = bl_distil(p->ctx, raw, o, &d);
+    bl_graph_free(raw);
+    if (s == BL_OK) s = bl_distilled_write(p->ctx, p->graph, o, d, npy, record);
+    bl_distilled_free(d);
+    return s;
+}
+
+static bl_status find_samples(bl_pipeline *p, const char *npy, const char *record)
+{
+    bl_distil_options o = bl_distil_options_default();
+    bool there = false;
+    o.samples = p->recipe.distil_samples;
+    o.steps = p->recipe.distil_steps;
+    if (bl_file_exists(record) && bl_file_exists(npy)) {
+        bl_status s = bl_distilled_fits(p->ctx, p->graph, &o, npy, record, &there);
+        if (s != BL_OK && p->cli->verbose) bl_note(p->ctx, "distilled.json is made again: %s", bl_last_error(p->ctx).what);
+    }
+    if (there) return BL_OK;
+    uint64_t start = bl_now_ns();
+    BL_TRY(distil(p, &o, npy, record));
+    bl_pipeline_time(p, "distil", start);
+    return BL_OK;
+}
+
+bl_status bl_pipeline_data(bl_pipeline *p)
+{
+    if (p->data) return BL_OK;
+    if (!bl_pipeline_distils(p)) return bl_cli_data(p->cli, p->graph, NULL, &p->data);
+    if (!p->dir) return bl_fail(p->ctx, BL_USAGE, p->recipe.name, "give --data, or -o RUNDIR", "no folder for distilled samples");
+    char *npy = bl_pipeline_path(p, "distilled.npy"), *record = bl_pipeline_path(p, "distilled.json");
+    char *spec = bl_format(p->cli->arena, "npy:%s", npy ? npy : "");
+    if (!npy || !record || !spec) return bl_pending(p->ctx);
+    if (strchr(npy, ','))
+        return bl_fail(p->ctx, BL_USAGE, p->dir, "give a folder without a comma in its name", "words of a data set end at a comma");
+    BL_TRY(bl_pipeline_begin(p));
+    BL_TRY(find_samples(p, npy, record));
+    BL_TRY(bl_json_read(p->ctx, record, &p->samples));
+    bl_data_options o = { .spec = spec }; /* as the network takes them: no mean, no scale */
+    return bl_samples_open(p->ctx, &o, p->graph, NULL, &p->data);
+}

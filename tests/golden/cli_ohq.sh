@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The way without data: samples made from the network, masks, sensitivity weighed against cost; records that
+# are taken again; and networks that remember nothing.
+. tests/golden/harness.sh
+begin "$@"
+
+few="--set distil_samples=8 --set distil_steps=12 --target counted --no-bench"
+ok 0 ohq "$bitlathe" quantize $resnet8 --recipe ohq $few -o "$t/a"
+s=$t/a/summary.json
+json_is ohq $s recipe ohq
+json_is ohq $s samples.source "batch-norm, all samples together"
+json_is ohq $s samples.calibration 8
+says "samples are made" 'no --data: 8 samples distilled from the statistics of 9 BatchNormalizations in 12 steps'
+check "the report shows them" grep -q 'src="data:image/png;base64,' "$t/a/report.html"
+check "and says how they came" grep -q 'No data were given' "$t/a/report.html"
+json_is distilled "$t/a/distilled.json" steps 12
+json_is distilled "$t/a/distilled.json" layers 9
+json_is masks "$t/a/sens.json" metric mask
+json_lacks "masks predict no SQNR" "$t/a/plan.json" predicted.sqnr_db
+json_is weighed "$t/a/plan.json" solver.weighed_cost bops
+json_is weighed "$t/a/plan.json" solver.alpha 0.5
+holds "some widths are narrow" "$(json $s mixed.bops) < $(json $s int8.bops)"
+no_leftovers ohq "$t/a"
+
+# ---- taken again, or not
+cp "$t/a/distilled.npy" "$t/first.npy"
+ok 0 "again" "$bitlathe" quantize $resnet8 --recipe ohq $few -o "$t/a"
+json_lacks "nothing is distilled twice" $s seconds.distil
+json_lacks "nothing is sensed twice" $s seconds.sense
+printf x >>"$t/a/distilled.npy"
+ok 0 "damaged samples" "$bitlathe" quantize $resnet8 --recipe ohq $few -o "$t/a"
+json_has "made again" $s seconds.distil
+check "the same bytes" cmp "$t/a/distilled.npy" "$t/first.npy"
+ok 0 "one thread" "$bitlathe" quantize $resnet8 --recipe ohq $few -o "$t/one" --threads 1
+check "the same samples with one thread" cmp "$t/one/distilled.npy" "$t/first.npy"
+check "the same plan with one thread" cmp "$t/one/plan.json" "$t/a/plan.json"
+ok 0 "another seed" "$bitlathe" calibrate $resnet8 --recipe ohq --set distil_samples=8 --set distil_steps=12 -o "$t/one" --seed 7
+check "other samples" test "$(cmp "$t/one/distilled.npy" "$t/first.npy" >/dev/null 2>&1; echo $?)" -eq 1
+
+# ---- with budgets; with samples that are given
+ok 0 budget "$bitlathe" quantize $resnet8 --recipe ohq $few --budget size=0.6 -o "$t/a"
+json_lacks "a budget: sensitivity alone" "$t/a/plan.json" solver.weighed_cost
+holds "the budget is kept" "$(json $s mixed.size_bytes) <= 0.6 * $(json $s int8.size_bytes)"
+ok 0 given "$bitlathe" quantize $resnet8 --recipe ohq $few --data "npy:$t/first.npy" -o "$t/given"
+absent "nothing is made where samples are given" "$t/given/distilled.npy"
+json_lacks given "$t/given/summary.json" samples.source
+ok 64 "a floor of top-1 needs labels" "$bitlathe" quantize $resnet8 --recipe ohq $few --floor top1=-1 -o "$t/floor"
+absent "and is refused before any work" "$t/floor"
+ok 64 "a comma in the folder" "$bitlathe" quantize $resnet8 --recipe ohq $few -o "$t/a,b"
+ok 65 "a line that makes no sense" "$bitlathe" quantize $resnet8 --recipe ohq --set masks=0 -o "$t/b"
+
+# ---- ranks of two metrics
+words="--recipe ohq --set distil_samples=8 --set distil_steps=12 --set weights_only=yes --weights-bits 2,4,8 --act-bits 8"
+ok 0 "quantized for real" "$bitlathe" sense $resnet8 $words --set sensitivity=kl -o "$t/kl"
+json_is settings "$t/kl/sens.json" settings "weights only"
+ok 0 "against masks" "$bitlathe" sense $resnet8 $words -o "$t/mask" --against "$t/kl/sens.json" --json
+cp "$t/out" "$t/tau.json"
+holds "masks rank as quantizing does" "$(json "$t/tau.json" all.tau_b) > 0.5"
+json_has "by width" "$t/tau.json" W2.tau_b W4.tau_b W8.tau_b
+ok 0 "against itself" "$bitlathe" sense $resnet8 $words -o "$t/mask" --against "$t/mask/sens.json"
+prints "one" 'all  tau-b  1.000'
+
+# ---- a network that remembers nothing
+squeezenet=$shared/models/squeezenet1_1.onnx
+if [ -r "$squeezenet" ]; then
+    ok 0 "no BatchNormalization" "$bitlathe" distil "$squeezenet" --samples 1 -o "$t/noise.npy"
+    prints "says so" 'samples of Gaussian numbers'
+else
+    skip cli_ohq_gaussian "$squeezenet is not here"
+fi
+finish
