@@ -132,6 +132,18 @@ bl_status bl_unary_gradient(const bl_call *call, const bl_tensor *const *out_gra
     return BL_OK;
 }
 
+/* g where x lies between the bounds, else 0; without branches, for compilers that then work on blocks. */
+static void pass_between(const float *restrict x, const float *restrict g, int64_t n, float least, float most,
+                         float *restrict to)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits, all = -(uint32_t)((x[i] > least) & (x[i] < most));
+        memcpy(&bits, &g[i], sizeof bits);
+        bits &= all;
+        memcpy(&to[i], &bits, sizeof bits);
+    }
+}
+
 /* Bounds as clip_forward reads them; one that cuts takes the gradient over. */
 bl_status bl_clip_gradient(const bl_call *call, const bl_tensor *const *out_grad,
                            bl_tensor *in_grad)
@@ -143,8 +155,7 @@ bl_status bl_clip_gradient(const bl_call *call, const bl_tensor *const *out_grad
     const float *x = call->in[0]->data, *g = out_grad[0]->data;
     int64_t n = bl_tensor_count(call->in[0]);
 
-    for (int64_t i = 0; in_grad[0].data && i < n; i++)
-        ((float *)in_grad[0].data)[i] = x[i] > least && x[i] < most ? g[i] : 0.0f;
+    if (in_grad[0].data) pass_between(x, g, n, least, most, in_grad[0].data);
     for (int k = 1; k < call->n_in; k++) {
         double sum = 0;
         if (!in_grad[k].data) continue;

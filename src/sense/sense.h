@@ -54,9 +54,7 @@ int bl_metric_value(const bl_graph *graph, int output);
 
 /* ------------------------------------------------------------------ ranks */
 
-/* Kendall's tau-b of two lists; NaN where one of them is all ties. */
-bl_status bl_kendall_tau_b(bl_ctx *ctx, const double *a, const double *b, size_t n, double *out);
-/* Of two records of one menu over the units with weights: at one width of weights, or 0: all together.  n:
+/* Kendall's tau-b of two records of one menu over the units with weights: at one width of weights, or 0: all together.  n:
  * how many candidates were ranked. */
 bl_status bl_sens_agreement(bl_ctx *ctx, const bl_menu *menu, const bl_sens *a, const bl_sens *b, int w_bits,
                             double *tau, size_t *n);

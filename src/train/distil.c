@@ -19,6 +19,7 @@
 #define ADAM_BETA1 0.9
 #define ADAM_BETA2 0.999
 #define ADAM_EPSILON 1e-8
+enum { POSITIONS_A_CHUNK = 96 * 96 };
 #define RATE 0.5
 #define VARIANCE_FLOOR 1e-6
 
@@ -447,8 +448,9 @@ static bl_status open_graph(distil *d, const bl_graph *graph)
                        "samples are distilled for networks with one float32 input");
     BL_TRY(bl_prepare_open(d->ctx, graph, &d->plain));
     d->o = bl_distil_resolve(d->plain, &d->o);
-    /* Cut by numbers alone: four chunks or more, so that cores have something to share. */
-    d->batch = BL_MAX(1, BL_MIN(16, d->o.samples / 4));
+    /* Cut by numbers alone: four chunks or more, so that cores have something to share; samples of 96 x 96
+     * positions and more one by one, since a chunk's values are all kept and one of them is many. */
+    d->batch = BL_MAX(1, BL_MIN(POSITIONS_A_CHUNK / BL_MAX(bl_sample_positions(d->plain), 1), BL_MIN(16, d->o.samples / 4)));
     d->chunks = (d->o.samples + d->batch - 1) / d->batch;
     s = bl_graph_rebatch(d->ctx, d->plain, d->batch, &d->g);
     if (s == BL_UNAVAILABLE) { /* the model fixes its batch */

@@ -9,15 +9,21 @@ bl_distil_options bl_distil_options_default(void)
     return (bl_distil_options){ .class_weight = 1 };
 }
 
-bl_distil_options bl_distil_resolve(const bl_graph *graph, const bl_distil_options *options)
+int64_t bl_sample_positions(const bl_graph *graph)
 {
     const bl_tensor *x = &graph->values[graph->inputs[0]].t;
-    bl_distil_options o = options ? *options : bl_distil_options_default();
-    int64_t area = 1;
+    int64_t n = 1;
+    for (int i = 2; i < x->rank; i++) n *= x->dim[i];
+    return n;
+}
 
-    for (int i = 2; i < x->rank; i++) area *= x->dim[i];
-    if (!o.samples) o.samples = area >= 128 * 128 ? 16 : 32;
-    if (!o.steps) o.steps = area >= 128 * 128 ? 200 : 500;
+bl_distil_options bl_distil_resolve(const bl_graph *graph, const bl_distil_options *options)
+{
+    bl_distil_options o = options ? *options : bl_distil_options_default();
+    bool large = bl_sample_positions(graph) >= 128 * 128;
+
+    if (!o.samples) o.samples = large ? 16 : 32;
+    if (!o.steps) o.steps = large ? 200 : 500;
     return o;
 }
 

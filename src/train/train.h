@@ -20,6 +20,8 @@ bl_distil_options bl_distil_options_default(void); /* class_weight 1, statistics
 /* What 0 stands for, by the size of a sample.  options NULL: the default. */
 bl_distil_options bl_distil_resolve(const bl_graph *graph, const bl_distil_options *options);
 
+int64_t bl_sample_positions(const bl_graph *graph); /* height times width, and the like */
+
 typedef struct bl_distilled {
     bl_arena *arena;
     bl_tensor x;                /* float32 [samples, ...]: as the network takes them */
