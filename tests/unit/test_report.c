@@ -414,13 +414,35 @@ static void test_table_is_plain(void **state)
     run_free(&r);
 }
 
+/* What made samples look like is an address: only base64 gets into it. */
+static void test_made_samples(void **state)
+{
+    (void)state;
+    run r = run_new();
+    const char *const pictures[] = {"iVBORw0KGgo=", "\"><script>x</script>"};
+    for (int layers = 0; layers < 2; layers++)
+        for (size_t i = 0; i < BL_COUNTOF(pictures); i++) {
+            json_t *made = json_pack("{s:s, s:i, s:i, s:i, s:s}", "method", "m", "samples", 8, "steps", 9, "layers", layers,
+                                     "picture", pictures[i]);
+            bl_report_input in = {.summary = r.records[0], .samples = made};
+            assert_ok(r.ctx, bl_report_write(r.ctx, &in, r.path));
+            char *text = read_all(r.path);
+            assert_int_equal(strstr(text, "data:image/png;base64,iVBORw0KGgo=") != NULL, i == 0);
+            assert_null(strstr(text, "<script>x"));
+            assert_non_null(strstr(text, layers ? "made from the network itself" : "Gaussian numbers"));
+            free(text);
+            json_decref(made);
+        }
+    run_free(&r);
+}
+
 /* ------------------------------------------------------------------ failing */
 
 static void test_no_memory(void **state)
 {
     (void)state;
     run r = run_new();
-    bl_report_input in = {r.records[0], r.records[1], r.records[2], r.records[3], r.records[4]};
+    bl_report_input in = {r.records[0], r.records[1], r.records[2], r.records[3], r.records[4], NULL};
     char svg[300];
     snprintf(svg, sizeof svg, "%.256s/t.svg", r.folder);
     for (int call = 0; call < 3; call++) {
@@ -477,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_tradeoff),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_table_is_plain),
+        cmocka_unit_test(test_made_samples),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_no_folder),
     };

@@ -121,7 +121,7 @@ static inline char *page(run *r, unsigned which)
 {
     const json_t *in[5];
     for (size_t i = 0; i < 5; i++) in[i] = which >> i & 1 ? r->records[i] : NULL;
-    bl_report_input input = {in[0], in[1], in[2], in[3], in[4]};
+    bl_report_input input = {in[0], in[1], in[2], in[3], in[4], NULL};
     assert_ok(r->ctx, bl_report_write(r->ctx, &input, r->path));
     return read_all(r->path);
 }
