@@ -28,7 +28,8 @@ char *bl_sense_settings(bl_arena *arena, const bl_sense_options *o)
 {
     bl_mask_options m = bl_mask_options_of(o), usual = bl_mask_options_of(NULL);
     bool masks = m.masks != usual.masks || m.share != usual.share || m.by_width != usual.by_width;
-    const char *share = m.by_width ? "1 - width/8" : bl_format(arena, "%.6g", m.share);
+    const char *share = !masks || m.by_width ? "1 - width/8" : bl_format(arena, "%.6g", m.share);
+    if (!share) return NULL;
     const char *text = masks ? bl_format(arena, "%d masks of %s", m.masks, share) : "";
     return text ? bl_format(arena, "%s%s%s", text, masks && o->weights_only ? ", " : "", o && o->weights_only ? "weights only" : "") : NULL;
 }
