@@ -6,6 +6,8 @@
  */
 #include "tiny_graph.h"
 
+#include <pthread.h>
+
 enum { SAMPLES = 21 }; /* more than a chunk, and a short last one */
 
 /* Mean over samples and positions of (Wq - W) x, by output channel. */
@@ -59,11 +61,14 @@ static bl_status add_chunk(void *user, bl_walk *walk, size_t chunk, int64_t firs
     const bl_tensor *x = bl_walk_value(walk, s->g->nodes[s->layer].in[0]);
     int64_t per = bl_tensor_count(x) / x->dim[0];
     (void)chunk, (void)first, (void)worker;
+    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* chunks run side by side */
+    pthread_mutex_lock(&one);
     for (int64_t k = 0; k < count; k++) {
         const float *sample = (const float *)x->data + k * per;
         if (!strcmp(s->g->nodes[s->layer].op->name, "Conv")) add_conv(s, sample);
         else add_gemm(s, sample);
     }
+    pthread_mutex_unlock(&one);
     return BL_OK;
 }
 
