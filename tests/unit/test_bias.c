@@ -55,13 +55,14 @@ static void add_conv(shift *s, const float *x)
                         }
 }
 
+static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* chunks run side by side */
+
 static bl_status add_chunk(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
 {
     shift *s = user;
     const bl_tensor *x = bl_walk_value(walk, s->g->nodes[s->layer].in[0]);
     int64_t per = bl_tensor_count(x) / x->dim[0];
     (void)chunk, (void)first, (void)worker;
-    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* chunks run side by side */
     pthread_mutex_lock(&one);
     for (int64_t k = 0; k < count; k++) {
         const float *sample = (const float *)x->data + k * per;
@@ -189,8 +190,10 @@ static bl_status add_outputs(void *user, bl_walk *walk, size_t chunk, int64_t fi
     shift *s = user;
     const bl_tensor *y = bl_walk_value(walk, s->g->outputs[0]);
     (void)chunk, (void)first, (void)worker;
+    pthread_mutex_lock(&one);
     for (int64_t k = 0; k < count; k++, s->count++)
         for (int64_t o = 0; o < y->dim[1]; o++) s->sum[o] += ((const float *)y->data)[k * y->dim[1] + o];
+    pthread_mutex_unlock(&one);
     return BL_OK;
 }
 
