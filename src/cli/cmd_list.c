@@ -104,6 +104,11 @@ static void list_optimizers(lister *l)
     for (size_t i = 0; i < bl_n_optimizers; i++) row(l, bl_optimizers[i].name, bl_optimizers[i].help);
 }
 
+static void list_quant_trainers(lister *l)
+{
+    for (size_t i = 0; i < bl_n_quant_trainers; i++) row(l, bl_quant_trainers[i].name, bl_quant_trainers[i].help);
+}
+
 static void list_schedules(lister *l)
 {
     for (size_t i = 0; i < bl_n_schedules; i++) row(l, bl_schedules[i].name, bl_schedules[i].help);
@@ -118,7 +123,7 @@ static const struct { const char *name; void (*list)(lister *); } tables[] = {
     { "commands", list_commands },   { "exporters", list_exporters }, { "isas", list_isas },
     { "kernels", list_kernels },     { "loaders", list_loaders },     { "losses", list_losses },
     { "observers", list_observers }, { "ops", list_ops },             { "optimizers", list_optimizers },
-    { "recipes", list_recipes },     { "schedules", list_schedules }, { "searches", list_searches },
+    { "quant-trainers", list_quant_trainers }, { "recipes", list_recipes }, { "schedules", list_schedules }, { "searches", list_searches },
     { "sensitivities", list_sensitivities }, { "targets", list_targets }, { "tuners", list_tuners },
 };
 

@@ -12,13 +12,13 @@
 enum {
     KEY_EPOCHS = 0x200, KEY_BATCH, KEY_MICRO, KEY_HELD, KEY_OPTIMIZER, KEY_SCHEDULE, KEY_LOSS, KEY_RATE, KEY_WARMUP,
     KEY_MOMENTUM, KEY_BETA1, KEY_BETA2, KEY_DECAY, KEY_SMOOTHING, KEY_PLAIN, KEY_DECAY_ALL, KEY_RANDOM, KEY_BEST,
-    KEY_FLIP, KEY_PAD, KEY_NORMS, KEY_HISTORY, KEY_FRESH
+    KEY_FLIP, KEY_PAD, KEY_NORMS, KEY_HISTORY, KEY_FRESH, KEY_PLAN, KEY_TRAINER
 };
 
 typedef struct state {
     bl_cli cli;
     bl_train_options o;
-    const char *history;
+    const char *history, *plan, *trainer;
     bool keep_norms, fresh;
     uint64_t start_ns;
 } state;
@@ -44,6 +44,8 @@ static const struct argp_option options[] = {
     { "smoothing", KEY_SMOOTHING, "X", 0, "of labels (0)", 2 },
     { "flip", KEY_FLIP, NULL, 0, "mirror pictures at random", 3 },
     { "pad", KEY_PAD, "N", 0, "shift pictures by up to N positions at random", 3 },
+    { "plan", KEY_PLAN, "FILE", 0, "train on the grids of this plan; -o is then a folder for plan.json and weights.blw", 4 },
+    { "trainer", KEY_TRAINER, "NAME", 0, "row of `bitlathe list quant-trainers` (lsq)", 4 },
     { "keep-norms", KEY_NORMS, NULL, 0, "leave BatchNormalizations in the file as nodes of their own", 4 },
     { "history", KEY_HISTORY, "FILE", 0, "what each epoch brought, as JSON", 4 },
     { "fresh", KEY_FRESH, NULL, 0, "do not go on from OUT.onnx.part", 4 },
@@ -91,6 +93,8 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_FLIP: o->flip = true; return 0;
     case KEY_NORMS: s->keep_norms = true; return 0;
     case KEY_HISTORY: s->history = arg; return 0;
+    case KEY_PLAN: s->plan = arg; return 0;
+    case KEY_TRAINER: s->trainer = arg; return 0;
     case KEY_FRESH: s->fresh = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -117,6 +121,19 @@ static bl_status write_network(state *s, const bl_trained *t)
     bl_status st = bl_write_onnx(s->cli.ctx, folded, s->cli.output);
     bl_graph_free(folded);
     return st;
+}
+
+/* The plan with its learned scales, and the weights that it names, into the folder of -o. */
+static bl_status write_grids(state *s, const bl_graph *prepared, bl_plan *plan, bl_weights *w)
+{
+    bl_ctx *ctx = s->cli.ctx;
+    BL_TRY(bl_make_dir(ctx, s->cli.output));
+    char *weights = bl_path_join(s->cli.arena, s->cli.output, "weights.blw");
+    char *to = bl_path_join(s->cli.arena, s->cli.output, "plan.json");
+    if (!weights || !to) return bl_pending(ctx);
+    BL_TRY(bl_weights_write(ctx, prepared, w, weights));
+    plan->weights = w->hash;
+    return bl_plan_write(ctx, prepared, plan, to);
 }
 
 static bl_status write_history(state *s, const bl_trained *t)
@@ -154,6 +171,9 @@ static bl_status teach(state *s)
     bl_ctx *ctx = s->cli.ctx;
     bl_graph *graph = NULL;
     bl_data *data = NULL;
+    bl_graph *prepared = NULL;
+    bl_plan *plan = NULL;
+    bl_weights *w = NULL;
     bl_trained *t = NULL;
     char *part;
 
@@ -170,14 +190,20 @@ static bl_status teach(state *s)
     if (s->fresh) (void)unlink(part);
     bl_status st = bl_cli_float_model(&s->cli, s->cli.args[0], false, &graph);
     if (st == BL_OK) st = bl_cli_data(&s->cli, graph, NULL, &data);
-    if (st == BL_OK) st = bl_train(ctx, graph, data, &s->o, &t);
+    if (st == BL_OK && s->plan) st = bl_prepare(ctx, graph, &prepared);
+    if (st == BL_OK && s->plan) st = bl_plan_read(ctx, prepared, s->plan, &plan);
+    if (st == BL_OK && s->plan) st = bl_train_quantized(ctx, graph, prepared, plan, data, s->trainer, &s->o, &w, &t);
+    if (st == BL_OK && !s->plan) st = bl_train(ctx, graph, data, &s->o, &t);
     if (t) {
-        bl_status kept = write_network(s, t);
+        bl_status kept = s->plan ? write_grids(s, prepared, plan, w) : write_network(s, t);
         if (kept == BL_OK) kept = write_history(s, t);
         if (kept == BL_OK && st == BL_OK) kept = say(s, t);
         if (st == BL_OK) st = kept;
     }
     if (st == BL_OK) (void)unlink(part); /* done: nothing to go on from */
+    bl_weights_free(w);
+    bl_plan_free(plan);
+    bl_graph_free(prepared);
     bl_trained_free(t);
     bl_data_free(data);
     bl_graph_free(graph);
@@ -191,7 +217,7 @@ int bl_cmd_train(int argc, char **argv)
         .example = "bitlathe train net.onnx --random --data cifar:train_a.bin --mean 125.3,123,113.9 --std 63,62.1,66.7 "
                    "--flip --pad 4 -o net.trained.onnx",
         .options = options, .parse = parse, .data = true, .args_min = 1, .args_max = 1 };
-    state s = { .o = bl_train_options_default() };
+    state s = { .o = bl_train_options_default(), .trainer = "lsq" };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     return code ? code : bl_cli_close(&s.cli, teach(&s));
 }

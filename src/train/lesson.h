@@ -5,11 +5,15 @@
 
 #include "train/trainer.h"
 
+struct bl_study;
+struct bl_pupil;
+
 /* What one thread works with; made on first use. */
 typedef struct bl_worker {
     bl_arena *arena;
     bl_walk *walk, *judge;      /* training and inference */
     bl_back *back;
+    struct bl_pupil *pupil;     /* NULL: no grids */
     float *sample;              /* as stored, before it is changed */
     uint64_t walk_version, judge_version; /* of the weights that they hold */
 } bl_worker;
@@ -23,6 +27,7 @@ typedef struct bl_lesson {
     const bl_schedule *schedule;
     const bl_loss *loss;
     bl_graph *net, *plain, *drill; /* batch 1; a micro-batch; that in training form */
+    struct bl_study *study;     /* NULL: in float */
     int logits;                 /* value that the loss is of */
     uint8_t *marks;
     bl_params params;

@@ -40,7 +40,8 @@ static size_t place(bl_params *p, size_t n)
     return at;
 }
 
-static bl_status find_learned(bl_arena *arena, const bl_graph *g, bool decay_all, bl_params *p)
+static bl_status find_learned(bl_arena *arena, const bl_graph *g, bool decay_all, const bl_figures *more,
+                              bl_params *p)
 {
     uint8_t *seen = BL_NEW(arena, uint8_t, (size_t)g->n_values);
     size_t stretches = 0;
@@ -56,6 +57,10 @@ static bl_status find_learned(bl_arena *arena, const bl_graph *g, bool decay_all
             p->param[p->n++] = (bl_param){v, place(p, count), count, decay_all || t->rank > 1};
             stretches += (count + STRETCH - 1) / STRETCH;
         }
+    for (int i = 0; i < more->n; i++) {
+        p->param[p->n++] = (bl_param){-1, place(p, more->count[i]), more->count[i], more->decay};
+        stretches += (more->count[i] + STRETCH - 1) / STRETCH;
+    }
     p->learned = p->all;
     p->stretch = BL_NEW(arena, bl_stretch, stretches);
     BL_ALLOC_TRY(bl_arena_ctx(arena), p->stretch);
@@ -79,12 +84,14 @@ static void find_running(const bl_graph *training, bl_params *p)
 
 void bl_params_point(const bl_params *p, bl_graph *graph)
 {
-    for (int i = 0; i < p->n; i++) graph->values[p->param[i].value].t.data = p->state + p->param[i].first;
+    for (int i = 0; i < p->n; i++)
+        if (p->param[i].value >= 0) graph->values[p->param[i].value].t.data = p->state + p->param[i].first;
     for (int i = 0; i < p->n_running; i++)
         graph->values[p->running[i].value].t.data = p->state + p->running[i].first;
 }
 
-bl_status bl_params_find(bl_arena *arena, bl_graph *graph, const bl_graph *training, bool decay_all, bl_params *out)
+bl_status bl_params_find(bl_arena *arena, bl_graph *graph, const bl_graph *training, bool decay_all,
+                         const bl_figures *more, bl_params *out)
 {
     bl_ctx *ctx = bl_arena_ctx(arena);
     size_t inputs = 0, outputs = 0;
@@ -94,17 +101,17 @@ bl_status bl_params_find(bl_arena *arena, bl_graph *graph, const bl_graph *train
         inputs += (size_t)training->nodes[n].n_in;
         outputs += (size_t)training->nodes[n].n_out;
     }
-    out->param = BL_NEW(arena, bl_param, inputs);
+    out->param = BL_NEW(arena, bl_param, inputs + (size_t)more->n);
     BL_ALLOC_TRY(ctx, out->param);
     out->running = BL_NEW(arena, bl_running, outputs);
     BL_ALLOC_TRY(ctx, out->running);
-    BL_TRY(find_learned(arena, graph, decay_all, out));
-    if (out->n == 0)
+    BL_TRY(find_learned(arena, graph, decay_all, more, out));
+    if (out->n == more->n)
         return bl_fail(ctx, BL_DATA, graph->source, "give a network with layers", "it has nothing to learn");
     find_running(training, out);
     out->state = BL_NEW(arena, float, out->all);
     BL_ALLOC_TRY(ctx, out->state);
-    for (int i = 0; i < out->n; i++)
+    for (int i = 0; i < out->n - more->n; i++)
         memcpy(out->state + out->param[i].first, graph->values[out->param[i].value].t.data,
                out->param[i].n * sizeof(float));
     for (int i = 0; i < out->n_running; i++)

@@ -3,7 +3,7 @@
  * A whole training: samples set aside, epochs of shuffled batches, what each brought, the best of them,
  * and a file from which to go on.
  */
-#include "train/lesson.h"
+#include "train/study.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,6 +17,7 @@ bl_train_options bl_train_options_default(void)
 
 typedef struct school {
     bl_lesson l;
+    bl_study study;
     bl_train_state s;
     uint32_t *order;            /* samples: those held out, then the others */
     uint32_t *mine;             /* the others, as this epoch takes them */
@@ -90,6 +91,12 @@ static bl_status make_key(school *c, const bl_graph *graph, bl_hash *out)
 
     BL_ALLOC_TRY(c->l.ctx, h);
     for (size_t i = 0; i < BL_COUNTOF(words); i++) bl_hash_text(h, words[i]);
+    if (c->l.study) {
+        bl_hash content;
+        BL_TRY(bl_plan_content(c->l.ctx, c->study.plan, &content));
+        bl_hash_text(h, content.hex);
+        bl_hash_text(h, c->study.row->name);
+    }
     for (size_t i = 0; i < BL_COUNTOF(counts); i++) bl_hash_i64(h, counts[i]);
     for (size_t i = 0; i < BL_COUNTOF(rates); i++) bl_hash_f64(h, rates[i]);
     *out = bl_hash_end(h);
@@ -114,7 +121,9 @@ static bl_status open_school(school *c, const bl_graph *graph)
     memcpy(s->best_state, s->state, s->n_state * sizeof(float));
     s->epochs = BL_NEW(l->arena, bl_train_epoch, (size_t)l->o.epochs);
     BL_ALLOC_TRY(l->ctx, s->epochs);
-    return l->o.checkpoint ? bl_checkpoint_read(l->ctx, l->o.checkpoint, l->o.epochs, s) : BL_OK;
+    if (l->o.checkpoint) BL_TRY(bl_checkpoint_read(l->ctx, l->o.checkpoint, l->o.epochs, s));
+    if (l->study) bl_study_renew(l->study, l);
+    return BL_OK;
 }
 
 /* ------------------------------------------------------------------ epochs */
@@ -174,7 +183,6 @@ static bl_status hand_over(school *c, bool best, int64_t resumed, bl_trained **o
     bl_trained *t = BL_NEW(l->arena, bl_trained, 1);
 
     BL_ALLOC_TRY(l->ctx, t);
-    if (best) memcpy(c->s.state, c->s.best_state, c->s.n_state * sizeof(float));
     *t = (bl_trained){.arena = l->arena, .graph = l->net, .n_epochs = c->s.done, .epochs = c->s.epochs,
                       .kept = best ? c->s.best : c->s.done, .samples = c->kept, .held_out = c->held,
                       .resumed = resumed};
@@ -185,8 +193,44 @@ static bl_status hand_over(school *c, bool best, int64_t resumed, bl_trained **o
     return BL_OK;
 }
 
-bl_status bl_train(bl_ctx *ctx, const bl_graph *graph, bl_data *data, const bl_train_options *options,
-                   bl_trained **out)
+/* What was learned: constants of the plan's graph that changed, and its scales. */
+static bl_status take_grids(school *c, bl_weights **out)
+{
+    bl_lesson *l = &c->l;
+    bl_study *s = &c->study;
+    bl_arena *arena = bl_arena_new(l->ctx, "weights");
+
+    BL_ALLOC_TRY(l->ctx, arena);
+    bl_weights *w = BL_NEW(arena, bl_weights, 1);
+    bl_weight_item *items = w ? BL_NEW(arena, bl_weight_item, (size_t)l->params.n) : NULL;
+    bl_status status = items ? BL_OK : bl_pending(l->ctx);
+    if (status == BL_OK) *w = (bl_weights){.arena = arena, .graph = s->of->hash, .key = c->s.key, .items = items};
+    for (int i = 0; status == BL_OK && i < l->params.n - s->n_extra; i++) {
+        const bl_param *p = &l->params.param[i];
+        int v = bl_graph_find_value(s->of, l->net->values[p->value].name);
+        const bl_tensor *t = v >= 0 ? &s->of->values[v].t : NULL;
+        float *copy = BL_NEW(arena, float, p->n);
+        if (!copy) status = bl_pending(l->ctx);
+        else if (!t || !t->data || (size_t)bl_tensor_count(t) != p->n)
+            status = bl_fail(l->ctx, BL_UNAVAILABLE, l->net->values[p->value].name, "train without a plan",
+                             "the plan's network has no such constant");
+        if (status != BL_OK) break;
+        memcpy(copy, l->params.state + p->first, p->n * sizeof *copy);
+        items[w->n_items++] = (bl_weight_item){v, bl_hash_of(t->data, p->n * sizeof(float)), copy, (int64_t)p->n};
+    }
+    bl_study_renew(s, l);
+    for (int i = 0; status == BL_OK && i < s->n; i++)
+        memcpy(s->plan->quantizers[s->site[i].quantizer].scale, s->site[i].scale,
+               (size_t)s->site[i].n_scale * sizeof(float));
+    if (status == BL_OK) status = bl_weights_seal(l->ctx, s->of, w);
+    if (status == BL_OK) s->plan->weights = w->hash;
+    if (status != BL_OK) bl_arena_free(arena);
+    else *out = w;
+    return status;
+}
+
+static bl_status run_school(bl_ctx *ctx, const bl_graph *graph, bl_data *data, const bl_train_options *options,
+                            const bl_study *study, bl_weights **weights, bl_trained **out)
 {
     bl_arena *arena = bl_arena_new(ctx, "training");
     school *c;
@@ -203,16 +247,42 @@ bl_status bl_train(bl_ctx *ctx, const bl_graph *graph, bl_data *data, const bl_t
     c->l.arena = arena;
     c->l.data = data;
     c->l.o = options ? *options : bl_train_options_default();
+    if (study) {
+        c->study = *study;
+        c->l.study = &c->study;
+    }
     status = open_school(c, graph);
     int64_t resumed = c->s.done;
     if (status == BL_OK) status = run_epochs(c);
     bool stopped = status == BL_INTERRUPTED;
     if (stopped) ctx->interrupted = 0; /* the caller may still write what there is */
-    if (status == BL_OK || (stopped && c->s.best > 0))
-        kept = hand_over(c, stopped || c->l.o.best, resumed, out);
+    if (status == BL_OK || (stopped && c->s.best > 0)) {
+        bool best = stopped || c->l.o.best;
+        if (best) memcpy(c->s.state, c->s.best_state, c->s.n_state * sizeof(float));
+        if (study) kept = take_grids(c, weights);
+        if (kept == BL_OK) kept = hand_over(c, best, resumed, out);
+    }
     bl_lesson_close(&c->l);
     if (!*out) bl_arena_free(arena);
     return status != BL_OK ? status : kept;
+}
+
+bl_status bl_train(bl_ctx *ctx, const bl_graph *graph, bl_data *data, const bl_train_options *options,
+                   bl_trained **out)
+{
+    return run_school(ctx, graph, data, options, NULL, NULL, out);
+}
+
+bl_status bl_train_quantized(bl_ctx *ctx, const bl_graph *graph, const bl_graph *prepared, bl_plan *plan,
+                             bl_data *data, const char *trainer, const bl_train_options *options, bl_weights **out,
+                             bl_trained **trained)
+{
+    bl_study study = {.row = bl_quant_trainer_find(trainer), .plan = plan, .of = prepared};
+
+    *out = NULL;
+    *trained = NULL;
+    if (!study.row) return bad(ctx, "--trainer", "see `bitlathe list quant-trainers`", "no such trainer");
+    return run_school(ctx, graph, data, options, &study, out, trained);
 }
 
 void bl_trained_free(bl_trained *trained)

@@ -131,4 +131,29 @@ const bl_optimizer *bl_optimizer_find(const char *name); /* NULL: unknown; likew
 const bl_schedule *bl_schedule_find(const char *name);
 const bl_loss *bl_loss_find(const char *name);
 
+/* ------------------------------------------------------------------ quantized.c: on a plan's grids */
+
+typedef enum bl_quant_trainer_kind {
+#define X(symbol, name, help) BL_QT_##symbol,
+#include "train/quant_trainers.def"
+#undef X
+} bl_quant_trainer_kind;
+typedef struct bl_quant_trainer {
+    const char *name, *help;
+    bl_quant_trainer_kind kind;
+} bl_quant_trainer;
+extern const bl_quant_trainer bl_quant_trainers[];
+extern const size_t bl_n_quant_trainers;
+const bl_quant_trainer *bl_quant_trainer_find(const char *name); /* NULL: unknown */
+/* Slope by the learned figure of one element v = x / scale, lo and hi in steps. */
+double bl_lsq_slope(double v, double lo, double hi);
+double bl_pact_slope(double v, double lo, double hi);
+
+/* Trains the network that a plan was made for on the plan's grids.  graph: as imported; prepared: what the plan
+ * is of.  The weights go to *out, learned scales into the plan, which names the weights by hash.  *trained is as
+ * bl_train's; BL_INTERRUPTED as there. */
+bl_status bl_train_quantized(bl_ctx *ctx, const bl_graph *graph, const bl_graph *prepared, bl_plan *plan,
+                             bl_data *data, const char *trainer, const bl_train_options *options, bl_weights **out,
+                             bl_trained **trained);
+
 #endif

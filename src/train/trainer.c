@@ -6,7 +6,7 @@
  * micro-batch (ghost batch normalisation, Hoffer et al., arXiv 1705.08741), so nothing depends on
  * the number of threads.
  */
-#include "train/lesson.h"
+#include "train/study.h"
 
 #include <math.h>
 #include <string.h>
@@ -46,18 +46,30 @@ static bl_status make_graphs(bl_lesson *l, const bl_graph *graph)
 {
     bl_ctx *ctx = l->ctx;
 
-    BL_TRY(bl_prepare_norms(ctx, graph, &l->net));
+    bl_figures more = {0};
+
+    BL_TRY(l->study ? bl_prepare_open(ctx, graph, &l->net) : bl_prepare_norms(ctx, graph, &l->net));
+    if (l->study) {
+        BL_TRY(bl_study_open(l->study, l));
+        more = (bl_figures){l->study->n_extra, l->study->extra, bl_study_decays(l->study->row)};
+    }
     l->logits = find_logits(l->net, l->loss->labels);
     BL_TRY(check_shapes(l));
     BL_TRY(bl_graph_rebatch(ctx, l->net, l->o.micro, &l->plain));
     BL_TRY(bl_graph_training(ctx, l->plain, &l->drill));
-    BL_TRY(bl_params_find(l->arena, l->net, l->drill, l->o.decay_all, &l->params));
+    BL_TRY(bl_params_find(l->arena, l->net, l->drill, l->o.decay_all, &more, &l->params));
     bl_params_point(&l->params, l->plain);
     bl_params_point(&l->params, l->drill);
     if (l->o.random) bl_params_random(&l->params, l->net, ctx->options.seed);
     l->marks = BL_NEW(l->arena, uint8_t, (size_t)l->drill->n_values);
     BL_ALLOC_TRY(ctx, l->marks);
-    for (int i = 0; i < l->params.n; i++) l->marks[l->params.param[i].value] = BL_BACK_WANTED;
+    for (int i = 0; i < l->params.n - more.n; i++) l->marks[l->params.param[i].value] = BL_BACK_WANTED;
+    for (int i = 0; l->study && i < l->study->n; i++)
+        if (!l->study->site[i].weight) l->marks[l->study->site[i].value] |= BL_BACK_SEEDED;
+    if (l->study) {
+        bl_study_begin(l->study, l);
+        bl_study_renew(l->study, l);
+    }
     l->marks[l->logits] |= BL_BACK_SEEDED;
     return BL_OK;
 }
@@ -111,6 +123,7 @@ static bl_status open_worker(bl_lesson *l, bl_worker *w, bool judge)
         BL_ALLOC_TRY(l->ctx, w->sample);
     }
     bl_walk_options o = {.keep_all = true}; /* the logits may not be the output */
+    if (l->study && !judge && !w->pupil) BL_TRY(bl_study_pupil(l->study, l, w->arena, &w->pupil));
     if (judge && !w->judge) BL_TRY(bl_walk_new(l->ctx, l->plain, &o, &w->judge));
     if (!judge && !w->walk) {
         BL_TRY(bl_walk_new(l->ctx, l->drill, &o, &w->walk));
@@ -122,9 +135,11 @@ static bl_status open_worker(bl_lesson *l, bl_worker *w, bool judge)
 /* The constants have changed in place. */
 static bl_status refresh(bl_lesson *l, bl_walk *walk, uint64_t *version)
 {
-    if (*version == l->version) return BL_OK;
-    for (int i = 0; i < l->params.n; i++) BL_TRY(bl_walk_set_constant(walk, l->params.param[i].value, NULL));
-    *version = l->version;
+    if (*version == l->version + 1) return BL_OK;
+    for (int i = 0; i < l->params.n; i++)
+        if (l->params.param[i].value >= 0) BL_TRY(bl_walk_set_constant(walk, l->params.param[i].value, NULL));
+    if (l->study) BL_TRY(bl_study_attach(l->study, walk));
+    *version = l->version + 1;
     return BL_OK;
 }
 
@@ -150,6 +165,7 @@ static int label_of(const bl_lesson *l, uint32_t sample)
 
 typedef struct seeding {
     bl_lesson *l;
+    bl_pupil *pupil;
     bl_walk *walk;
     size_t piece;
 } seeding;
@@ -162,12 +178,19 @@ static bl_status seed_loss(void *user, int value, const bl_tensor *y, bl_tensor 
     int64_t n = bl_tensor_count(y) / y->dim[0];
     const uint32_t *index = l->batch + (int64_t)s->piece * l->o.micro;
 
-    (void)value;
-    l->losses[s->piece] = 0;
-    for (int64_t i = 0; i < l->o.micro; i++)
+    if (value == l->logits) l->losses[s->piece] = 0;
+    for (int64_t i = 0; value == l->logits && i < l->o.micro; i++)
         l->losses[s->piece] +=
             l->loss->of(&l->o, (const float *)y->data + i * n, n, x + i * l->per, label_of(l, index[i]),
                         1.0 / (double)l->o.batch, (float *)grad->data + i * n);
+    if (s->pupil) bl_study_backward(l->study, s->pupil, value, grad);
+    return BL_OK;
+}
+
+static bl_status round_value(void *user, int value, bl_tensor *t)
+{
+    seeding *s = user;
+    bl_study_forward(s->l->study, s->pupil, value, t);
     return BL_OK;
 }
 
@@ -177,10 +200,11 @@ static bl_status keep_piece(bl_lesson *l, bl_worker *w, size_t piece)
     float *grads = l->grads + piece * p->learned, *figures = l->figures + piece * (p->all - p->learned);
 
     for (int i = 0; i < p->n; i++) {
-        const bl_tensor *g = bl_back_grad(w->back, p->param[i].value);
+        const bl_tensor *g = p->param[i].value >= 0 ? bl_back_grad(w->back, p->param[i].value) : NULL;
         if (g) memcpy(grads + p->param[i].first, g->data, p->param[i].n * sizeof(float));
         else memset(grads + p->param[i].first, 0, p->param[i].n * sizeof(float));
     }
+    if (w->pupil) bl_study_finish(l->study, w->pupil, l, grads);
     for (int i = 0; i < p->n_running; i++) {
         const bl_tensor *t = bl_walk_value(w->walk, p->running[i].batch);
         if (!t) return bl_pending(l->ctx);
@@ -193,13 +217,15 @@ static bl_status train_piece(void *arg, size_t piece, unsigned worker)
 {
     bl_lesson *l = arg;
     bl_worker *w = &l->worker[worker];
-    seeding s = {l, NULL, piece};
+    seeding s = {l, NULL, NULL, piece};
 
     BL_TRY(open_worker(l, w, false));
     BL_TRY(refresh(l, w->walk, &w->walk_version));
     BL_TRY(fill(l, w, w->walk, l->batch + (int64_t)piece * l->o.micro, l->o.micro, true));
     s.walk = w->walk;
-    BL_TRY(bl_walk_run(w->walk, NULL, NULL));
+    s.pupil = w->pupil;
+    if (w->pupil) bl_study_clear(l->study, w->pupil);
+    BL_TRY(bl_walk_run(w->walk, l->study ? round_value : NULL, &s));
     BL_TRY(bl_back_run(w->back, seed_loss, &s));
     return keep_piece(l, w, piece);
 }
@@ -245,6 +271,7 @@ bl_status bl_lesson_step(bl_lesson *l, const uint32_t *batch, double *loss)
     BL_TRY(bl_parallel_for(l->ctx, (size_t)l->pieces, train_piece, l));
     BL_TRY(bl_parallel_for(l->ctx, (size_t)l->params.n_stretch, move_piece, l));
     move_running(l);
+    if (l->study) bl_study_renew(l->study, l);
     l->version++;
     *loss = 0;
     for (int64_t k = 0; k < l->pieces; k++) *loss += l->losses[k] / (double)l->o.batch;
@@ -271,12 +298,13 @@ static bl_status judge_piece(void *arg, size_t piece, unsigned worker)
     bl_worker *w = &l->worker[worker];
     int64_t first = (int64_t)piece * l->o.micro, count = BL_MIN(l->o.micro, j->n - first);
     bl_train_options plain = l->o;
+    seeding s = {l, NULL, NULL, 0};
 
     plain.label_smoothing = 0;
     BL_TRY(open_worker(l, w, true));
     BL_TRY(refresh(l, w->judge, &w->judge_version));
     BL_TRY(fill(l, w, w->judge, j->index + first, count, false));
-    BL_TRY(bl_walk_run(w->judge, NULL, NULL));
+    BL_TRY(bl_walk_run(w->judge, l->study ? round_value : NULL, &s));
     const bl_tensor *out = bl_walk_value(w->judge, l->logits);
     if (!out) return bl_pending(l->ctx);
     int64_t n = bl_tensor_count(out) / out->dim[0];

@@ -23,7 +23,7 @@ double bl_train_rate(const bl_train_options *o, const bl_schedule *s, int64_t st
 
 /* A constant that is learned; its numbers begin at `first` of the state. */
 typedef struct bl_param {
-    int value;
+    int value;                  /* -1: none, a figure of a grid */
     size_t first, n;
     bool decays;
 } bl_param;
@@ -47,9 +47,13 @@ typedef struct bl_params {
     float *state;               /* the graph's constants point into it */
 } bl_params;
 
+/* Figures that are no constants: the last parameters. */
+typedef struct bl_figures { int n; const size_t *count; bool decay; } bl_figures;
+
 /* Finds what is learned and moves it into one piece of memory.  graph: bl_prepare_norms'; training:
  * bl_graph_training of it, for the numbers of the batch's figures. */
-bl_status bl_params_find(bl_arena *arena, bl_graph *graph, const bl_graph *training, bool decay_all, bl_params *out);
+bl_status bl_params_find(bl_arena *arena, bl_graph *graph, const bl_graph *training, bool decay_all,
+                         const bl_figures *more, bl_params *out);
 /* Points a graph's constants into the state. */
 void bl_params_point(const bl_params *p, bl_graph *graph);
 /* Draws all parameters anew, He's way. */

@@ -9,7 +9,7 @@ prints "train --help" '^  bitlathe train '
 ok 64 "train without a model" "$bitlathe" train
 ok 64 "train without -o" "$bitlathe" train $resnet8
 ok 64 "train without data" "$bitlathe" train $resnet8 -o "$t/net.onnx"
-for table in optimizers schedules losses; do
+for table in optimizers quant-trainers schedules losses; do
     ok 0 "list $table" "$bitlathe" list $table
     check "list $table has rows" test -s "$t/out"
 done
@@ -29,6 +29,14 @@ if [ -r $fashion/train-images-idx3-ubyte.gz ]; then
     check "one and two threads, the network" cmp "$t/one.onnx" "$t/two.onnx"
     check "one and two threads, the history" cmp "$t/one.json" "$t/two.json"
     ok 0 "eval" "$bitlathe" eval "$t/one.onnx" $fashion_test --limit 200
+
+    # On the grids of a plan; what it leaves becomes a program.
+    ok 0 "a plan" "$bitlathe" quantize $resnet8 $fashion_train --limit 64 --weights-bits 2 --act-bits 4 -o "$t/run"
+    ok 64 "unknown trainer" "$bitlathe" train $resnet8 --plan "$t/run/plan.json" --trainer none $fashion_train --limit 200 -o "$t/learned"
+    ok 0 "train --plan" "$bitlathe" train $resnet8 --plan "$t/run/plan.json" $fashion_train --limit 400 --epochs 1 --batch 64 \
+        --rate 0.005 -o "$t/learned"
+    ok 0 "lower what was learned" "$bitlathe" lower $resnet8 --plan "$t/learned/plan.json" -o "$t/learned/model.blp"
+    ok 0 "eval it" "$bitlathe" eval "$t/learned/model.blp" $fashion_test --limit 50
 
     # Stopped as soon as there is something to go on from; then gone on with.
     "$bitlathe" train $resnet8 $fashion_train $few --threads 1 -o "$t/stopped.onnx" >"$t/out" 2>"$t/err" &

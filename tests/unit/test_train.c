@@ -451,6 +451,109 @@ static void test_written_reads_back(void **state)
     check_free(t);
 }
 
+/* ------------------------------------------------------------------ on grids */
+
+static void test_slopes(void **state)
+{
+    (void)state;
+    for (double v = -6; v < 6; v += 0.37) { /* grid -4..3: s round(clamp(x / s)), by s at fixed x */
+        double lsq = v < -4 ? -4 : v > 3 ? 3 : rint(v) - v;
+        assert_true(fabs(bl_lsq_slope(v, -4, 3) - lsq) < 1e-12);
+        assert_true(bl_pact_slope(v, 0, 3) == (v >= 3));
+    }
+    /* Where rounding is left out of it, PACT's slope is that of 0.5 (|x| - |x - a| + a) by a. */
+    for (double x = -1; x < 5; x += 0.23) {
+        double a = 3, h = 1e-6, side[2];
+        for (int d = 0; d < 2; d++) {
+            double at = a + (d ? h : -h);
+            side[d] = 0.5 * (fabs(x) - fabs(x - at) + at);
+        }
+        if (fabs(x - a) > 1e-3 && x > 0) assert_true(fabs((side[1] - side[0]) / (2 * h) - bl_pact_slope(x, 0, a)) < 1e-6);
+    }
+}
+
+typedef struct planned {
+    bl_ctx *ctx;
+    bl_graph *g, *p;
+    bl_data *data;
+    bl_plan *plan;
+} planned;
+
+/* The trained network, and a plan of 2-bit weights and 4-bit values for it. */
+static void plan_small(planned *q, unsigned threads, const char *dir)
+{
+    char path[128];
+    bl_train_options o = small();
+    bl_trained *t;
+    bl_menu *menu;
+    bl_stats *stats;
+    bl_menu_options mo = { .w_bits = { 2 }, .n_w = 1, .a_bits = { 4 }, .n_a = 1, .keep_ends = true };
+    q->ctx = test_ctx(threads, 0);
+    bl_graph *g = normed(q->ctx);
+    q->data = samples(q->ctx, g, dir);
+    assert_ok(q->ctx, bl_train(q->ctx, g, q->data, &o, &t));
+    snprintf(path, sizeof path, "%s/float.onnx", dir);
+    assert_ok(q->ctx, bl_write_onnx(q->ctx, t->graph, path));
+    bl_trained_free(t);
+    bl_graph_free(g);
+    assert_ok(q->ctx, bl_import(q->ctx, path, NULL, &q->g));
+    assert_ok(q->ctx, bl_prepare(q->ctx, q->g, &q->p));
+    assert_ok(q->ctx, bl_calibrate(q->ctx, q->p, q->data, NULL, &stats));
+    assert_ok(q->ctx, bl_menu_make(q->ctx, q->p, &mo, &menu));
+    int *choice = calloc((size_t)menu->n_units, sizeof *choice);
+    assert_ok(q->ctx, bl_plan_make(q->ctx, q->p, menu, stats, choice, NULL, "test", &q->plan));
+    free(choice);
+    bl_menu_free(menu);
+    bl_stats_free(stats);
+}
+
+static void planned_free(planned *q)
+{
+    bl_plan_free(q->plan);
+    bl_data_free(q->data);
+    bl_graph_free(q->p);
+    bl_graph_free(q->g);
+    test_ctx_free(q->ctx);
+}
+
+/* Every row lowers the loss on the grids, the same for any number of threads; what it leaves lowers to a
+ * program; only rows that learn scales move them. */
+static void test_on_grids(void **state)
+{
+    char dir[] = "/tmp/bl-train-XXXXXX";
+    bl_train_options o = small();
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    o.random = false;
+    o.epochs = 8;
+    o.rate = 0.01;
+    o.warmup = 0;
+    for (size_t k = 0; k < bl_n_quant_trainers; k++) {
+        bl_hash hash[2];
+        for (unsigned threads = 1; threads <= 2; threads++) {
+            planned q;
+            bl_weights *w;
+            bl_trained *t;
+            bl_program *program;
+            plan_small(&q, threads, dir);
+            float before = 0, after = 0;
+            for (int i = 0; i < q.plan->n_quantizers; i++) before += q.plan->quantizers[i].scale[0];
+            assert_ok(q.ctx, bl_train_quantized(q.ctx, q.g, q.p, q.plan, q.data, bl_quant_trainers[k].name, &o, &w, &t));
+            for (int i = 0; i < q.plan->n_quantizers; i++) after += q.plan->quantizers[i].scale[0];
+            assert_true((before != after) == (strcmp(bl_quant_trainers[k].name, "ste") != 0));
+            assert_true(t->epochs[o.epochs - 1].loss < t->epochs[0].loss);
+            assert_string_equal(q.plan->weights.hex, w->hash.hex);
+            assert_ok(q.ctx, bl_lower(q.ctx, q.p, q.plan, w, &program));
+            hash[threads - 1] = w->hash;
+            bl_program_free(program);
+            bl_weights_free(w);
+            bl_trained_free(t);
+            planned_free(&q);
+        }
+        assert_string_equal(hash[0].hex, hash[1].hex);
+    }
+}
+
 static void test_refusals(void **state)
 {
     char dir[] = "/tmp/bl-train-XXXXXX";
@@ -490,6 +593,7 @@ int main(void)
         cmocka_unit_test(test_optimizers),    cmocka_unit_test(test_losses),
         cmocka_unit_test(test_schedules),     cmocka_unit_test(test_learns_by_heart),
         cmocka_unit_test(test_threads_and_resume), cmocka_unit_test(test_written_reads_back),
+        cmocka_unit_test(test_slopes),        cmocka_unit_test(test_on_grids),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Training on a plan's grids: forward on rounded weights and values, backward as if rounding were the
+ * identity inside the range (the straight-through estimator, arXiv 1308.3432).  A row of
+ * quant_trainers.def says what else moves: LSQ the scales, with the gradient round(v) - v inside the
+ * range and the bound outside, times 1 / sqrt(n Q_p); PACT the upper end a of a value's range, with the
+ * gradient [x >= a].  Values that the menu unites stay on one grid; grids that are given (Softmax, anchors) stay.
+ */
+#include "train/study.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------ the rows: slopes by the learned figure */
+
+double bl_lsq_slope(double v, double lo, double hi)
+{
+    return v < lo ? lo : v > hi ? hi : rint(v) - v;
+}
+
+double bl_pact_slope(double v, double lo, double hi)
+{
+    (void)lo;
+    return v >= hi ? 1 : 0;
+}
+
+static const struct { double (*slope)(double, double, double); bool weights, ends, decays; } kinds[] = {
+    [BL_QT_lsq] = {bl_lsq_slope, true, false, false},
+    [BL_QT_pact] = {bl_pact_slope, false, true, true},
+    [BL_QT_ste] = {NULL, false, false, false},
+};
+
+const bl_quant_trainer bl_quant_trainers[] = {
+#define X(symbol, name, help) {name, help, BL_QT_##symbol},
+#include "train/quant_trainers.def"
+#undef X
+};
+const size_t bl_n_quant_trainers = BL_COUNTOF(bl_quant_trainers);
+
+const bl_quant_trainer *bl_quant_trainer_find(const char *name)
+{
+    for (size_t i = 0; i < bl_n_quant_trainers; i++)
+        if (!strcmp(bl_quant_trainers[i].name, name)) return &bl_quant_trainers[i];
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ sites */
+
+static bl_status make_site(bl_study *s, bl_lesson *l, int q)
+{
+    const bl_quantizer *k = &s->plan->quantizers[q];
+    const bl_value *of = &s->of->values[k->value];
+    int v = bl_graph_find_value(l->net, of->name);
+    bl_site *site = &s->site[s->n];
+
+    if (k->kind != BL_Q_AFFINE || (k->weight && k->bits < 2))
+        return bl_fail(l->ctx, BL_UNAVAILABLE, of->name, "plan affine grids of 2 bits or more",
+                       "this grid cannot be trained");
+    if (of->t.data && !k->weight) return BL_OK; /* a constant operand: nothing flows back */
+    if (v < 0 || (k->weight && bl_tensor_count(&l->net->values[v].t) != bl_tensor_count(&of->t)))
+        return bl_fail(l->ctx, BL_UNAVAILABLE, of->name, "give the model that the plan was made for",
+                       "the network that is trained has no such value");
+    *site = (bl_site){.value = v, .quantizer = q, .weight = k->weight, .extra = -1, .n_scale = k->n_scale,
+                      .axis = k->axis, .bits = k->bits, .narrow = k->narrow, .unit = 1, .scaled = 1};
+    site->scale = BL_NEW(l->arena, float, (size_t)k->n_scale);
+    BL_ALLOC_TRY(l->ctx, site->scale);
+    memcpy(site->scale, k->scale, (size_t)k->n_scale * sizeof(float));
+    if (k->weight) {
+        int32_t lo, hi;
+        bl_weight_code_range(k->bits, k->narrow, &lo, &hi);
+        site->lo = (float)lo;
+        site->hi = (float)hi;
+        site->real = BL_NEW(l->arena, float, (size_t)bl_tensor_count(&of->t));
+        BL_ALLOC_TRY(l->ctx, site->real);
+    } else {
+        site->grid = bl_affine_grid(k);
+        site->lo = (float)(site->grid.lo - site->grid.zero);
+        site->hi = (float)(site->grid.hi - site->grid.zero);
+    }
+    s->site_of[v] = s->n++;
+    return BL_OK;
+}
+
+static void learn_scale(bl_study *s, bl_lesson *l, bl_site *site, const bl_menu *menu)
+{
+    const bl_quantizer *k = &s->plan->quantizers[site->quantizer];
+    int unit = site->weight ? -1 : menu->unit_of_value[k->value];
+
+    if (!kinds[s->row->kind].slope || (site->weight && !kinds[s->row->kind].weights) || !(site->hi > 0)) return;
+    if (unit >= 0 && (menu->units[unit].fixed_grid || menu->units[unit].anchor != 0)) return;
+    for (bl_site *other = s->site; unit >= 0 && other < site; other++) {
+        const bl_quantizer *o = &s->plan->quantizers[other->quantizer];
+        if (other->weight || menu->unit_of_value[o->value] != unit || o->scale[0] != k->scale[0] ||
+            o->zero != k->zero || o->bits != k->bits)
+            continue;
+        site->extra = other->extra;
+        site->unit = other->unit;
+        site->scaled = other->scaled;
+        return;
+    }
+    double n = (double)bl_tensor_count(&l->net->values[site->value].t) / site->n_scale;
+    site->unit = kinds[s->row->kind].ends ? site->hi : 1;
+    site->scaled = kinds[s->row->kind].ends ? 1 : (float)(1 / sqrt(n * site->hi));
+    site->extra = s->n_extra;
+    s->extra[s->n_extra++] = (size_t)site->n_scale;
+}
+
+bl_status bl_study_open(bl_study *s, bl_lesson *l)
+{
+    size_t n = (size_t)s->plan->n_quantizers, values = (size_t)l->net->n_values;
+    bl_menu *menu;
+
+    s->site = BL_NEW(l->arena, bl_site, n);
+    s->extra = BL_NEW(l->arena, size_t, n);
+    s->site_of = BL_NEW(l->arena, int, values);
+    s->uses = BL_NEW(l->arena, uint8_t, values);
+    if (!s->site || !s->extra || !s->site_of || !s->uses) return bl_pending(l->ctx);
+    for (size_t v = 0; v < values; v++) s->site_of[v] = -1;
+    for (int q = 0; q < s->plan->n_quantizers; q++) BL_TRY(make_site(s, l, q));
+    BL_TRY(bl_menu_make(l->ctx, s->of, NULL, &menu));
+    for (int i = 0; i < s->n; i++) {
+        learn_scale(s, l, &s->site[i], menu);
+        s->uses[s->site[i].value] = s->site[i].weight ? BL_HOOK_NONE : BL_HOOK_WRITES;
+    }
+    bl_menu_free(menu);
+    return BL_OK;
+}
+
+static const bl_param *figure(const bl_study *s, const bl_lesson *l, int extra)
+{
+    return &l->params.param[l->params.n - s->n_extra + extra];
+}
+
+void bl_study_begin(const bl_study *s, const bl_lesson *l)
+{
+    for (int i = 0; i < s->n; i++)
+        for (int c = 0; s->site[i].extra >= 0 && c < s->site[i].n_scale; c++)
+            l->params.state[figure(s, l, s->site[i].extra)->first + (size_t)c] = s->site[i].scale[c] * s->site[i].unit;
+}
+
+void bl_study_renew(bl_study *s, const bl_lesson *l)
+{
+    for (int i = 0; i < s->n; i++) {
+        bl_site *site = &s->site[i];
+        const float *planned = s->plan->quantizers[site->quantizer].scale;
+        for (int c = 0; site->extra >= 0 && c < site->n_scale; c++) {
+            float now = l->params.state[figure(s, l, site->extra)->first + (size_t)c] / site->unit;
+            site->scale[c] = fmaxf(now, planned[c] * 1e-3f); /* a grid never turns over */
+        }
+        site->grid.scale = site->scale[0];
+        if (!site->weight) continue;
+        const bl_tensor *t = &l->net->values[site->value].t;
+        int64_t n = bl_tensor_count(t), inner = 1;
+        for (int d = t->rank - 1; site->n_scale > 1 && d > site->axis; d--) inner *= t->dim[d];
+        for (int64_t k = 0; k < n; k++) {
+            float step = site->scale[site->n_scale > 1 ? k / inner % site->n_scale : 0];
+            float v = ((const float *)t->data)[k] / step;
+            v = v > site->lo ? v : site->lo;
+            v = v < site->hi ? v : site->hi;
+            site->real[k] = bl_rne_f32(v) * step;
+        }
+    }
+}
+
+bl_status bl_study_attach(const bl_study *s, bl_walk *walk)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->site[i].weight) BL_TRY(bl_walk_set_constant(walk, s->site[i].value, s->site[i].real));
+    bl_walk_hook_uses(walk, s->uses);
+    return BL_OK;
+}
+
+/* ------------------------------------------------------------------ one piece */
+
+bl_status bl_study_pupil(const bl_study *s, const bl_lesson *l, bl_arena *arena, bl_pupil **out)
+{
+    bl_pupil *p = BL_NEW(arena, bl_pupil, 1);
+
+    BL_ALLOC_TRY(l->ctx, p);
+    p->raw = BL_NEW(arena, float *, (size_t)s->n);
+    BL_ALLOC_TRY(l->ctx, p->raw);
+    p->grad = BL_NEW(arena, double *, (size_t)s->n_extra);
+    BL_ALLOC_TRY(l->ctx, p->grad);
+    for (int i = 0; i < s->n; i++) {
+        if (s->site[i].weight) continue;
+        p->raw[i] = BL_NEW(arena, float, (size_t)bl_tensor_count(&l->drill->values[s->site[i].value].t));
+        BL_ALLOC_TRY(l->ctx, p->raw[i]);
+    }
+    for (int i = 0; i < s->n_extra; i++) {
+        p->grad[i] = BL_NEW(arena, double, s->extra[i]);
+        BL_ALLOC_TRY(l->ctx, p->grad[i]);
+    }
+    *out = p;
+    return BL_OK;
+}
+
+void bl_study_clear(const bl_study *s, bl_pupil *p)
+{
+    for (int i = 0; i < s->n_extra; i++) memset(p->grad[i], 0, s->extra[i] * sizeof(double));
+}
+
+void bl_study_forward(const bl_study *s, bl_pupil *p, int value, bl_tensor *t)
+{
+    int i = s->site_of[value];
+    size_t n = (size_t)bl_tensor_count(t);
+
+    if (i < 0 || s->site[i].weight) return;
+    if (p) memcpy(p->raw[i], t->data, n * sizeof(float));
+    bl_fake_quantize_array(t->data, n, s->site[i].grid);
+}
+
+/* Gradient by the rounded tensor into that by the real one; the learned figures get theirs added. */
+static void pass_back(const bl_study *s, const bl_site *site, const float *x, float *g, int64_t n, int64_t inner,
+                      double *learned)
+{
+    double (*slope)(double, double, double) = kinds[s->row->kind].slope;
+
+    for (int64_t k = 0; k < n; k++) {
+        int64_t c = site->n_scale > 1 ? k / inner % site->n_scale : 0;
+        float v = x[k] / site->scale[c];
+        if (learned) learned[c] += (double)g[k] * slope(v, site->lo, site->hi) * site->scaled;
+        if (v < site->lo || v > site->hi) g[k] = 0;
+    }
+}
+
+void bl_study_backward(const bl_study *s, bl_pupil *p, int value, bl_tensor *grad)
+{
+    int i = s->site_of[value];
+    const bl_site *site = &s->site[i];
+
+    if (i < 0 || site->weight) return;
+    pass_back(s, site, p->raw[i], grad->data, bl_tensor_count(grad), 1, site->extra >= 0 ? p->grad[site->extra] : NULL);
+}
+
+void bl_study_finish(const bl_study *s, bl_pupil *p, const bl_lesson *l, float *grads)
+{
+    for (int i = 0; i < l->params.n - s->n_extra; i++) {
+        const bl_param *q = &l->params.param[i];
+        int at = s->site_of[q->value];
+        if (at < 0) continue;
+        const bl_site *site = &s->site[at];
+        const bl_tensor *t = &l->net->values[q->value].t;
+        int64_t inner = 1;
+        for (int d = t->rank - 1; site->n_scale > 1 && d > site->axis; d--) inner *= t->dim[d];
+        pass_back(s, site, t->data, grads + q->first, (int64_t)q->n, inner,
+                  site->extra >= 0 ? p->grad[site->extra] : NULL);
+    }
+    for (int i = 0; i < s->n_extra; i++)
+        for (size_t c = 0; c < s->extra[i]; c++) grads[figure(s, l, i)->first + c] = (float)p->grad[i][c];
+}
+
+bool bl_study_decays(const bl_quant_trainer *row)
+{
+    return kinds[row->kind].decays;
+}
