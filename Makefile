@@ -60,6 +60,11 @@ bench: ## measure; prints medians, spreads and the machine
 	@$(MAKE) --no-print-directory all
 	@for f in bench/*.sh; do [ ! -x "$$f" ] || "$$f" $(BUILD) || exit 1; done
 
+.PHONY: bench-peers
+bench-peers: ## whole networks beside ONNX Runtime (installs it through npm)
+	@$(MAKE) --no-print-directory all
+	@if why=$$(tools/install-clients $(BUILD)); then bench/peers.sh $(BUILD); else echo "skipped: bench-peers: $$why"; fi
+
 .PHONY: words
 words: all ## make the manual page and the completion again after a verb, an option or a row changed
 	@tools/make-man $(BUILD) >man/.bitlathe.1.tmp && mv man/.bitlathe.1.tmp man/bitlathe.1

@@ -224,6 +224,17 @@ ok 0 "bench of two --json" "$bitlathe" bench "$run/model.blp" "$run/baselines/in
 one_object "bench of two --json"
 json_has "bench of two --json" "$t/object.json" items.1.latency_ms.median aa_spread
 
+ok 0 "bench --layers" "$bitlathe" bench "$run/model.blp" --seconds 0.2 --layers
+prints "bench --layers" 'GMAC/s'
+ok 0 "bench --layers --json" "$bitlathe" bench "$run/model.blp" --seconds 0.2 --layers --json
+json_has "bench --layers --json" "$t/out" layers.0.kernel layers.1.macs layers.1.q1_us
+printf '2\n1\n' >"$t/turns"
+ok 0 "bench --turns" "$bitlathe" bench "$run/model.blp" --turns <"$t/turns"
+check "bench --turns: two turns, of two runs and of one" grep -qzE '^[0-9]+ [0-9]+[[:space:]][0-9]+[[:space:]]$' "$t/out"
+printf '2\nmany\n' >"$t/turns"
+ok 65 "bench --turns: not a number" "$bitlathe" bench "$run/model.blp" --turns <"$t/turns"
+ok 64 "bench --turns of a float network" "$bitlathe" bench $resnet8 --turns
+
 # ---- a stand-alone problem
 cat >"$t/problem.json" <<'END'
 {"version": 1, "budgets": [{"name": "size", "limit": 10}],
