@@ -6,6 +6,7 @@
 #ifndef BL_PROGRAM_H
 #define BL_PROGRAM_H
 
+#include "program/fixed.h"
 #include "quant/quant.h"
 
 enum { BL_TENSOR_CONSTANT = 1, BL_TENSOR_INNER = 2 }; /* INNER: has no counterpart in the model */
