@@ -212,7 +212,7 @@ static bl_status time_contenders(state *s)
     }
     bl_pipeline_time(p, "bench", start);
     const bl_contender *chosen = &s->row[s->chosen_row];
-    double predicted = bl_plan_predicted(chosen->plan, "latency_ns") * 1e-6;
+    double predicted = p->cost->model ? NAN : bl_plan_predicted(chosen->plan, "latency_ns") * 1e-6;
     if (isfinite(predicted))
         bl_note(p->ctx, "latency of the plan: predicted %.3f ms, measured %.3f ms (%+.1f %%)", predicted, chosen->timing.q1_ms,
                 100 * (predicted / chosen->timing.q1_ms - 1));
@@ -222,6 +222,7 @@ static bl_status time_contenders(state *s)
     bool asked = false;
     for (int b = 0; b < p->n_budgets; b++) asked |= p->budgets[b].metric == BL_M_LATENCY;
     asked |= p->minimize_given && p->minimize == BL_M_LATENCY;
+    asked &= !p->cost->model; /* of another chip */
     if (mixed > int8 * (1 + tie)) {
         char *text = bl_format(s->cli.arena, "measured %.3f ms against %.3f ms of uniform int8", mixed, int8);
         BL_ALLOC_TRY(p->ctx, text);

@@ -137,11 +137,32 @@ static bl_status sense(state *s)
     return s->beside ? compare_lists(s) : s->against ? say_agreement(s) : say(s, "sens.json");
 }
 
+/* What a model says of the whole network at eight bits. */
+static bl_status say_model(state *s)
+{
+    const bl_cost *cost = s->p.cost;
+    double ms = s->p.int8[BL_M_LATENCY] * 1e-6, mj = s->p.int8[BL_M_ENERGY] * 1e-6;
+    long long batch = json_integer_value(json_object_get(cost->machine, "batch"));
+    if (s->cli.json) {
+        json_t *o = json_pack("{s:s, s:I, s:O, s:o}", "record", bl_pipeline_path(&s->p, "cost.json"), "cells", (json_int_t)cost->n_cells,
+                              "machine", cost->machine, "int8_latency_ms", bl_json_real(ms));
+        if (isfinite(mj)) json_object_set_new(o, "int8_energy_mj", bl_json_real(mj));
+        return bl_cli_json(&s->cli, o);
+    }
+    printf("%s, a model: %zu cells; 8 bits everywhere", cost->target, cost->n_cells);
+    if (batch) printf(", a batch of %lld", batch);
+    printf(": %.3f ms", ms);
+    if (isfinite(mj)) printf(", %.3f mJ", mj);
+    printf("\n");
+    return say(s, "cost.json");
+}
+
 static bl_status measure(state *s)
 {
     BL_TRY(open_dir(s, false));
     BL_TRY(bl_pipeline_cost(&s->p));
     const bl_cost *cost = s->p.cost;
+    if (cost->model) return say_model(s);
     size_t noisy = 0;
     double aa = 0;
     for (size_t i = 0; i < cost->n_cells; i++) noisy += cost->cells[i].noisy;

@@ -25,7 +25,7 @@ const struct argp_option bl_recipe_options[] = {
     { "minimize", KEY_MINIMIZE, "METRIC", 0, "which cost, beside --floor: size, latency, bops or energy (size)", 10 },
     { "floor-data", KEY_FLOOR_DATA, "SPEC", 0, "judge floors on this data set (same preprocessing as --data) instead of --data", 10 },
     { "floor-limit", KEY_FLOOR_LIMIT, "N", 0, "on N of its samples, evenly spaced", 10 },
-    { "target", KEY_TARGET, "NAME|FILE", 0, "what prices a width: here, counted, or a cost.json of another machine", 10 },
+    { "target", KEY_TARGET, "NAME|FILE", 0, "what prices a width: see `bitlathe list targets`, or a cost.json, or a table FILE.npy[@MHZ]", 10 },
     { "act-range", KEY_ACT_RANGE, "NAME", 0, "range estimator of activations", 10 },
     { "weight-range", KEY_WEIGHT_RANGE, "NAME", 0, "range estimator of weights", 10 },
     { "tune", KEY_TUNE, "NAME", 0, "what changes weights after the search; none: nothing", 10 },
@@ -166,7 +166,7 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
 
 static bl_status apply_floors(bl_pipeline *p, const bl_recipe_words *w)
 {
-    const char *remedy = "give size, bops or latency";
+    const char *remedy = "give size, bops, latency or energy";
     p->n_floors = w->n_floors;
     p->minimize = BL_M_SIZE;
     p->floor_data = w->floor_data;
@@ -181,11 +181,14 @@ static bl_status apply_floors(bl_pipeline *p, const bl_recipe_words *w)
     if (!w->n_floors && (w->minimize || w->floor_data))
         return bl_fail(p->ctx, BL_USAGE, w->minimize ? "--minimize" : "--floor-data", "give --floor top1=-1.0 or --floor sqnr=30",
                        "without a floor the least cost is that of the narrowest widths");
-    if (w->minimize && !bl_metric_parse(w->minimize, &p->minimize)) {
-        if (!strcmp(w->minimize, "energy"))
-            return bl_fail(p->ctx, BL_UNAVAILABLE, "energy", remedy, "no target here measures or models energy");
+    if (w->minimize && !bl_metric_parse(w->minimize, &p->minimize))
         return bl_fail(p->ctx, BL_USAGE, w->minimize, remedy, "no cost of that name");
-    }
+    bool energy = w->minimize && p->minimize == BL_M_ENERGY;
+    for (int b = 0; b < p->n_budgets; b++) energy |= p->budgets[b].metric == BL_M_ENERGY;
+    const bl_target *row = bl_target_find(p->target);
+    if (energy && row && row->source != BL_SOURCE_MODEL)
+        return bl_fail(p->ctx, BL_UNAVAILABLE, "energy", "give a --target that does, such as bitfusion",
+                       "the target \"%s\" neither measures nor models energy", p->target);
     if (w->n_floors && w->n_budgets == BL_MCKP_BUDGETS_MAX)
         return bl_fail(p->ctx, BL_USAGE, "--budget", "give at most three beside a floor", "too many budgets");
     return BL_OK;
@@ -322,7 +325,7 @@ static const char *cache_folder(bl_pipeline *p)
 
 static bl_status own_cost(bl_pipeline *p, const char *path)
 {
-    if (path && bl_file_exists(path)) {
+    if (path && bl_file_exists(path) && bl_target_find(p->target)->source != BL_SOURCE_MODEL) {
         bl_status s = bl_cost_read(p->ctx, path, &p->cost);
         if (s == BL_OK && cost_fits(p, p->cost)) return BL_OK;
         if (s != BL_OK) say_again(p, "cost.json");
@@ -349,9 +352,10 @@ bl_status bl_pipeline_cost(bl_pipeline *p)
     if (bl_target_find(p->target)) {
         BL_TRY(own_cost(p, p->dir ? bl_pipeline_path(p, "cost.json") : NULL));
     } else {
-        BL_TRY(bl_cost_read(p->ctx, p->target, &p->cost));
+        BL_TRY(bl_cost_is_table(p->target) ? bl_cost_read_table(p->ctx, p->graph, p->menu, p->target, &p->cost)
+                                           : bl_cost_read(p->ctx, p->target, &p->cost));
         json_t *here = bl_machine_json(p->ctx);
-        if (!json_equal(here, p->cost->machine))
+        if (!p->cost->model && !json_equal(here, p->cost->machine))
             bl_note(p->ctx, "%s was measured on %s, this is %s", p->target,
                     json_string_value(json_object_get(p->cost->machine, "cpu")), bl_cpu_name());
         json_decref(here);

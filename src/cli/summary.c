@@ -67,11 +67,12 @@ json_t *bl_contender_json(bl_pipeline *p, const bl_contender *c)
         figure(o, "size_bytes", bl_plan_predicted(c->plan, "size_bytes"));
         figure(o, "bops", bl_plan_predicted(c->plan, "bops"));
         figure(o, "predicted_latency_ms", bl_plan_predicted(c->plan, "latency_ns") * 1e-6);
+        figure(o, "predicted_energy_mj", bl_plan_predicted(c->plan, "energy_nj") * 1e-6);
     }
     if (c->file_bytes) count(o, "file_bytes", c->file_bytes);
     if (c->program) count(o, "memory_bytes", c->program->memory_bytes);
     if (c->scored) figure(o, "sqnr_db", c->score.sqnr_db);
-    double predicted = c->plan ? bl_plan_predicted(c->plan, "latency_ns") * 1e-6 : NAN;
+    double predicted = c->plan && !p->cost->model ? bl_plan_predicted(c->plan, "latency_ns") * 1e-6 : NAN;
     if (c->timed && isfinite(predicted)) figure(o, "prediction_error", predicted / c->timing.q1_ms - 1);
     if (c->timed)
         json_object_set_new(o, "latency_ms", json_pack("{s:f, s:f, s:f, s:f}", "median", c->timing.median_ms, "p10",

@@ -50,7 +50,7 @@ double bl_objective_sqnr(double objective)
 
 static bl_status not_priced(bl_ctx *ctx, const bl_search_input *in, bl_metric metric)
 {
-    return bl_fail(ctx, BL_USAGE, bl_metric_name(metric), "measure this machine (--target here)",
+    return bl_fail(ctx, BL_USAGE, bl_metric_name(metric), "give a --target that does (`bitlathe list targets`)",
                    "the target \"%s\" does not price it", in->cost ? in->cost->target : "none");
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Budgets as people write them: size=0.6, size=300KiB, latency=2ms, bops=1e9. */
+/* Budgets as people write them: size=0.6, size=300KiB, latency=2ms, bops=1e9, energy=10mJ. */
 #include "search/search.h"
 
 #include <stdlib.h>
@@ -14,6 +14,15 @@ static bool parse_time(const char *text, double *ns)
     return end != text && unit > 0 && isfinite(*ns);
 }
 
+static bool parse_energy(const char *text, double *nj)
+{
+    char *end;
+    double v = strtod(text, &end);
+    double unit = !strcmp(end, "J") ? 1e9 : !strcmp(end, "mJ") ? 1e6 : !strcmp(end, "uJ") ? 1e3 : !strcmp(end, "nJ") ? 1 : 0;
+    *nj = v * unit;
+    return end != text && unit > 0 && isfinite(*nj);
+}
+
 bl_status bl_budget_parse(bl_ctx *ctx, const char *text, bl_budget *out)
 {
     char name[32];
@@ -21,7 +30,7 @@ bl_status bl_budget_parse(bl_ctx *ctx, const char *text, bl_budget *out)
     bl_budget b = { .relative = NAN };
     uint64_t bytes;
     double v;
-    const char *remedy = "write size=0.6, size=300KiB, latency=0.8, latency=2ms or bops=0.5";
+    const char *remedy = "write size=0.6, size=300KiB, latency=0.8, latency=2ms, bops=0.5 or energy=10mJ";
     if (!eq || (size_t)(eq - text) >= sizeof name)
         return bl_fail(ctx, BL_USAGE, text, remedy, "a budget that is none");
     snprintf(name, sizeof name, "%.*s", (int)(eq - text), text);
@@ -32,6 +41,7 @@ bl_status bl_budget_parse(bl_ctx *ctx, const char *text, bl_budget *out)
     else if (number && v <= 10) b.relative = v;
     else if (b.metric == BL_M_SIZE && bl_parse_bytes(value, &bytes)) b.limit = (double)bytes;
     else if (b.metric == BL_M_LATENCY && parse_time(value, &v)) b.limit = v;
+    else if (b.metric == BL_M_ENERGY && parse_energy(value, &v)) b.limit = v;
     else return bl_fail(ctx, BL_USAGE, text, remedy, "\"%s\" is neither a ratio nor a %s", value, name);
     if (!((isnan(b.relative) ? b.limit : b.relative) > 0))
         return bl_fail(ctx, BL_USAGE, text, "give a budget above zero", "nothing fits a budget of zero or less");

@@ -136,7 +136,7 @@ static bool worth_it(const bl_search_input *in, bool cheapen)
 {
     bool latency = cheapen && in->minimize == BL_M_LATENCY;
     for (int b = 0; b < in->n_budgets; b++) latency |= in->budgets[b].metric == BL_M_LATENCY;
-    return latency && in->cost->has_latency;
+    return latency && in->cost->has_latency && !in->cost->model; /* a model's prices have no neighbours */
 }
 
 static bl_status move_all(bl_ctx *ctx, bl_arena *arena, exact *e)

@@ -32,7 +32,7 @@ static bl_status check_priced(bl_ctx *ctx, const bl_search_input *in)
     for (int b = 0; b < in->n_budgets + (in->n_floors > 0); b++) {
         bl_metric metric = b < in->n_budgets ? in->budgets[b].metric : in->minimize;
         if (in->prices->column[metric]) continue;
-        return bl_fail(ctx, BL_UNAVAILABLE, bl_metric_name(metric), "measure this machine (--target here)",
+        return bl_fail(ctx, BL_UNAVAILABLE, bl_metric_name(metric), "give a --target that does (`bitlathe list targets`)",
                        "the target \"%s\" does not price it", in->cost->target);
     }
     return BL_OK;

@@ -4,14 +4,14 @@
 
 #include <string.h>
 
-#define X(symbol, label, clocked, text)                                                           \
-    static const bl_target row_##symbol = { .name = label, .help = text, .latency = clocked,      \
+#define X(symbol, label, from, text)                                                           \
+    static const bl_target row_##symbol = { .name = label, .help = text, .source = BL_SOURCE_##from,  \
                                             .measure = bl_target_##symbol };
 #include "target/targets.def"
 #undef X
 
 const bl_target *const bl_targets[] = {
-#define X(symbol, label, clocked, text) &row_##symbol,
+#define X(symbol, label, from, text) &row_##symbol,
 #include "target/targets.def"
 #undef X
 };
@@ -24,8 +24,8 @@ const bl_target *bl_target_find(const char *name)
     return NULL;
 }
 
-static const char *const metric_names[] = { "size", "bops", "latency", "memory" };
-static const char *const metric_keys[] = { "size_bytes", "bops", "latency_ns", "memory_bytes" };
+static const char *const metric_names[] = { "size", "bops", "latency", "memory", "energy" };
+static const char *const metric_keys[] = { "size_bytes", "bops", "latency_ns", "memory_bytes", "energy_nj" };
 
 const char *bl_metric_name(bl_metric m)
 {
@@ -58,7 +58,7 @@ json_t *bl_machine_json(bl_ctx *ctx)
                      "l3_bytes", (json_int_t)l3, "tool", BL_VERSION_STRING, "float", bl_walk_backend());
 }
 
-static bl_cost *cost_new(bl_ctx *ctx)
+bl_cost *bl_cost_new(bl_ctx *ctx)
 {
     bl_arena *a = bl_arena_new(ctx, "cost");
     bl_cost *c = a ? BL_NEW(a, bl_cost, 1) : NULL;
@@ -72,15 +72,16 @@ bl_status bl_measure(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, co
 {
     const bl_target *row = bl_target_find(target);
     if (!row) return bl_fail(ctx, BL_USAGE, target, "see `bitlathe list targets`, or give a COST file", "unknown target");
-    bl_cost *c = cost_new(ctx);
+    bl_cost *c = bl_cost_new(ctx);
     BL_ALLOC_TRY(ctx, c);
     c->graph = graph->hash;
     c->menu = menu->hash;
     c->target = row->name;
-    c->has_latency = row->latency;
-    c->machine = bl_machine_json(ctx);
+    c->has_latency = row->source != BL_SOURCE_COUNTED;
+    c->model = row->source == BL_SOURCE_MODEL;
+    c->machine = c->model ? NULL : bl_machine_json(ctx); /* a model says what it models */
     bl_status s = row->measure(ctx, graph, menu, options, c);
-    if (s == BL_OK && row->latency) s = bl_cost_check(ctx, graph, menu, c, options && options->seconds > 0 ? 3 * options->seconds : 1.5);
+    if (s == BL_OK && row->source == BL_SOURCE_CLOCK) s = bl_cost_check(ctx, graph, menu, c, options && options->seconds > 0 ? 3 * options->seconds : 1.5);
     if (s != BL_OK) bl_cost_free(c);
     else *out = c;
     return s;
@@ -149,11 +150,13 @@ const bl_cost_cell *bl_cost_find(const bl_cost *c, const char *key, int w_bits, 
 
 bl_status bl_cost_write(bl_ctx *ctx, bl_cost *c, const char *path)
 {
-    json_t *r = bl_record_new(ctx, "cost", 1, 1), *cells = json_array(), *groups = json_array();
+    json_t *r = bl_record_new(ctx, "cost", 1, 2), *cells = json_array(), *groups = json_array();
     json_object_set_new(r, "made_from", json_pack("{s:s, s:s}", "graph", c->graph.hex, "menu", c->menu.hex));
     json_object_set_new(r, "seed", json_integer((json_int_t)ctx->options.seed));
     json_object_set_new(r, "target", json_string(c->target));
     json_object_set_new(r, "latency", json_boolean(c->has_latency));
+    if (c->has_energy) json_object_set_new(r, "energy", json_true());
+    if (c->model) json_object_set_new(r, "model", json_true());
     json_object_set(r, "machine", c->machine);
     json_object_set_new(r, "overhead_ns", json_real(c->overhead_ns));
     if (c->checks) json_object_set(r, "checks", c->checks);
@@ -178,6 +181,8 @@ static bl_status read_cost(bl_ctx *ctx, const char *path, const json_t *r, bl_co
     snprintf(c->menu.hex, sizeof c->menu.hex, "%s", menu);
     BL_TRY(bl_json_str(ctx, r, "target", path, &target));
     BL_TRY(bl_json_bool(ctx, r, "latency", path, &c->has_latency));
+    c->has_energy = json_is_true(json_object_get(r, "energy"));
+    c->model = json_is_true(json_object_get(r, "model"));
     BL_TRY(bl_json_object(ctx, r, "machine", path, &machine));
     c->machine = json_incref(machine);
     c->target = bl_strdup(c->arena, target);
@@ -202,7 +207,7 @@ bl_status bl_cost_read(bl_ctx *ctx, const char *path, bl_cost **out)
     json_t *r;
     bl_hash hash;
     BL_TRY(bl_record_read(ctx, path, "cost", 1, NULL, &r, &hash));
-    bl_cost *c = cost_new(ctx);
+    bl_cost *c = bl_cost_new(ctx);
     bl_status s = c ? read_cost(ctx, path, r, c) : bl_pending(ctx);
     json_decref(r);
     if (s != BL_OK) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Prices: of candidates for the solver (a sum over units), and of whole choices, exactly. */
-#include "target/target.h"
+#include "target/model.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -160,6 +160,53 @@ static bl_status no_cell(bl_ctx *ctx, const bl_graph *g, int node, const char *k
                    "the COST record has no cell for %s", key);
 }
 
+/* ---- models: layers alone, a product of two activations at the other one's width */
+
+static int other_bits(const bl_graph *g, const bl_menu *m, int node, const bl_candidate *choice)
+{
+    const bl_node *n = &g->nodes[node];
+    int u = n->n_in > 1 && n->in[1] >= 0 ? m->unit_of_value[n->in[1]] : -1;
+    return u < 0 ? 8 : choice ? choice[u].a_bits : m->units[u].candidates[0].a_bits;
+}
+
+static bl_status add_modelled(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_metric metric, bl_prices *p)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        int u = bl_node_priced(g, i) ? input_unit(g, m, i) : -1;
+        if (u < 0) continue;
+        char *key = bl_node_key(p->arena, g, i);
+        BL_ALLOC_TRY(ctx, key);
+        for (int c = 0; c < m->units[u].n_candidates; c++) {
+            bl_candidate in = m->units[u].candidates[c];
+            double v = bl_model_node(g, m, cost, metric, i, key, in, m->unit_of_layer[i] < 0 ? other_bits(g, m, i, NULL) : 0);
+            if (isnan(v)) return no_cell(ctx, g, i, key);
+            p->column[metric][u][c] += v;
+        }
+    }
+    return BL_OK;
+}
+
+static bl_status total_modelled(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_metric metric,
+                                const bl_candidate *choice, double *total)
+{
+    bl_arena *a = bl_arena_new(ctx, "key");
+    BL_ALLOC_TRY(ctx, a);
+    bl_status s = BL_OK;
+    *total = 0;
+    for (int i = 0; i < g->n_nodes && s == BL_OK; i++) {
+        int u = bl_node_priced(g, i) ? input_unit(g, m, i) : -1;
+        if (u < 0) continue;
+        bl_mark mark = bl_arena_mark(a);
+        char *key = bl_node_key(a, g, i);
+        double v = key ? bl_model_node(g, m, cost, metric, i, key, choice[u], other_bits(g, m, i, choice)) : 0;
+        s = !key ? bl_pending(ctx) : isnan(v) ? no_cell(ctx, g, i, key) : BL_OK;
+        *total += v;
+        bl_arena_reset(a, mark);
+    }
+    bl_arena_free(a);
+    return s;
+}
+
 /* ---- edges of the network, inputs first */
 
 static int edge_value(const bl_graph *g, int edge)
@@ -230,7 +277,7 @@ static bl_status add_latency(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, c
 static bl_status fill_prices(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_prices *p)
 {
     for (int k = 0; k < BL_N_METRIC; k++) {
-        if ((k == BL_M_LATENCY && !cost->has_latency) || k == BL_M_MEMORY) continue;
+        if ((k == BL_M_LATENCY && !cost->has_latency) || (k == BL_M_ENERGY && !cost->has_energy) || k == BL_M_MEMORY) continue;
         p->column[k] = BL_NEW(p->arena, double *, (size_t)m->n_units);
         BL_ALLOC_TRY(ctx, p->column[k]);
         for (int u = 0; u < m->n_units; u++) {
@@ -247,6 +294,8 @@ static bl_status fill_prices(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, c
                 p->column[BL_M_SIZE][u][c] += layer_bytes(g, m->units[u].layers[l], m->units[u].candidates[c].w_bits);
             }
     BL_TRY(add_products(ctx, g, m, p));
+    if (cost->has_energy) BL_TRY(add_modelled(ctx, g, m, cost, BL_M_ENERGY, p));
+    if (cost->model) return add_modelled(ctx, g, m, cost, BL_M_LATENCY, p);
     return cost->has_latency ? add_latency(ctx, g, m, cost, p) : BL_OK;
 }
 
@@ -310,7 +359,8 @@ double bl_price_node(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_
     if (key) {
         bool layer = m->unit_of_layer[node] >= 0;
         bl_candidate widest = { layer ? m->units[u].candidates[0].w_bits : 0, m->units[u].candidates[0].a_bits };
-        ns = tied_ns(cost, key, widest, u == v ? widest.a_bits : m->units[v].candidates[0].a_bits,
+        ns = cost->model ? bl_model_node(g, m, cost, BL_M_LATENCY, node, key, choice[u], other_bits(g, m, node, choice))
+                         : tied_ns(cost, key, widest, u == v ? widest.a_bits : m->units[v].candidates[0].a_bits,
                      layer ? choice[u].w_bits : 0, choice[u].a_bits, choice[v].a_bits, state);
     }
     bl_arena_free(a);
@@ -358,6 +408,9 @@ bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const
         total[BL_M_BOPS] += (double)macs * choice[a].a_bits * choice[b].a_bits;
     }
     total[BL_M_MEMORY] = peak_memory(g, m, choice);
+    total[BL_M_ENERGY] = NAN;
+    if (cost && cost->has_energy) BL_TRY(total_modelled(ctx, g, m, cost, BL_M_ENERGY, choice, &total[BL_M_ENERGY]));
+    if (cost && cost->model) return total_modelled(ctx, g, m, cost, BL_M_LATENCY, choice, &total[BL_M_LATENCY]);
     if (!cost || !cost->has_latency) {
         total[BL_M_LATENCY] = NAN;
         return BL_OK;
@@ -398,6 +451,7 @@ bl_status bl_price_int8(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const 
         c[u] = m->units[u].candidates[bl_uniform_candidate(&m->units[u], 8, 8)];
     if (s == BL_OK) s = bl_price_exact(ctx, g, m, cost, c, priced);
     if (s == BL_OK) total[BL_M_LATENCY] = priced[BL_M_LATENCY];
+    if (s == BL_OK) total[BL_M_ENERGY] = priced[BL_M_ENERGY];
     bl_arena_free(a);
     return s;
 }

@@ -46,6 +46,7 @@ bl_status bl_cost_recall(bl_ctx *ctx, const char *folder, bl_hash key, bl_cost *
 bl_status bl_cost_remember(bl_ctx *ctx, const char *folder, bl_hash key, const bl_cost *cost, size_t first_cell,
                            size_t first_group);
 
+bl_cost *bl_cost_new(bl_ctx *ctx); /* NULL: what is pending says why */
 json_t *bl_cost_cell_json(const bl_cost_cell *cell);
 bl_status bl_cost_cell_read(bl_ctx *ctx, const char *place, const json_t *o, bl_cost *cost);
 

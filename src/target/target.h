@@ -9,9 +9,9 @@
 #include "program/program.h"
 
 /* What a plan costs.  Peak activation memory is no sum over units: it is priced, never budgeted. */
-typedef enum bl_metric { BL_M_SIZE, BL_M_BOPS, BL_M_LATENCY, BL_M_MEMORY, BL_N_METRIC } bl_metric;
-const char *bl_metric_name(bl_metric m);            /* "size", "bops", "latency", "memory" */
-const char *bl_metric_key(bl_metric m);             /* "size_bytes", "bops", "latency_ns", "memory_bytes" */
+typedef enum bl_metric { BL_M_SIZE, BL_M_BOPS, BL_M_LATENCY, BL_M_MEMORY, BL_M_ENERGY, BL_N_METRIC } bl_metric;
+const char *bl_metric_name(bl_metric m);            /* "size", "bops", "latency", "memory", "energy" */
+const char *bl_metric_key(bl_metric m);             /* "size_bytes", "bops", "latency_ns", "memory_bytes", "energy_nj" */
 bool bl_metric_parse(const char *name, bl_metric *out);
 
 /* Where the weights of a network are when their turn comes: its footprint decides. */
@@ -34,6 +34,7 @@ typedef struct bl_cost_cell {
         struct { double q1_ns, median_ns, p90_ns, ratio; };
     };
     double dense_ns;            /* lower quartile on dense data in L2, 0: not measured */
+    double energy_nj;           /* of a model; 0: not known */
     size_t packed_bytes;        /* weights as this kernel reads them */
     bool noisy;                 /* p90 / p10 stayed above 1.15 */
 } bl_cost_cell;
@@ -48,7 +49,9 @@ struct bl_cost {
     bl_hash hash, graph, menu;
     const char *target;         /* row of targets.def */
     json_t *machine;            /* identity: CPU, caches, instruction set, versions */
-    bool has_latency;
+    bool has_latency, has_energy;
+    bool model;                 /* a closed form or a published table: layers alone cost something, a cell holds for
+                                   every output width (a_out 0), and no two prices are a tie */
     double overhead_ns;         /* of a step beside its cell, from one timed network; may be below zero */
     json_t *checks;             /* whole networks: [{plan, predicted_ns, measured_ns, error, state}]; or NULL */
     size_t n_cells, n_groups, cells_cap, groups_cap;
@@ -57,21 +60,60 @@ struct bl_cost {
 };
 
 
+/* What a target's prices come from. */
+typedef enum bl_source { BL_SOURCE_COUNTED, BL_SOURCE_CLOCK, BL_SOURCE_MODEL } bl_source;
+
 /* A row of targets.def. */
 typedef struct bl_target {
     const char *name, *help;
-    bool latency;               /* prices latency */
+    bl_source source;
     bl_status (*measure)(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_measure_options *options,
                          bl_cost *cost);
 } bl_target;
 extern const bl_target *const bl_targets[];
 extern const size_t bl_n_targets;
 const bl_target *bl_target_find(const char *name);
-#define X(symbol, label, clocked, text)                                                           \
+#define X(symbol, label, from, text)                                                             \
     bl_status bl_target_##symbol(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu,         \
                                  const bl_measure_options *options, bl_cost *cost);
 #include "target/targets.def"
 #undef X
+
+/* ------------------------------------------------------------------ model.c, bismo.c, bitfusion.c */
+
+/* A layer as an accelerator sees it, for one sample: `groups` products of m x k with k x n. */
+typedef struct bl_mac_shape {
+    int64_t m, n, k, groups;
+    int64_t in, out, weights;   /* elements */
+    bool depthwise;             /* a channel a group */
+    bool product;               /* of two activations: no weights, both operands are values */
+} bl_mac_shape;
+
+/* False where the node multiplies nothing. */
+bl_status bl_mac_shape_of(bl_ctx *ctx, const bl_graph *graph, int node, bl_mac_shape *out, bool *is_layer);
+
+/* What a layer takes for a whole batch. */
+typedef struct bl_work { double cycles, energy_nj; } bl_work;
+
+/* BISMO, bit serial: a square array of dot products of dot_bits bits; load cycles a row of one bit plane. */
+typedef struct bl_bismo { int batch, array, dot_bits, load; double clock_mhz; } bl_bismo;
+extern const bl_bismo bl_bismo_edge, bl_bismo_cloud;
+bl_work bl_bismo_work(const bl_bismo *accelerator, const bl_mac_shape *shape, int w_bits, int a_bits);
+
+/* Bit Fusion, spatial: rows (reduction) x columns (outputs) of units that split into narrow multipliers. */
+typedef struct bl_bitfusion {
+    int batch, rows, columns, memory_bits; /* memory_bits: a cycle */
+    double clock_mhz, memory_pj_a_bit, unit_pj_a_cycle;
+} bl_bitfusion;
+extern const bl_bitfusion bl_bitfusion_haq, bl_bitfusion_isca;
+bl_work bl_bitfusion_work(const bl_bitfusion *accelerator, const bl_mac_shape *shape, int w_bits, int a_bits);
+
+/* A published table as COST: "FILE.npy" or "FILE.npy@MHZ", [layer][w_bits - 1][a_bits - 1] in cycles (without a
+ * clock: in ns), layers in the network's order. */
+bool bl_cost_is_table(const char *path);
+bl_status bl_cost_read_table(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const char *path, bl_cost **out);
+
+/* ------------------------------------------------------------------ cells */
 
 /* Has the whole network an integer form?  Lowers it once on stand-in grids, so that what is refused is
  * refused before hours of work. */

@@ -159,7 +159,7 @@ for bad in "--floor top1=1" "--floor top1" "--floor taste=3" "--floor sqnr=x" "-
     ok 64 "quantize $bad" "$bitlathe" quantize $resnet8 --data $samples $bad -o "$t/none"
 done
 ok 69 "energy that nobody measured" "$bitlathe" quantize $resnet8 --data $samples --floor sqnr=20 --minimize energy -o "$t/none"
-says "energy that nobody measured" 'no target here measures or models energy'
+says "energy that nobody measured" 'neither measures nor models energy'
 check "what was refused leaves nothing" test ! -e "$t/none"
 npy_noise "$t/in.npy" "1, 1, 14, 14" 196 7
 ok 65 "run with an input of another size" "$bitlathe" run $resnet8 --in "$t/in.npy" --out "$t/o"

@@ -19,9 +19,10 @@ static void budgets_of_every_form(void **state)
         { "latency=0.8", BL_M_LATENCY, 0, 0.8 },   { "latency=2ms", BL_M_LATENCY, 2e6, NAN },
         { "latency=1.5us", BL_M_LATENCY, 1500, NAN }, { "latency=700ns", BL_M_LATENCY, 700, NAN },
         { "latency=1s", BL_M_LATENCY, 1e9, NAN },  { "bops=1e9", BL_M_BOPS, 1e9, NAN },
-        { "bops=0.5", BL_M_BOPS, 0, 0.5 } };
+        { "bops=0.5", BL_M_BOPS, 0, 0.5 },         { "energy=1", BL_M_ENERGY, 0, 1 },
+        { "energy=2.5mJ", BL_M_ENERGY, 2.5e6, NAN }, { "energy=3uJ", BL_M_ENERGY, 3000, NAN } };
     static const char *const bad[] = {
-        "", "=", "size", "size=", "=0.5", "speed=0.5", "memory=0.5", "energy=1", "size=0", "size=-0.5", "size=nan",
+        "", "=", "size", "size=", "=0.5", "speed=0.5", "memory=0.5", "energy=11", "energy=2ms", "size=0", "size=-0.5", "size=nan",
         "size=inf", "size=x", "size=0.5x", "size=-300KiB", "size=0KiB", "latency=0", "latency=0ms", "latency=-2ms", "latency=11",
         "latency=2 parsecs", "latency=nanms", "latency=infms", "latency=300KiB", "latency=ms", "bops=0", "bops=-1", "bops=1e999",
         "bops=2ms", "bops=5KiB", "Size=0.5", " size=0.5", "size =0.5",
@@ -33,7 +34,7 @@ static void budgets_of_every_form(void **state)
         assert_int_equal(b.metric, good[i].metric);
         if (isnan(good[i].relative)) assert_true(isnan(b.relative) && fabs(b.limit - good[i].limit) < 1e-6 * b.limit);
         else assert_true(b.relative == good[i].relative);
-        const double base[BL_N_METRIC] = { 1000, 2000, 3000, 4000 };
+        const double base[BL_N_METRIC] = { 1000, 2000, 3000, 4000, 5000 };
         bl_budget_resolve(&b, base);
         double want = isnan(good[i].relative) ? good[i].limit : good[i].relative * base[good[i].metric];
         assert_true(fabs(b.limit - want) < 1e-9 * want);
