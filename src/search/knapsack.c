@@ -15,7 +15,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { FIRST_ROUND = 16, FIRST_BLIND_ROUND = 4096 }; /* the first target: this part of the gap */
+enum { FIRST_ROUND = 8, FIRST_BLIND_ROUND = 4096 }; /* the first target: this part of the gap */
 /* Work grows with the distance from the root far faster than this: what the last round searches beyond
  * the optimum costs more than the rounds before it. */
 #define GROWTH 1.5

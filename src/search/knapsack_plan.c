@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A first plan: what the relaxation picks when its multipliers are raised until it fits, then moves
- * of one item and of two items that lower the value and stay within the budgets.  Only an upper
- * bound: the rounds of knapsack.c need no good one, but they end sooner with it.
+ * of one item, of two and, for the best start, of up to four that lower the value and stay within the
+ * budgets.  Only an upper bound: the rounds of knapsack.c need no good one, but they end sooner with
+ * it, and a search that is stopped has it to show.
  */
 #include "search/knapsack_private.h"
 
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STARTS = 6, MOVES = 1000, PASSES = 40, LIST = 1 << 18 };
+enum { STARTS = 6, MOVES = 1000, PASSES = 40, LIST = 1 << 18, TOGETHER = 4, TRIES = 300000 };
 
 typedef struct plan {
     uint16_t *x; /* (n) option offsets */
@@ -172,6 +173,64 @@ static bool pair_move(const bl_knap *t, plan *p, const double *lambda, move *lis
     return true;
 }
 
+/* An exchange of several items, deepened move by move. */
+typedef struct exchange {
+    const bl_knap *t;
+    const plan *p;
+    const move *list;           /* by rank */
+    size_t n, best[TOGETHER], now[TOGETHER];
+    int n_best;
+    double least, worth;        /* value changed by the best; lambda . room that is free */
+    int tries;
+} exchange;
+
+/* What fits changes the value by its rank less lambda . cost, hence by rank - worth at least: the list
+ * in order of rank ends where that is no longer below the best. */
+static void deepen(exchange *e, int depth, size_t from, double rank, double dv, const double *dc)
+{
+    for (size_t a = from; a < e->n && e->tries > 0; a++) {
+        const move *mv = &e->list[a];
+        bool taken = false;
+        double sum[BL_KNAP_K] = {0};
+        if (rank + mv->rank - e->worth >= e->least) return;
+        for (int k = 0; k < depth && !taken; k++) taken = e->list[e->now[k]].item == mv->item;
+        if (taken) continue;
+        e->tries--;
+        e->now[depth] = a;
+        for (int m = 0; m < e->t->k; m++) sum[m] = dc[m] + mv->dc[m];
+        if (dv + mv->dv < e->least && move_fits(e->t, e->p, sum)) {
+            e->least = dv + mv->dv;
+            e->n_best = depth + 1;
+            memcpy(e->best, e->now, sizeof e->best);
+        }
+        if (depth + 1 < TOGETHER) deepen(e, depth + 1, a + 1, rank + mv->rank, dv + mv->dv, sum);
+    }
+}
+
+/* The best exchange of up to TOGETHER items, for list as pair_move left it and as far as TRIES lead. */
+static bool group_move(const bl_knap *t, plan *p, const double *lambda, const move *list)
+{
+    exchange e = {.t = t, .p = p, .list = list, .n = BL_MIN(t->first[t->n] - (uint32_t)t->n, MOVES), .tries = TRIES};
+    double none[BL_KNAP_K] = {0};
+    for (int m = 0; m < t->k; m++) e.worth += lambda[m] * (t->room[m] - p->use[m]);
+    deepen(&e, 0, 0, 0, 0, none);
+    for (int a = 0; a < e.n_best; a++) move_apply(t, p, &list[e.best[a]]);
+    return e.n_best > 0;
+}
+
+/* Moves until none helps; groups: exchanges of several items too. */
+static bl_status improve(bl_knap_work *work, const bl_knap *t, plan *p, const double *lambda, move *list, bool groups)
+{
+    bool large = t->first[t->n] > LIST;
+    for (int pass = 0; pass < PASSES && !work->stopped; pass++) {
+        BL_TRY(bl_knap_pause(work));
+        if (single_moves(t, p, lambda, list)) continue;
+        if (large || (!pair_move(t, p, lambda, list) && !(groups && group_move(t, p, lambda, list)))) break;
+    }
+    plan_count(t, p);
+    return BL_OK;
+}
+
 bl_status bl_knap_plan(bl_knap_work *work, const bl_knap *t, const bl_knap_pool *pool,
                        uint16_t *choice, double *value)
 {
@@ -180,18 +239,19 @@ bl_status bl_knap_plan(bl_knap_work *work, const bl_knap *t, const bl_knap_pool 
     move *list = BL_NEW(work->arena, move, BL_MIN(t->first[t->n], LIST));
     if (!p.x || !list) return bl_pending(work->ctx);
     *value = INFINITY;
-    bool large = t->first[t->n] > LIST;
     for (int s = 0; s <= STARTS && s <= pool->n && !work->stopped; s++) {
         const double *lambda = pool->lambda[s < pool->n ? s : 0];
         bool last = s == STARTS || s == pool->n;
         if (last ? isfinite(*value) || !relax_weights(t, &p) : !relax(t, lambda, &p)) continue;
-        for (int pass = 0; pass < PASSES && !work->stopped; pass++) {
-            BL_TRY(bl_knap_pause(work));
-            if (!single_moves(t, &p, lambda, list) && (large || !pair_move(t, &p, lambda, list)))
-                break;
-        }
-        plan_count(t, &p);
+        BL_TRY(improve(work, t, &p, lambda, list, false));
         if (p.v >= *value) continue;
+        *value = p.v;
+        memcpy(choice, p.x, (size_t)t->n * sizeof *choice);
+    }
+    if (isfinite(*value) && pool->n > 0 && !work->stopped) {
+        memcpy(p.x, choice, (size_t)t->n * sizeof *choice);
+        plan_count(t, &p);
+        BL_TRY(improve(work, t, &p, pool->lambda[0], list, true));
         *value = p.v;
         memcpy(choice, p.x, (size_t)t->n * sizeof *choice);
     }
