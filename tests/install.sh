@@ -7,6 +7,7 @@ begin "$@"
 build=$1
 export CCACHE_DISABLE=1
 sanitized=$(sed -n 's/^BL_SANITIZE:[A-Z]*=//p' "$build/CMakeCache.txt")
+[ -n "$sanitized" ] || ! grep -q "^CMAKE_C_FLAGS:.*--coverage" "$build/CMakeCache.txt" || sanitized=coverage
 cc=$(sed -n 's/^CMAKE_C_COMPILER:[A-Z]*=//p' "$build/CMakeCache.txt")
 
 # ---- the header alone
@@ -32,7 +33,7 @@ shared_library=$build/libbitlathe.so
 if [ ! -e "$shared_library" ]; then
     skip install_exports "built without the shared library (-DBL_SHARED=OFF)"
 elif [ -n "$sanitized" ]; then
-    skip install_exports "sanitizers export symbols of their own"
+    skip install_exports "built with $sanitized, which exports symbols of its own"
 else
     nm -D --defined-only "$shared_library" | awk '{ print $3 }' | sort >"$t/exported"
     checks=$((checks + 1))
@@ -61,7 +62,7 @@ ok 0 "the installed program" env -i "$t/moved/bin/bitlathe" list recipes
 prints "the installed program knows its recipes" '^mixed '
 
 if [ -n "$sanitized" ]; then
-    skip install_example "a program outside would need the sanitizer as well"
+    skip install_example "a program outside would need what this one is built with ($sanitized) as well"
     finish
 fi
 

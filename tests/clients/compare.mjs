@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Runs one network in ONNX Runtime and in our executor and counts differing integers.
-//   node compare.mjs CACHE BITLATHE RUN ALL_OUTPUTS.onnx DATA_WORDS SAMPLES
+//   node compare.mjs CACHE BITLATHE RUN ALL_OUTPUTS.onnx DATA_WORDS SAMPLES [CLASSES]
+// CLASSES: of so many samples, where that is more, the class that comes first is compared, nothing else.
 // CACHE holds node_modules with onnxruntime-node; RUN holds model.blp and model.qdq.onnx.
 // Prints one JSON line: values, elements, differing, worst, outputs_differ, float_layers, first,
-// same_top1 (of samples); where something differs also alone_elements, alone_differing, alone_first:
+// same_top1 (of top1_samples); where something differs also alone_elements, alone_differing, alone_first:
 // every operator by itself, ONNX Runtime's given the very codes that ours had; alone_integers of the
 // differing values came out of an integer kernel there, alone_operators names who gave them.
 import { execFileSync } from 'node:child_process';
@@ -15,7 +16,7 @@ import { readNpy, writeNpy } from './npy.mjs';
 import { cut, givers, operators } from './onnx.mjs';
 import { samples } from './samples.mjs';
 
-const [cache, bitlathe, run, allOutputs, words, count] = process.argv.slice(2);
+const [cache, bitlathe, run, allOutputs, words, count, classes] = process.argv.slice(2);
 const ort = createRequire(path.resolve(cache, 'package.json'))('onnxruntime-node');
 
 async function open(file, optimize = 'all') {
@@ -52,7 +53,22 @@ const shape = input.shape.map((d) => (typeof d === 'number' ? d : 1));
 const size = shape.reduce((a, b) => a * b, 1);
 const out = path.join(run, 'values');
 const result = { values: 0, elements: 0, differing: 0, worst: 0, outputs_differ: 0,
-  float_layers: Math.max(plain.floats, all.floats), first: '', samples: 0, same_top1: 0 };
+  float_layers: Math.max(plain.floats, all.floats), first: '', samples: 0, same_top1: 0,
+  top1_samples: 0 };
+// Our outputs for a sample, and with `every` its values, in `out`.
+function execute(x, every) {
+  writeNpy(path.join(run, 'x.npy'), shape, x);
+  fs.rmSync(out, { recursive: true, force: true });
+  execFileSync(bitlathe, ['run', path.join(run, 'model.blp'), '--in', path.join(run, 'x.npy'),
+    '--out', out, ...every], { stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+function compareFirst(theirs) {
+  result.top1_samples++;
+  result.same_top1 += argmax(readNpy(path.join(out, 'out0.npy')).data) ===
+    argmax(theirs[plain.session.outputNames[0]].data);
+}
+
 const seen = new Set();
 const runs = []; // of each sample: our codes by name, its input
 
@@ -60,10 +76,7 @@ for (const x of samples(words, Number(count), size, cache)) {
   const feed = { [input.name]: new ort.Tensor('float32', x, shape) };
   const theirs = await all.session.run(feed);
   const theirPlain = await plain.session.run(feed);
-  writeNpy(path.join(run, 'x.npy'), shape, x);
-  fs.rmSync(out, { recursive: true, force: true });
-  execFileSync(bitlathe, ['run', path.join(run, 'model.blp'), '--in', path.join(run, 'x.npy'),
-    '--out', out, '--all-values'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  execute(x, ['--all-values']);
   const codes = {};
   const index = JSON.parse(fs.readFileSync(path.join(out, 'index.json'), 'utf8'));
   for (const value of index.values) {
@@ -85,13 +98,20 @@ for (const x of samples(words, Number(count), size, cache)) {
   }
   runs.push({ feed, codes });
   result.samples++;
-  result.same_top1 += argmax(readNpy(path.join(out, 'out0.npy')).data) ===
-    argmax(theirPlain[plain.session.outputNames[0]].data);
+  compareFirst(theirPlain);
   plain.session.outputNames.forEach((name, i) => {
     const ours = readNpy(path.join(out, `out${i}.npy`)).data;
     if (!sameBits(ours, theirPlain[name].data) || !sameBits(ours, theirs[name].data))
       result.outputs_differ++;
   });
+}
+if (Number(classes) > result.samples) {
+  result.top1_samples = result.same_top1 = 0;
+  for (const x of samples(words, Number(classes), size, cache)) {
+    const theirs = await plain.session.run({ [input.name]: new ort.Tensor('float32', x, shape) });
+    execute(x, []);
+    compareFirst(theirs);
+  }
 }
 result.values = seen.size;
 result.expected = all.session.outputNames.length - plain.session.outputNames.length;
