@@ -35,7 +35,7 @@ tsan: ## the tests under the thread sanitizer
 .PHONY: coverage
 coverage: ## lines of src that the tests reach, by room
 	@tools/install-packages build test coverage
-	@$(MAKE) --no-print-directory test BUILD=$(BUILD)-cov FLAGS='-DCMAKE_C_FLAGS=--coverage \
+	@$(MAKE) --no-print-directory test BUILD=$(BUILD)-cov FLAGS='-DCMAKE_C_FLAGS="--coverage -fprofile-update=atomic" \
 	    -DCMAKE_EXE_LINKER_FLAGS=--coverage -DCMAKE_SHARED_LINKER_FLAGS=--coverage'
 	@tools/coverage $(BUILD)-cov
 
