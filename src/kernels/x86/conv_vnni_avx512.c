@@ -17,7 +17,7 @@
 #include "kernels/x86/direct.h"
 #include "kernels/x86/requant_avx512.h"
 
-enum { VNNI_K_MAX = 65793, VNNI_Z = 4, VNNI_P = 8 };
+enum { VNNI_K_MAX = 65793, VNNI_Z = 4, VNNI_P = 8, VNNI_EDGE_W = 32 };
 
 typedef struct vnni_plan {
     direct_plan d;
@@ -27,14 +27,33 @@ typedef struct vnni_plan {
     size_t steps;               /* of 4 activations, in all runs */
     bool wide;                  /* sums joined in int64 */
     bool mixed;                 /* channels in the order of requant_store64 and 32 */
+    int64_t out_w;
+    size_t edge;                /* positions of a tile that ends with a row of outputs: 7 or 8; or 0 */
+    size_t left, right;         /* bytes of a run outside the image at the first, the last output of a row */
     size_t bias_bytes, weight_bytes, group_bytes, mult_bytes;
 } vnni_plan;
+
+/* Tiles that end with the rows of outputs pay where rows are short and tiles fill them. */
+static void vnni_edges(const bl_conv_shape *s, vnni_plan *p)
+{
+    int64_t last = (int64_t)(s->out_w - 1) * s->stride_w + s->kernel_w - s->pad_left - s->in_w;
+    if (p->d.in_place || p->d.planes == 2 || s->groups > 1 || s->dilation_w > 1 || p->d.icg % 4 ||
+        s->out_w > VNNI_EDGE_W || (s->out_w % 7 && s->out_w % 8))
+        return;
+    p->left = (size_t)BL_MIN(BL_MAX(s->pad_left, 0), s->kernel_w) * p->d.icg;
+    p->right = (size_t)BL_MIN(BL_MAX(last, 0), s->kernel_w) * p->d.icg;
+    if (p->left + p->right == 0 || p->left + p->right > p->d.run) return;
+    p->edge = s->out_w % 8 ? 7 : 8;
+}
 
 static vnni_plan vnni_plan_of(const bl_conv_shape *s)
 {
     vnni_plan p = {.d = direct_plan_of(s, 4)};
+    p.out_w = s->out_w;
+    vnni_edges(s, &p);
+    size_t most = p.edge ? VNNI_Z - 1 : VNNI_Z;
     p.vectors = (p.d.ocg + 15) / 16;
-    p.blocks = (p.vectors + VNNI_Z - 1) / VNNI_Z;
+    p.blocks = (p.vectors + most - 1) / most;
     p.least = p.vectors / p.blocks;
     p.wide_blocks = p.vectors % p.blocks;
     p.steps = p.d.runs * p.d.run_step / 4;
@@ -132,8 +151,9 @@ static void vnni_mult(const bl_conv_args *a, const vnni_plan *p, float *to)
 typedef struct vnni_job {
     const uint8_t *in;
     const size_t *run_at;
-    size_t runs, run_step;
-    const int8_t *w;
+    size_t run_begin, run_end, run_step; /* runs that this tile reads */
+    size_t left, right;         /* bytes of each run that lie outside for the first, the last position */
+    const int8_t *w;            /* of run run_begin */
     const int32_t *bias;        /* int64 where the sums are wide */
     const float *mult;
     size_t z, channels;         /* vectors; codes to store at a position */
@@ -213,22 +233,35 @@ static inline int32_t load4(const uint8_t *from)
 #define DO_2(M) DO_1(M) M(1)
 #define DO_4(M) DO_2(M) M(2) M(3)
 #define DO_6(M) DO_4(M) M(4) M(5)
-#define DO_8(M) DO_6(M) M(6) M(7)
+#define DO_7(M) DO_6(M) M(6)
+#define DO_8(M) DO_7(M) M(7)
+#define DO_TAIL_7(M) M(1) M(2) M(3) M(4) M(5) M(6)
+#define DO_HEAD_7(M) DO_6(M)
+#define DO_TAIL_8(M) DO_TAIL_7(M) M(7)
+#define DO_HEAD_8(M) DO_7(M)
+
+#define STEPS(until, Z, DO)                                                                        \
+    for (; k < until; k += 4, w += 64 * Z) {                                                       \
+        WEIGHTS_##Z DO(DOT_##Z)                                                                    \
+    }
+/* All of a run; or its ends without the first and the last position, which lie outside there. */
+#define WHOLE(P, Z) STEPS(end, Z, DO_##P)
+#define EDGED(P, Z)                                                                                \
+    size_t left = k + j->left, right = end - j->right;                                             \
+    STEPS(left, Z, DO_TAIL_##P) STEPS(right, Z, DO_##P) STEPS(end, Z, DO_HEAD_##P)
 
 /* Positions at[0..P-1]; the first one's codes go to place `to` of the output. */
-#define TILE(P, Z)                                                                                 \
-    static __attribute__((noinline)) void tile_##P##x##Z(const vnni_job *j,                        \
-                                                         const size_t *restrict at, size_t to)     \
+#define TILE_AS(name, P, Z, LOOP)                                                                  \
+    static __attribute__((noinline)) void name(const vnni_job *j, const size_t *restrict at,       \
+                                               size_t to)                                          \
     {                                                                                              \
         const __m512i zero = _mm512_setzero_si512();                                               \
         const int32_t *bias = j->wide ? NULL : j->bias;                                            \
         const int8_t *w = j->w;                                                                    \
         BIAS_##Z DO_##P(START_##Z)                                                                 \
-        for (size_t r = 0; r < j->runs; r++) {                                                     \
+        for (size_t r = j->run_begin; r < j->run_end; r++) {                                       \
             size_t k = j->run_at[r], end = k + j->run_step;                                        \
-            for (; k < end; k += 4, w += 64 * Z) {                                                 \
-                WEIGHTS_##Z DO_##P(DOT_##Z)                                                        \
-            }                                                                                      \
+            LOOP                                                                                   \
         }                                                                                          \
         if (j->mixed) {                                                                            \
             uint8_t *out = (uint8_t *)j->out + to;                                                 \
@@ -241,7 +274,9 @@ static inline int32_t load4(const uint8_t *from)
             vnni_finish(j, sums, P, to);                                                           \
         }                                                                                          \
     }
-#define TILES(Z) TILE(8, Z) TILE(6, Z) TILE(4, Z) TILE(2, Z) TILE(1, Z)
+#define TILE(P, Z) TILE_AS(tile_##P##x##Z, P, Z, WHOLE(P, Z))
+#define EDGE_TILE(P, Z) TILE_AS(edge_##P##x##Z, P, Z, EDGED(P, Z))
+#define TILES(Z) TILE(8, Z) TILE(6, Z) TILE(4, Z) TILE(2, Z) TILE(1, Z) EDGE_TILE(7, Z) EDGE_TILE(8, Z)
 /* clang-format off */
 TILES(1) TILES(2) TILES(3)
 TILE(6, 4) TILE(4, 4) TILE(2, 4) TILE(1, 4)
@@ -255,14 +290,63 @@ static tile_fn *const tiles[VNNI_Z][VNNI_P + 1] = {
     {NULL, tile_1x4, tile_2x4, NULL, tile_4x4, NULL, tile_6x4},
 };
 
-static void vnni_positions(const vnni_job *j, const direct_block *b, size_t to)
+static tile_fn *const edge_tiles[VNNI_Z - 1][2] = {
+    {edge_7x1, edge_8x1}, {edge_7x2, edge_8x2}, {edge_7x3, edge_8x3},
+};
+
+static void vnni_positions(const vnni_job *j, const size_t *at, size_t positions, size_t to)
 {
     tile_fn *const *row = tiles[j->z - 1];
     size_t p = j->z == 4 ? 6 : 8;
-    for (size_t i = 0; i < b->positions;) {
-        while (p > b->positions - i || !row[p]) p--;
-        row[p](j, b->at + i, to + i / (size_t)j->planes * j->pixel);
+    for (size_t i = 0; i < positions;) {
+        while (p > positions - i || !row[p]) p--;
+        row[p](j, at + i, to + i / (size_t)j->planes * j->pixel);
         i += p;
+    }
+}
+
+/* One output row of p.edge positions a tile. */
+static void vnni_edge_row(vnni_job *j, const vnni_plan *p, const size_t *at, size_t to)
+{
+    size_t width = (size_t)p->out_w;
+    tile_fn *tile = edge_tiles[j->z - 1][p->edge - 7];
+    for (size_t i = 0; i < width; i += p->edge) {
+        j->left = i == 0 ? p->left : 0;
+        j->right = i + p->edge == width ? p->right : 0;
+        tile(j, at + i, to + i * j->pixel);
+    }
+}
+
+/* Kernel rows of output row oy that lie inside the image, [*begin, *end). */
+static void vnni_rows_inside(const bl_conv_shape *s, int64_t oy, int64_t *begin, int64_t *end)
+{
+    int64_t iy = oy * s->stride_h - s->pad_top, d = s->dilation_h;
+    *begin = BL_MIN(BL_MAX((-iy + d - 1) / d, 0), s->kernel_h);
+    *end = BL_MAX(BL_MIN((s->in_h - iy + d - 1) / d, s->kernel_h), *begin);
+}
+
+/* Where the border holds zeros, kernel rows outside the image are left out: rows of outputs that read the
+ * same ones go together.  Columns are left out too where tiles end with the rows. */
+static void vnni_rows(vnni_job *j, const vnni_plan *p, const bl_conv_shape *s, const direct_block *d,
+                      int64_t oy, int64_t rows, size_t to)
+{
+    size_t width = (size_t)p->out_w, per_row = p->d.runs / (size_t)s->kernel_h;
+    const int8_t *w = j->w;
+    for (int64_t y = 0, n; y < rows; y += n) {
+        int64_t begin, end, b, e;
+        vnni_rows_inside(s, oy + y, &begin, &end);
+        for (n = 1; y + n < rows; n++) {
+            vnni_rows_inside(s, oy + y + n, &b, &e);
+            if (b != begin || e != end) break;
+        }
+        j->run_begin = (size_t)begin * per_row;
+        j->run_end = (size_t)end * per_row;
+        j->w = w + j->run_begin * (j->run_step / 4) * j->z * 64;
+        const size_t *at = d->at + (size_t)y * width;
+        size_t first = to + (size_t)y * width * j->pixel;
+        if (!p->edge) vnni_positions(j, at, (size_t)n * width, first);
+        for (int64_t i = 0; p->edge && i < n; i++)
+            vnni_edge_row(j, p, at + (size_t)i * width, first + (size_t)i * width * j->pixel);
     }
 }
 
@@ -272,7 +356,8 @@ static void vnni_run(const bl_conv_args *a)
     vnni_plan p = vnni_plan_of(s);
     float *mult = a->work;
     const uint8_t *packed = a->packed;
-    vnni_job j = {.runs = p.d.runs, .run_step = p.d.run_step, .mixed = p.mixed, .wide = p.wide,
+    bool inside = p.d.in_place || p.d.planes == 2 || a->zero_in != 0; /* every window is read whole */
+    vnni_job j = {.run_end = p.d.runs, .run_step = p.d.run_step, .mixed = p.mixed, .wide = p.wide,
                   .planes = (int32_t)p.d.planes, .out_bits = s->out_bits, .out = a->out,
                   .pixel = (size_t)s->out_c, .q = requant_of(a)};
     vnni_mult(a, &p, mult);
@@ -289,8 +374,9 @@ static void vnni_run(const bl_conv_args *a)
                 j.bias = (const int32_t *)packed + vector * 16 * (p.wide ? 2 : 1);
                 j.mult = mult + vector * 16;
                 j.channels = BL_MIN(j.z * 16, p.d.ocg - first * 16);
-                vnni_positions(&j, &d,
-                               (size_t)(oy * s->out_w) * j.pixel + g * p.d.ocg + first * 16);
+                size_t to = (size_t)(oy * s->out_w) * j.pixel + g * p.d.ocg + first * 16;
+                if (inside) vnni_positions(&j, d.at, d.positions, to);
+                else vnni_rows(&j, &p, s, &d, oy, rows, to);
             }
     }
 }
