@@ -12,7 +12,6 @@
 #define PAIR_DIRECT
 
 #include "kernels/plain/edge.inc"
-#include "kernels/plain/matmul.inc"
 #include "kernels/plain/pair.inc"
 #include "kernels/plain/pool.inc"
 #endif
