@@ -430,7 +430,7 @@ static const char *join_words(bl_cli *cli, int argc, char **argv)
 {
     const char *text = argv[0];
     for (int i = 1; text && i < argc; i++) text = bl_format(cli->arena, "%s %s", text, argv[i]);
-    return text ? text : "";
+    return text;
 }
 
 int bl_cmd_quantize(int argc, char **argv)
@@ -448,7 +448,7 @@ int bl_cmd_quantize(int argc, char **argv)
     if (code) return code;
     s.notes = json_array();
     s.command = join_words(&s.cli, argc, argv);
-    bl_status st = stages(&s);
+    bl_status st = s.command ? stages(&s) : bl_pending(s.cli.ctx);
     for (int r = 0; r < s.n_rows; r++) bl_contender_free(&s.row[r]);
     json_decref(s.found.solver);
     json_decref(s.notes);

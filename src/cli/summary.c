@@ -92,6 +92,17 @@ static double step_time(const bl_contender *c, const char *name)
     return any ? sum : NAN;
 }
 
+/* Whether node i has a line among the layers, and the units that its line speaks of; weights, out: -1 for none. */
+static bool layer_units(const bl_pipeline *p, int i, int *weights, int *in, int *out)
+{
+    const bl_node *n = &p->graph->nodes[i];
+    if (!bl_node_priced(p->graph, i)) return false;
+    *weights = p->menu->unit_of_layer[i];
+    *in = p->menu->unit_of_value[n->in[0]];
+    *out = n->out[0] >= 0 ? p->menu->unit_of_value[n->out[0]] : -1;
+    return *in >= 0;
+}
+
 json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c)
 {
     const bl_graph *g = p->graph;
@@ -99,9 +110,8 @@ json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c)
     bl_state state = BL_STATE_L2;
     if (bl_price_state(p->ctx, g, p->menu, p->cost, c->plan->choice, &state) != BL_OK) state = BL_STATE_L2;
     for (int i = 0; i < g->n_nodes; i++) {
-        int u = p->menu->unit_of_layer[i], v = g->nodes[i].out[0] >= 0 ? p->menu->unit_of_value[g->nodes[i].out[0]] : -1;
-        if (!bl_node_priced(g, i) || p->menu->unit_of_value[g->nodes[i].in[0]] < 0) continue;
-        int in = p->menu->unit_of_value[g->nodes[i].in[0]];
+        int u, v, in;
+        if (!layer_units(p, i, &u, &in, &v)) continue;
         bool layer = u >= 0;
         const bl_tensor *w = layer ? &g->values[bl_layer_weight(g, i)].t : NULL;
         int64_t macs = 0;
@@ -131,6 +141,20 @@ json_t *bl_budgets_json(bl_pipeline *p, const bl_contender *c, int binding)
         json_array_append_new(a, o);
     }
     return a;
+}
+
+/* Widths of a plan, a number for each of the layers. */
+static void add_widths(const bl_pipeline *p, const int *choice, json_t *o)
+{
+    json_t *w = json_array(), *a = json_array();
+    for (int i = 0; i < p->graph->n_nodes; i++) {
+        int u, in, v;
+        if (!layer_units(p, i, &u, &in, &v)) continue;
+        json_array_append_new(w, json_integer(u >= 0 ? p->menu->units[u].candidates[choice[u]].w_bits : 0));
+        json_array_append_new(a, json_integer(p->menu->units[in].candidates[choice[in]].a_bits));
+    }
+    json_object_set_new(o, "w_bits", w);
+    json_object_set_new(o, "a_in_bits", a);
 }
 
 bl_status bl_front_json(bl_pipeline *p, double base_noise, json_t **out)
@@ -165,6 +189,7 @@ bl_status bl_front_json(bl_pipeline *p, double base_noise, json_t **out)
             figure(o, "latency_ns", total[BL_M_LATENCY]);
             figure(o, "objective", r.objective);
             if (bl_objective_is_noise(p->sens)) figure(o, "sqnr_db", bl_objective_sqnr(r.objective + base_noise));
+            add_widths(p, r.choice, o);
             json_array_append_new(front, o);
         }
         json_decref(r.solver);

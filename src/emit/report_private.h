@@ -154,6 +154,9 @@ void bl_part_cell(bl_report *r, double value, const char *text, const char *more
 void bl_part_headline(bl_report *r);  /* report_head.c */
 void bl_part_results(bl_report *r);   /* report_results.c */
 void bl_part_tradeoff(bl_report *r);  /* report_tradeoff.c */
+/* report_plans.c: the plans of the front, each shown when its point is chosen; whether one can be. */
+void bl_report_plans(bl_report *r);
+bool bl_report_plan_known(const json_t *front);
 void bl_part_bits(bl_report *r);      /* report_bits.c */
 void bl_part_sens(bl_report *r);      /* report_sens.c */
 void bl_part_samples(bl_report *r);   /* report_samples.c */

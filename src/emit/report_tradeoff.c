@@ -17,6 +17,7 @@ typedef struct point {
     double x, y;
     const bl_row *row; /* NULL: on the front */
     const json_t *front;
+    size_t plan; /* its number on the front, as recorded */
 } point;
 
 typedef struct picture {
@@ -28,6 +29,7 @@ typedef struct picture {
     bool relative; /* to int8 */
     point *points; /* the front first, from left to right */
     size_t n, n_front;
+    bool linked;   /* points of the front lead to their plans, which are on the same page */
     double float_y; /* NAN: not known */
 } picture;
 
@@ -58,9 +60,9 @@ static double front_y(const picture *pic, const json_t *o)
     return pic->up == Y_SQNR ? bl_figure_num(o, "sqnr_db") : bl_figure_num(o, "top1") * 100;
 }
 
-static void add(picture *pic, double x, double y, const bl_row *row, const json_t *front)
+static void add(picture *pic, point p)
 {
-    if (x > 0 && isfinite(x) && isfinite(y)) pic->points[pic->n++] = (point){x, y, row, front};
+    if (p.x > 0 && isfinite(p.x) && isfinite(p.y)) pic->points[pic->n++] = p;
 }
 
 static int by_x(const void *pa, const void *pb)
@@ -97,7 +99,7 @@ static bool collect(picture *pic)
     }
     for (size_t i = 0; i < json_array_size(front); i++) {
         const json_t *o = json_array_get(front, i);
-        add(pic, front_x(pic, o), front_y(pic, o), NULL, o);
+        add(pic, (point){front_x(pic, o), front_y(pic, o), NULL, o, i});
     }
     pic->n_front = pic->n;
     qsort(pic->points, pic->n, sizeof *pic->points, by_x);
@@ -106,7 +108,7 @@ static bool collect(picture *pic)
         double x = row_cost(pic, row) / pic->unit, y = row_y(pic, row);
         if (row->kind == BL_ROW_FLOAT) continue; /* far to the right: a line instead */
         if (row->kind == BL_ROW_CHOSEN && isnan(y)) y = borrowed_y(pic, x);
-        add(pic, x, y, row, NULL);
+        add(pic, (point){x, y, row, NULL, 0});
     }
     return pic->n >= 2;
 }
@@ -303,6 +305,8 @@ static void draw_points(const picture *pic, bl_plot *plot)
         char *text = tip(pic, p);
         if (!text) plot->page->failed = true;
         if (!text) return;
+        bool link = pic->linked && p->front && bl_report_plan_known(p->front);
+        if (link) bl_page_put(plot->page, "<a href=\"#plan%zu\">", p->plan + 1);
         bl_plot_mark(plot,
                      chosen   ? BL_RING
                      : int8   ? BL_SQUARE
@@ -313,6 +317,7 @@ static void draw_points(const picture *pic, bl_plot *plot)
                      : p->row ? "uniform"
                               : "best",
                      bl_plot_x(plot, p->x), shown_y(plot, p), text);
+        if (link) bl_page_raw(plot->page, "</a>\n");
     }
 }
 
@@ -375,7 +380,7 @@ static const char *caption(const picture *pic)
 
 static void part_picture(bl_report *r, x_axis across, y_axis up, const char *title)
 {
-    picture pic = {.r = r, .arena = r->page.arena, .across = across, .up = up};
+    picture pic = {.r = r, .arena = r->page.arena, .across = across, .up = up, .linked = true};
     if (!collect(&pic) || (across != X_SIZE && !spreads(&pic))) return;
     bl_page_put(&r->page, "<figure><h3>%s</h3>\n", title);
     static const struct {
@@ -404,6 +409,7 @@ void bl_part_tradeoff(bl_report *r)
     part_picture(r, X_TIME, Y_SQNR, "Quality against predicted time");
     part_picture(r, X_CLOCK, Y_TOP1, "Measured accuracy against measured time");
     bl_page_raw(&r->page, "</div>\n");
+    bl_report_plans(r);
     bl_part_close(r);
 }
 

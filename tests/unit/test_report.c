@@ -342,6 +342,34 @@ static void test_tradeoff(void **state)
     run_free(&r);
 }
 
+/* ------------------------------------------------------------------ plans behind the points */
+
+static void test_plans(void **state)
+{
+    (void)state;
+    run r = run_new();
+    char *text = page(&r, ALL);
+    assert_sound(text);
+    /* The second point's widths are of another network, the third has none. */
+    assert_int_equal(count(text, "class=\"plan\""), 1);
+    assert_has(text, "<div class=\"plan\" id=\"plan1\">");
+    assert_true(count(text, "<a href=\"#plan1\">") >= 2); /* wide and narrow pictures */
+    assert_null(strstr(text, "#plan2"));
+    assert_has(text, "<li class=\"same\" title=\"first\"><b>W8</b><span>A8</span></li>"
+                     "<li class=\"moved\" title=\"middle\"><b>W2</b><span>A4</span></li>"
+                     "<li class=\"same\" title=\"add\"><span>A16</span></li>");
+    assert_has(text, "<pre>bitlathe quantize net.onnx --seed 7 --budget size=0.3000 -o RUN</pre>");
+    free(text);
+
+    json_t *point = json_array_get(json_object_get(r.records[0], "front"), 0);
+    json_object_del(point, "w_bits");
+    text = page(&r, ALL);
+    assert_null(strstr(text, "class=\"plan\""));
+    assert_null(strstr(text, "#plan"));
+    free(text);
+    run_free(&r);
+}
+
 /* ------------------------------------------------------------------ the table */
 
 /* Longest line in characters, ANSI sequences apart. */
@@ -497,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_alerts),
         cmocka_unit_test(test_int8_is_the_plan),
         cmocka_unit_test(test_tradeoff),
+        cmocka_unit_test(test_plans),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_table_is_plain),
         cmocka_unit_test(test_made_samples),

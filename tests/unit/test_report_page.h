@@ -16,7 +16,7 @@
 
 static const char summary_text[] =
     "{'model':'net.onnx','recipe':'mixed','target':'here','seed':1,'feasible':true,'refused':null,"
-    "'notes':['a note'],'command':'bitlathe quantize net.onnx',"
+    "'notes':['a note'],'command':'bitlathe quantize --budget size=0.6 net.onnx -o run --floor=top1=-1 --seed 7',"
     "'float':{'top1':0.9322,'size_bytes':40000,'latency_ms':{'median':2,'p10':1.9,'p90':2.2}},"
     "'int8':{'top1':0.9319,'size_bytes':10000,'latency_ms':{'median':1,'p10':0.9,'p90':1.2,'q1':0."
     "95},"
@@ -28,8 +28,8 @@ static const char summary_text[] =
     "'predicted_latency_ms':0.7},{'name':'W2A8','top1':0.41,'size_bytes':2500,'sqnr_db':5}],"
     "'budgets':[{'name':'size','limit':6000,'relative':0.6,'baseline':10000,'achieved':5900,"
     "'binding':true},{'name':'latency','limit':900000,'baseline':980000,'achieved':750000}],"
-    "'front':[{'size_bytes':3000,'latency_ns':650000,'objective':0.01,'sqnr_db':20},"
-    "{'size_bytes':5900,'latency_ns':750000,'objective':0.001,'sqnr_db':30},"
+    "'front':[{'size_bytes':3000,'latency_ns':650000,'objective':0.01,'sqnr_db':20,'w_bits':[8,2,0],'a_in_bits':[8,4,16]},"
+    "{'size_bytes':5900,'latency_ns':750000,'objective':0.001,'sqnr_db':30,'w_bits':[8,4,0],'a_in_bits':[8,4]},"
     "{'size_bytes':9000,'latency_ns':900000,'objective':0.0001,'sqnr_db':38,'top1':0.9315}],"
     "'layers':[{'name':'first','op':'Conv','shape':'16x28x28','macs':1000,'weights':432,'w_bits':8,"
     "'a_in_bits':8,'a_out_bits':8,'size_bytes':432,'predicted_us':10,'measured_us':12},"
