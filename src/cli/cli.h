@@ -69,7 +69,8 @@ bl_status bl_cli_answer(bl_cli *cli, json_t *value, bool *text);
 bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program);
 /* The float network that a verb makes something from: prepared or not, never a program or a quantized one. */
 bl_status bl_cli_float_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph);
-/* The model that a run was made from, by its run.json: the path in the call's arena, and with it --dequantize. */
+/* The model that a run was made from, by its run.json: the path in the call's arena, and with it --dequantize
+ * and --dim. */
 bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model);
 /* The data set of --data for whichever of the two is set. */
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out);

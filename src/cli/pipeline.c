@@ -214,6 +214,10 @@ bl_status bl_pipeline_begin(bl_pipeline *p)
     json_t *run = json_pack("{s:s, s:s}", "model", full ? full : model, "graph", p->graph->hash.hex);
     free(full);
     if (p->cli->dequantize) json_object_set_new(run, "dequantize", json_true());
+    json_t *dims = p->cli->n_dims ? json_object() : NULL;
+    for (size_t i = 0; i < p->cli->n_dims; i++)
+        json_object_set_new(dims, p->cli->dims[i].name, json_integer(p->cli->dims[i].size));
+    if (dims) json_object_set_new(run, "dims", dims);
     bl_status s = bl_json_write(p->ctx, bl_pipeline_path(p, "run.json"), run);
     json_decref(run);
     return s;

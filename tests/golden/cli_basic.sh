@@ -205,11 +205,22 @@ done
 check "quantize and the stages give one program" cmp "$run/model.blp" "$t/again.blp"
 ok 0 export "$bitlathe" export "$run" -o "$t/net.onnx"
 check "export twice" cmp "$t/net.onnx" "$run/model.qdq.onnx"
+cp "$t/net.onnx" "$t/net1.onnx"
 ok 0 "export --json" "$bitlathe" export "$run" --format qdq -o "$t/net.onnx" --all-outputs --json
 one_object "export --json"
 ok 0 "import of an export" "$bitlathe" import "$t/net.onnx"
 prints "import of an export" 'QuantizeLinear'
 ok 0 "run of an export" "$bitlathe" run "$run/model.qdq.onnx" --in "$t/x.npy" --out "$t/o5"
+cp -r "$run" "$t/dims"
+sed -i 's/"graph"/"dims": {"N": 1, "M": 3}, "graph"/' "$t/dims/run.json"
+ok 0 "export with the run's --dim" "$bitlathe" export "$t/dims" -o "$t/dims.onnx"
+check "the same network" cmp "$t/dims.onnx" "$t/net1.onnx"
+sed -i 's/"N": 1/"N": 2/' "$t/dims/run.json"
+ok 0 "the call's --dim stands" "$bitlathe" export "$t/dims" --dim N=1 -o "$t/dims.onnx"
+check "the same network" cmp "$t/dims.onnx" "$t/net1.onnx"
+sed -i 's/"N": 2/"N": 0/' "$t/dims/run.json"
+ok 65 "a run with a dimension of size 0" "$bitlathe" export "$t/dims" -o "$t/dims.onnx"
+says "a run with a dimension of size 0" '"dims": N is no size'
 ok 64 "unknown format" "$bitlathe" export "$run" --format cake -o "$t/net.onnx"
 ok 0 report "$bitlathe" report "$run" -o "$t/page.html"
 check "one HTML page" grep -q '</html>' "$t/page.html"
