@@ -213,14 +213,15 @@ static bl_status name_weights(state *s, bl_plan *plan)
     bl_pipeline *p = &s->p;
     const bl_tuner *tuner = p->recipe.tune ? bl_tuner_find(p->recipe.tune) : NULL;
     const char *path = bl_pipeline_path(p, "weights.blw");
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples };
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune) };
     bl_weights *w = NULL;
     bl_hash key;
     if (!tuner || !bl_file_exists(path)) return BL_OK;
     BL_TRY(bl_tune_key(p->ctx, tuner, &in, &key));
-    if (bl_weights_read(p->ctx, p->graph, path, &w) == BL_OK && !strcmp(w->key.hex, key.hex)) plan->weights = w->hash;
+    bl_status st = BL_OK;
+    if (bl_weights_read(p->ctx, p->graph, path, &w) == BL_OK && !strcmp(w->key.hex, key.hex)) st = bl_plan_use_weights(p->ctx, plan, w);
     bl_weights_free(w);
-    return BL_OK;
+    return st;
 }
 
 static bl_status search(state *s)

@@ -192,7 +192,7 @@ static bl_status teach(state *s)
     if (st == BL_OK) st = bl_cli_data(&s->cli, graph, NULL, &data);
     if (st == BL_OK && s->plan) st = bl_prepare(ctx, graph, &prepared);
     if (st == BL_OK && s->plan) st = bl_plan_read(ctx, prepared, s->plan, &plan);
-    if (st == BL_OK && s->plan) st = bl_train_quantized(ctx, graph, prepared, plan, data, s->trainer, &s->o, &w, &t);
+    if (st == BL_OK && s->plan) st = bl_train_quantized(ctx, prepared, plan, data, s->trainer, &s->o, &w, &t);
     if (st == BL_OK && !s->plan) st = bl_train(ctx, graph, data, &s->o, &t);
     if (t) {
         bl_status kept = s->plan ? write_grids(s, prepared, plan, w) : write_network(s, t);

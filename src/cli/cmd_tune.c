@@ -15,7 +15,7 @@ typedef struct state {
 } state;
 
 static const struct argp_option options[] = {
-    { "tune", KEY_TUNER, "NAME", 0, "row of `bitlathe list tuners` (that of the plan's recipe)", 1 },
+    { "tune", KEY_TUNER, "NAME[:WORDS]", 0, "row of `bitlathe list tuners` (that of the plan's recipe), such as finetune:epochs=3", 1 },
     { 0 }
 };
 
@@ -62,8 +62,9 @@ static bl_status find_tuner(state *s, const bl_plan *plan, const bl_tuner **out)
         s->tuner = recipe.tune;
     }
     if (!s->tuner) return bl_fail(ctx, BL_USAGE, s->plan_path, "give --tune NAME", "the plan's recipe names no tuner");
+    BL_TRY(bl_tuner_check(ctx, s->tuner));
     *out = bl_tuner_find(s->tuner);
-    return *out ? BL_OK : bl_fail(ctx, BL_USAGE, s->tuner, "see `bitlathe list tuners`", "unknown tuner");
+    return BL_OK;
 }
 
 static bl_status write_results(state *s, const bl_graph *g, bl_plan *plan, bl_weights *w, const char *tuner)
@@ -83,12 +84,12 @@ static bl_status write_results(state *s, const bl_graph *g, bl_plan *plan, bl_we
 
 static bl_status tune_plan(state *s, const bl_graph *g, bl_plan *plan)
 {
-    const bl_tuner *tuner;
+    const bl_tuner *tuner = NULL;
     bl_data *data;
     bl_weights *w = NULL;
     BL_TRY(find_tuner(s, plan, &tuner));
     BL_TRY(bl_cli_data(&s->cli, g, NULL, &data));
-    bl_tune_input in = { g, plan, data, 0 };
+    bl_tune_input in = { g, plan, data, 0, bl_tuner_words(s->tuner) };
     int64_t *index;
     bl_status st = bl_data_pick(data, s->cli.data.limit ? s->cli.data.limit : SAMPLES, s->cli.arena, &index, &in.samples);
     if (st == BL_OK) st = bl_tune(s->cli.ctx, tuner, &in, &w);

@@ -150,8 +150,7 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     if (w->anchored) r->menu.anchored = true;
     if (w->no_ends) r->menu.keep_ends = false;
     if (w->tune) r->tune = strcmp(w->tune, "none") ? w->tune : NULL;
-    if (r->tune && !bl_tuner_find(r->tune))
-        return bl_fail(p->ctx, BL_USAGE, r->tune, "see `bitlathe list tuners`", "unknown tuner");
+    if (r->tune) BL_TRY(bl_tuner_check(p->ctx, r->tune));
     p->target = w->target ? w->target : r->target;
     p->measure_seconds = w->measure_seconds;
     p->no_cache = w->no_cache;
@@ -376,22 +375,18 @@ bl_status bl_pipeline_tune(bl_pipeline *p, bl_plan *plan, const char *path, bl_w
     *out = NULL;
     if (!p->recipe.tune) return BL_OK;
     const bl_tuner *tuner = bl_tuner_find(p->recipe.tune);
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples };
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune) };
     bl_hash key;
     BL_TRY(bl_tune_key(p->ctx, tuner, &in, &key));
     if (path && bl_file_exists(path)) {
         bl_status s = bl_weights_read(p->ctx, p->graph, path, out);
-        if (s == BL_OK && same((*out)->key, key)) {
-            plan->weights = (*out)->hash;
-            return BL_OK;
-        }
+        if (s == BL_OK && same((*out)->key, key)) return bl_plan_use_weights(p->ctx, plan, *out);
         if (s != BL_OK) say_again(p, bl_path_base(path));
         else bl_weights_free(*out);
         *out = NULL;
     }
     uint64_t start = bl_now_ns();
     BL_TRY(bl_tune(p->ctx, tuner, &in, out));
-    plan->weights = (*out)->hash;
     bl_pipeline_time(p, "tune", start);
     return path ? bl_weights_write(p->ctx, p->graph, *out, path) : BL_OK;
 }
@@ -443,7 +438,7 @@ bl_status bl_pipeline_ask(void *user, const int *choice, bl_score *out)
     bool known = false;
     BL_TRY(bl_pipeline_plan(p, choice, p->recipe.name, &plan));
     const bl_tuner *tuner = p->recipe.tune ? bl_tuner_find(p->recipe.tune) : NULL;
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples };
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune) };
     bl_hash key;
     bl_status s = tuner ? bl_tune_key(p->ctx, tuner, &in, &key) : BL_OK;
     if (s == BL_OK) s = bl_oracle_recall(p->judge, plan, tuner ? &key : NULL, out, &known);

@@ -299,7 +299,7 @@ static bl_status open_outputs(bl_back *back, int n, bool packed)
         if (!back->active[v] || !back->has[v]) continue;
         BL_TRY(bl_walk_need(walk, v, g, layout != BL_LAYOUT_PLAIN));
         bl_layout_view(&g->t, layout, layout != BL_LAYOUT_PLAIN ? g->packed : g->t.data, &back->grad_view[i]);
-        if (i == 0 && bl_node_clamps(node)) {
+        if (i == 0 && bl_node_clamps(node) && !(back->marks[v] & BL_BACK_MASKED)) {
             mask(node, &back->out_view[i], &back->grad_view[i]);
             open_grad(g, layout != BL_LAYOUT_PLAIN);
         }

@@ -165,7 +165,8 @@ typedef struct bl_back bl_back;
 /* What a value is to the caller, by value number. */
 enum {
     BL_BACK_WANTED = 1,     /* its gradient stays readable after the run: inputs, constants, values */
-    BL_BACK_SEEDED = 2      /* the loss depends on it directly: the hook adds that */
+    BL_BACK_SEEDED = 2,     /* the loss depends on it directly: the hook adds that */
+    BL_BACK_MASKED = 4      /* the hook itself lets nothing through where a fused activation does not */
 };
 
 /* walk is borrowed and keeps every value.  marks is copied.  BL_UNAVAILABLE with the operator's name

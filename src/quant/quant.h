@@ -190,15 +190,27 @@ typedef struct bl_weight_item {
     int64_t count;
 } bl_weight_item;
 
+/* Scales that were learned for the quantizer of a value. */
+typedef struct bl_grid_item {
+    int value;
+    const float *scale;
+    int64_t count;
+} bl_grid_item;
+
 struct bl_weights {
     bl_arena *arena;
     bl_map map;
     bl_hash hash, graph;
     bl_hash key;                /* of what it was made from: plan, data, samples, tuner */
-    int n_items;
+    bl_hash plan;               /* content of the plan before its grids were learned; hex[0] == 0: none were, or not known */
+    int n_items, n_grids;
     bl_weight_item *items;
+    bl_grid_item *grids;
 };
 const float *bl_weights_find(const bl_weights *weights, int value); /* NULL: not replaced */
+
+/* The plan names the weights and takes the grids that were learned with them. */
+bl_status bl_plan_use_weights(bl_ctx *ctx, bl_plan *plan, bl_weights *weights);
 
 /* Computes the record's hash; a tuner's last step, done by bl_tune. */
 bl_status bl_weights_seal(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights);
@@ -207,25 +219,33 @@ bl_status bl_weights_seal(bl_ctx *ctx, const bl_graph *graph, bl_weights *weight
 
 typedef struct bl_tune_input {
     const bl_graph *graph;
-    const bl_plan *plan;
+    bl_plan *plan;
     bl_data *data;
     int64_t samples;
+    const char *words;          /* behind the tuner's name: "epochs=3,rate=0.01"; NULL: none */
 } bl_tune_input;
 
 typedef struct bl_tuner {
     const char *name, *help;
     bool needs_labels;
-    bl_status (*run)(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out); /* fills out->items */
+    bl_status (*run)(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out); /* fills out->items, and grids */
+    bl_status (*check)(bl_ctx *ctx, const char *words); /* of the words; NULL: it takes none */
 } bl_tuner;
 extern const bl_tuner *const bl_tuners[];
 extern const size_t bl_n_tuners;
-const bl_tuner *bl_tuner_find(const char *name);
-#define X(symbol, label, labels, text) bl_status bl_tune_##symbol(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out);
+const bl_tuner *bl_tuner_find(const char *name); /* "NAME" or "NAME:WORDS" */
+const char *bl_tuner_words(const char *name);    /* the words, NULL: none */
+bl_status bl_tuner_check(bl_ctx *ctx, const char *name); /* is there such a tuner, with such words? */
+#define BL_NO_WORDS(symbol) NULL
+#define BL_WORDS(symbol) bl_tune_words_##symbol
+#define X(symbol, label, labels, words, text)                                                      \
+    bl_status bl_tune_##symbol(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out);             \
+    bl_status bl_tune_words_##symbol(bl_ctx *ctx, const char *words);
 #include "quant/tuners.def"
 #undef X
 /* Hash of all that a tuner's result depends on; bl_tune stores it as the record's key. */
 bl_status bl_tune_key(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, bl_hash *out);
-/* What a tuner replaced; the plan's weights and grids stay. */
+/* What a tuner replaced; the plan names it and has the grids that were learned. */
 bl_status bl_tune(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, bl_weights **out);
 
 /* ------------------------------------------------------------------ fake quantization */

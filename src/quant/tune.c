@@ -4,14 +4,14 @@
 
 #include <string.h>
 
-#define X(symbol, label, labels, text)                                                            \
+#define X(symbol, label, labels, words, text)                                                      \
     static const bl_tuner row_##symbol = { .name = label, .help = text, .needs_labels = labels,   \
-                                           .run = bl_tune_##symbol };
+                                           .run = bl_tune_##symbol, .check = words(symbol) };
 #include "quant/tuners.def"
 #undef X
 
 const bl_tuner *const bl_tuners[] = {
-#define X(symbol, label, labels, text) &row_##symbol,
+#define X(symbol, label, labels, words, text) &row_##symbol,
 #include "quant/tuners.def"
 #undef X
 };
@@ -19,18 +19,34 @@ const size_t bl_n_tuners = BL_COUNTOF(bl_tuners);
 
 const bl_tuner *bl_tuner_find(const char *name)
 {
+    size_t n = strcspn(name, ":");
     for (size_t i = 0; i < bl_n_tuners; i++)
-        if (!strcmp(bl_tuners[i]->name, name)) return bl_tuners[i];
+        if (strlen(bl_tuners[i]->name) == n && !memcmp(bl_tuners[i]->name, name, n)) return bl_tuners[i];
     return NULL;
+}
+
+const char *bl_tuner_words(const char *name)
+{
+    const char *colon = name ? strchr(name, ':') : NULL;
+    return colon ? colon + 1 : NULL;
+}
+
+bl_status bl_tuner_check(bl_ctx *ctx, const char *name)
+{
+    const bl_tuner *tuner = bl_tuner_find(name);
+    const char *words = bl_tuner_words(name);
+    if (!tuner) return bl_fail(ctx, BL_USAGE, name, "see `bitlathe list tuners`", "unknown tuner");
+    if (words && !tuner->check) return bl_fail(ctx, BL_USAGE, name, "leave them out", "this tuner takes no words behind its name");
+    return words ? tuner->check(ctx, words) : BL_OK;
 }
 
 bl_status bl_tune_key(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, bl_hash *out)
 {
     bl_hash plan;
-    char text[256];
+    char text[512];
     BL_TRY(bl_plan_content(ctx, in->plan, &plan));
-    snprintf(text, sizeof text, "%s %s %s %s %lld", tuner->name, in->graph->hash.hex, plan.hex, bl_data_hash(in->data).hex,
-             (long long)in->samples);
+    snprintf(text, sizeof text, "%s %s %s %s %lld%s%.200s", tuner->name, in->graph->hash.hex, plan.hex, bl_data_hash(in->data).hex,
+             (long long)in->samples, in->words ? " " : "", in->words ? in->words : "");
     *out = bl_hash_of(text, strlen(text));
     return BL_OK;
 }
@@ -49,6 +65,7 @@ bl_status bl_tune(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, b
         s = bl_tune_key(ctx, tuner, in, &w->key);
         if (s == BL_OK) s = tuner->run(ctx, in, w);
         if (s == BL_OK) s = bl_weights_seal(ctx, in->graph, w);
+        if (s == BL_OK) s = bl_plan_use_weights(ctx, in->plan, w);
     }
     if (s != BL_OK) bl_arena_free(a);
     else *out = w;
@@ -58,13 +75,10 @@ bl_status bl_tune(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, b
 bl_status bl_tune_plan(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, bl_data *data, const char *tuner,
                        int64_t samples, bl_weights **out)
 {
-    const bl_tuner *row = bl_tuner_find(tuner ? tuner : "bias-correction");
-    if (!row) return bl_fail(ctx, BL_USAGE, tuner, "see `bitlathe list tuners`", "unknown tuner");
+    tuner = tuner ? tuner : "bias-correction";
+    BL_TRY(bl_tuner_check(ctx, tuner));
+    const bl_tuner *row = bl_tuner_find(tuner);
     if (samples < 0) return bl_fail(ctx, BL_USAGE, row->name, "give 0 or more", "a negative number of samples");
-    bl_tune_input in = { graph, plan, data, samples ? samples : 256 };
-    bl_weights *w;
-    BL_TRY(bl_tune(ctx, row, &in, &w));
-    plan->weights = w->hash;
-    *out = w;
-    return BL_OK;
+    bl_tune_input in = { graph, plan, data, samples ? samples : 256, bl_tuner_words(tuner) };
+    return bl_tune(ctx, row, &in, out);
 }

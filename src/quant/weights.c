@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* WEIGHTS (.blw): constants that tuning replaced, each with the hash of what it replaces. */
+/* WEIGHTS (.blw): constants that tuning replaced, each with the hash of what it replaces, and scales of grids
+ * that it learned. */
 #include "base/container.h"
 #include "quant/quant.h"
 
 #include <string.h>
 
-enum { SECTION_HEAD = 1, SECTION_ITEMS = 2, SECTION_NAMES = 3, SECTION_DATA = 4 };
+enum { SECTION_HEAD = 1, SECTION_ITEMS = 2, SECTION_NAMES = 3, SECTION_DATA = 4, SECTION_GRIDS = 5 };
 
 typedef struct stored_item {
     uint32_t name, zero;        /* offset into the names */
     uint64_t offset, count;     /* floats in the data */
-    char replaces[32];
+    char replaces[32];          /* of a grid: zeros */
 } stored_item;
 _Static_assert(sizeof(stored_item) == 56, "an item is stored as it stands");
 
@@ -37,8 +38,40 @@ bl_status bl_weights_seal(bl_ctx *ctx, const bl_graph *g, bl_weights *w)
         bl_hash_text(h, g->values[w->items[i].value].name);
         bl_hash_bytes(h, w->items[i].data, (size_t)w->items[i].count * sizeof(float));
     }
+    for (int i = 0; i < w->n_grids; i++) {
+        bl_hash_text(h, g->values[w->grids[i].value].name);
+        bl_hash_bytes(h, w->grids[i].scale, (size_t)w->grids[i].count * sizeof(float));
+    }
     w->hash = bl_hash_end(h);
     return BL_OK;
+}
+
+bl_status bl_plan_use_weights(bl_ctx *ctx, bl_plan *plan, bl_weights *w)
+{
+    for (int i = 0; i < w->n_grids; i++) {
+        const bl_grid_item *item = &w->grids[i];
+        const bl_quantizer *q = plan->of_value[item->value] >= 0 ? &plan->quantizers[plan->of_value[item->value]] : NULL;
+        if (!q || q->kind != BL_Q_AFFINE || q->n_scale != item->count)
+            return bl_fail(ctx, BL_DATA, "weights", "give the weights that the plan names", "grids of another plan");
+    }
+    if (w->n_grids) BL_TRY(bl_plan_content(ctx, plan, &w->plan));
+    for (int i = 0; i < w->n_grids; i++)
+        memcpy(plan->quantizers[plan->of_value[w->grids[i].value]].scale, w->grids[i].scale,
+               (size_t)w->grids[i].count * sizeof(float));
+    plan->weights = w->hash;
+    return BL_OK;
+}
+
+typedef struct packing { char *text; float *data; size_t at_name, at; } packing;
+
+static stored_item pack(packing *p, const char *name, const float *data, int64_t count)
+{
+    stored_item item = { .name = (uint32_t)p->at_name, .offset = p->at, .count = (uint64_t)count };
+    memcpy(p->text + p->at_name, name, strlen(name) + 1);
+    memcpy(p->data + p->at, data, (size_t)count * sizeof *data);
+    p->at_name += strlen(name) + 1;
+    p->at += (size_t)count;
+    return item;
 }
 
 bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights, const char *path)
@@ -48,46 +81,61 @@ bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weigh
         names += strlen(graph->values[weights->items[i].value].name) + 1;
         floats += (size_t)weights->items[i].count;
     }
+    for (int i = 0; i < weights->n_grids; i++) {
+        names += strlen(graph->values[weights->grids[i].value].name) + 1;
+        floats += (size_t)weights->grids[i].count;
+    }
     bl_arena *a = bl_arena_new(ctx, "weights");
     BL_ALLOC_TRY(ctx, a);
-    stored_item *items = BL_NEW(a, stored_item, (size_t)weights->n_items);
+    stored_item *items = BL_NEW(a, stored_item, (size_t)weights->n_items), *grids = BL_NEW(a, stored_item, (size_t)weights->n_grids);
     char *text = BL_NEW(a, char, names + 1);
     float *data = BL_NEW(a, float, floats);
-    bl_status s = items && text && data ? bl_weights_seal(ctx, graph, weights) : bl_pending(ctx);
-    size_t at_name = 0, at = 0;
+    bl_status s = items && grids && text && data ? bl_weights_seal(ctx, graph, weights) : bl_pending(ctx);
+    packing p = { text, data, 0, 0 };
     for (int i = 0; s == BL_OK && i < weights->n_items; i++) {
         const bl_weight_item *w = &weights->items[i];
-        const char *name = graph->values[w->value].name;
-        items[i] = (stored_item){ .name = (uint32_t)at_name, .offset = at, .count = (uint64_t)w->count };
+        items[i] = pack(&p, graph->values[w->value].name, w->data, w->count);
         memcpy(items[i].replaces, w->replaces.hex, 32);
-        memcpy(text + at_name, name, strlen(name) + 1);
-        memcpy(data + at, w->data, (size_t)w->count * sizeof *data);
-        at_name += strlen(name) + 1;
-        at += (size_t)w->count;
     }
+    for (int i = 0; s == BL_OK && i < weights->n_grids; i++)
+        grids[i] = pack(&p, graph->values[weights->grids[i].value].name, weights->grids[i].scale, weights->grids[i].count);
     if (s == BL_OK) {
         char head[64] = { 0 };
         memcpy(head, graph->hash.hex, 32);
         memcpy(head + 32, weights->key.hex, 32);
         bl_section sections[] = { { SECTION_HEAD, head, sizeof head },
                                   { SECTION_ITEMS, items, (uint64_t)weights->n_items * sizeof *items },
-                                  { SECTION_NAMES, text, names }, { SECTION_DATA, data, floats * sizeof *data } };
-        s = bl_container_write(ctx, path, "WGTS", 1, 0, sections, BL_COUNTOF(sections));
+                                  { SECTION_NAMES, text, names }, { SECTION_DATA, data, floats * sizeof *data },
+                                  { SECTION_GRIDS, grids, (uint64_t)weights->n_grids * sizeof *grids } };
+        size_t n = BL_COUNTOF(sections) - (weights->n_grids ? 0 : 1);
+        s = bl_container_write(ctx, path, "WGTS", 1, weights->n_grids ? 1 : 0, sections, n);
     }
     bl_arena_free(a);
     return s;
 }
 
-static bl_status read_item(bl_ctx *ctx, const bl_graph *g, const char *path, const stored_item *in,
-                           const bl_section *names, const bl_section *data, bl_weight_item *out)
+static bl_status read_floats(bl_ctx *ctx, const char *path, const stored_item *in, const bl_section *names,
+                             const bl_section *data, const char **name, const float **x)
 {
     const char *again = "make the file again";
     if (in->name >= names->size || !memchr((const char *)names->data + in->name, 0, names->size - in->name))
         return bl_fail(ctx, BL_DATA, path, again, "a name lies outside the file");
-    const char *name = (const char *)names->data + in->name;
+    *name = (const char *)names->data + in->name;
     uint64_t floats = data->size / sizeof(float);
     if (in->offset > floats || in->count > floats - in->offset)
-        return bl_fail(ctx, BL_DATA, path, again, "constant \"%s\" lies outside the file", name);
+        return bl_fail(ctx, BL_DATA, path, again, "constant \"%s\" lies outside the file", *name);
+    *x = (const float *)data->data + in->offset;
+    for (uint64_t i = 0; i < in->count; i++)
+        if (!isfinite((*x)[i])) return bl_fail(ctx, BL_DATA, path, again, "\"%s\" holds NaN or infinity", *name);
+    return BL_OK;
+}
+
+static bl_status read_item(bl_ctx *ctx, const bl_graph *g, const char *path, const stored_item *in,
+                           const bl_section *names, const bl_section *data, bl_weight_item *out)
+{
+    const char *name;
+    const float *x;
+    BL_TRY(read_floats(ctx, path, in, names, data, &name, &x));
     int v = bl_graph_find_value(g, name);
     if (v < 0 || !g->values[v].t.data || g->values[v].t.type != BL_F32)
         return bl_fail(ctx, BL_DATA, path, "give the weights of this network",
@@ -98,11 +146,21 @@ static bl_status read_item(bl_ctx *ctx, const bl_graph *g, const char *path, con
     if (memcmp(h.hex, in->replaces, 32))
         return bl_fail(ctx, BL_DATA, path, "give the weights of this network",
                        "\"%s\" was made for other weights", name);
-    const float *x = (const float *)data->data + in->offset;
-    for (uint64_t i = 0; i < in->count; i++)
-        if (!isfinite(x[i]))
-            return bl_fail(ctx, BL_DATA, path, again, "\"%s\" holds NaN or infinity", name);
     *out = (bl_weight_item){ .value = v, .replaces = h, .count = (int64_t)in->count, .data = x };
+    return BL_OK;
+}
+
+static bl_status read_grid(bl_ctx *ctx, const bl_graph *g, const char *path, const stored_item *in,
+                           const bl_section *names, const bl_section *data, bl_grid_item *out)
+{
+    const char *name;
+    const float *x;
+    BL_TRY(read_floats(ctx, path, in, names, data, &name, &x));
+    int v = bl_graph_find_value(g, name);
+    if (v < 0) return bl_fail(ctx, BL_DATA, path, "give the weights of this network", "\"%s\" is no value of the network", name);
+    for (uint64_t i = 0; i < in->count; i++)
+        if (!(x[i] > 0)) return bl_fail(ctx, BL_DATA, path, "make the file again", "a scale of \"%s\" is not above zero", name);
+    *out = (bl_grid_item){ .value = v, .count = (int64_t)in->count, .scale = x };
     return BL_OK;
 }
 
@@ -113,8 +171,10 @@ static bl_status read_items(bl_ctx *ctx, const bl_graph *g, const char *path, bl
     BL_TRY(bl_container_parse(ctx, path, w->map.data, w->map.size, "WGTS", 1, s, &n));
     const bl_section *head = bl_section_find(s, n, SECTION_HEAD), *items = bl_section_find(s, n, SECTION_ITEMS);
     const bl_section *names = bl_section_find(s, n, SECTION_NAMES), *data = bl_section_find(s, n, SECTION_DATA);
+    const bl_section *grids = bl_section_find(s, n, SECTION_GRIDS);
     if (!head || !items || !names || !data || head->size != 64 || items->size % sizeof(stored_item) ||
-        items->size / sizeof(stored_item) > (uint64_t)g->n_values)
+        items->size / sizeof(stored_item) > (uint64_t)g->n_values ||
+        (grids && (grids->size % sizeof(stored_item) || grids->size / sizeof(stored_item) > (uint64_t)g->n_values)))
         return bl_fail(ctx, BL_DATA, path, "make the file again", "a section is missing or has a wrong size");
     if (memcmp(head->data, g->hash.hex, 32))
         return bl_fail(ctx, BL_DATA, path, "give the weights of this network", "the record of another network");
@@ -126,6 +186,14 @@ static bl_status read_items(bl_ctx *ctx, const bl_graph *g, const char *path, bl
         stored_item in;
         memcpy(&in, (const char *)items->data + (size_t)i * sizeof in, sizeof in);
         BL_TRY(read_item(ctx, g, path, &in, names, data, &w->items[i]));
+    }
+    w->n_grids = grids ? (int)(grids->size / sizeof(stored_item)) : 0;
+    w->grids = BL_NEW(w->arena, bl_grid_item, (size_t)w->n_grids);
+    BL_ALLOC_TRY(ctx, w->grids);
+    for (int i = 0; i < w->n_grids; i++) {
+        stored_item in;
+        memcpy(&in, (const char *)grids->data + (size_t)i * sizeof in, sizeof in);
+        BL_TRY(read_grid(ctx, g, path, &in, names, data, &w->grids[i]));
     }
     w->graph = g->hash;
     return bl_weights_seal(ctx, g, w);

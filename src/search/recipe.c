@@ -147,6 +147,7 @@ static bl_status check_recipe(const parser *p)
     if (p->r->sensitivity && !bl_sensitivity_find(p->r->sensitivity)) return bad(p, "unknown sensitivity", p->r->sensitivity);
     if (p->r->tune && !strcmp(p->r->tune, "none")) p->r->tune = NULL;
     if (p->r->tune && !bl_tuner_find(p->r->tune)) return bad(p, "unknown tuner", p->r->tune);
+    if (p->r->tune) BL_TRY(bl_tuner_check(p->ctx, p->r->tune));
     if (bl_search_find(p->r->search)->needs_sens && !p->r->sensitivity) return bad(p, "this search needs a sensitivity", p->r->search);
     return BL_OK;
 }

@@ -178,15 +178,19 @@ static bl_status score_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t fir
     return BL_OK;
 }
 
-/* Content of a plan, and of the weights that go with it, as far as they decide the score: by what they
- * were made from, so that an answer is found before they are made again. */
-static bl_status plan_content(bl_oracle *o, const bl_plan *p, const bl_hash *weights, bl_hash *out)
+static bl_hash join(bl_hash plan, const bl_hash *weights)
 {
     char text[80];
+    snprintf(text, sizeof text, "%s %s", plan.hex, weights->hex);
+    return bl_hash_of(text, strlen(text));
+}
+
+/* Content of a plan, and of the weights that go with it, as far as they decide the score: by what they
+ * were made from (grids that were learned: the plan before), so that an answer is found before they are made again. */
+static bl_status plan_content(bl_oracle *o, const bl_plan *p, const bl_hash *weights, bl_hash *out)
+{
     BL_TRY(bl_plan_content(o->ctx, p, out));
-    if (!weights) return BL_OK;
-    snprintf(text, sizeof text, "%s %s", out->hex, weights->hex);
-    *out = bl_hash_of(text, strlen(text));
+    if (weights) *out = join(*out, weights);
     return BL_OK;
 }
 
@@ -252,7 +256,9 @@ static bl_score sum_up(const bl_oracle *o)
 bl_status bl_oracle_score(bl_oracle *o, const bl_plan *plan, const bl_weights *weights, bl_score *out)
 {
     bl_hash content;
-    BL_TRY(plan_content(o, plan, !weights ? NULL : weights->key.hex[0] ? &weights->key : &weights->hash, &content));
+    const bl_hash *of = !weights ? NULL : weights->key.hex[0] ? &weights->key : &weights->hash;
+    if (weights && weights->plan.hex[0]) content = join(weights->plan, of);
+    else BL_TRY(plan_content(o, plan, of, &content));
     if (find_answer(o, &content, out)) return BL_OK;
     uint64_t start = bl_now_ns();
     bl_shards s = { .graph = o->g, .data = o->data, .index = o->index, .n = o->n, .run = true, .keep_all = true };

@@ -61,7 +61,8 @@ static bl_status make_site(bl_study *s, bl_lesson *l, int q)
         return bl_fail(l->ctx, BL_UNAVAILABLE, of->name, "give the model that the plan was made for",
                        "the network that is trained has no such value");
     *site = (bl_site){.value = v, .quantizer = q, .weight = k->weight, .extra = -1, .n_scale = k->n_scale,
-                      .axis = k->axis, .bits = k->bits, .narrow = k->narrow, .unit = 1, .scaled = 1};
+                      .axis = k->axis, .bits = k->bits, .narrow = k->narrow, .unit = 1, .scaled = 1,
+                      .clamp_lo = -INFINITY, .clamp_hi = INFINITY};
     site->scale = BL_NEW(l->arena, float, (size_t)k->n_scale);
     BL_ALLOC_TRY(l->ctx, site->scale);
     memcpy(site->scale, k->scale, (size_t)k->n_scale * sizeof(float));
@@ -73,7 +74,12 @@ static bl_status make_site(bl_study *s, bl_lesson *l, int q)
         site->real = BL_NEW(l->arena, float, (size_t)bl_tensor_count(&of->t));
         BL_ALLOC_TRY(l->ctx, site->real);
     } else {
+        int from = l->net->values[v].producer;
         site->grid = bl_affine_grid(k);
+        if (from >= 0 && l->net->nodes[from].out[0] == v) {
+            site->clamp_lo = l->net->nodes[from].lo;
+            site->clamp_hi = l->net->nodes[from].hi;
+        }
         site->lo = (float)(site->grid.lo - site->grid.zero);
         site->hi = (float)(site->grid.hi - site->grid.zero);
     }
@@ -230,6 +236,8 @@ void bl_study_backward(const bl_study *s, bl_pupil *p, int value, bl_tensor *gra
 
     if (i < 0 || site->weight) return;
     pass_back(s, site, p->raw[i], grad->data, bl_tensor_count(grad), 1, site->extra >= 0 ? p->grad[site->extra] : NULL);
+    for (int64_t k = 0; k < bl_tensor_count(grad); k++)
+        if (!(p->raw[i][k] > site->clamp_lo && p->raw[i][k] < site->clamp_hi)) ((float *)grad->data)[k] = 0;
 }
 
 void bl_study_finish(const bl_study *s, bl_pupil *p, const bl_lesson *l, float *grads)

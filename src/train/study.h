@@ -13,6 +13,7 @@ typedef struct bl_site {
     int n_scale, axis, bits;
     bool narrow;
     float lo, hi, unit, scaled; /* steps from zero; learned figure = scale * unit; factor of its gradient */
+    float clamp_lo, clamp_hi;   /* of the activation fused into a value's producer */
     bl_grid grid;               /* of a value; the scale is scale[0] */
     float *scale;               /* as of this step */
     float *real;                /* a weight's numbers on the grid */
@@ -20,7 +21,7 @@ typedef struct bl_site {
 
 typedef struct bl_study {
     const bl_quant_trainer *row;
-    bl_plan *plan;
+    const bl_plan *plan;
     const bl_graph *of;         /* the graph of the plan */
     int n, *site_of;            /* by value of the trained graph, -1: none */
     bl_site *site;

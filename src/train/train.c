@@ -193,44 +193,48 @@ static bl_status hand_over(school *c, bool best, int64_t resumed, bl_trained **o
     return BL_OK;
 }
 
-/* What was learned: constants of the plan's graph that changed, and its scales. */
-static bl_status take_grids(school *c, bl_weights **out)
+/* What was learned: constants of the plan's graph that changed, and scales. */
+static bl_status take_weights(school *c, bl_weights *w)
 {
     bl_lesson *l = &c->l;
     bl_study *s = &c->study;
-    bl_arena *arena = bl_arena_new(l->ctx, "weights");
 
-    BL_ALLOC_TRY(l->ctx, arena);
-    bl_weights *w = BL_NEW(arena, bl_weights, 1);
-    bl_weight_item *items = w ? BL_NEW(arena, bl_weight_item, (size_t)l->params.n) : NULL;
-    bl_status status = items ? BL_OK : bl_pending(l->ctx);
-    if (status == BL_OK) *w = (bl_weights){.arena = arena, .graph = s->of->hash, .key = c->s.key, .items = items};
-    for (int i = 0; status == BL_OK && i < l->params.n - s->n_extra; i++) {
+    w->items = BL_NEW(w->arena, bl_weight_item, (size_t)l->params.n);
+    BL_ALLOC_TRY(l->ctx, w->items);
+    for (int i = 0; i < l->params.n - s->n_extra; i++) {
         const bl_param *p = &l->params.param[i];
         int v = bl_graph_find_value(s->of, l->net->values[p->value].name);
         const bl_tensor *t = v >= 0 ? &s->of->values[v].t : NULL;
-        float *copy = BL_NEW(arena, float, p->n);
-        if (!copy) status = bl_pending(l->ctx);
-        else if (!t || !t->data || (size_t)bl_tensor_count(t) != p->n)
-            status = bl_fail(l->ctx, BL_UNAVAILABLE, l->net->values[p->value].name, "train without a plan",
-                             "the plan's network has no such constant");
-        if (status != BL_OK) break;
+        float *copy = BL_NEW(w->arena, float, p->n);
+        BL_ALLOC_TRY(l->ctx, copy);
+        if (!t || !t->data || (size_t)bl_tensor_count(t) != p->n)
+            return bl_fail(l->ctx, BL_UNAVAILABLE, l->net->values[p->value].name, "train without a plan",
+                           "the plan's network has no such constant");
         memcpy(copy, l->params.state + p->first, p->n * sizeof *copy);
-        items[w->n_items++] = (bl_weight_item){v, bl_hash_of(t->data, p->n * sizeof(float)), copy, (int64_t)p->n};
+        w->items[w->n_items++] = (bl_weight_item){v, bl_hash_of(t->data, p->n * sizeof(float)), copy, (int64_t)p->n};
     }
-    bl_study_renew(s, l);
-    for (int i = 0; status == BL_OK && i < s->n; i++)
-        memcpy(s->plan->quantizers[s->site[i].quantizer].scale, s->site[i].scale,
-               (size_t)s->site[i].n_scale * sizeof(float));
-    if (status == BL_OK) status = bl_weights_seal(l->ctx, s->of, w);
-    if (status == BL_OK) s->plan->weights = w->hash;
-    if (status != BL_OK) bl_arena_free(arena);
-    else *out = w;
-    return status;
+    return BL_OK;
+}
+
+static bl_status take_grids(school *c, bl_weights *w)
+{
+    bl_study *s = &c->study;
+
+    bl_study_renew(s, &c->l);
+    w->grids = BL_NEW(w->arena, bl_grid_item, (size_t)s->n);
+    BL_ALLOC_TRY(c->l.ctx, w->grids);
+    for (int i = 0; i < s->n; i++) {
+        const bl_site *site = &s->site[i];
+        float *copy = BL_NEW(w->arena, float, (size_t)site->n_scale);
+        BL_ALLOC_TRY(c->l.ctx, copy);
+        memcpy(copy, site->scale, (size_t)site->n_scale * sizeof *copy);
+        w->grids[w->n_grids++] = (bl_grid_item){s->plan->quantizers[site->quantizer].value, copy, site->n_scale};
+    }
+    return BL_OK;
 }
 
 static bl_status run_school(bl_ctx *ctx, const bl_graph *graph, bl_data *data, const bl_train_options *options,
-                            const bl_study *study, bl_weights **weights, bl_trained **out)
+                            const bl_study *study, bl_weights *weights, bl_trained **out)
 {
     bl_arena *arena = bl_arena_new(ctx, "training");
     school *c;
@@ -259,7 +263,8 @@ static bl_status run_school(bl_ctx *ctx, const bl_graph *graph, bl_data *data, c
     if (status == BL_OK || (stopped && c->s.best > 0)) {
         bool best = stopped || c->l.o.best;
         if (best) memcpy(c->s.state, c->s.best_state, c->s.n_state * sizeof(float));
-        if (study) kept = take_grids(c, weights);
+        if (study) kept = take_weights(c, weights);
+        if (study && kept == BL_OK) kept = take_grids(c, weights);
         if (kept == BL_OK) kept = hand_over(c, best, resumed, out);
     }
     bl_lesson_close(&c->l);
@@ -273,16 +278,41 @@ bl_status bl_train(bl_ctx *ctx, const bl_graph *graph, bl_data *data, const bl_t
     return run_school(ctx, graph, data, options, NULL, NULL, out);
 }
 
-bl_status bl_train_quantized(bl_ctx *ctx, const bl_graph *graph, const bl_graph *prepared, bl_plan *plan,
-                             bl_data *data, const char *trainer, const bl_train_options *options, bl_weights **out,
-                             bl_trained **trained)
+bl_status bl_train_grids(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, bl_data *data, const char *trainer,
+                         const bl_train_options *options, bl_weights *out, bl_trained **trained)
 {
-    bl_study study = {.row = bl_quant_trainer_find(trainer), .plan = plan, .of = prepared};
+    bl_study study = {.row = bl_quant_trainer_find(trainer), .plan = plan, .of = graph};
 
-    *out = NULL;
     *trained = NULL;
     if (!study.row) return bad(ctx, "--trainer", "see `bitlathe list quant-trainers`", "no such trainer");
     return run_school(ctx, graph, data, options, &study, out, trained);
+}
+
+bl_status bl_train_quantized(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, bl_data *data, const char *trainer,
+                             const bl_train_options *options, bl_weights **out, bl_trained **trained)
+{
+    bl_arena *arena = bl_arena_new(ctx, "weights");
+    bl_status status, kept = BL_OK;
+
+    *out = NULL;
+    *trained = NULL;
+    BL_ALLOC_TRY(ctx, arena);
+    bl_weights *w = BL_NEW(arena, bl_weights, 1);
+    status = w ? BL_OK : bl_pending(ctx);
+    if (w) {
+        *w = (bl_weights){.arena = arena, .graph = graph->hash};
+        status = bl_train_grids(ctx, graph, plan, data, trainer, options, w, trained);
+    }
+    if (*trained) kept = bl_weights_seal(ctx, graph, w);
+    if (*trained && kept == BL_OK) kept = bl_plan_use_weights(ctx, plan, w);
+    if (!*trained || kept != BL_OK) {
+        bl_trained_free(*trained);
+        *trained = NULL;
+        bl_arena_free(arena);
+    } else {
+        *out = w;
+    }
+    return status != BL_OK ? status : kept;
 }
 
 void bl_trained_free(bl_trained *trained)

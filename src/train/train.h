@@ -149,11 +149,13 @@ const bl_quant_trainer *bl_quant_trainer_find(const char *name); /* NULL: unknow
 double bl_lsq_slope(double v, double lo, double hi);
 double bl_pact_slope(double v, double lo, double hi);
 
-/* Trains the network that a plan was made for on the plan's grids.  graph: as imported; prepared: what the plan
- * is of.  The weights go to *out, learned scales into the plan, which names the weights by hash.  *trained is as
- * bl_train's; BL_INTERRUPTED as there. */
-bl_status bl_train_quantized(bl_ctx *ctx, const bl_graph *graph, const bl_graph *prepared, bl_plan *plan,
-                             bl_data *data, const char *trainer, const bl_train_options *options, bl_weights **out,
-                             bl_trained **trained);
+/* Trains the network that a plan was made for (graph: prepared) on the plan's grids.  The weights and learned
+ * scales go to *out; the plan takes the scales and names the weights by hash.  *trained is as bl_train's;
+ * BL_INTERRUPTED as there. */
+bl_status bl_train_quantized(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, bl_data *data, const char *trainer,
+                             const bl_train_options *options, bl_weights **out, bl_trained **trained);
+/* The same into a record that is there (items and grids); the plan stays as it is. */
+bl_status bl_train_grids(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, bl_data *data, const char *trainer,
+                         const bl_train_options *options, bl_weights *out, bl_trained **trained);
 
 #endif

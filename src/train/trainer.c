@@ -48,7 +48,7 @@ static bl_status make_graphs(bl_lesson *l, const bl_graph *graph)
 
     bl_figures more = {0};
 
-    BL_TRY(l->study ? bl_prepare_open(ctx, graph, &l->net) : bl_prepare_norms(ctx, graph, &l->net));
+    BL_TRY(l->study ? bl_prepare(ctx, graph, &l->net) : bl_prepare_norms(ctx, graph, &l->net));
     if (l->study) {
         BL_TRY(bl_study_open(l->study, l));
         more = (bl_figures){l->study->n_extra, l->study->extra, bl_study_decays(l->study->row)};
@@ -65,7 +65,7 @@ static bl_status make_graphs(bl_lesson *l, const bl_graph *graph)
     BL_ALLOC_TRY(ctx, l->marks);
     for (int i = 0; i < l->params.n - more.n; i++) l->marks[l->params.param[i].value] = BL_BACK_WANTED;
     for (int i = 0; l->study && i < l->study->n; i++)
-        if (!l->study->site[i].weight) l->marks[l->study->site[i].value] |= BL_BACK_SEEDED;
+        if (!l->study->site[i].weight) l->marks[l->study->site[i].value] |= BL_BACK_SEEDED | BL_BACK_MASKED;
     if (l->study) {
         bl_study_begin(l->study, l);
         bl_study_renew(l->study, l);

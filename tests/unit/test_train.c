@@ -538,7 +538,7 @@ static void test_on_grids(void **state)
             plan_small(&q, threads, dir);
             float before = 0, after = 0;
             for (int i = 0; i < q.plan->n_quantizers; i++) before += q.plan->quantizers[i].scale[0];
-            assert_ok(q.ctx, bl_train_quantized(q.ctx, q.g, q.p, q.plan, q.data, bl_quant_trainers[k].name, &o, &w, &t));
+            assert_ok(q.ctx, bl_train_quantized(q.ctx, q.p, q.plan, q.data, bl_quant_trainers[k].name, &o, &w, &t));
             for (int i = 0; i < q.plan->n_quantizers; i++) after += q.plan->quantizers[i].scale[0];
             assert_true((before != after) == (strcmp(bl_quant_trainers[k].name, "ste") != 0));
             assert_true(t->epochs[o.epochs - 1].loss < t->epochs[0].loss);
