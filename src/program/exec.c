@@ -5,11 +5,16 @@
  */
 #include "program/island.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+enum { TABLE_ROW = 1 << 12 }; /* codes of a table that one piece takes at least */
 
 typedef struct ready {
     const bl_kernel_info *kernel;
     int64_t rows;               /* how far the step can be split */
+    int64_t parts;              /* into how many pieces it is: 1 where a piece would not pay for waking a helper */
+    int dim;                    /* copies and edges: the dimension that is split */
     union {
         bl_conv_args conv;
         bl_pair_args pair;
@@ -64,6 +69,11 @@ static bl_status choose(bl_exec *e, uint32_t i, const void *args)
         return bl_fail(e->ctx, BL_UNAVAILABLE, e->p->strings + s->name, "see `bitlathe list kernels`",
                        "no kernel %sfor this step here", name ? "of that name " : "");
     return BL_OK;
+}
+
+static int64_t code_bytes(int32_t bits)
+{
+    return bits > 8 ? 2 : 1;
 }
 
 static uint64_t padded(uint64_t bytes)
@@ -137,6 +147,15 @@ static bl_status ready_pool(bl_exec *e, uint32_t i)
     return choose(e, i, a);
 }
 
+/* The dimension whose steps lie furthest apart in the output, and its size. */
+static int64_t split_dim(int rank, const int64_t *size, const int64_t *out_stride, int *dim)
+{
+    *dim = 0;
+    for (int d = 1; d < rank; d++)
+        if (size[d] > 1 && (size[*dim] <= 1 || llabs(out_stride[d]) > llabs(out_stride[*dim]))) *dim = d;
+    return rank ? size[*dim] : 1;
+}
+
 static bl_status ready_move(bl_exec *e, uint32_t i)
 {
     const bl_step *s = &e->p->steps[i];
@@ -148,6 +167,7 @@ static bl_status ready_move(bl_exec *e, uint32_t i)
     memcpy(a->size, v->size, sizeof a->size);
     memcpy(a->in_stride, v->in_stride, sizeof a->in_stride);
     memcpy(a->out_stride, v->out_stride, sizeof a->out_stride);
+    e->steps[i].rows = split_dim(a->rank, a->size, a->out_stride, &e->steps[i].dim);
     return choose(e, i, a);
 }
 
@@ -158,6 +178,7 @@ static bl_status ready_table(bl_exec *e, uint32_t i)
     *a = (bl_table_args){ .in = codes_of(e, s->in[0]), .out = codes_of(e, s->out), .n = s->u.table.n,
                           .in_bits = e->p->tensors[s->in[0]].bits, .out_bits = e->p->tensors[s->out].bits,
                           .table = e->p->constants + s->u.table.table };
+    e->steps[i].rows = (a->n + TABLE_ROW - 1) / TABLE_ROW;
     return choose(e, i, a);
 }
 
@@ -170,6 +191,7 @@ static bl_status ready_softmax(bl_exec *e, uint32_t i)
     *a = (bl_softmax_args){ .in = codes_of(e, s->in[0]), .out = codes_of(e, s->out), .rows = v->rows, .d = v->d,
                             .in_bits = 8, .out_bits = e->p->tensors[s->out].bits,
                             .table = (const void *)(e->p->constants + v->table), .gx = v->gx, .gy = v->gy };
+    e->steps[i].rows = v->rows;
     return choose(e, i, a);
 }
 
@@ -187,6 +209,7 @@ static bl_status ready_edge(bl_exec *e, uint32_t i)
     memcpy(a->size, v->size, sizeof a->size);
     memcpy(a->in_stride, v->in_stride, sizeof a->in_stride);
     memcpy(a->out_stride, v->out_stride, sizeof a->out_stride);
+    e->steps[i].rows = split_dim(a->rank, a->size, a->out_stride, &e->steps[i].dim);
     return choose(e, i, a);
 }
 
@@ -293,6 +316,46 @@ static bl_status ready_step(bl_exec *e, uint32_t i)
     }
 }
 
+/* Roughly how long a step takes on one core: waking a helper, and fetching what it wrote, costs some
+ * microseconds. */
+static double step_ns(const bl_step *s, const ready *r)
+{
+    enum { MACS_A_NS = 120, CODES_A_NS = 20, REALS_A_NS = 6 };
+    double n = 1;
+    switch ((bl_contract)s->contract) {
+    case BL_C_CONV: {
+        const bl_conv_shape *c = &r->a.conv.s;
+        return (double)c->out_h * c->out_w * c->out_c *
+               ((double)c->kernel_h * c->kernel_w * (c->in_c / c->groups) / MACS_A_NS + 1.0 / CODES_A_NS);
+    }
+    case BL_C_MATMUL: return (double)r->a.matmul.end * (double)r->a.matmul.n * (double)r->a.matmul.k / MACS_A_NS * 3;
+    case BL_C_ADD:
+    case BL_C_MUL:
+        for (int d = 0; d < r->a.pair.rank; d++) n *= (double)r->a.pair.size[d];
+        return n / CODES_A_NS;
+    case BL_C_GAP:
+    case BL_C_AVGPOOL:
+    case BL_C_MAXPOOL:
+        return (double)r->a.pool.out_h * r->a.pool.out_w * r->a.pool.c * r->a.pool.kernel_h * r->a.pool.kernel_w / CODES_A_NS;
+    case BL_C_TABLE: return (double)r->a.table.n / CODES_A_NS;
+    case BL_C_SOFTMAX: return (double)r->a.softmax.rows * (double)r->a.softmax.d;
+    case BL_C_MOVE:
+        for (int d = 0; d < r->a.move.rank; d++) n *= (double)r->a.move.size[d];
+        return n / CODES_A_NS;
+    default:
+        for (int d = 0; d < r->a.edge.rank; d++) n *= (double)r->a.edge.size[d];
+        return n / REALS_A_NS;
+    }
+}
+
+static void set_parts(const bl_exec *e, uint32_t i)
+{
+    enum { WORTH_NS = 10000 };
+    ready *r = &e->steps[i];
+    r->parts = 1;
+    if (r->kernel && e->threads > 1 && step_ns(&e->p->steps[i], r) >= WORTH_NS) r->parts = BL_MIN(r->rows, (int64_t)e->threads);
+}
+
 static size_t edge_elements(const bl_pedge *edge)
 {
     size_t n = 1;
@@ -348,6 +411,7 @@ static bl_status exec_fill(bl_exec *e)
 {
     BL_TRY(take_memory(e));
     for (uint32_t i = 0; i < e->p->n_steps; i++) BL_TRY(ready_step(e, i));
+    for (uint32_t i = 0; i < e->p->n_steps; i++) set_parts(e, i);
     BL_TRY(pack_weights(e));
     return ready_islands(e);
 }
@@ -447,10 +511,39 @@ static void run_part(const bl_exec *e, const bl_step *s, const ready *r, int64_t
         ((const bl_matmul_row *)r->kernel->row)->run(&a);
         break;
     }
-    case BL_C_MOVE: ((const bl_move_row *)r->kernel->row)->run(&r->a.move); break;
-    case BL_C_TABLE: ((const bl_table_row *)r->kernel->row)->run(&r->a.table); break;
-    case BL_C_SOFTMAX: ((const bl_softmax_row *)r->kernel->row)->run(&r->a.softmax); break;
-    default: ((const bl_edge_row *)r->kernel->row)->run(&r->a.edge); break;
+    case BL_C_MOVE: {
+        bl_move_args a = r->a.move;
+        a.in = (const uint8_t *)a.in + begin * a.in_stride[r->dim] * code_bytes(a.in_bits);
+        a.out = (uint8_t *)a.out + begin * a.out_stride[r->dim] * code_bytes(a.out_bits);
+        a.size[r->dim] = a.rank ? end - begin : 1;
+        ((const bl_move_row *)r->kernel->row)->run(&a);
+        break;
+    }
+    case BL_C_TABLE: {
+        bl_table_args a = r->a.table;
+        a.in = (const uint8_t *)a.in + begin * TABLE_ROW * code_bytes(a.in_bits);
+        a.out = (uint8_t *)a.out + begin * TABLE_ROW * code_bytes(a.out_bits);
+        a.n = BL_MIN(a.n, end * TABLE_ROW) - begin * TABLE_ROW;
+        ((const bl_table_row *)r->kernel->row)->run(&a);
+        break;
+    }
+    case BL_C_SOFTMAX: {
+        bl_softmax_args a = r->a.softmax;
+        a.in = (const uint8_t *)a.in + begin * a.d * code_bytes(a.in_bits);
+        a.out = (uint8_t *)a.out + begin * a.d * code_bytes(a.out_bits);
+        a.rows = end - begin;
+        ((const bl_softmax_row *)r->kernel->row)->run(&a);
+        break;
+    }
+    default: {
+        bl_edge_args a = r->a.edge;
+        bool in = s->contract == BL_C_QUANTIZE;
+        a.in = (const uint8_t *)a.in + begin * a.in_stride[r->dim] * (in ? (int64_t)sizeof(float) : code_bytes(a.bits));
+        a.out = (uint8_t *)a.out + begin * a.out_stride[r->dim] * (in ? code_bytes(a.bits) : (int64_t)sizeof(float));
+        a.size[r->dim] = a.rank ? end - begin : 1;
+        ((const bl_edge_row *)r->kernel->row)->run(&a);
+        break;
+    }
     }
 }
 
@@ -477,7 +570,7 @@ bl_status bl_exec_step(bl_exec *e, uint32_t step)
         run_raw_edge(e, &e->p->steps[step]);
         return BL_OK;
     }
-    part_run p = { .e = e, .s = &e->p->steps[step], .r = r, .parts = BL_MIN(r->rows, (int64_t)e->threads) };
+    part_run p = { .e = e, .s = &e->p->steps[step], .r = r, .parts = r->parts };
     if (p.parts < 2) {
         run_part(e, p.s, r, 0, r->rows, 0);
         return BL_OK;
