@@ -7,7 +7,7 @@
 # Runtime's time to ours, more than 1 means that ours is faster.  A/A: the worse of the two controls,
 # ours against itself and ONNX Runtime against itself.  JSON: BUILD/bench/peers.json.
 #   PEER_SECONDS   of each network and thread number (6)       PEER_THREADS  numbers of threads ("1 2")
-#   PEER_PREFIX    what runs the stopwatch, such as "chrt -f 5" on a machine that others use too
+#   BENCH_PREFIX    what runs the stopwatch, such as "chrt -f 5" on a machine that others use too
 # `make bench-peers` installs ONNX Runtime through npm; without it this says so and ends.
 cd "$(dirname "$0")/.." || exit 1
 [ $# -ge 1 ] || { echo "usage: bench/peers.sh BUILD [NAME...]" >&2; exit 64; }
@@ -81,7 +81,7 @@ while IFS='|' read -r model data; do
     fi
     for threads in ${PEER_THREADS:-1 2}; do
         # shellcheck disable=SC2086
-        line=$(${PEER_PREFIX:-} node tests/clients/turns.mjs "$clients" "$bitlathe" "$run/model.blp" "$run/model.qdq.onnx" \
+        line=$(${BENCH_PREFIX:-} node tests/clients/turns.mjs "$clients" "$bitlathe" "$run/model.blp" "$run/model.qdq.onnx" \
             "${PEER_SECONDS:-6}" "$threads" "${isas[@]}" 2> "$out/log" < /dev/null) ||
             { echo "failed: $name: $(tail -n 1 "$out/log")"; bad=1; continue; }
         node -e '

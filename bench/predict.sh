@@ -6,6 +6,7 @@
 # seeded ones that its tools/make_seeded_networks.py makes (ResNet, MobileNet at 224), where that runs.
 # Each is measured with widths {2,3,4,8} x {4,8}.  "widest" gives the overhead of a step and so is no test;
 # "drawn" (widths by lot) and "narrowest" are.  State: where the weights are when their turn comes.
+#   BENCH_PREFIX  what runs `measure`, such as "chrt -f 5" on a machine that others use too
 cd "$(dirname "$0")/.." || exit 1
 [ $# -ge 1 ] || { echo "usage: bench/predict.sh BUILD [MODEL.onnx...]" >&2; exit 64; }
 bitlathe=$1/bitlathe shared=${BITLATHE_SHARED:-../shared}
@@ -15,7 +16,8 @@ trap 'rm -rf "$t"' EXIT
 if [ $# -eq 0 ]; then
     seeded=$shared/tools/make_seeded_networks.py
     if [ ! -r "$seeded" ]; then echo "skipped: seeded networks: $seeded is not here"
-    elif ! "${PYTHON:-python3}" "$seeded" "$t/seeded" >"$t/seeded.log" 2>&1; then
+    elif mkdir "$t/seeded"; ! "$seeded" "$t/seeded" >"$t/seeded.log" 2>&1 && # its first line names a Python with onnx
+            ! "${PYTHON:-python3}" "$seeded" "$t/seeded" >"$t/seeded.log" 2>&1; then
         echo "skipped: seeded networks: $(tail -1 "$t/seeded.log")"
     fi
     shopt -s nullglob
@@ -24,7 +26,8 @@ fi
 printf '%-34s %-10s %12s %12s %8s  %-5s %8s\n' network plan predicted_ms measured_ms error state seconds
 for model in "$@"; do
     name=$(basename "$model" .onnx) start=${EPOCHREALTIME/[.,]/}
-    if ! "$bitlathe" measure "$model" --weights-bits 2,3,4,8 --act-bits 4,8 -o "$t/run" >"$t/out" 2>"$t/err" </dev/null; then
+    # shellcheck disable=SC2086
+    if ! ${BENCH_PREFIX:-} "$bitlathe" measure "$model" --weights-bits 2,3,4,8 --act-bits 4,8 -o "$t/run" >"$t/out" 2>"$t/err" </dev/null; then
         echo "skipped: $name: $(head -c 200 "$t/err")"
         continue
     fi

@@ -119,24 +119,21 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* Lower quartiles and their ratios: work of others on the machine only ever adds time, and a median of calls of
+ * a millisecond is not safe from it. */
 static void report(const layer *l, entry *e, size_t n, size_t rounds)
 {
-    double base[ROUNDS], macs = (double)e[0].a.s.out_h * e[0].a.s.out_w * l->oc * l->k * l->k * l->ic / l->groups;
-    memcpy(base, e[0].ns, sizeof base);
-    for (size_t i = 0; i < n; i++) {
-        if (i)
-            for (size_t r = 0; r < rounds; r++) e[i].ns[r] = base[r] / e[i].ns[r];
-        qsort(e[i].ns, rounds, sizeof(double), by_value);
-    }
-    double us = e[0].ns[rounds / 2] / 1e3;
+    double macs = (double)e[0].a.s.out_h * e[0].a.s.out_w * l->oc * l->k * l->k * l->ic / l->groups;
+    for (size_t i = 0; i < n; i++) qsort(e[i].ns, rounds, sizeof(double), by_value);
+    double base = e[0].ns[rounds / 4], us = base / 1e3;
     printf("%-11s %3d %4d->%-4d %s%dx%d/%d  %s %.1f us %.0f GMAC/s", l->net, l->h, l->ic, l->oc,
            l->groups > 1 ? "dw " : "", l->k, l->k, l->stride, e[0].row->name, us, macs / us / 1e3);
     for (size_t i = 1; i < n; i++)
         if (e[i].row)
             printf("  %d/%d %s%s%.2f", e[i].weight_bits, e[i].in_bits, e[i].row == e[0].row ? "" : e[i].row->name,
-                   e[i].row == e[0].row ? "" : " ", e[i].ns[rounds / 2]);
+                   e[i].row == e[0].row ? "" : " ", base / e[i].ns[rounds / 4]);
         else
-            printf("  oneDNN takes %.2f", 1 / e[i].ns[rounds / 2]);
+            printf("  oneDNN takes %.2f", e[i].ns[rounds / 4] / base);
     putchar('\n');
 }
 
