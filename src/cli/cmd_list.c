@@ -114,13 +114,18 @@ static void list_schedules(lister *l)
     for (size_t i = 0; i < bl_n_schedules; i++) row(l, bl_schedules[i].name, bl_schedules[i].help);
 }
 
+static void list_hgq(lister *l)
+{
+    for (size_t i = 0; i < bl_n_hgq_settings; i++) row(l, bl_hgq_settings[i].key, bl_hgq_settings[i].help);
+}
+
 static void list_commands(lister *l)
 {
     for (size_t i = 0; i < bl_n_commands; i++) row(l, bl_commands[i].name, bl_commands[i].help);
 }
 
 static const struct { const char *name; void (*list)(lister *); } tables[] = {
-    { "commands", list_commands },   { "exporters", list_exporters }, { "isas", list_isas },
+    { "commands", list_commands },   { "exporters", list_exporters }, { "hgq", list_hgq }, { "isas", list_isas },
     { "kernels", list_kernels },     { "loaders", list_loaders },     { "losses", list_losses },
     { "observers", list_observers }, { "ops", list_ops },             { "optimizers", list_optimizers },
     { "quant-trainers", list_quant_trainers }, { "recipes", list_recipes }, { "schedules", list_schedules }, { "searches", list_searches },

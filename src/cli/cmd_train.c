@@ -12,7 +12,7 @@
 enum {
     KEY_EPOCHS = 0x200, KEY_BATCH, KEY_MICRO, KEY_HELD, KEY_OPTIMIZER, KEY_SCHEDULE, KEY_LOSS, KEY_RATE, KEY_WARMUP,
     KEY_MOMENTUM, KEY_BETA1, KEY_BETA2, KEY_DECAY, KEY_SMOOTHING, KEY_PLAIN, KEY_DECAY_ALL, KEY_RANDOM, KEY_BEST,
-    KEY_FLIP, KEY_PAD, KEY_NORMS, KEY_HISTORY, KEY_FRESH, KEY_PLAN, KEY_TRAINER
+    KEY_FLIP, KEY_PAD, KEY_NORMS, KEY_HISTORY, KEY_FRESH, KEY_PLAN, KEY_TRAINER, KEY_RECIPE
 };
 
 typedef struct state {
@@ -46,6 +46,7 @@ static const struct argp_option options[] = {
     { "pad", KEY_PAD, "N", 0, "shift pictures by up to N positions at random", 3 },
     { "plan", KEY_PLAN, "FILE", 0, "train on the grids of this plan; -o is then a folder for plan.json and weights.blw", 4 },
     { "trainer", KEY_TRAINER, "NAME", 0, "row of `bitlathe list quant-trainers` (lsq)", 4 },
+    { "recipe", KEY_RECIPE, "hgq", 0, "learn the bits too: see `bitlathe train --recipe hgq --help`", 4 },
     { "keep-norms", KEY_NORMS, NULL, 0, "leave BatchNormalizations in the file as nodes of their own", 4 },
     { "history", KEY_HISTORY, "FILE", 0, "what each epoch brought, as JSON", 4 },
     { "fresh", KEY_FRESH, NULL, 0, "do not go on from OUT.onnx.part", 4 },
@@ -210,8 +211,17 @@ static bl_status teach(state *s)
     return st;
 }
 
+/* A recipe has other words, and another result: a front. */
+static bool names_recipe(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--recipe") || !strncmp(argv[i], "--recipe=", 9)) return true;
+    return false;
+}
+
 int bl_cmd_train(int argc, char **argv)
 {
+    if (names_recipe(argc, argv)) return bl_train_by_recipe(argc, argv);
     static const bl_verb verb = {
         .name = "train", .words = "MODEL.onnx", .help = "Teaches a network with labelled samples and writes it as ONNX.",
         .example = "bitlathe train net.onnx --random --data cifar:train_a.bin --mean 125.3,123,113.9 --std 63,62.1,66.7 "

@@ -138,6 +138,8 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     bool one_each = w->weight_bits && w->act_bits && !strchr(w->weight_bits, ',') && !strchr(w->act_bits, ',');
     const char *name = w->recipe ? w->recipe : (one_each && !w->n_budgets) ? "uniform" : "mixed";
     BL_TRY(bl_recipe_load(p->ctx, p->cli->arena, name, r));
+    if (r->train)
+        return bl_fail(p->ctx, BL_USAGE, name, "use `bitlathe train --recipe`", "this recipe's bits are chosen by training");
     for (int i = 0; i < w->n_set; i++) BL_TRY(bl_recipe_set(p->ctx, p->cli->arena, r, w->set[i]));
     if (w->weight_bits) BL_TRY(set_bits(p, "--weights-bits", w->weight_bits, r->menu.w_bits, &r->menu.n_w));
     if (w->act_bits) BL_TRY(set_bits(p, "--act-bits", w->act_bits, r->menu.a_bits, &r->menu.n_a));

@@ -83,11 +83,23 @@ static bl_status set_eps(const parser *p, const char *value, double *out)
     return bl_parse_f64(value, out) && *out >= 0 ? BL_OK : bad(p, "not a number of at least 0", value);
 }
 
+/* What a training is told: it knows its own words. */
+static bl_status set_setting(const parser *p, const char *key, const char *value)
+{
+    bl_recipe *r = p->r;
+    if (r->n_settings == (int)BL_COUNTOF(r->setting)) return bad(p, "more than 64 settings", key);
+    BL_ALLOC_TRY(p->ctx, r->setting[r->n_settings][0] = bl_strdup(p->arena, key));
+    BL_ALLOC_TRY(p->ctx, r->setting[r->n_settings][1] = bl_strdup(p->arena, value));
+    r->n_settings++;
+    return BL_OK;
+}
+
 static bl_status set_key(const parser *p, const char *key, const char *value)
 {
     bl_recipe *r = p->r;
+    if (r->train && strcmp(key, "about") != 0) return set_setting(p, key, value);
     struct { const char *key; const char **to; } texts[] = {
-        { "about", &r->about }, { "sensitivity", &r->sensitivity }, { "target", &r->target },
+        { "about", &r->about }, { "train", &r->train }, { "sensitivity", &r->sensitivity }, { "target", &r->target },
         { "search", &r->search }, { "walk", &r->walk }, { "tune", &r->tune }, { "act_range", &r->grids.act_range },
         { "weight_range", &r->grids.weight_range } };
     for (size_t i = 0; i < BL_COUNTOF(texts); i++)
@@ -142,6 +154,7 @@ static char *trim(char *s)
 /* Rows that are there, and what a search needs. */
 static bl_status check_recipe(const parser *p)
 {
+    if (p->r->train) return BL_OK; /* the training reads it */
     if (!p->r->search || !bl_search_find(p->r->search)) return bad(p, "unknown search", p->r->search ? p->r->search : "");
     if (p->r->walk) BL_TRY(bl_curve_check(p->ctx, p->r->walk));
     if (p->r->sensitivity && !bl_sensitivity_find(p->r->sensitivity)) return bad(p, "unknown sensitivity", p->r->sensitivity);

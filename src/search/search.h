@@ -28,6 +28,9 @@ typedef struct bl_recipe {
     int masks;
     double mask_share;
     bool mask_by_width, weights_only;
+    const char *train;          /* a recipe for `bitlathe train`: the training that chooses the bits; NULL: none */
+    int n_settings;             /* its own, "KEY", "VALUE" */
+    const char *setting[64][2];
 } bl_recipe;
 
 /* A built-in name, or a path (it holds a '/' or ends in .recipe).  Lives in the arena. */

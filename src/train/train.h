@@ -7,6 +7,7 @@
 #define BL_TRAIN_H
 
 #include "target/target.h"
+#include "train/hgq.h"
 
 /* ------------------------------------------------------------------ distil.c */
 
