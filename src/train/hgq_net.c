@@ -171,7 +171,7 @@ static bl_status buffers_build(bl_hgq *h)
     BL_ALLOC_TRY(h->ctx, h->gx = bl_alloc(h->arena, (size_t)rows, (size_t)widest * sizeof(float)));
     BL_ALLOC_TRY(h->ctx, h->gy = bl_alloc(h->arena, (size_t)rows, (size_t)widest * sizeof(float)));
     BL_ALLOC_TRY(h->ctx, h->zeros = BL_NEW(h->arena, float, (size_t)widest));
-    BL_ALLOC_TRY(h->ctx, h->sums = BL_NEW(h->arena, float, (size_t)widest));
+    BL_ALLOC_TRY(h->ctx, h->sums = BL_NEW(h->arena, float, (size_t)widest + 16));
     BL_ALLOC_TRY(h->ctx, h->batch = bl_alloc(h->arena, (size_t)rows, (size_t)h->per * sizeof(float)));
     BL_ALLOC_TRY(h->ctx, h->batch_q = bl_alloc(h->arena, (size_t)rows, (size_t)h->per * sizeof(float)));
     BL_ALLOC_TRY(h->ctx, h->batch_labels = BL_NEW(h->arena, int32_t, (size_t)rows));
