@@ -166,6 +166,18 @@ BL_API bl_status bl_dequantize_graph(bl_ctx *ctx, const bl_graph *graph, bl_grap
  * producers, removes what does nothing.  What every later stage wants.  Names that remain are kept. */
 BL_API bl_status bl_prepare(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
 
+typedef struct bl_equalised {
+    int classes;            /* sets of channels that were scaled together: a pair of layers in a plain chain */
+    int held;               /* channels among them that reach the bound of a Clip (ReLU6) and stay as they are */
+    int absorbed;           /* channels whose constant part moved into the next biases */
+    int sweeps;
+} bl_equalised;
+
+/* Cross-layer equalisation and bias absorption (DFQ): the same network in real numbers (absorption: nearly),
+ * whose channels have weights of one size, for weights with one scale a tensor.  graph: prepared.  told may be
+ * NULL. */
+BL_API bl_status bl_equalise(bl_ctx *ctx, const bl_graph *graph, bl_equalised *told, bl_graph **out);
+
 /* ------------------------------------------------------------------ samples */
 
 #define BL_DATA_CHANNELS_MAX 64

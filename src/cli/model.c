@@ -13,6 +13,20 @@ static bl_status is_program(bl_cli *cli, const char *path, bool *yes)
     return BL_OK;
 }
 
+/* *graph, which is prepared, becomes the equalised one. */
+static bl_status equalise(bl_cli *cli, bl_graph **graph)
+{
+    bl_equalised told;
+    bl_graph *from = *graph;
+    bl_status s = bl_equalise(cli->ctx, from, &told, graph);
+    bl_graph_free(from);
+    if (s != BL_OK) *graph = NULL;
+    BL_TRY(s);
+    bl_note(cli->ctx, "equalised: %d sets of channels in %d sweeps, %d channels at a bound stay, %d absorbed into the next biases",
+            told.classes, told.sweeps, told.held, told.absorbed);
+    return BL_OK;
+}
+
 bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program)
 {
     bool yes;
@@ -37,7 +51,7 @@ bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **
     }
     bl_status s = bl_prepare(cli->ctx, raw, graph);
     bl_graph_free(raw);
-    return s;
+    return s == BL_OK && cli->equalise ? equalise(cli, graph) : s;
 }
 
 bl_status bl_cli_float_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph)
@@ -80,6 +94,7 @@ bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model
     if (s == BL_OK && !*model) s = bl_pending(cli->ctx);
     if (s == BL_OK) s = run_dims(cli, run_json, run);
     cli->dequantize |= json_is_true(json_object_get(run, "dequantize"));
+    cli->equalise |= json_is_true(json_object_get(run, "equalise"));
     json_decref(run);
     return s;
 }

@@ -194,4 +194,11 @@ json_is "a floor that no plan keeps" $s feasible false
 json_is "the nearest plan" "$t/floor/plan.json" feasible false
 check "the nearest plan runs" test -s "$t/floor/model.blp"
 
+# ---- equalised: run.json says so, and verbs that are given the folder alone do the same
+ok 0 equalised quantize $mobilenet -o "$t/eq" $data --target counted --weights-bits 8 --act-bits 8 --per-tensor --equalise --no-bench
+json_is equalised "$t/eq/run.json" equalise true
+ok 0 "export of an equalised run" "$bitlathe" export "$t/eq" --format qdq -o "$t/eq.onnx"
+check "export of an equalised run" cmp "$t/eq.onnx" "$t/eq/model.qdq.onnx"
+ok 65 "its plan without --equalise" "$bitlathe" lower $mobilenet --plan "$t/eq/plan.json" -o "$t/none"
+
 finish
