@@ -24,7 +24,8 @@ typedef struct bl_shards {
     bl_status (*fill)(void *user, int64_t sample, float *to, size_t n);
     void *fill_user;
     const int64_t *index;       /* sample numbers; NULL: 0..n-1 */
-    int64_t n, batch;           /* batch 0: 16, or the graph's own where it cannot be changed */
+    int64_t n, batch;           /* batch 0: up to 16, by the size of the values; the graph's own where it
+                                   cannot be changed */
     bool keep_all, reference;
     bool run;                   /* the walk is run (else fn runs it itself) */
     bl_fake *fake;              /* runs under this plan */

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define WORKERS_MAX 256
+#define BATCH 16
+#define VALUES_BYTES ((uint64_t)64 << 20) /* of one chunk, as long as --memory is 1 GiB or more */
 
 typedef struct shard_run {
     bl_ctx *ctx;
@@ -51,6 +53,17 @@ static bl_status run_chunk(void *arg, size_t piece, unsigned worker)
     return r->fn(r->user, r->walk[worker], i, first, count, worker);
 }
 
+/* As many samples as their values have room for.  It depends on the network and on --memory, never on the
+ * number of threads: sums over chunks keep their order. */
+static int64_t batch_for(const bl_ctx *ctx, const bl_graph *g)
+{
+    uint64_t room = BL_MIN(VALUES_BYTES, ctx->options.memory_bytes / 16), each = 0;
+    for (int v = 0; v < g->n_values; v++)
+        if (g->values[v].producer >= 0 || g->values[v].is_input)
+            each += bl_tensor_bytes(&g->values[v].t) / (uint64_t)BL_MAX(1, g->batch);
+    return (int64_t)BL_MIN(BL_MAX(1, room / BL_MAX(1, each)), BATCH);
+}
+
 bl_status bl_shards_run(bl_ctx *ctx, const bl_shards *s, bl_shard_fn *fn, void *user)
 {
     if (s->graph->n_inputs != 1)
@@ -58,7 +71,7 @@ bl_status bl_shards_run(bl_ctx *ctx, const bl_shards *s, bl_shard_fn *fn, void *
                        "%d inputs, and a data set feeds one", s->graph->n_inputs);
     if (s->n < 1) return bl_fail(ctx, BL_DATA, "data", "give at least one sample", "no samples");
     shard_run r = { .ctx = ctx, .s = s, .fn = fn, .user = user, .batch = s->graph->batch };
-    int64_t want = BL_MIN(s->batch ? s->batch : 16, BL_MAX(1, s->n));
+    int64_t want = BL_MIN(s->batch ? s->batch : batch_for(ctx, s->graph), BL_MAX(1, s->n));
     if (want != s->graph->batch) {
         uint64_t refusals = bl_refusals(ctx);
         bl_status st = bl_graph_rebatch(ctx, s->graph, want, &r.batched);
