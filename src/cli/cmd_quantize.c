@@ -411,7 +411,7 @@ static bl_status stages(state *s)
     BL_TRY(bl_pipeline_data(p));
     BL_TRY(note_samples(s));
     BL_TRY(bl_pipeline_stats(p));
-    if (bl_search_find(p->recipe.search)->needs_sens) BL_TRY(bl_pipeline_sens(p));
+    if (bl_recipe_needs_sens(&p->recipe)) BL_TRY(bl_pipeline_sens(p));
     BL_TRY(bl_pipeline_cost(p));
     BL_TRY(bl_pipeline_search(p, &s->found));
     BL_TRY(note_floors(s));

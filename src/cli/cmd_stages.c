@@ -232,7 +232,7 @@ static bl_status search(state *s)
     bl_plan *plan = NULL;
     BL_TRY(open_dir(s, true));
     BL_TRY(bl_pipeline_stats(&s->p));
-    if (bl_search_find(s->p.recipe.search)->needs_sens) BL_TRY(bl_pipeline_sens(&s->p));
+    if (bl_recipe_needs_sens(&s->p.recipe)) BL_TRY(bl_pipeline_sens(&s->p));
     BL_TRY(bl_pipeline_cost(&s->p));
     bl_status st = bl_pipeline_search(&s->p, &found);
     if (st == BL_OK) st = bl_pipeline_plan(&s->p, found.choice, s->p.recipe.name, &plan);

@@ -153,6 +153,8 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     if (w->no_ends) r->menu.keep_ends = false;
     if (w->tune) r->tune = strcmp(w->tune, "none") ? w->tune : NULL;
     if (r->tune) BL_TRY(bl_tuner_check(p->ctx, r->tune));
+    if (r->loop_tune && !strcmp(r->loop_tune, "none")) r->loop_tune = NULL;
+    if (r->loop_tune) BL_TRY(bl_tuner_check(p->ctx, r->loop_tune));
     p->target = w->target ? w->target : r->target;
     p->measure_seconds = w->measure_seconds;
     p->no_cache = w->no_cache;
@@ -452,6 +454,26 @@ bl_status bl_pipeline_ask(void *user, const int *choice, bl_score *out)
     return s;
 }
 
+/* The oracle about a choice, as the recipe's loop has it (a bl_judge_fn; user: the pipeline). */
+static bl_status ask_oracle(void *user, const int *choice, bl_score *out)
+{
+    bl_pipeline *p = user;
+    bl_plan *plan;
+    bl_weights *w = NULL;
+    bool known = false;
+    bl_hash key;
+    BL_TRY(bl_pipeline_plan(p, choice, p->recipe.name, &plan));
+    const bl_tuner *tuner = p->recipe.loop_tune ? bl_tuner_find(p->recipe.loop_tune) : NULL;
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples };
+    bl_status s = tuner ? bl_tune_key(p->ctx, tuner, &in, &key) : BL_OK;
+    if (s == BL_OK) s = bl_oracle_recall(p->oracle, plan, tuner ? &key : NULL, out, &known);
+    if (s == BL_OK && !known && tuner) s = bl_tune(p->ctx, tuner, &in, &w);
+    if (s == BL_OK && !known) s = bl_oracle_score(p->oracle, plan, w, out);
+    bl_weights_free(w);
+    bl_plan_free(plan);
+    return s;
+}
+
 json_t *bl_pipeline_floors_json(const bl_pipeline *p, const bl_search_result *found)
 {
     json_t *a = json_array();
@@ -481,7 +503,9 @@ bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
     bl_search_input in = { .graph = p->graph, .menu = p->menu, .stats = p->stats, .sens = p->sens, .cost = p->cost,
                            .prices = p->prices, .budgets = p->budgets, .n_budgets = p->n_budgets, .oracle = p->oracle,
                            .floors = p->floors, .n_floors = p->n_floors, .minimize = p->minimize, .judge = bl_pipeline_ask,
-                           .judge_user = p, .walk = p->recipe.walk, .alpha = p->recipe.alpha, .beta = p->recipe.beta };
+                           .judge_user = p, .walk = p->recipe.walk, .alpha = p->recipe.alpha, .beta = p->recipe.beta,
+                           .score = ask_oracle, .score_user = p, .episodes = p->recipe.episodes, .reward = p->recipe.reward,
+                           .agent = p->recipe.agent };
     BL_TRY(row->run(p->ctx, &in, p->cli->arena, out));
     if (p->n_floors && out->feasible && !out->judged) { /* a search that knows no floors: does its plan keep them? */
         BL_TRY(bl_pipeline_ask(p, out->choice, &out->score));

@@ -10,6 +10,12 @@ static const builtin builtins[] = {
 #include "recipes_embedded.h"
 };
 
+bool bl_recipe_needs_sens(const bl_recipe *r)
+{
+    const bl_search_row *row = bl_search_find(r->search);
+    return row->needs_sens || (row->needs_oracle && r->sensitivity && r->reward && !strcmp(r->reward, "table"));
+}
+
 size_t bl_recipe_count(void)
 {
     return BL_COUNTOF(builtins);
@@ -101,7 +107,8 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
     struct { const char *key; const char **to; } texts[] = {
         { "about", &r->about }, { "train", &r->train }, { "sensitivity", &r->sensitivity }, { "target", &r->target },
         { "search", &r->search }, { "walk", &r->walk }, { "tune", &r->tune }, { "act_range", &r->grids.act_range },
-        { "weight_range", &r->grids.weight_range } };
+        { "weight_range", &r->grids.weight_range }, { "reward", &r->reward }, { "agent", &r->agent },
+        { "loop_tune", &r->loop_tune } };
     for (size_t i = 0; i < BL_COUNTOF(texts); i++)
         if (!strcmp(texts[i].key, key)) {
             *texts[i].to = bl_strdup(p->arena, value);
@@ -140,6 +147,7 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
         r->mask_by_width = !strcmp(value, "ratio");
         return r->mask_by_width || !strcmp(value, "energy") ? BL_OK : bad(p, "neither energy nor ratio", value);
     }
+    if (!strcmp(key, "episodes")) return set_count(p, value, &r->episodes);
     if (!strcmp(key, "weights_only")) return set_flag(p, value, &r->weights_only);
     return bad(p, "unknown key", key);
 }

@@ -31,6 +31,10 @@ typedef struct bl_recipe {
     const char *train;          /* a recipe for `bitlathe train`: the training that chooses the bits; NULL: none */
     int n_settings;             /* its own, "KEY", "VALUE" */
     const char *setting[64][2];
+    int64_t episodes;           /* of searches that ask the oracle; 0: as many as suit the search */
+    const char *reward;         /* what they maximise; NULL: auto */
+    const char *agent;          /* of ddpg: code (NULL) or paper */
+    const char *loop_tune;      /* row of tuners.def before each answer of the oracle, NULL: none */
 } bl_recipe;
 
 /* A built-in name, or a path (it holds a '/' or ends in .recipe).  Lives in the arena. */
@@ -40,6 +44,9 @@ bl_status bl_recipe_set(bl_ctx *ctx, bl_arena *arena, bl_recipe *recipe, const c
 size_t bl_recipe_count(void);
 const char *bl_recipe_name(size_t i);   /* of the built-in ones, sorted */
 const char *bl_recipe_text(size_t i);
+
+/* Does its search read SENS? */
+bool bl_recipe_needs_sens(const bl_recipe *recipe);
 
 /* ------------------------------------------------------------------ budgets */
 
@@ -95,6 +102,11 @@ typedef struct bl_search_input {
     bl_metric minimize;
     bl_judge_fn *judge;
     void *judge_user;
+    /* Searches that ask about whole policies: */
+    bl_judge_fn *score;         /* the oracle's answer about a choice */
+    void *score_user;
+    int64_t episodes;           /* 0: as many as suit the search */
+    const char *reward, *agent; /* as the recipe has them */
     const char *walk;           /* how pareto-greedy looks for a floor (curve.c); NULL: binary */
 } bl_search_input;
 

@@ -13,7 +13,7 @@ typedef struct answer {
     bl_score score;
 } answer;
 
-enum { PARTS = 5 };
+enum { PARTS = 7 };
 
 struct bl_oracle {
     bl_ctx *ctx;
@@ -25,7 +25,7 @@ struct bl_oracle {
     int64_t n_out;
     int metric_value;
     float *clean;               /* float network's output by sample */
-    double *part;               /* [n][PARTS] of the plan being scored: signal, noise, hit, agrees, float hit */
+    double *part;               /* [n][PARTS] of the plan being scored: signal, noise, hit, agrees, float hit, KL, cross-entropy */
     bool have_clean;
     answer *answers;
     size_t n_answers, cap;
@@ -64,12 +64,13 @@ static void read_line(bl_oracle *o, const char *line, size_t n, const char *fram
     json_t *j = json_loadb(line, n, 0, NULL);
     const char *plan = json_string_value(json_object_get(j, "plan"));
     const char *of = json_string_value(json_object_get(j, "frame"));
-    bool whole = !bl_data_labelled(o->data) || json_object_get(j, "drop"); /* older lines lack it */
+    bool whole = json_object_get(j, "kl") && (!bl_data_labelled(o->data) || json_object_get(j, "drop")); /* older lines lack them */
     if (plan && of && whole && strlen(plan) == 32 && !strcmp(of, frame)) {
         bl_score s = { .sqnr_db = json_number_value(json_object_get(j, "sqnr_db")),
                        .top1 = number_or_nan(j, "top1"),
                        .drop = number_or_nan(j, "drop"), .drop_error = number_or_nan(j, "drop_error"),
                        .agreement = json_number_value(json_object_get(j, "agreement")),
+                       .kl = json_number_value(json_object_get(j, "kl")), .cross_entropy = number_or_nan(j, "cross_entropy"),
                        .seconds = json_number_value(json_object_get(j, "seconds")), .remembered = true };
         bl_hash h;
         memcpy(h.hex, plan, 33);
@@ -151,6 +152,25 @@ static int64_t argmax(const float *y, int64_t n)
     return best;
 }
 
+/* log sum exp of a row. */
+static double log_sum(const float *y, int64_t n)
+{
+    double most = y[0], sum = 0;
+    for (int64_t i = 1; i < n; i++) most = fmax(most, (double)y[i]);
+    for (int64_t i = 0; i < n; i++) sum += exp(y[i] - most);
+    return most + log(sum);
+}
+
+static double divergence(const float *c, double c_sum, const float *y, double y_sum, int64_t n)
+{
+    double kl = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double lp = c[i] - c_sum;
+        kl += exp(lp) * (lp - (y[i] - y_sum));
+    }
+    return fmax(kl, 0);
+}
+
 static bl_status score_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
 {
     bl_oracle *o = arg;
@@ -174,6 +194,9 @@ static bl_status score_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t fir
         p[2] = label == best;
         p[3] = clean == best;
         p[4] = label == clean;
+        double c_sum = log_sum(c, o->n_out), y_sum = log_sum(y, o->n_out);
+        p[5] = divergence(c, c_sum, y, y_sum, o->n_out);
+        p[6] = label >= 0 && label < o->n_out ? y_sum - y[label] : 0;
     }
     return BL_OK;
 }
@@ -203,6 +226,8 @@ static bl_status write_trial(bl_oracle *o, bl_hash plan, const bl_score *s)
     json_object_set_new(j, "drop", bl_json_real(s->drop));
     json_object_set_new(j, "drop_error", bl_json_real(s->drop_error));
     json_object_set_new(j, "agreement", bl_json_real(s->agreement));
+    json_object_set_new(j, "kl", bl_json_real(s->kl));
+    json_object_set_new(j, "cross_entropy", bl_json_real(s->cross_entropy));
     json_object_set_new(j, "seconds", bl_json_real(s->seconds));
     bl_mark mark = bl_arena_mark(o->arena);
     char *line = bl_json_text(o->arena, j, false);
@@ -245,9 +270,10 @@ static bl_score sum_up(const bl_oracle *o)
         square += (p[4] - p[2]) * (p[4] - p[2]);
     }
     bl_score s = { .sqnr_db = 10 * log10(sum[0] / (sum[1] + 1e-12 * sum[0] + 1e-300)), .top1 = NAN, .drop = NAN,
-                   .drop_error = NAN, .agreement = sum[3] / n };
+                   .drop_error = NAN, .agreement = sum[3] / n, .kl = sum[5] / n, .cross_entropy = NAN };
     if (!bl_data_labelled(o->data)) return s;
     s.top1 = sum[2] / n;
+    s.cross_entropy = sum[6] / n;
     s.drop = (sum[4] - sum[2]) / n;
     if (o->n > 1) s.drop_error = sqrt(fmax(square / n - s.drop * s.drop, 0) / (n - 1));
     return s;

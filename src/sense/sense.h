@@ -70,6 +70,8 @@ typedef struct bl_score {
     double top1;                /* NaN when unlabelled */
     double drop, drop_error;    /* below the float network's top-1, and its paired standard error; NaN */
     double agreement;           /* share of samples with the float network's argmax */
+    double kl;                  /* mean KL(float||quantized) of the outputs' softmax, in nats */
+    double cross_entropy;       /* mean, of the quantized network; NaN when unlabelled */
     double seconds;
     bool remembered;            /* from trials.jsonl */
 } bl_score;
