@@ -229,6 +229,7 @@ bl_status bl_pipeline_begin(bl_pipeline *p)
 
 void bl_pipeline_close(bl_pipeline *p)
 {
+    bl_grid_book_free(p->book);
     bl_oracle_free(p->oracle);
     bl_oracle_free(p->judge);
     bl_data_free(p->judge_data);
@@ -542,6 +543,7 @@ bl_status bl_pipeline_uniform(bl_pipeline *p, int w_bits, int a_bits, int **choi
 
 bl_status bl_pipeline_plan(bl_pipeline *p, const int *choice, const char *recipe, bl_plan **out)
 {
-    bl_search_input in = { .graph = p->graph, .menu = p->menu, .stats = p->stats, .sens = p->sens, .cost = p->cost };
+    if (!p->book) BL_TRY(bl_grid_book_new(p->ctx, p->graph, p->menu, p->stats, &p->recipe.grids, &p->book));
+    bl_search_input in = { .graph = p->graph, .menu = p->menu, .stats = p->stats, .book = p->book, .sens = p->sens, .cost = p->cost };
     return bl_choice_plan(p->ctx, &in, choice, &p->recipe.grids, recipe, out);
 }

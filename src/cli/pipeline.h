@@ -25,6 +25,7 @@ typedef struct bl_pipeline {
     bl_cost *cost;
     bl_prices *prices;
     bl_oracle *oracle;
+    bl_grid_book *book;         /* grids that plans were made of so far */
     bl_budget budgets[BL_MCKP_BUDGETS_MAX];
     int n_budgets;
     bl_floor floors[BL_N_FLOOR];

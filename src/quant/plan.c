@@ -151,7 +151,7 @@ static void widen_for_bias(const bl_graph *g, int layer, float sx, bl_quantizer 
 }
 
 static bl_status add_weights(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const bl_menu *m, const int *choice,
-                             const bl_grid_options *o)
+                             const bl_grid_options *o, bl_grid_book *book)
 {
     int *layers = BL_NEW(p->arena, int, (size_t)g->n_nodes), *bits = BL_NEW(p->arena, int, (size_t)g->n_nodes);
     bl_weight_grid *grids = BL_NEW(p->arena, bl_weight_grid, (size_t)g->n_nodes);
@@ -163,7 +163,8 @@ static bl_status add_weights(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const b
             layers[n] = i;
             bits[n++] = m->units[u].candidates[choice[u]].w_bits;
         }
-    BL_TRY(bl_weight_grids(p->arena, g, layers, bits, n, o, grids));
+    BL_TRY(book ? bl_grid_book_weights(ctx, book, p->arena, layers, bits, n, grids)
+                : bl_weight_grids(p->arena, g, layers, bits, n, o, grids));
     for (size_t i = 0; i < n; i++) {
         int w = bl_layer_weight(g, layers[i]);
         bl_quantizer *q = p->of_value[w] >= 0 ? &p->quantizers[p->of_value[w]] : NULL;
@@ -185,7 +186,7 @@ static bl_status add_weights(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const b
 }
 
 static bl_status plan_fill(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const bl_menu *m, const bl_stats *stats,
-                           const int *choice, const bl_grid_options *o)
+                           const int *choice, const bl_grid_options *o, bl_grid_book *book)
 {
     const char *range = o && o->act_range ? o->act_range : "mse";
     const bl_observer *observer = bl_observer_find(range);
@@ -200,23 +201,30 @@ static bl_status plan_fill(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const bl_
         p->unit_name[u] = bl_strdup(p->arena, unit->name);
         BL_ALLOC_TRY(ctx, p->unit_name[u]);
         bl_grid grid;
-        BL_TRY(bl_act_grid(ctx, g, unit, stats, p->choice[u].a_bits, observer, &grid));
+        BL_TRY(book ? bl_grid_book_act(ctx, book, u, p->choice[u].a_bits, &grid)
+                    : bl_act_grid(ctx, g, unit, stats, p->choice[u].a_bits, observer, &grid));
         for (int i = 0; i < unit->n_values; i++)
             BL_TRY(add_activation(p, unit->values[i], p->choice[u].a_bits, grid, unit->fixed_grid ? "given" : range));
     }
     for (int v = 0; v < g->n_values; v++)
         if (is_operand(g, v)) BL_TRY(add_operand(p, g, v));
-    return add_weights(ctx, p, g, m, choice, o);
+    return add_weights(ctx, p, g, m, choice, o, book);
 }
 
 bl_status bl_plan_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_stats *stats,
                        const int *choice, const bl_grid_options *options, const char *recipe, bl_plan **out)
 {
+    return bl_plan_make_by(ctx, graph, menu, stats, choice, options, recipe, NULL, out);
+}
+
+bl_status bl_plan_make_by(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_stats *stats, const int *choice,
+                          const bl_grid_options *options, const char *recipe, bl_grid_book *book, bl_plan **out)
+{
     bl_plan *p = bl_plan_alloc(ctx, graph, (size_t)graph->n_values, (size_t)menu->n_units);
     BL_ALLOC_TRY(ctx, p);
     p->recipe = bl_strdup(p->arena, recipe);
     p->seed = ctx->options.seed;
-    bl_status s = p->recipe ? plan_fill(ctx, p, graph, menu, stats, choice, options) : bl_pending(ctx);
+    bl_status s = p->recipe ? plan_fill(ctx, p, graph, menu, stats, choice, options, book) : bl_pending(ctx);
     if (s != BL_OK) {
         bl_plan_free(p);
         return s;

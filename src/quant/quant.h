@@ -12,6 +12,7 @@
 /* ------------------------------------------------------------------ samples through the walk */
 
 typedef struct bl_fake bl_fake;
+typedef struct bl_grid_book bl_grid_book;
 
 /* Called after the walk of one chunk: samples first..first+count-1 of the index lie in the walker's
  * first count rows; chunk < n. */
@@ -149,6 +150,9 @@ struct bl_plan {
 bl_status bl_plan_make(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_stats *stats,
                        const int *choice, const bl_grid_options *options, const char *recipe,
                        bl_plan **out);
+/* The same plan, with grids out of a book (of the same graph, menu, statistics and options). */
+bl_status bl_plan_make_by(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_stats *stats, const int *choice,
+                          const bl_grid_options *options, const char *recipe, bl_grid_book *book, bl_plan **out);
 /* An empty plan of the graph with room for so many quantizers and units; NULL: see the error. */
 bl_plan *bl_plan_alloc(bl_ctx *ctx, const bl_graph *graph, size_t n_quantizers, size_t n_units);
 /* Hash of the grids alone: what decides the integers, whatever the plan says about itself. */
@@ -167,6 +171,13 @@ typedef struct bl_weight_grid {
 /* Grids of n (layer, bits) pairs at once, side by side; scales live in the arena. */
 bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *layers, const int *bits, size_t n,
                           const bl_grid_options *options, bl_weight_grid *out);
+/* Grids found before, for whoever makes many plans of one network; graph, menu, stats and options are borrowed. */
+bl_status bl_grid_book_new(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_stats *stats,
+                           const bl_grid_options *options, bl_grid_book **out);
+void bl_grid_book_free(bl_grid_book *book);
+bl_status bl_grid_book_act(bl_ctx *ctx, bl_grid_book *book, int unit, int bits, bl_grid *out);
+bl_status bl_grid_book_weights(bl_ctx *ctx, bl_grid_book *book, bl_arena *arena, const int *layers, const int *bits, size_t n,
+                               bl_weight_grid *out);
 /* Axis of the output channels of a layer's weight. */
 int bl_weight_axis(const bl_graph *graph, int layer);
 int bl_layer_weight(const bl_graph *graph, int layer); /* value number of the constant weight, -1 */

@@ -33,7 +33,7 @@ bl_status bl_choice_plan(bl_ctx *ctx, const bl_search_input *in, const int *choi
                          const char *recipe, bl_plan **out)
 {
     bl_plan *plan;
-    BL_TRY(bl_plan_make(ctx, in->graph, in->menu, in->stats, choice, grids, recipe, &plan));
+    BL_TRY(bl_plan_make_by(ctx, in->graph, in->menu, in->stats, choice, grids, recipe, in->book, &plan));
     bl_status s = add_figures(ctx, in, choice, plan);
     if (s != BL_OK) bl_plan_free(plan);
     else *out = plan;

@@ -86,6 +86,7 @@ typedef struct bl_search_input {
     const bl_graph *graph;
     const bl_menu *menu;
     const bl_stats *stats;
+    struct bl_grid_book *book;  /* grids that were found before, NULL: none */
     const bl_sens *sens;        /* NULL: not needed */
     const bl_cost *cost;
     const bl_prices *prices;
