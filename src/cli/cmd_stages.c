@@ -137,6 +137,38 @@ static bl_status sense(state *s)
     return s->beside ? compare_lists(s) : s->against ? say_agreement(s) : say(s, "sens.json");
 }
 
+/* What a plan costs on the target, whatever it was found for. */
+static bl_status say_price(state *s)
+{
+    bl_pipeline *p = &s->p;
+    bl_plan *plan;
+    double total[BL_N_METRIC];
+    bl_candidate *c = BL_NEW(s->cli.arena, bl_candidate, (size_t)BL_MAX(p->menu->n_units, 1));
+    BL_ALLOC_TRY(p->ctx, c);
+    BL_TRY(bl_plan_read(p->ctx, p->graph, s->plan, &plan));
+    bl_status st = BL_OK;
+    for (int u = 0; u < p->menu->n_units && st == BL_OK; u++) {
+        int at = 0;
+        while (at < plan->n_units && strcmp(plan->unit_name[at], p->menu->units[u].name)) at++;
+        if (at < plan->n_units) c[u] = plan->choice[at];
+        else st = bl_fail(p->ctx, BL_DATA, s->plan, "give the recipe that it was made with", "the plan says nothing of unit %s", p->menu->units[u].name);
+    }
+    if (st == BL_OK) st = bl_price_exact(p->ctx, p->graph, p->menu, p->cost, c, total);
+    bl_plan_free(plan);
+    BL_TRY(st);
+    if (s->cli.json) {
+        json_t *o = json_pack("{s:s, s:s, s:f, s:f}", "plan", s->plan, "target", p->cost->target, "size_bytes", total[BL_M_SIZE], "bops", total[BL_M_BOPS]);
+        if (isfinite(total[BL_M_LATENCY])) json_object_set_new(o, "latency_ms", json_real(total[BL_M_LATENCY] * 1e-6));
+        if (isfinite(total[BL_M_ENERGY])) json_object_set_new(o, "energy_mj", json_real(total[BL_M_ENERGY] * 1e-6));
+        return bl_cli_json(&s->cli, o);
+    }
+    printf("%s on %s: %.0f bytes, %.4g BOPs", s->plan, p->cost->target, total[BL_M_SIZE], total[BL_M_BOPS]);
+    if (isfinite(total[BL_M_LATENCY])) printf(", %.4f ms", total[BL_M_LATENCY] * 1e-6);
+    if (isfinite(total[BL_M_ENERGY])) printf(", %.4f mJ", total[BL_M_ENERGY] * 1e-6);
+    printf("\n");
+    return BL_OK;
+}
+
 /* What a model says of the whole network at eight bits. */
 static bl_status say_model(state *s)
 {
@@ -162,6 +194,7 @@ static bl_status measure(state *s)
     BL_TRY(open_dir(s, false));
     BL_TRY(bl_pipeline_cost(&s->p));
     const bl_cost *cost = s->p.cost;
+    if (s->plan) return say_price(s);
     if (cost->model) return say_model(s);
     size_t noisy = 0;
     double aa = 0;
@@ -312,8 +345,11 @@ int bl_cmd_sense(int argc, char **argv)
 
 int bl_cmd_measure(int argc, char **argv)
 {
-    const bl_verb verb = { "measure", "MODEL.onnx", "What each operator costs here at each width, with the kernels that will run.",
-                           "bitlathe measure net.onnx -o run", bl_recipe_options, parse, false, 1, 1 };
+    struct argp_option all[64] = { { "plan", KEY_PLAN, "FILE", 0, "say what this plan costs on the target", 1 } };
+    size_t n = 1;
+    for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
+    const bl_verb verb = { "measure", "MODEL.onnx", "What each operator costs on the target at each width; here: with the kernels that will run.",
+                           "bitlathe measure net.onnx -o run", all, parse, false, 1, 1 };
     return run_stage(&verb, measure, argc, argv);
 }
 
