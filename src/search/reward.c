@@ -37,7 +37,7 @@ bl_status bl_reward_open(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena
         return bl_fail(ctx, BL_USAGE, in->reward, "give auto, accuracy, cross-entropy, kl, sqnr or table", "no reward of that name");
     if (r.kind == BL_REWARD_TABLE && !in->sens)
         return bl_fail(ctx, BL_USAGE, "reward", "set sensitivity=kl, or another reward", "a recipe without sensitivities has no table");
-    if (r.kind == BL_REWARD_TABLE) {
+    if (r.kind == BL_REWARD_TABLE || r.kind == BL_REWARD_KL || r.kind == BL_REWARD_SQNR) {
         *out = r;
         return BL_OK;
     }

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* HAQ: the budget wall on worked cases, the agent's two networks, whole searches with a made-up oracle. */
+#include "tiny_cost.h"
+
+#include "data/data.h"
+#include "search/agent.h"
+#include "search/policy.h"
+
+enum { LAYERS_MAX = 64 };
+
+/* ------------------------------------------------------------------ the wall */
+
+typedef struct published {
+    double cell[LAYERS_MAX][64];
+    const double *layer[LAYERS_MAX];
+    int n, n_w[LAYERS_MAX], n_a[LAYERS_MAX];
+} published;
+
+/* The published table from `least` bits on; first and last layer hold 8 bits alone. */
+static void take_table(bl_ctx *ctx, const char *path, int least, published *p)
+{
+    bl_map map;
+    bl_tensor t;
+    assert_ok(ctx, bl_map_file(ctx, path, 0, &map));
+    assert_ok(ctx, bl_npy_view(ctx, path, map.data, map.size, &t));
+    p->n = (int)t.dim[0];
+    for (int l = 0; l < p->n; l++) {
+        bool end = l == 0 || l == p->n - 1;
+        int from = end ? 8 : least, n = 9 - from;
+        p->n_w[l] = p->n_a[l] = n;
+        for (int w = 0; w < n; w++)
+            for (int a = 0; a < n; a++)
+                memcpy(&p->cell[l][w * n + a], (const char *)t.data + 8 * (size_t)((l * 8 + from + w - 1) * 8 + from + a - 1), 8);
+        p->layer[l] = p->cell[l];
+    }
+    bl_unmap(&map);
+}
+
+static void worked_cases(void **state)
+{
+    (void)state;
+    char cases[512], table[512];
+    test_shared("data/golden/haq_enforce_cases.json", cases);
+    test_shared("data/golden/haq_mobilenetv2_cloud_latency.npy", table);
+    bl_ctx *ctx = test_ctx(1, 0);
+    json_t *j, *c;
+    size_t i;
+    assert_ok(ctx, bl_json_read(ctx, cases, &j));
+    assert_int_equal(json_array_size(json_object_get(j, "cases")), 12);
+    json_array_foreach(json_object_get(j, "cases"), i, c) {
+        static published p;
+        bl_layer_pick s[LAYERS_MAX], want[LAYERS_MAX];
+        int least = (int)json_integer_value(json_object_get(c, "min_bit")), passes = -1, binding;
+        const json_t *start = json_object_get(c, "start"), *result = json_object_get(c, "result");
+        take_table(ctx, table, least, &p);
+        double full = 0;
+        for (int l = 0; l < p.n; l++) {
+            int from = p.n_w[l] == 1 ? 8 : least;
+            for (int k = 0; k < 2; k++) {
+                const json_t *x = k ? result : start;
+                int w = (int)json_integer_value(json_array_get(json_array_get(x, (size_t)l), 0)) - from;
+                int a = (int)json_integer_value(json_array_get(json_array_get(x, (size_t)l), 1)) - from;
+                (k ? want : s)[l] = from == 8 ? (bl_layer_pick){ 0, 0 } : (bl_layer_pick){ w, a };
+            }
+            full += p.cell[l][p.n_w[l] * p.n_a[l] - 1];
+        }
+        bl_wall wall = { .n = p.n, .n_budgets = 1, .n_w = p.n_w, .n_a = p.n_a, .cost = { p.layer },
+                         .limit = { json_number_value(json_object_get(c, "ratio")) * full } };
+        bool holds = bl_wall_enforce(&wall, s, &passes, &binding);
+        for (int l = 0; l < p.n; l++)
+            if (s[l].w != want[l].w || s[l].a != want[l].a) fail_msg("case %zu, layer %d: W%d A%d, not W%d A%d", i, l, s[l].w, s[l].a, want[l].w, want[l].a);
+        double cost = bl_wall_cost(&wall, 0, s);
+        assert_true(fabs(cost - json_number_value(json_object_get(c, "cost"))) <= 1e-9 * cost);
+        assert_true(holds == (cost <= wall.limit[0] * (1 + 1e-12)) && (binding < 0) == holds);
+        if (holds) assert_int_equal(passes, json_integer_value(json_object_get(c, "passes")));
+    }
+    json_decref(j);
+    test_ctx_free(ctx);
+}
+
+/* Two layers of two by two widths: values of the last layer first, then its weights, then the first layer. */
+static void wall_by_hand(void **state)
+{
+    static const double cell[] = { 1, 2, 3, 4 }; /* W0A0 W0A1 W1A0 W1A1 */
+    static const double *const layers[] = { cell, cell };
+    static const int two[] = { 2, 2 };
+    static const struct { double limit; bl_layer_pick want[2]; bool holds; } cases[] = {
+        { 8, { { 1, 1 }, { 1, 1 } }, true }, { 7, { { 1, 1 }, { 1, 0 } }, true }, { 5, { { 1, 1 }, { 0, 0 } }, true },
+        { 4.5, { { 1, 0 }, { 0, 0 } }, true }, { 2, { { 0, 0 }, { 0, 0 } }, true }, { 1, { { 0, 0 }, { 0, 0 } }, false } };
+    (void)state;
+    for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
+        bl_layer_pick s[] = { { 1, 1 }, { 1, 1 } };
+        bl_wall wall = { .n = 2, .n_budgets = 2, .n_w = two, .n_a = two, .cost = { layers, layers }, .limit = { 100, cases[i].limit } };
+        int binding;
+        assert_true(bl_wall_enforce(&wall, s, NULL, &binding) == cases[i].holds);
+        assert_memory_equal(s, cases[i].want, sizeof s);
+        assert_int_equal(binding, cases[i].holds ? -1 : 1);
+    }
+}
+
+/* ------------------------------------------------------------------ the agent */
+
+static bl_agent *agent_new(bl_ctx *ctx, bl_arena *a, uint64_t seed)
+{
+    bl_agent_options o = bl_agent_options_default();
+    bl_agent *g = NULL;
+    o.states = 3;
+    o.replay = 4096;
+    o.seed = seed;
+    o.tau = 0.05f;
+    o.hidden1 = o.hidden2 = 64;
+    o.actor_rate = 1e-3f;
+    assert_ok(ctx, bl_agent_new(ctx, a, &o, &g));
+    return g;
+}
+
+/* One-step episodes whose best action is a known function of the state: the actor finds it. */
+static void agent_learns(void **state)
+{
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 0);
+    bl_arena *a = bl_arena_new(ctx, "agent");
+    bl_agent *g = agent_new(ctx, a, 7), *twin = agent_new(ctx, a, 7);
+    bl_rng r = bl_rng_make(7, "bandit", 0);
+    double before = 0, after = 0;
+    for (int i = 0; i < 2000; i++) {
+        float s[3] = { (float)bl_rng_unit(&r), (float)bl_rng_unit(&r), 1 }, act = (float)bl_rng_unit(&r);
+        float best = 0.2f + 0.6f * s[0], reward = -4 * (act - best) * (act - best);
+        bl_agent_remember(g, s, act, reward, true, NULL);
+        bl_agent_remember(twin, s, act, reward, true, NULL);
+    }
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < 11; i++) {
+            float s[3] = { (float)i / 10, 0.5f, 1 };
+            *(k ? &after : &before) += fabs(bl_agent_act(g, s) - (0.2 + 0.6 * s[0])) / 11;
+        }
+        for (int i = 0; !k && i < 1500; i++) bl_agent_learn(g);
+    }
+    print_message("actor off by %.3f before, %.3f after\n", before, after);
+    assert_true(after < 0.08 && after < before / 2);
+    const float s[3] = { 0.5f, 0.5f, 1 };
+    assert_true(bl_agent_value(g, s, 0.5f) > bl_agent_value(g, s, 0.05f) && bl_agent_value(g, s, 0.5f) > bl_agent_value(g, s, 0.95f));
+    for (int i = 0; i < 1500; i++) bl_agent_learn(twin);
+    assert_true(bl_agent_act(g, s) == bl_agent_act(twin, s)); /* to the bit */
+    bl_arena_free(a);
+    test_ctx_free(ctx);
+}
+
+/* ------------------------------------------------------------------ whole searches */
+
+typedef struct bench {
+    tiny *t;
+    bl_cost *cost;
+    bl_prices *prices;
+    bl_sens *sens;
+    bl_arena *a;
+    bl_search_input in;
+    bl_budget budget;
+    int asked, fail_at;
+} bench;
+
+/* The made-up table's objective as KL, with a label's accuracy made of it. */
+static bl_status score(void *user, const int *choice, bl_score *out)
+{
+    bench *b = user;
+    if (++b->asked == b->fail_at) return bl_fail(b->t->ctx, BL_INTERRUPTED, "oracle", "", "stopped here");
+    double v = bl_choice_objective(b->t->menu, b->sens, choice);
+    *out = (bl_score){ .kl = v, .sqnr_db = -10 * log10(v + 1e-9), .top1 = 0.9 * exp(-v), .drop = 0.9 - 0.9 * exp(-v), .cross_entropy = 0.1 + v };
+    double total[BL_N_METRIC];
+    bl_candidate c[16];
+    tiny_candidates(b->t, choice, c);
+    assert_ok(b->t->ctx, bl_price_exact(b->t->ctx, b->t->g, b->t->menu, b->cost, c, total));
+    assert_true(total[b->budget.metric] <= b->budget.limit * (1 + 1e-9));
+    return BL_OK;
+}
+
+static bench bench_new(uint64_t seed, double share)
+{
+    bench b = { .t = tiny_new_net(1, tiny_residual, 4) };
+    bl_menu_options o = { .w_bits = { 2, 3, 4, 5, 6, 7, 8 }, .n_w = 7, .a_bits = { 2, 3, 4, 5, 6, 7, 8 }, .n_a = 7 };
+    double total[BL_N_METRIC];
+    assert_ok(b.t->ctx, bl_menu_make(b.t->ctx, b.t->g, &o, &b.t->menu));
+    assert_ok(b.t->ctx, bl_measure(b.t->ctx, b.t->g, b.t->menu, "bismo-edge", NULL, &b.cost));
+    b.sens = tiny_sens(b.t, seed);
+    assert_ok(b.t->ctx, bl_prices_make(b.t->ctx, b.t->g, b.t->menu, b.cost, &b.prices));
+    assert_ok(b.t->ctx, bl_price_int8(b.t->ctx, b.t->g, b.t->menu, b.cost, total));
+    b.budget = (bl_budget){ .metric = BL_M_LATENCY, .limit = share * total[BL_M_LATENCY], .relative = share };
+    b.a = bl_arena_new(b.t->ctx, "search");
+    return b;
+}
+
+/* Pointers to the bench itself, so after it has come to rest. */
+static void bench_point(bench *b, const char *reward, int64_t episodes)
+{
+    b->in = (bl_search_input){ .graph = b->t->g, .menu = b->t->menu, .stats = b->t->stats, .sens = b->sens, .cost = b->cost, .prices = b->prices,
+                               .budgets = &b->budget, .n_budgets = 1, .score = score, .score_user = b, .episodes = episodes, .reward = reward };
+}
+
+static void bench_free(bench *b)
+{
+    bl_arena_free(b->a);
+    bl_arena_free(b->sens->arena);
+    bl_prices_free(b->prices);
+    bl_cost_free(b->cost);
+    tiny_free(b->t);
+}
+
+static double mean_of(const json_t *rewards, size_t from, size_t to)
+{
+    double sum = 0;
+    for (size_t i = from; i < to; i++) sum += json_number_value(json_array_get(rewards, i)) / (double)(to - from);
+    return sum;
+}
+
+static void agent_beats_the_dice(void **state)
+{
+    (void)state;
+    bench b = bench_new(11, 0.45);
+    bl_search_result drawn, found, again;
+    bench_point(&b, "kl", 80);
+    assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &drawn));
+    assert_ok(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found));
+    const json_t *rewards = json_object_get(found.solver, "rewards");
+    double first = mean_of(rewards, 0, 21), last = mean_of(rewards, 60, 80);
+    print_message("mean reward %.3f in the first 21 episodes, %.3f in the last 20; best %.3f, random %.3f\n", first, last,
+                  json_number_value(json_object_get(found.solver, "best_reward")), json_number_value(json_object_get(drawn.solver, "best_reward")));
+    assert_true(found.feasible && drawn.feasible && last > first);
+    assert_true(json_number_value(json_object_get(found.solver, "best_reward")) >= json_number_value(json_object_get(drawn.solver, "best_reward")));
+    for (size_t i = 0; i < 21; i++) /* the same dice until the agent speaks */
+        assert_true(json_number_value(json_array_get(rewards, i)) == json_number_value(json_array_get(json_object_get(drawn.solver, "rewards"), i)));
+    assert_ok(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &again));
+    assert_true(json_equal(found.solver, again.solver));
+    assert_memory_equal(found.choice, again.choice, (size_t)b.t->menu->n_units * sizeof(int));
+    json_decref(drawn.solver);
+    json_decref(found.solver);
+    json_decref(again.solver);
+    bench_free(&b);
+}
+
+static void rewards_by_name(void **state)
+{
+    static const struct { const char *name; bl_reward_kind kind; } cases[] = {
+        { "accuracy", BL_REWARD_ACCURACY }, { "cross-entropy", BL_REWARD_CROSS_ENTROPY }, { "kl", BL_REWARD_KL }, { "sqnr", BL_REWARD_SQNR },
+        { "table", BL_REWARD_TABLE }, { "auto", BL_REWARD_ACCURACY }, { NULL, BL_REWARD_ACCURACY } };
+    (void)state;
+    bench b = bench_new(3, 0.6);
+    int narrow[16], wide[16] = { 0 };
+    for (int u = 0; u < b.t->menu->n_units; u++) narrow[u] = b.t->menu->units[u].n_candidates / 2;
+    b.budget.limit = 1e18;
+    for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
+        bl_reward r;
+        bl_score s;
+        double of_narrow, of_wide;
+        bench_point(&b, cases[i].name, 0);
+        assert_ok(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r));
+        assert_int_equal(r.kind, cases[i].kind);
+        assert_true((r.why != NULL) == (!cases[i].name || !strcmp(cases[i].name, "auto")));
+        assert_ok(b.t->ctx, bl_reward_ask(&r, narrow, &of_narrow, &s));
+        assert_ok(b.t->ctx, bl_reward_ask(&r, wide, &of_wide, &s));
+        assert_true(of_wide > of_narrow);
+    }
+    bl_reward r;
+    bench_point(&b, "taste", 0);
+    assert_fails(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r), BL_USAGE, "taste");
+    bench_point(&b, "table", 0);
+    b.in.sens = NULL;
+    assert_fails(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r), BL_USAGE, "table");
+    bench_free(&b);
+}
+
+static void what_is_refused(void **state)
+{
+    (void)state;
+    bench b = bench_new(5, 0.5);
+    bl_search_result found;
+    bench_point(&b, "kl", 30);
+    b.in.n_budgets = 0;
+    assert_fails(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found), BL_USAGE, "--budget");
+    bench_point(&b, "kl", 30);
+    b.in.agent = "tabular";
+    assert_fails(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found), BL_USAGE, "tabular");
+    bench_point(&b, "kl", 30);
+    b.budget.metric = BL_M_ENERGY;
+    assert_fails(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found), BL_USAGE, "energy");
+    b.budget.metric = BL_M_LATENCY;
+    b.asked = 0;
+    b.fail_at = 9;
+    assert_fails(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found), BL_INTERRUPTED, "stopped here");
+    bench_free(&b);
+    b = bench_new(5, 1e-6); /* nothing is so fast: the narrowest is what is left */
+    bench_point(&b, "table", 25);
+    assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &found));
+    assert_true(!found.feasible && found.binding == 0);
+    for (int u = 0; u < b.t->menu->n_units; u++)
+        assert_int_equal(found.choice[u], b.t->menu->units[u].n_layers ? b.t->menu->units[u].n_candidates - 1 : 0);
+    json_decref(found.solver);
+    bench_free(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wall_by_hand),
+        cmocka_unit_test(worked_cases),
+        cmocka_unit_test(agent_learns),
+        cmocka_unit_test(agent_beats_the_dice),
+        cmocka_unit_test(rewards_by_name),
+        cmocka_unit_test(what_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
