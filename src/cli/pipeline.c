@@ -465,7 +465,7 @@ static bl_status ask_oracle(void *user, const int *choice, bl_score *out)
     bl_hash key;
     BL_TRY(bl_pipeline_plan(p, choice, p->recipe.name, &plan));
     const bl_tuner *tuner = p->recipe.loop_tune ? bl_tuner_find(p->recipe.loop_tune) : NULL;
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples };
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.loop_tune) };
     bl_status s = tuner ? bl_tune_key(p->ctx, tuner, &in, &key) : BL_OK;
     if (s == BL_OK) s = bl_oracle_recall(p->oracle, plan, tuner ? &key : NULL, out, &known);
     if (s == BL_OK && !known && tuner) s = bl_tune(p->ctx, tuner, &in, &w);

@@ -54,6 +54,18 @@ done
 ok 0 "the last start" "$bitlathe" search $words -o "$t/again"
 check "killed and started again: the same plan" cmp "$t/whole/plan.json" "$t/again/plan.json"
 
+# ---- AMED's walk
+amed="$resnet8 --recipe amed --set episodes=12 --set sense=8 --set calibrate=16 $data --target bismo-edge"
+ok 0 "amed" "$bitlathe" search $amed -o "$t/amed"
+json_is "method of amed" "$t/amed/plan.json" solver.method metropolis
+json_is "loss of amed" "$t/amed/plan.json" solver.loss kl
+json_has "steps of amed" "$t/amed/plan.json" solver.trace.0.zeta solver.trace.11.cost
+cp "$t/amed/plan.json" "$t/first.json"
+ok 0 "amed again, all remembered" "$bitlathe" search $amed -o "$t/amed"
+check "amed again" cmp "$t/first.json" "$t/amed/plan.json"
+ok 0 "amed within a budget" "$bitlathe" search $amed --budget size=0.7 -o "$t/amed"
+ok 64 "amed without the oracle" "$bitlathe" search $amed --set reward=table -o "$t/amed"
+
 # ---- what makes no sense
 ok 64 "no budget" "$bitlathe" search $resnet8 --recipe haq --set episodes=3 $data -o "$t/none"
 says "no budget" 'without a budget the widest policy is the best'
