@@ -379,6 +379,11 @@ typedef struct bl_export_options {
     bool reduce_range;  /* weights of 8 bits are put on -64..63, for CPUs whose u8 x s8 product
                            saturates at int16 (AVX2 and AVX-512 without VNNI): other integers than
                            the program's */
+    int pipeline;       /* verilog: registers behind every so many levels of logic; 0: combinational */
+    int extra_depth;    /* verilog: levels that sharing sums may add to a layer; -1: any */
+    bool unshared;      /* verilog: each sum by itself, for comparison */
+    const bl_data *samples; /* verilog: what the test bench feeds; NULL: random codes */
+    int64_t n_samples;  /* at most so many of them; 0: all */
 } bl_export_options;
 
 /* ONNX with QuantizeLinear/DequantizeLinear pairs, in the form that ONNX Runtime turns into the same

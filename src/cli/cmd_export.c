@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_INT4, KEY_PLAIN, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS };
+enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_INT4, KEY_PLAIN, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS, KEY_PIPELINE, KEY_DEPTH, KEY_UNSHARED };
 
 typedef struct state {
     bl_cli cli;
@@ -13,17 +13,32 @@ typedef struct state {
     bl_export_options o;
 } state;
 
+enum { LEVELS_MAX = 1000, EXTRA_DEPTH = 2, PIPELINE = 4 };
+
 static const struct argp_option export_options[] = {
     { "format", KEY_FORMAT, "NAME", 0, "row of `bitlathe list exporters` (qdq)", 1 },
     { "all-outputs", KEY_ALL, NULL, 0, "every quantized value is an output too", 1 },
     { "int4", KEY_INT4, NULL, 0, "weights of at most 4 bits as INT4, opset 21: half the bytes; ONNX Runtime runs these layers in float", 1 },
     { "plain", KEY_PLAIN, NULL, 0, "operators as the model has them, also where another form of the same integers is faster", 1 },
     { "reduce-range", KEY_REDUCE, NULL, 0, "8-bit weights on -64..63, for CPUs without VNNI", 1 },
+    { "pipeline", KEY_PIPELINE, "N", 0, "verilog: registers behind every N levels of logic; 0: combinational (4)", 2 },
+    { "extra-depth", KEY_DEPTH, "N", 0, "verilog: levels that sharing sums may add to each layer; -1: any (2)", 2 },
+    { "unshared", KEY_UNSHARED, NULL, 0, "verilog: every sum by itself, for comparison", 2 },
     { "model", KEY_MODEL, "FILE", 0, "the ONNX file, when it is not where the run found it", 1 },
     { "plan", KEY_PLAN, "FILE", 0, "another plan of that network", 1 },
     { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that tuning made", 1 },
     { 0 }
 };
+
+/* A whole number of levels from lo on. */
+static error_t levels(state *s, const char *option, const char *arg, int lo, int *out)
+{
+    uint64_t v = 0;
+    bool minus = lo < 0 && !strcmp(arg, "-1");
+    if (!minus && (!bl_parse_u64(arg, &v) || v > LEVELS_MAX)) return bl_cli_bad(&s->cli, option, arg, "give a whole number");
+    *out = minus ? -1 : (int)v;
+    return 0;
+}
 
 static error_t parse(int key, char *arg, void *input)
 {
@@ -37,6 +52,9 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_MODEL: s->model = arg; return 0;
     case KEY_PLAN: s->plan = arg; return 0;
     case KEY_WEIGHTS: s->weights = arg; return 0;
+    case KEY_PIPELINE: return levels(s, "--pipeline", arg, 0, &s->o.pipeline);
+    case KEY_DEPTH: return levels(s, "--extra-depth", arg, -1, &s->o.extra_depth);
+    case KEY_UNSHARED: s->o.unshared = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -54,15 +72,59 @@ static bl_status find_model(state *s)
     return file ? bl_cli_run_model(&s->cli, file, &s->model) : bl_pending(s->cli.ctx);
 }
 
-static bl_status export_run(state *s)
+/* A network of fixed point: the file itself, or the one that lies in the folder. */
+static bl_status find_fixed(state *s, const bl_exporter *e, const char **path)
+{
+    const char *arg = s->cli.args[0];
+    size_t n = strlen(arg);
+    *path = NULL;
+    if (n > 5 && !strcmp(arg + n - 5, ".json")) {
+        if (!e->fixed) return bl_fail(s->cli.ctx, BL_USAGE, arg, "use --format verilog", "%s takes no fixed-point network", e->name);
+        *path = arg;
+        return BL_OK;
+    }
+    char *inside = in_run(s, "fixed.json");
+    BL_ALLOC_TRY(s->cli.ctx, inside);
+    if (e->fixed && bl_file_exists(inside)) *path = inside;
+    if (!e->fn && !*path)
+        return bl_fail(s->cli.ctx, BL_UNAVAILABLE, arg, "train one, or give its fixed.json", "%s takes a fixed-point network and there is none",
+                       e->name);
+    return BL_OK;
+}
+
+/* Samples for the test bench, in the network's own shape. */
+static bl_status open_samples(state *s, int rank, const int64_t *dim, bl_data **out)
+{
+    bl_tensor input = { .type = BL_F32, .rank = rank };
+    *out = NULL;
+    if (!s->cli.has_data) return BL_OK;
+    memcpy(input.dim, dim, (size_t)rank * sizeof *dim);
+    BL_TRY(bl_data_open(s->cli.ctx, &s->cli.data, &input, out));
+    s->o.samples = *out;
+    s->o.n_samples = s->cli.data.limit;
+    return BL_OK;
+}
+
+static bl_status export_fixed(state *s, const bl_exporter *e, const char *path)
+{
+    bl_fixed_net *net = NULL;
+    bl_data *data = NULL;
+    BL_TRY(bl_fixed_read(s->cli.ctx, path, &net));
+    int64_t dim[4] = { 1, net->in_c, net->in_h, net->in_w };
+    bl_status st = open_samples(s, net->in_h == 1 && net->in_w == 1 ? 2 : 4, dim, &data);
+    if (st == BL_OK) st = e->fixed(s->cli.ctx, net, &s->o, s->cli.output);
+    bl_data_free(data);
+    bl_fixed_free(net);
+    return st;
+}
+
+static bl_status export_plan(state *s, const bl_exporter *e)
 {
     bl_ctx *ctx = s->cli.ctx;
-    const bl_exporter *e = bl_exporter_find(s->format ? s->format : "qdq");
     bl_graph *g;
     bl_plan *plan = NULL;
     bl_weights *w = NULL;
-    if (!e) return bl_fail(ctx, BL_USAGE, s->format, "see `bitlathe list exporters`", "unknown format");
-    if (!s->cli.output) return bl_fail(ctx, BL_USAGE, s->cli.program, "give -o FILE", "no output");
+    bl_data *data = NULL;
     BL_TRY(find_model(s));
     BL_TRY(bl_cli_float_model(&s->cli, s->model, true, &g));
     bl_status st = bl_plan_read(ctx, g, s->plan ? s->plan : in_run(s, "plan.json"), &plan);
@@ -73,13 +135,27 @@ static bl_status export_run(state *s)
     if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
     if (st == BL_OK && w && strcmp(w->hash.hex, plan->weights.hex))
         st = bl_fail(ctx, BL_DATA, s->weights, "give the weights that the plan names", "the weights of another plan");
+    if (st == BL_OK && s->cli.has_data) st = bl_samples_open(ctx, &s->cli.data, g, NULL, &data);
+    s->o.samples = data;
+    s->o.n_samples = s->cli.data.limit;
     if (st == BL_OK) st = e->fn(ctx, g, plan, w, &s->o, s->cli.output);
-    if (st == BL_OK && !s->cli.json) printf("%s\n", s->cli.output);
-    if (st == BL_OK && s->cli.json) st = bl_cli_json(&s->cli, json_pack("{s:s, s:s}", "format", e->name, "file", s->cli.output));
+    bl_data_free(data);
     bl_weights_free(w);
     bl_plan_free(plan);
     bl_graph_free(g);
     return st;
+}
+
+static bl_status export_run(state *s)
+{
+    const bl_exporter *e = bl_exporter_find(s->format ? s->format : "qdq");
+    const char *fixed;
+    if (!e) return bl_fail(s->cli.ctx, BL_USAGE, s->format, "see `bitlathe list exporters`", "unknown format");
+    if (!s->cli.output) return bl_fail(s->cli.ctx, BL_USAGE, s->cli.program, "give -o FILE", "no output");
+    BL_TRY(find_fixed(s, e, &fixed));
+    BL_TRY(fixed ? export_fixed(s, e, fixed) : export_plan(s, e));
+    if (!s->cli.json) printf("%s\n", s->cli.output);
+    return s->cli.json ? bl_cli_json(&s->cli, json_pack("{s:s, s:s}", "format", e->name, "file", s->cli.output)) : BL_OK;
 }
 
 static bl_status read_if_there(state *s, const char *name, json_t **out)
@@ -108,9 +184,9 @@ static bl_status report_run(state *s)
 
 int bl_cmd_export(int argc, char **argv)
 {
-    state s = { 0 };
-    const bl_verb verb = { "export", "RUNDIR", "The quantized network of a run in another tool's form.",
-                           "bitlathe export run --format qdq -o net.qdq.onnx", export_options, parse, false, 1, 1 };
+    state s = { .o = { .pipeline = PIPELINE, .extra_depth = EXTRA_DEPTH } };
+    const bl_verb verb = { "export", "RUNDIR|FIXED.json", "The quantized network of a run in another tool's form.",
+                           "bitlathe export run --format qdq -o net.qdq.onnx", export_options, parse, true, 1, 1 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     return code ? code : bl_cli_close(&s.cli, export_run(&s));
 }

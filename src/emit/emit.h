@@ -7,8 +7,8 @@
 #define BL_EMIT_H
 
 #include "graph/graph.h"
+#include "program/program.h"
 #include "quant/quant.h"
-
 
 /* graph: prepared, the one that the plan was made for.  weights may be NULL, options too.  The file
  * is written whole or not at all. */
@@ -16,13 +16,20 @@ typedef bl_status bl_export_fn(bl_ctx *ctx, const bl_graph *graph, const bl_plan
                                const bl_weights *weights, const bl_export_options *options,
                                const char *path);
 
-#define X(name, fn, help) bl_export_fn fn;
+/* The same from a fixed-point network (fixed.json), which stands for graph, plan and weights. */
+typedef bl_status bl_export_fixed_fn(bl_ctx *ctx, const bl_fixed_net *net, const bl_export_options *options,
+                                     const char *path);
+
+#define BL_NO_FIXED(name, fn, help) bl_export_fn fn;
+#define BL_FIXED_ONLY(name, fixed_fn, help) bl_export_fixed_fn fixed_fn;
 #include "emit/exporters.def"
-#undef X
+#undef BL_NO_FIXED
+#undef BL_FIXED_ONLY
 
 typedef struct bl_exporter {
     const char *name, *help;
-    bl_export_fn *fn;
+    bl_export_fn *fn;           /* NULL: takes a fixed-point network alone */
+    bl_export_fixed_fn *fixed;  /* NULL: takes none */
 } bl_exporter;
 extern const bl_exporter bl_exporters[];
 extern const size_t bl_n_exporters;

@@ -5,9 +5,11 @@
 #include <string.h>
 
 const bl_exporter bl_exporters[] = {
-#define X(name, fn, help) { #name, help, fn },
+#define BL_NO_FIXED(name, fn, help) { #name, help, fn, NULL },
+#define BL_FIXED_ONLY(name, fixed_fn, help) { #name, help, NULL, fixed_fn },
 #include "emit/exporters.def"
-#undef X
+#undef BL_NO_FIXED
+#undef BL_FIXED_ONLY
 };
 const size_t bl_n_exporters = BL_COUNTOF(bl_exporters);
 

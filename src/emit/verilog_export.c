@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The exporter `verilog`: a fixed-point network as a folder of hardware.  Test vectors are the executor's
+ * own integers, of samples that were given or of random codes.  What the cells compute is compared
+ * with the executor on every one of them before a file is written.
+ */
+#include "emit/emit.h"
+#include "emit/verilog.h"
+
+#include <string.h>
+
+enum { RANDOM_VECTORS = 256, VECTORS_BYTES_MAX = 1 << 30 };
+
+typedef struct maker {
+    bl_ctx *ctx;
+    bl_arena *arena;
+    const bl_fixed_net *net;
+    const bl_export_options *options;
+    int64_t n_in, n_out;
+    int64_t *in, *out;
+    bl_vectors v;
+} maker;
+
+/* First all codes at their least, then at their greatest, then anything. */
+static void random_codes(maker *m)
+{
+    bl_rng r = bl_rng_make(1, "verilog vectors", 0);
+    for (int64_t s = 0; s < m->v.n; s++)
+        for (int64_t i = 0; i < m->n_in; i++) {
+            bl_fixed_grid g = m->net->in[i];
+            int64_t top = bl_grid_width(g) ? ((int64_t)1 << (g.i + g.f)) - 1 : 0;
+            int64_t lo = !g.k || !bl_grid_width(g) ? 0 : m->net->in_overflow == BL_SAT_SYM ? -top : -top - 1;
+            int64_t span = top - lo + 1;
+            m->in[s * m->n_in + i] = s == 0 ? lo : s == 1 ? top : lo + (int64_t)bl_rng_below(&r, (uint64_t)span);
+        }
+}
+
+static bl_status sample_codes(maker *m)
+{
+    float *x = BL_NEW(m->arena, float, (size_t)m->n_in);
+    if (!x) return bl_pending(m->ctx);
+    if (bl_data_sample_size(m->options->samples) != m->n_in)
+        return bl_fail(m->ctx, BL_DATA, bl_data_name(m->options->samples), "give samples of this network",
+                       "%lld numbers a sample, the network takes %lld", (long long)bl_data_sample_size(m->options->samples),
+                       (long long)m->n_in);
+    for (int64_t s = 0; s < m->v.n; s++) {
+        BL_TRY(bl_data_read(m->options->samples, s, 1, x));
+        bl_fixed_input(m->net, x, m->in + s * m->n_in);
+    }
+    return BL_OK;
+}
+
+static bl_status make_vectors(maker *m)
+{
+    const bl_data *data = m->options->samples;
+    size_t n, work = bl_fixed_work(m->net);
+    m->v.n = data ? bl_data_samples(data) : RANDOM_VECTORS;
+    if (data && m->options->n_samples) m->v.n = BL_MIN(m->v.n, m->options->n_samples);
+    m->v.origin = data ? bl_data_name(data) : "random codes";
+    if (!bl_mul_size((size_t)m->v.n, (size_t)(m->n_in + m->n_out), &n) || n > VECTORS_BYTES_MAX / sizeof(int64_t))
+        return bl_fail(m->ctx, BL_UNAVAILABLE, m->net->name, "use --limit", "test vectors of more than 1 GiB");
+    m->in = BL_NEW(m->arena, int64_t, (size_t)(m->v.n * m->n_in));
+    m->out = BL_NEW(m->arena, int64_t, (size_t)(m->v.n * m->n_out));
+    int64_t *scratch = BL_NEW(m->arena, int64_t, work);
+    if (!m->in || !m->out || !scratch) return bl_pending(m->ctx);
+    if (data) BL_TRY(sample_codes(m));
+    else random_codes(m);
+    for (int64_t s = 0; s < m->v.n; s++) bl_fixed_run(m->net, m->in + s * m->n_in, m->out + s * m->n_out, scratch);
+    m->v.in = m->in;
+    m->v.out = m->out;
+    return BL_OK;
+}
+
+static bl_status compare(const maker *m, const bl_circuit *c)
+{
+    bl_arena *a = bl_arena_new(m->ctx, "circuit check");
+    int64_t *values = a ? BL_NEW(a, int64_t, (size_t)c->n_cells) : NULL, *out = a ? BL_NEW(a, int64_t, (size_t)m->n_out) : NULL;
+    bl_status st = values && out ? BL_OK : bl_pending(m->ctx);
+    for (int64_t s = 0; s < m->v.n && st == BL_OK; s++) {
+        bl_circuit_run(c, m->in + s * m->n_in, out, values);
+        if (memcmp(out, m->out + s * m->n_out, (size_t)m->n_out * sizeof *out))
+            st = bl_fail(m->ctx, BL_INTERNAL, m->net->name, "please report this", "the circuit differs from the executor in sample %lld",
+                         (long long)s);
+    }
+    bl_arena_free(a);
+    return st;
+}
+
+static bl_status write_all(maker *m, const char *path)
+{
+    const bl_export_options *o = m->options;
+    bl_circuit_options co = { .pipeline = o->pipeline, .extra_depth = o->extra_depth, .unshared = o->unshared };
+    bl_circuit *c;
+    BL_TRY(make_vectors(m));
+    BL_TRY(bl_circuit_make(m->arena, m->net, &co, &c));
+    BL_TRY(compare(m, c));
+    BL_TRY(bl_make_dir(m->ctx, path));
+    BL_TRY(bl_fixed_c_write(m->ctx, m->net, path));
+    BL_TRY(bl_verilog_beside(m->ctx, c, &m->v, path));
+    return bl_verilog_write(m->ctx, c, path);
+}
+
+bl_status bl_export_fixed_verilog(bl_ctx *ctx, const bl_fixed_net *net, const bl_export_options *options, const char *path)
+{
+    const bl_export_options none = { 0 };
+    maker m = { .ctx = ctx, .arena = bl_arena_new(ctx, "verilog"), .net = net, .options = options ? options : &none,
+                .n_in = net->n_in, .n_out = net->layers[net->n_layers - 1].n_out };
+    if (!m.arena) return bl_pending(ctx);
+    bl_status st = write_all(&m, path);
+    bl_arena_free(m.arena);
+    return st;
+}
