@@ -75,6 +75,8 @@ bl_status bl_cli_float_model(bl_cli *cli, const char *path, bool prepared, bl_gr
 bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model);
 /* The data set of --data for whichever of the two is set. */
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out);
+/* bitlathe inspect --worst. */
+bl_status bl_inspect_worst(bl_cli *cli);
 /* bitlathe train --recipe NAME. */
 int bl_train_by_recipe(int argc, char **argv);
 /* What runs in binary32 between the codes, one line by operator; nothing where there is none. */

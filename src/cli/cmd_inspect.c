@@ -66,11 +66,31 @@ static bl_status inspect(bl_cli *cli)
     return s;
 }
 
+typedef struct state {
+    bl_cli cli;
+    bool worst;
+} state;
+
+enum { KEY_WORST = 0x200 };
+
+static const struct argp_option options[] = {
+    { "worst", KEY_WORST, NULL, 0, "of a run's folder: the layers that lose most at the output, and what would help", 1 },
+    { 0 }
+};
+
+static error_t parse(int key, char *arg, void *input)
+{
+    (void)arg;
+    if (key != KEY_WORST) return ARGP_ERR_UNKNOWN;
+    ((state *)input)->worst = true;
+    return 0;
+}
+
 int bl_cmd_inspect(int argc, char **argv)
 {
-    bl_cli cli = { 0 };
-    const bl_verb verb = { "inspect", "FILE", "Describes a model, a program (.blp) or a record.",
-                           "bitlathe inspect run/model.blp --json", NULL, NULL, false, 1, 1 };
-    int code = bl_cli_open(&cli, &cli, &verb, argc, argv);
-    return code ? code : bl_cli_close(&cli, inspect(&cli));
+    state s = { 0 };
+    const bl_verb verb = { "inspect", "FILE | RUNDIR", "Describes a model, a program (.blp) or a record; --worst: a run.",
+                           "bitlathe inspect run/model.blp --json", options, parse, false, 1, 1 };
+    int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
+    return code ? code : bl_cli_close(&s.cli, s.worst ? bl_inspect_worst(&s.cli) : inspect(&s.cli));
 }

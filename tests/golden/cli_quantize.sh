@@ -98,6 +98,23 @@ ok 0 "other samples" quantize $resnet8 -o "$t/a" ${words/--limit 64/--limit 32} 
 json_is "other samples" "$t/a/stats.json" samples 32
 ok 0 "another budget" quantize $resnet8 -o "$t/a" $data --budget size=0.45 --no-bench
 holds "another budget" "$(json "$t/a/summary.json" mixed.size_bytes) <= 0.45 * $int8"
+
+# ---- what the plan loses, and where
+ok 0 "inspect --worst" "$bitlathe" inspect --worst "$t/a"
+prints "inspect --worst" 'units carry half of what the plan loses, [0-9.]* dB'
+prints "inspect --worst" '^ *[0-9.]* %  W[2346] A8 .* leaves [0-9.]* %'
+ok 0 "inspect --worst --json" "$bitlathe" inspect --worst "$t/a" --json -o "$t/worst.json"
+holds "the worst first" "$(json "$t/worst.json" units.0.share) >= $(json "$t/worst.json" units.1.share)"
+holds "a remedy leaves less" "$(json "$t/worst.json" units.0.help.share) < $(json "$t/worst.json" units.0.share)"
+sum=$(grep -o '"harm": [-0-9.e]*' "$t/worst.json" | awk 'NR == 1 { all = $2; next } { sum += $2 } END { print sum / all }')
+holds "shares are of the sum" "$sum > 0.999999 && $sum < 1.000001"
+cp -r "$t/a" "$t/worst"
+rm "$t/worst/sens.json"
+ok 66 "inspect --worst without sensitivities" "$bitlathe" inspect --worst "$t/worst"
+says "inspect --worst without sensitivities" 'the run has no sensitivities; bitlathe sense'
+sed 's/"W8A8"/"W9A8"/' "$t/a/sens.json" >"$t/worst/sens.json"
+ok 65 "inspect --worst of a changed record" "$bitlathe" inspect --worst "$t/worst"
+ok 66 "inspect --worst of no run" "$bitlathe" inspect --worst "$t/none"
 ok 0 "two budgets" quantize $resnet8 -o "$t/a" $data --budget size=0.7 --budget bops=0.5 --no-bench
 s=$t/a/summary.json
 holds "two budgets" "$(json $s mixed.size_bytes) <= 0.7 * $int8 && $(json $s mixed.bops) <= 0.5 * $(json $s int8.bops)"
