@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* bitlathe compare: networks beside the first one on the same samples, what changed and how surely. */
-#include "cli/cli.h"
+#include "cli/contest.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_METRIC = 0x200 };
+enum { KEY_METRIC = 0x200, KEY_RECIPES, KEY_TARGETS, KEY_BUDGETS, KEY_SETTING, KEY_EVALUATE, KEY_EVALUATE_LIMIT };
 
 /* A network with what it answered. */
 typedef struct subject {
@@ -20,20 +20,46 @@ typedef struct subject {
 typedef struct state {
     bl_cli cli;
     const char *metric;
+    bl_contest contest;
     subject *of;                /* (args) */
 } state;
 
 static const struct argp_option options[] = {
     { "metric", KEY_METRIC, "NAME", 0, "top1, mse or reconstruction-auc", 1 },
+    { NULL, 0, NULL, 0, "Recipes on one model:", 2 },
+    { "recipes", KEY_RECIPES, "NAME[,NAME]", 0, "such as ohq,pmp,haq,amed,uniform: each in a folder under -o", 2 },
+    { "target", KEY_TARGETS, "NAME[,NAME]", 0, "on each of these (here)", 2 },
+    { "budget", KEY_BUDGETS, "METRIC=R[,R]", 0, "under each of these, such as latency=0.8,0.6 (repeat)", 2 },
+    { "set", KEY_SETTING, "KEY=VALUE", 0, "a line on top of every recipe (repeat)", 2 },
+    { "eval", KEY_EVALUATE, "SPEC", 0, "accuracy on this data set, read once a plan; without it SQNR on --data", 2 },
+    { "eval-limit", KEY_EVALUATE_LIMIT, "N", 0, "its first N samples", 2 },
     { 0 }
 };
 
 static error_t parse(int key, char *arg, void *input)
 {
     state *s = input;
-    if (key != KEY_METRIC) return ARGP_ERR_UNKNOWN;
-    s->metric = arg;
-    return 0;
+    bl_contest *c = &s->contest;
+    uint64_t n;
+    switch (key) {
+    case KEY_METRIC: s->metric = arg; return 0;
+    case KEY_RECIPES: c->recipes = arg; return 0;
+    case KEY_TARGETS: c->targets = arg; return 0;
+    case KEY_EVALUATE: c->eval = arg; return 0;
+    case KEY_BUDGETS:
+        if (c->n_budgets == (int)BL_COUNTOF(c->budgets)) return bl_cli_bad(&s->cli, "--budget", arg, "give fewer");
+        c->budgets[c->n_budgets++] = arg;
+        return 0;
+    case KEY_SETTING:
+        if (c->n_set == (int)BL_COUNTOF(c->set)) return bl_cli_bad(&s->cli, "--set", arg, "give fewer");
+        c->set[c->n_set++] = arg;
+        return 0;
+    case KEY_EVALUATE_LIMIT:
+        if (!bl_parse_u64(arg, &n) || n < 1 || n > INT64_MAX) return bl_cli_bad(&s->cli, "--eval-limit", arg, "give a number of samples");
+        c->eval_limit = (int64_t)n;
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
 }
 
 static bool classifies(const state *s)
@@ -187,12 +213,15 @@ static bl_status compare(state *s)
 int bl_cmd_compare(int argc, char **argv)
 {
     state s = { 0 };
-    const bl_verb verb = { "compare", "A B...", "Models on the same samples, each beside the first: accuracy with its error, flips, KL, SQNR.",
+    const bl_verb verb = { "compare", "A B... | RUNDIR... | MODEL.onnx", "Models on the same samples, each beside the first: accuracy with its error, flips, KL, SQNR. "
+                           "Finished runs, or recipes on one model: accuracy against latency, size and energy.",
                            "bitlathe compare net.onnx run/model.blp --data cifar:test.bin --mean 125,123,114 --std 63,62,67",
-                           options, parse, true, 2, 16 };
+                           options, parse, true, 1, 16 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     if (code) return code;
-    bl_status st = compare(&s);
+    bl_status st = s.contest.recipes ? bl_contest_run(&s.cli, &s.contest) : bl_contest_is_run(&s.cli, s.cli.args[0]) ? bl_contest_of_runs(&s.cli)
+                   : s.cli.n_args < 2 ? bl_fail(s.cli.ctx, BL_USAGE, s.cli.program, "give two models, or --recipes", "nothing to compare with")
+                                      : compare(&s);
     for (int i = 0; s.of && i < s.cli.n_args; i++) {
         if (s.of[i].evaluated) bl_eval_free(&s.of[i].outputs);
         if (s.of[i].measured) bl_eval_free(&s.of[i].figures);

@@ -27,6 +27,10 @@ bl_status bl_report_write(bl_ctx *ctx, const bl_report_input *in, const char *pa
  * fewer than two points to draw. */
 bl_status bl_tradeoff_svg(bl_ctx *ctx, const json_t *summary, const char *path);
 
+/* What `bitlathe compare --recipes` found, as a page of pictures: {"model", "float_top1", "points": [{"series", "target",
+ * "budget", "top1" or "sqnr_db", "latency_ms", "size_bytes", "energy_mj", "seconds", "feasible"}]}. */
+bl_status bl_contest_page(bl_ctx *ctx, const json_t *contest, const char *path);
+
 /* Float, uniform and chosen network side by side, then the bits of each layer, in lines of at most
  * `columns` characters (0: 80); what does not fit is left out, the least important first.  color:
  * ANSI colours and block characters (a UTF-8 terminal); else plain ASCII, one digit a layer.  The

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Recipes beside each other: each goes its straight way on each target under each budget, in a folder of its own that a
+ * second call goes on from.  What they reach is printed and drawn: accuracy against latency, size and energy.
+ */
+#include "cli/contest.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct contest_round {
+    bl_cli *cli;
+    const bl_contest *c;
+    json_t *points;
+    bl_data *eval;
+    double float_top1;
+    const char *target, *recipe, *budget; /* at hand; budget NULL: none */
+} contest_round;
+
+static void figure(json_t *o, const char *key, double v)
+{
+    if (isfinite(v)) json_object_set_new(o, key, json_real(v));
+}
+
+/* ---- one recipe on one target under one budget */
+
+/* Uniform widths: the most bits that keep the budgets; (b, 8) before (b, b). */
+static bl_status widest_uniform(bl_pipeline *p, bl_search_result *found)
+{
+    int most = -1;
+    for (int b = 8; b >= 2; b--)
+        for (int narrow = 0; narrow < 2; narrow++) {
+            int a = narrow ? b : 8, *choice;
+            double total[BL_N_METRIC];
+            bool fits = true;
+            BL_TRY(bl_pipeline_uniform(p, b, a, &choice));
+            BL_TRY(bl_pipeline_price(p, choice, total));
+            for (int k = 0; k < p->n_budgets; k++) fits &= total[p->budgets[k].metric] <= p->budgets[k].limit * (1 + 1e-12);
+            bool last = b == 2 && narrow && most < 0;
+            if ((!fits && !last) || b + a <= most) continue;
+            most = fits ? b + a : most;
+            *found = (bl_search_result){ .choice = choice, .feasible = fits, .binding = -1 };
+        }
+    return BL_OK;
+}
+
+static bl_status score_plan(contest_round *r, bl_pipeline *p, const bl_plan *plan, const bl_weights *w, json_t *point)
+{
+    bl_eval_result e;
+    bl_score s;
+    if (!r->eval) {
+        BL_TRY(bl_pipeline_oracle(p));
+        BL_TRY(bl_oracle_score(p->oracle, plan, w, &s));
+        figure(point, "sqnr_db", s.sqnr_db);
+        return BL_OK;
+    }
+    bl_program *program;
+    BL_TRY(bl_lower(p->ctx, p->graph, plan, w, &program));
+    bl_eval_subject subject = { .program = program };
+    bl_status st = bl_eval(p->ctx, &subject, r->eval, &(bl_eval_options){ .limit = r->c->eval_limit }, &e);
+    bl_program_free(program);
+    BL_TRY(st);
+    figure(point, "top1", e.top1);
+    bl_eval_free(&e);
+    return BL_OK;
+}
+
+static bl_status stages(contest_round *r, bl_pipeline *p, bool uniform, json_t *point)
+{
+    bl_search_result found = { 0 };
+    bl_plan *plan = NULL;
+    bl_weights *w = NULL;
+    uint64_t start = bl_now_ns();
+    BL_TRY(bl_pipeline_begin(p));
+    BL_TRY(bl_pipeline_data(p));
+    BL_TRY(bl_pipeline_stats(p));
+    if (bl_recipe_needs_sens(&p->recipe)) BL_TRY(bl_pipeline_sens(p));
+    BL_TRY(bl_pipeline_cost(p));
+    BL_TRY(uniform ? widest_uniform(p, &found) : bl_pipeline_search(p, &found));
+    char *name = bl_format(r->cli->arena, "plan%s%s.json", r->budget ? "-" : "", r->budget ? r->budget : "");
+    bl_status s = name ? bl_pipeline_plan(p, found.choice, p->recipe.name, &plan) : bl_pending(p->ctx);
+    if (s == BL_OK) {
+        plan->feasible = found.feasible;
+        plan->solver = json_incref(found.solver);
+        s = bl_pipeline_tune(p, plan, NULL, &w);
+    }
+    double seconds = (double)(bl_now_ns() - start) * 1e-9;
+    if (s == BL_OK) s = bl_plan_write(p->ctx, p->graph, plan, bl_pipeline_path(p, name));
+    if (s == BL_OK) {
+        json_object_set_new(point, "feasible", json_boolean(found.feasible));
+        figure(point, "size_bytes", bl_plan_predicted(plan, "size_bytes"));
+        figure(point, "bops", bl_plan_predicted(plan, "bops"));
+        figure(point, "latency_ms", bl_plan_predicted(plan, "latency_ns") * 1e-6);
+        figure(point, "energy_mj", bl_plan_predicted(plan, "energy_nj") * 1e-6);
+        figure(point, "seconds", seconds);
+        s = score_plan(r, p, plan, w, point);
+    }
+    json_decref(found.solver);
+    bl_weights_free(w);
+    bl_plan_free(plan);
+    return s;
+}
+
+static bl_status one(contest_round *r)
+{
+    bl_recipe_words words = { .recipe = r->recipe, .target = r->target, .n_set = r->c->n_set };
+    bool uniform = !strcmp(r->recipe, "uniform");
+    bl_pipeline p;
+    memcpy(words.set, r->c->set, sizeof r->c->set);
+    if (uniform) words.weight_bits = words.act_bits = "2,3,4,5,6,7,8";
+    if (r->budget) words.budget[words.n_budgets++] = r->budget;
+    char *folder = bl_format(r->cli->arena, "%s/%s/%s", r->cli->output, bl_path_base(r->target), bl_path_base(r->recipe));
+    json_t *point = json_pack("{s:s, s:s}", "series", bl_path_base(r->recipe), "target", bl_path_base(r->target));
+    if (r->budget) json_object_set_new(point, "budget", json_string(r->budget));
+    bl_status s = folder ? bl_pipeline_open(&p, r->cli, &words, folder) : bl_pending(r->cli->ctx);
+    if (s == BL_OK) s = stages(r, &p, uniform, point);
+    if (folder && p.seconds) bl_pipeline_close(&p);
+    if (s == BL_OK) json_array_append_new(r->points, point);
+    else json_decref(point);
+    return s;
+}
+
+/* ---- lists */
+
+static bl_status each(contest_round *r, const char *list, bl_status (*fn)(contest_round *, const char *))
+{
+    char *copy = bl_strdup(r->cli->arena, list), *save = NULL;
+    BL_ALLOC_TRY(r->cli->ctx, copy);
+    for (char *t = strtok_r(copy, ",", &save); t; t = strtok_r(NULL, ",", &save)) BL_TRY(fn(r, t));
+    return BL_OK;
+}
+
+/* A recipe under every budget of every list. */
+static bl_status with_recipe(contest_round *r, const char *name)
+{
+    r->recipe = name;
+    r->budget = NULL;
+    if (!r->c->n_budgets) return one(r);
+    for (int b = 0; b < r->c->n_budgets; b++) {
+        char *copy = bl_strdup(r->cli->arena, r->c->budgets[b]), *eq = copy ? strchr(copy, '=') : NULL, *save = NULL;
+        BL_ALLOC_TRY(r->cli->ctx, copy);
+        if (!eq) return bl_fail(r->cli->ctx, BL_USAGE, copy, "write latency=0.8,0.6,0.4", "a budget that is none");
+        for (char *t = strtok_r(eq + 1, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
+            r->budget = bl_format(r->cli->arena, "%.*s=%s", (int)(eq - copy), copy, t);
+            BL_ALLOC_TRY(r->cli->ctx, r->budget);
+            BL_TRY(one(r));
+        }
+    }
+    return BL_OK;
+}
+
+static bl_status with_target(contest_round *r, const char *name)
+{
+    r->target = name;
+    return each(r, r->c->recipes, with_recipe);
+}
+
+static bl_status open_eval(contest_round *r)
+{
+    bl_data_options o = r->cli->data;
+    bl_graph *g;
+    bl_eval_result e;
+    if (!r->c->eval) return BL_OK;
+    BL_TRY(bl_data_option(r->cli->ctx, "data", r->c->eval, &o));
+    o.limit = r->c->eval_limit;
+    BL_TRY(bl_cli_float_model(r->cli, r->cli->args[0], true, &g));
+    bl_status s = bl_samples_open(r->cli->ctx, &o, g, NULL, &r->eval);
+    if (s == BL_OK && !bl_data_labelled(r->eval))
+        s = bl_fail(r->cli->ctx, BL_DATA, r->c->eval, "give labels, or leave --eval away", "accuracy needs labelled samples");
+    if (s == BL_OK) {
+        s = bl_eval(r->cli->ctx, &(bl_eval_subject){ .graph = g }, r->eval, &(bl_eval_options){ .limit = r->c->eval_limit }, &e);
+        if (s == BL_OK) {
+            r->float_top1 = e.top1;
+            bl_eval_free(&e);
+        }
+    }
+    bl_graph_free(g);
+    return s;
+}
+
+/* ---- the answer */
+
+static void cell(const json_t *o, const char *key, double scale, int width, int decimals)
+{
+    const json_t *v = json_object_get(o, key);
+    if (json_is_number(v)) printf(" %*.*f", width, decimals, scale * json_number_value(v));
+    else printf(" %*s", width, "-");
+}
+
+static void print_points(const json_t *answer)
+{
+    json_t *point;
+    size_t i;
+    const char *last = "";
+    json_array_foreach(json_object_get(answer, "points"), i, point) {
+        const char *target = json_string_value(json_object_get(point, "target")), *budget = json_string_value(json_object_get(point, "budget"));
+        if (strcmp(target, last))
+            printf("%s\n  %-16s %-18s %9s %9s %9s %10s %9s %8s\n", target, "", "budget", "top-1 %", "SQNR dB", "KiB", "ms", "mJ", "seconds");
+        last = target;
+        printf("  %-16s %-18s", json_string_value(json_object_get(point, "series")), budget ? budget : "-");
+        cell(point, "top1", 100, 9, 2);
+        cell(point, "sqnr_db", 1, 9, 2);
+        cell(point, "size_bytes", 1.0 / 1024, 9, 1);
+        cell(point, "latency_ms", 1, 10, 4);
+        cell(point, "energy_mj", 1, 9, 4);
+        cell(point, "seconds", 1, 8, 1);
+        printf("%s\n", json_is_false(json_object_get(point, "feasible")) ? "  not within the budget" : "");
+    }
+}
+
+static bl_status answer(bl_cli *cli, json_t *o)
+{
+    bl_status s = BL_OK;
+    char *page = NULL;
+    if (cli->output) {
+        page = bl_path_join(cli->arena, cli->output, "compare.html");
+        s = page ? bl_make_dir(cli->ctx, cli->output) : bl_pending(cli->ctx);
+        if (s == BL_OK) s = bl_json_write(cli->ctx, bl_path_join(cli->arena, cli->output, "compare.json"), o);
+        if (s == BL_OK) s = bl_contest_page(cli->ctx, o, page);
+    }
+    if (s == BL_OK && cli->json) s = bl_cli_json(cli, json_incref(o));
+    else if (s == BL_OK) {
+        print_points(o);
+        if (page) printf("picture: %s\n", page);
+    }
+    json_decref(o);
+    return s;
+}
+
+bl_status bl_contest_run(bl_cli *cli, const bl_contest *contest)
+{
+    contest_round r = { .cli = cli, .c = contest, .float_top1 = NAN };
+    if (cli->n_args != 1) return bl_fail(cli->ctx, BL_USAGE, "--recipes", "give one MODEL.onnx", "recipes are compared on one model");
+    if (!cli->output) return bl_fail(cli->ctx, BL_USAGE, cli->program, "give -o FOLDER", "no folder for the recipes' records");
+    BL_TRY(open_eval(&r));
+    r.points = json_array();
+    bl_status s = each(&r, contest->targets ? contest->targets : "here", with_target);
+    bl_data_free(r.eval);
+    if (s != BL_OK) {
+        json_decref(r.points);
+        return s;
+    }
+    json_t *o = json_pack("{s:s, s:o}", "model", bl_path_base(cli->args[0]), "points", r.points);
+    figure(o, "float_top1", r.float_top1);
+    return answer(cli, o);
+}
+
+/* ---- finished runs */
+
+bool bl_contest_is_run(bl_cli *cli, const char *path)
+{
+    char *summary = bl_path_join(cli->arena, path, "summary.json");
+    return summary && bl_file_exists(summary);
+}
+
+static double number(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+/* A row of a summary as a point; measured latency where the run was timed, else the predicted one. */
+static void add_row(json_t *points, const char *series, const char *target, const json_t *row, const json_t *summary)
+{
+    const json_t *total = json_object_get(summary, "seconds"), *v;
+    const char *stage;
+    double ms = number(json_object_get(row, "latency_ms"), "median"), seconds = 0;
+    if (!json_is_object(row)) return;
+    json_object_foreach((json_t *)total, stage, v) seconds += json_number_value(v);
+    json_t *o = json_pack("{s:s, s:s, s:s}", "series", series, "target", target, "budget", json_string_value(json_object_get(row, "name")));
+    figure(o, "top1", number(row, "top1"));
+    figure(o, "sqnr_db", number(row, "sqnr_db"));
+    figure(o, "size_bytes", number(row, "size_bytes"));
+    figure(o, "bops", number(row, "bops"));
+    figure(o, "latency_ms", isfinite(ms) ? ms : number(row, "predicted_latency_ms"));
+    figure(o, "energy_mj", number(row, "predicted_energy_mj"));
+    figure(o, "seconds", seconds);
+    json_array_append_new(points, o);
+}
+
+static bl_status add_run(bl_cli *cli, const char *path, json_t *points, const char **model)
+{
+    json_t *s, *row;
+    size_t i;
+    BL_TRY(bl_json_read(cli->ctx, bl_path_join(cli->arena, path, "summary.json"), &s));
+    const char *target = json_string_value(json_object_get(s, "target")), *name = json_string_value(json_object_get(s, "model"));
+    char *series = bl_strdup(cli->arena, bl_path_base(path));
+    if (!*model) *model = name ? bl_strdup(cli->arena, name) : NULL;
+    if (!target) target = "unknown target";
+    add_row(points, series, target, json_object_get(s, "mixed"), s);
+    add_row(points, "uniform", target, json_object_get(s, "int8"), s);
+    json_array_foreach(json_object_get(s, "uniform"), i, row) add_row(points, "uniform", target, row, s);
+    json_decref(s);
+    return BL_OK;
+}
+
+bl_status bl_contest_of_runs(bl_cli *cli)
+{
+    json_t *points = json_array();
+    const char *model = NULL;
+    bl_status s = BL_OK;
+    for (int i = 0; i < cli->n_args && s == BL_OK; i++) s = add_run(cli, cli->args[i], points, &model);
+    if (s != BL_OK) {
+        json_decref(points);
+        return s;
+    }
+    return answer(cli, json_pack("{s:s, s:o}", "model", model ? model : "", "points", points));
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Recipes beside each other on one model, and finished runs: the table, the record, the page.
+. tests/golden/harness.sh
+begin "$@"
+
+noise_images "$t/train" 16 41
+data="--data raw:$t/train,u8,16x1x28x28 --mean 72.93 --std 90.015"
+quick="--set episodes=6 --set sense=8 --set calibrate=16"
+
+words="$resnet8 --recipes mixed,haq,amed,uniform --target bismo-edge,bitfusion --budget latency=0.8,0.6 $quick $data -o $t/all"
+ok 0 "four recipes on two targets" "$bitlathe" compare $words
+check "a row a plan" test "$(grep -c ' latency=0\.[86] ' "$t/out")" -eq 16
+prints "two targets" '^bitfusion'
+json_is "model" "$t/all/compare.json" model resnet8_fmnist.onnx
+json_is "the first" "$t/all/compare.json" points.0.series mixed
+json_has "figures of a model with energy" "$t/all/compare.json" points.8.energy_mj points.8.latency_ms points.8.size_bytes points.8.sqnr_db points.8.seconds
+json_lacks "no energy on BISMO" "$t/all/compare.json" points.0.energy_mj
+json_lacks "no accuracy without labels" "$t/all/compare.json" points.0.top1
+check "two and three pictures" test "$(grep -c '<svg' "$t/all/compare.html")" -eq 5
+check "16 rows on the page" test "$(grep -c '<tr><th scope' "$t/all/compare.html")" -eq 16
+check "nothing is loaded from anywhere" sh -c "! grep -q 'https\\?://' '$t/all/compare.html'"
+for target in bismo-edge bitfusion; do
+    for recipe in mixed haq amed uniform; do check "records of $recipe on $target" test -f "$t/all/$target/$recipe/plan-latency=0.6.json"; done
+done
+cp "$t/all/bitfusion/haq/plan-latency=0.6.json" "$t/before.json"
+ok 0 "again, from its records" "$bitlathe" compare $words --json
+one_object "again, as JSON"
+check "the same plan" cmp "$t/before.json" "$t/all/bitfusion/haq/plan-latency=0.6.json"
+
+# ---- finished runs
+for share in 0.8 0.6; do
+    ok 0 "a run at $share" "$bitlathe" quantize $resnet8 $data --set calibrate=16 --set sense=8 --target bitfusion --budget energy=$share --force --no-bench -o "$t/run$share"
+done
+ok 0 "two runs" "$bitlathe" compare "$t/run0.8" "$t/run0.6" -o "$t/runs"
+prints "the first run" '  run0.8 '
+prints "uniform beside them" '  uniform .*int8'
+check "a page of runs" grep -q '<svg' "$t/runs/compare.html"
+
+# ---- what makes no sense
+ok 64 "one model" "$bitlathe" compare $resnet8 $data
+ok 64 "two models with recipes" "$bitlathe" compare $resnet8 $resnet8 --recipes uniform $data -o "$t/none"
+ok 64 "no folder" "$bitlathe" compare $resnet8 --recipes uniform $data
+ok 64 "a budget that is none" "$bitlathe" compare $resnet8 --recipes uniform --budget latency $data -o "$t/none"
+ok 64 "a recipe that is none" "$bitlathe" compare $resnet8 --recipes luck --target counted $data -o "$t/none"
+ok 65 "accuracy without labels" "$bitlathe" compare $resnet8 --recipes uniform --eval "raw:$t/train,u8,16x1x28x28" $data -o "$t/none"
+finish
