@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* bitlathe eval: accuracy of a float network, a network under a plan, or a program. */
-#include "cli/cli.h"
+#include "cli/shard.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_PREDICTIONS = 0x200, KEY_SCORES, KEY_METRIC, KEY_PLAN, KEY_WEIGHTS, KEY_REFERENCE };
+enum { KEY_PREDICTIONS = 0x200, KEY_SCORES, KEY_METRIC, KEY_PLAN, KEY_WEIGHTS, KEY_REFERENCE, KEY_SHARD };
 
 typedef struct state {
     bl_cli cli;
+    bl_shard shard;
     const char *predictions, *scores, *plan, *weights;
     bl_eval_options o;
 } state;
@@ -19,6 +20,7 @@ static const struct argp_option options[] = {
     { "metric", KEY_METRIC, "NAME", 0, "top1, mse or reconstruction-auc", 1 },
     { "plan", KEY_PLAN, "FILE", 0, "a float network quantized by this plan.json", 1 },
     { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that go with the plan", 1 },
+    { "shard", KEY_SHARD, "I/N", 0, "only the I-th of N parts of the samples: counts for `bitlathe merge`", 1 },
     { "reference", KEY_REFERENCE, NULL, 0, "plain reference operators", 1 },
     { 0 }
 };
@@ -32,6 +34,9 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_METRIC: s->o.metric = arg; return 0;
     case KEY_PLAN: s->plan = arg; return 0;
     case KEY_WEIGHTS: s->weights = arg; return 0;
+    case KEY_SHARD:
+        if (!bl_shard_parse(arg, &s->shard)) return bl_cli_bad(&s->cli, "--shard", arg, "write --shard 1/4");
+        return 0;
     case KEY_REFERENCE: s->o.reference = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -40,6 +45,21 @@ static error_t parse(int key, char *arg, void *input)
 static void add_figure(json_t *o, const char *key, double v)
 {
     if (!isnan(v)) json_object_set_new(o, key, bl_json_real(v));
+}
+
+/* Counts, and what was asked: parts of the same fit together. */
+static bl_status print_part(state *s, const bl_data *data, const bl_eval_result *r)
+{
+    bool text;
+    char *of = bl_format(s->cli.arena, "%s %s %s %lld", s->cli.args[0], s->plan ? s->plan : "", bl_data_hash(data).hex, (long long)s->cli.data.limit);
+    BL_ALLOC_TRY(s->cli.ctx, of);
+    json_t *o = json_pack("{s:i, s:i, s:s, s:I}", "part", s->shard.at, "parts", s->shard.of, "of", bl_hash_of(of, strlen(of)).hex, "samples",
+                          (json_int_t)r->samples);
+    if (!isnan(r->top1)) json_object_set_new(o, "top1_hits", json_integer((json_int_t)llround(r->top1 * (double)r->n_inputs)));
+    if (!isnan(r->top5)) json_object_set_new(o, "top5_hits", json_integer((json_int_t)llround(r->top5 * (double)r->n_inputs)));
+    BL_TRY(bl_cli_answer(&s->cli, o, &text));
+    if (text) printf("part %d of %d: %lld samples, top-1 %.2f %%\n", s->shard.at, s->shard.of, (long long)r->samples, 100 * r->top1);
+    return BL_OK;
 }
 
 static bl_status print_result(state *s, const bl_eval_result *r)
@@ -62,13 +82,25 @@ static bl_status print_result(state *s, const bl_eval_result *r)
     return BL_OK;
 }
 
-static bl_status write_results(state *s, const bl_eval_result *r)
+static bl_status write_results(state *s, const bl_data *data, const bl_eval_result *r)
 {
     if (s->predictions)
         BL_TRY(bl_write_file(s->cli.ctx, s->predictions, r->predictions, (size_t)r->n_inputs * sizeof *r->predictions));
     if (s->scores)
         BL_TRY(bl_write_file(s->cli.ctx, s->scores, r->scores, (size_t)r->n_scores * sizeof *r->scores));
-    return print_result(s, r);
+    return s->shard.of ? print_part(s, data, r) : print_result(s, r);
+}
+
+/* Samples first .. first + limit - 1 of all that would be evaluated. */
+static bl_status take_shard(state *s, const bl_data *data)
+{
+    int64_t all = bl_data_first(data, s->o.limit) / bl_data_windows(data), n = s->shard.of, i = s->shard.at - 1;
+    if (s->o.metric && strcmp(s->o.metric, "top1"))
+        return bl_fail(s->cli.ctx, BL_USAGE, "--shard", "evaluate the whole", "parts count right answers alone");
+    s->o.first = all * i / n;
+    s->o.limit = all * (i + 1) / n - s->o.first;
+    if (s->o.limit > 0) return BL_OK;
+    return bl_fail(s->cli.ctx, BL_USAGE, "--shard", "give fewer parts", "no sample is left for this part");
 }
 
 static bl_status evaluate(state *s, const bl_eval_subject *subject)
@@ -78,9 +110,10 @@ static bl_status evaluate(state *s, const bl_eval_subject *subject)
     BL_TRY(bl_cli_data(&s->cli, subject->graph, subject->program, &data));
     s->o.limit = s->cli.data.limit;
     s->o.scores = s->scores != NULL;
-    bl_status st = bl_eval(s->cli.ctx, subject, data, &s->o, &r);
+    bl_status st = s->shard.of ? take_shard(s, data) : BL_OK;
+    if (st == BL_OK) st = bl_eval(s->cli.ctx, subject, data, &s->o, &r);
     if (st == BL_OK) {
-        st = write_results(s, &r);
+        st = write_results(s, data, &r);
         bl_eval_free(&r);
     }
     bl_data_free(data);

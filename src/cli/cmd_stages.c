@@ -9,12 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS, KEY_BESIDE, KEY_AGAINST };
+enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS, KEY_BESIDE, KEY_AGAINST, KEY_SHARD };
 
 typedef struct state {
     bl_cli cli;
     bl_recipe_words words;
     bl_pipeline p;
+    bl_shard shard;
     const char *problem, *lp, *plan, *weights, *beside, *against;
     double seconds;             /* of the solver, for --problem; 0: until proven */
 } state;
@@ -27,6 +28,9 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_LP: s->lp = arg; return 0;
     case KEY_SECONDS:
         if (!bl_parse_f64(arg, &s->seconds) || !(s->seconds > 0)) return bl_cli_bad(&s->cli, "--seconds", arg, "give seconds above zero");
+        return 0;
+    case KEY_SHARD:
+        if (!bl_shard_parse(arg, &s->shard)) return bl_cli_bad(&s->cli, "--shard", arg, "write --shard 1/4");
         return 0;
     case KEY_BESIDE: s->beside = arg; return 0;
     case KEY_PLAN: s->plan = arg; return 0;
@@ -50,6 +54,7 @@ static bl_status open_dir(state *s, bool data)
 {
     if (!s->cli.output) return bl_fail(s->cli.ctx, BL_USAGE, s->cli.program, "give -o RUNDIR", "no folder for the record");
     BL_TRY(bl_pipeline_open(&s->p, &s->cli, &s->words, s->cli.output));
+    s->p.shard = s->shard;
     if (data) BL_TRY(bl_pipeline_data(&s->p));
     BL_TRY(bl_pipeline_judge(&s->p));
     return bl_pipeline_begin(&s->p);
@@ -134,6 +139,7 @@ static bl_status sense(state *s)
         return bl_fail(s->cli.ctx, BL_USAGE, s->p.recipe.name, "give another --recipe", "this recipe uses no sensitivities");
     BL_TRY(bl_pipeline_stats(&s->p));
     BL_TRY(bl_pipeline_sens(&s->p));
+    if (s->shard.of) return say(s, bl_format(s->cli.arena, "sens.%d-of-%d.json", s->shard.at, s->shard.of));
     return s->beside ? compare_lists(s) : s->against ? say_agreement(s) : say(s, "sens.json");
 }
 
@@ -264,10 +270,17 @@ static bl_status search(state *s)
     bl_search_result found = { 0 };
     bl_plan *plan = NULL;
     BL_TRY(open_dir(s, true));
+    const bl_search_row *row = bl_search_find(s->p.recipe.search);
+    if (s->shard.of && (!row->needs_oracle || bl_recipe_needs_sens(&s->p.recipe)))
+        return bl_fail(s->cli.ctx, BL_USAGE, "--shard", "shard `sense` instead", "the search \"%s\" has no parts", row->name);
     BL_TRY(bl_pipeline_stats(&s->p));
     if (bl_recipe_needs_sens(&s->p.recipe)) BL_TRY(bl_pipeline_sens(&s->p));
     BL_TRY(bl_pipeline_cost(&s->p));
     bl_status st = bl_pipeline_search(&s->p, &found);
+    if (st == BL_OK && s->shard.of) {
+        json_decref(found.solver);
+        return say(s, bl_format(s->cli.arena, "trials.%d-of-%d.jsonl", s->shard.at, s->shard.of));
+    }
     if (st == BL_OK) st = bl_pipeline_plan(&s->p, found.choice, s->p.recipe.name, &plan);
     if (st == BL_OK) {
         plan->feasible = found.feasible;
@@ -337,6 +350,7 @@ int bl_cmd_sense(int argc, char **argv)
     struct argp_option all[64] = { { "beside", KEY_BESIDE, "FILE", 0, "another sens.json: Kendall's tau of the two lists", 1 },
                                    { "against", KEY_AGAINST, "SENS.json", 0, "say how far the layers rank as in this record", 1 } };
     size_t n = 2;
+    all[n++] = (struct argp_option){ "shard", KEY_SHARD, "I/N", 0, "only the I-th of N parts, for `bitlathe merge`", 1 };
     for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
     const bl_verb verb = { "sense", "MODEL.onnx", "What each width of each unit costs in accuracy.",
                            "bitlathe sense net.onnx --data npy:train.npy -o run", all, parse, true, 1, 1 };
@@ -359,6 +373,7 @@ int bl_cmd_search(int argc, char **argv)
                                    { "write-lp", KEY_LP, "FILE", 0, "the problem as CPLEX LP text", 1 },
                                    { "seconds", KEY_SECONDS, "S", 0, "end the proof of a --problem after S seconds; bound and gap hold", 1 } };
     size_t n = 3;
+    all[n++] = (struct argp_option){ "shard", KEY_SHARD, "I/N", 0, "ddpg, random: only the oracle's answers of the I-th of N parts", 1 };
     for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
     const bl_verb verb = { "search", "[MODEL.onnx]", "Chooses bits; or solves a stand-alone problem exactly.",
                            "bitlathe search --problem problem.json --json", all, parse, true, 0, 1 };

@@ -286,6 +286,19 @@ bl_sense_options bl_pipeline_sense_options(const bl_pipeline *p)
                                .mask_share = r->mask_share, .mask_by_width = r->mask_by_width, .weights_only = r->weights_only };
 }
 
+/* The shard's units, into a record of their own. */
+static bl_status sense_part(bl_pipeline *p, bl_sense_input *in)
+{
+    bl_menu part;
+    char *path = bl_format(p->cli->arena, "%s/sens.%d-of-%d.json", p->dir, p->shard.at, p->shard.of);
+    BL_ALLOC_TRY(p->ctx, path);
+    BL_TRY(bl_shard_menu(p->ctx, p->cli->arena, p->menu, p->shard, &part));
+    in->menu = &part;
+    BL_TRY(bl_sense(p->ctx, in, &p->sens));
+    BL_TRY(bl_sens_write(p->ctx, &part, p->sens, path));
+    return bl_shard_mark(p->ctx, path, p->shard);
+}
+
 bl_status bl_pipeline_sens(bl_pipeline *p)
 {
     uint64_t start = bl_now_ns();
@@ -294,6 +307,7 @@ bl_status bl_pipeline_sens(bl_pipeline *p)
     char *settings = bl_sense_settings(p->cli->arena, &o);
     BL_ALLOC_TRY(p->ctx, settings);
     bl_sense_input in = { p->graph, p->menu, p->stats, p->data, &o };
+    if (p->shard.of) return sense_part(p, &in);
     int64_t *index, n;
     BL_TRY(bl_data_pick(p->data, o.samples, p->cli->arena, &index, &n));
     if (path && bl_file_exists(path)) {
@@ -397,11 +411,17 @@ bl_status bl_pipeline_tune(bl_pipeline *p, bl_plan *plan, const char *path, bl_w
     return path ? bl_weights_write(p->ctx, p->graph, *out, path) : BL_OK;
 }
 
+static char *trials_path(bl_pipeline *p)
+{
+    if (!p->dir) return NULL;
+    if (!p->shard.of) return bl_pipeline_path(p, "trials.jsonl");
+    return bl_format(p->cli->arena, "%s/trials.%d-of-%d.jsonl", p->dir, p->shard.at, p->shard.of);
+}
+
 bl_status bl_pipeline_oracle(bl_pipeline *p)
 {
     if (p->oracle) return BL_OK;
-    return bl_oracle_new(p->ctx, p->graph, p->data, p->recipe.sense, p->dir ? bl_pipeline_path(p, "trials.jsonl") : NULL,
-                         &p->oracle);
+    return bl_oracle_new(p->ctx, p->graph, p->data, p->recipe.sense, trials_path(p), &p->oracle);
 }
 
 /* ---- floors */
@@ -506,7 +526,7 @@ bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
                            .floors = p->floors, .n_floors = p->n_floors, .minimize = p->minimize, .judge = bl_pipeline_ask,
                            .judge_user = p, .walk = p->recipe.walk, .alpha = p->recipe.alpha, .beta = p->recipe.beta,
                            .score = ask_oracle, .score_user = p, .episodes = p->recipe.episodes, .reward = p->recipe.reward,
-                           .agent = p->recipe.agent };
+                           .agent = p->recipe.agent, .shard_at = p->shard.at, .shard_of = p->shard.of };
     BL_TRY(row->run(p->ctx, &in, p->cli->arena, out));
     if (p->n_floors && out->feasible && !out->judged) { /* a search that knows no floors: does its plan keep them? */
         BL_TRY(bl_pipeline_ask(p, out->choice, &out->score));

@@ -6,7 +6,7 @@
 #ifndef BL_PIPELINE_H
 #define BL_PIPELINE_H
 
-#include "cli/cli.h"
+#include "cli/shard.h"
 
 typedef struct bl_pipeline {
     bl_cli *cli;
@@ -36,6 +36,7 @@ typedef struct bl_pipeline {
     int64_t floor_limit;
     bl_data *judge_data;        /* opened from floor_data */
     bl_oracle *judge;           /* on those samples */
+    bl_shard shard;             /* --shard; of 0: the whole */
     double int8[BL_N_METRIC];   /* exact price of uniform int8 */
     json_t *seconds;            /* by stage */
 } bl_pipeline;

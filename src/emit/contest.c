@@ -73,15 +73,25 @@ static void draw_front(bl_plot *p, const spot *s, int n)
 {
     double best = -INFINITY;
     bool open = false;
+    double last_x = 0, last_y = 0;
     for (int i = 0; i < n; i++) {
         if (!(s[i].y > best)) continue;
         double x = bl_plot_x(p, s[i].x), y = bl_plot_y(p, s[i].y);
         if (!open) bl_page_put(p->page, "<path class=\"front\" d=\"M%.1f %.1f", x, y);
         else bl_page_put(p->page, "H%.1fV%.1f", x, y);
+        if (open) { /* labels keep off the line where they can */
+            bl_plot_take(p, (bl_box){ last_x, last_y - 2, x, last_y + 2, true });
+            bl_plot_take(p, (bl_box){ x - 2, y, x + 2, last_y, true });
+        }
+        last_x = x;
+        last_y = y;
         open = true;
         best = s[i].y;
     }
-    if (open) bl_page_put(p->page, "H%.1f\"/>\n", p->right);
+    if (open) {
+        bl_page_put(p->page, "H%.1f\"/>\n", p->right);
+        bl_plot_take(p, (bl_box){ last_x, last_y - 2, p->right, last_y + 2, true });
+    }
 }
 
 static bool plot(view *v, const char *title, const char *axis, const char *cost, double scale)
@@ -100,7 +110,7 @@ static bool plot(view *v, const char *title, const char *axis, const char *cost,
     }
     bl_plot_pad(&p.x_lo, &p.x_hi, 0.06, false);
     bl_plot_pad(&p.y_lo, &p.y_hi, 0.08, false);
-    if (!bl_plot_reserve(&p, o->arena, 4 * (size_t)n + 16)) return false;
+    if (!bl_plot_reserve(&p, o->arena, 8 * (size_t)n + 16)) return false;
     bl_page_put(o, "<figure><h3>%s</h3>", title);
     bl_svg_open(o, "", WIDTH, HEIGHT, title);
     bl_plot_axes(&p, axis, v->accuracy ? "top-1, %" : "SQNR, dB");

@@ -158,7 +158,7 @@ static bl_status play(hunt *h)
         h->best_episode = h->episode;
     }
     h->any = true;
-    if (h->agent) learn(h, reward);
+    if (h->agent && !h->policy.in->shard_of) learn(h, reward);
     return BL_OK;
 }
 
@@ -203,17 +203,20 @@ static bl_status search(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena,
 {
     hunt h = { .ctx = ctx, .arena = arena, .rewards = json_array(), .binding = -1, .best_reward = NAN };
     bl_status s = open_hunt(&h, in, agent);
+    if (in->shard_of && agent) h.episodes = BL_MIN(h.episodes, (int64_t)WARM_UP); /* what follows depends on the answers */
     for (h.episode = 0; s == BL_OK && h.episode < h.episodes; h.episode++) {
+        if (in->shard_of && h.episode % in->shard_of != in->shard_at - 1) continue;
         s = bl_check_interrupt(ctx);
         if (s == BL_OK) s = play(&h);
         bl_progress(ctx, "search", (uint64_t)h.episode + 1, (uint64_t)h.episodes);
     }
-    if (s == BL_OK) {
+    if (s == BL_OK && h.any) {
         bl_policy_choice(&h.policy, h.best, h.choice);
         *out = (bl_search_result){ .choice = h.choice, .feasible = h.feasible, .binding = h.feasible ? -1 : h.binding, .score = h.best_score,
                                    .objective = bl_choice_objective(in->menu, in->sens, h.choice), .solver = solver_json(&h, method) };
     }
     json_decref(h.rewards);
+    if (s == BL_OK && !h.any) return bl_fail(ctx, BL_USAGE, "--shard", "give fewer parts", "no episode is left for this part");
     return s;
 }
 

@@ -106,6 +106,8 @@ typedef struct bl_search_input {
     /* Searches that ask about whole policies: */
     bl_judge_fn *score;         /* the oracle's answer about a choice */
     void *score_user;
+    int shard_at, shard_of;     /* only the answers of this part (from 1) of the episodes that ask without having
+                                   learned; 0: the whole search */
     int64_t episodes;           /* 0: as many as suit the search */
     const char *reward, *agent; /* as the recipe has them */
     const char *walk;           /* how pareto-greedy looks for a floor (curve.c); NULL: binary */

@@ -24,6 +24,8 @@ typedef struct run {
     int64_t n_out, n_in;        /* floats of the first output and of the input, one sample */
     bool reconstruct, classes;  /* what is counted: errors against the input, answers against labels */
     size_t first_piece;
+    int64_t first;              /* input of the data that is number 0 here */
+    int64_t *index;             /* float networks: inputs of the data by number */
     bl_exec **exec;             /* by worker */
 } run;
 
@@ -35,7 +37,7 @@ static void keep(run *r, int64_t i, const float *x, const float *y)
         if (y[c] > y[best]) best = c;
     k->argmax = (uint16_t)best;
     if (r->classes) {
-        int label = bl_data_label(r->data, i / bl_data_windows(r->data)); /* a class: check_labels */
+        int label = bl_data_label(r->data, (r->first + i) / bl_data_windows(r->data)); /* a class: check_labels */
         k->top1 = label == best;
         for (int64_t c = 0; c < r->n_out; c++) above += y[c] > y[label] || (y[c] == y[label] && c < label);
         k->top5 = above < 5;
@@ -69,7 +71,7 @@ static bl_status program_piece(void *arg, size_t piece, unsigned worker)
     bl_exec *e = r->exec[worker];
     int64_t first = (int64_t)(r->first_piece + piece) * INPUTS_A_PIECE;
     for (int64_t i = first; i < BL_MIN(first + INPUTS_A_PIECE, r->out->n_inputs); i++) {
-        BL_TRY(bl_data_read(r->data, i, 1, bl_exec_input(e, 0)));
+        BL_TRY(bl_data_read(r->data, r->first + i, 1, bl_exec_input(e, 0)));
         BL_TRY(bl_exec_run(e, NULL, NULL));
         keep(r, i, bl_exec_input(e, 0), bl_exec_output(e, 0));
     }
@@ -95,7 +97,7 @@ static bl_status run_program(run *r)
 
 static bl_status run_float(run *r, const bl_eval_options *o)
 {
-    bl_shards s = { .graph = r->subject->graph, .data = r->data, .n = r->out->n_inputs, .run = true,
+    bl_shards s = { .graph = r->subject->graph, .data = r->data, .index = r->index, .n = r->out->n_inputs, .run = true,
                     .fake = r->subject->fake, .reference = o && o->reference, .stage = "evaluate" };
     return bl_shards_run(r->ctx, &s, float_chunk, r);
 }
@@ -183,7 +185,7 @@ static bl_status sum_up(run *r, const char *metric)
 static bl_status check_labels(const run *r)
 {
     for (int64_t i = 0; i < r->out->samples; i++) {
-        int label = bl_data_label(r->data, i);
+        int label = bl_data_label(r->data, r->first / bl_data_windows(r->data) + i);
         if (label < 0 || label >= r->n_out)
             return bl_fail(r->ctx, BL_DATA, bl_data_name(r->data), "give labels that count the classes from 0",
                            "sample %lld has label %d, the network has %lld classes", (long long)i, label, (long long)r->n_out);
@@ -203,7 +205,17 @@ static bl_status evaluate(run *r, const bl_eval_options *o)
         return bl_fail(r->ctx, BL_USAGE, metric, "use top1", "the network's output is no reconstruction of its input");
     if (!strcmp(metric, "reconstruction-auc") && !bl_data_labelled(r->data))
         return bl_fail(r->ctx, BL_USAGE, metric, "give labels (1: anomaly)", "the data set has no labels");
-    res->n_inputs = bl_data_first(r->data, o ? o->limit : 0);
+    if (o && o->first > 0) {
+        r->first = bl_data_first(r->data, o->first);
+        res->n_inputs = bl_data_first(r->data, o->limit ? o->first + o->limit : 0) - r->first;
+        r->index = BL_NEW(res->arena, int64_t, (size_t)BL_MAX(res->n_inputs, 1));
+        BL_ALLOC_TRY(r->ctx, r->index);
+        for (int64_t i = 0; i < res->n_inputs; i++) r->index[i] = r->first + i;
+        if (res->n_inputs < 1) return bl_fail(r->ctx, BL_USAGE, bl_data_name(r->data), "start earlier", "no sample from number %lld on", (long long)o->first);
+        if (!strcmp(metric, "reconstruction-auc")) return bl_fail(r->ctx, BL_USAGE, metric, "evaluate the whole", "the area under a curve has no parts");
+    } else {
+        res->n_inputs = bl_data_first(r->data, o ? o->limit : 0);
+    }
     res->samples = res->n_inputs / bl_data_windows(r->data);
     r->classes = !r->reconstruct && !(o && o->outputs_only) && bl_data_labelled(r->data);
     if (r->classes) BL_TRY(check_labels(r));

@@ -89,7 +89,7 @@ int64_t bl_oracle_samples(const bl_oracle *oracle);
 /* ------------------------------------------------------------------ evaluation */
 
 typedef struct bl_eval_options {
-    int64_t limit;              /* samples before windows; 0: all */
+    int64_t first, limit;       /* samples before windows, from this one on; limit 0: all */
     const char *metric;         /* NULL: top1 where labelled; "mse", "reconstruction-auc" */
     bool reference;             /* float networks: plain reference operators */
     bool scores;                /* keep the first output of every input */

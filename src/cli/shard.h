@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* --shard I/N: the numbered pieces of sense, eval and search that one of N machines does. */
+#ifndef BL_SHARD_H
+#define BL_SHARD_H
+
+#include "cli/cli.h"
+
+typedef struct bl_shard { int at, of; } bl_shard; /* at from 1; of 0: the whole */
+bool bl_shard_parse(const char *text, bl_shard *out);
+/* The menu with no choice but in the shard's units: what `sense` then asks about.  Borrows from menu. */
+bl_status bl_shard_menu(bl_ctx *ctx, bl_arena *arena, const bl_menu *menu, bl_shard shard, bl_menu *out);
+/* Says in a finished sens record which part of which whole it is. */
+bl_status bl_shard_mark(bl_ctx *ctx, const char *path, bl_shard shard);
+
+#endif
