@@ -77,6 +77,7 @@ bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out);
 /* bitlathe inspect --worst. */
 bl_status bl_inspect_worst(bl_cli *cli);
+bl_status bl_inspect_worst_measured(bl_cli *cli); /* inspect_measured.c */
 /* bitlathe train --recipe NAME. */
 int bl_train_by_recipe(int argc, char **argv);
 /* What runs in binary32 between the codes, one line by operator; nothing where there is none. */

@@ -74,7 +74,7 @@ typedef struct state {
 enum { KEY_WORST = 0x200 };
 
 static const struct argp_option options[] = {
-    { "worst", KEY_WORST, NULL, 0, "of a run's folder: the layers that lose most at the output, and what would help", 1 },
+    { "worst", KEY_WORST, NULL, 0, "of a run's folder: the layers that lose most at the output, and what would help; with --data measured", 1 },
     { 0 }
 };
 
@@ -90,7 +90,7 @@ int bl_cmd_inspect(int argc, char **argv)
 {
     state s = { 0 };
     const bl_verb verb = { "inspect", "FILE | RUNDIR", "Describes a model, a program (.blp) or a record; --worst: a run.",
-                           "bitlathe inspect run/model.blp --json", options, parse, false, 1, 1 };
+                           "bitlathe inspect run --worst", options, parse, true, 1, 1 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
-    return code ? code : bl_cli_close(&s.cli, s.worst ? bl_inspect_worst(&s.cli) : inspect(&s.cli));
+    return code ? code : bl_cli_close(&s.cli, !s.worst ? inspect(&s.cli) : s.cli.has_data ? bl_inspect_worst_measured(&s.cli) : bl_inspect_worst(&s.cli));
 }

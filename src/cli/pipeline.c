@@ -11,6 +11,7 @@ enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET
        KEY_SQNR_EPS, KEY_WALK, KEY_NO_CACHE, KEY_SET };
 
 enum { KEY_FLOOR = 0x380, KEY_MINIMIZE, KEY_FLOOR_DATA, KEY_FLOOR_LIMIT };
+enum { RANGE_SAMPLES = 128 }; /* range estimators are told apart on so many */
 enum { FLOOR_SAMPLES = 2048 }; /* top-1 on calibration data: a standard error of a third of a point at 2 % flips */
 
 const struct argp_option bl_recipe_options[] = {
@@ -257,7 +258,29 @@ static void say_again(bl_pipeline *p, const char *file)
     if (p->cli->verbose) bl_note(p->ctx, "%s is made again: %s", file, bl_last_error(p->ctx).what);
 }
 
-bl_status bl_pipeline_stats(bl_pipeline *p)
+/* Which estimator serves which value, where the recipe leaves that to the network. */
+static bl_status choose_ranges(bl_pipeline *p)
+{
+    const bl_observer *row = bl_observer_find(p->recipe.grids.act_range ? p->recipe.grids.act_range : "mse");
+    char *path = p->dir ? bl_pipeline_path(p, "ranges.json") : NULL, text[128];
+    bool fits = false;
+    if (!row || !row->measured) return BL_OK; /* unknown ones are refused where they are used */
+    snprintf(text, sizeof text, "%s %s %d", p->stats->hash.hex, bl_data_hash(p->data).hex, RANGE_SAMPLES);
+    bl_hash key = bl_hash_of(text, strlen(text));
+    if (path && bl_file_exists(path)) {
+        bl_status s = bl_ranges_read(p->ctx, p->menu, &key, path, &fits);
+        if (s != BL_OK) say_again(p, "ranges.json");
+        if (fits) return BL_OK;
+    }
+    uint64_t start = bl_now_ns();
+    bl_sense_options o = { .samples = RANGE_SAMPLES, .grids = p->recipe.grids };
+    bl_sense_input in = { p->graph, p->menu, p->stats, p->data, &o };
+    BL_TRY(bl_ranges_choose(p->ctx, &in, p->menu));
+    bl_pipeline_time(p, "ranges", start);
+    return path ? bl_ranges_write(p->ctx, p->menu, &key, path) : BL_OK;
+}
+
+static bl_status make_stats(bl_pipeline *p)
 {
     uint64_t start = bl_now_ns();
     int64_t want = p->cli->data.limit ? p->cli->data.limit : p->recipe.calibrate, n;
@@ -277,6 +300,12 @@ bl_status bl_pipeline_stats(bl_pipeline *p)
     if (path) BL_TRY(bl_stats_write(p->ctx, p->graph, p->stats, path));
     bl_pipeline_time(p, "calibrate", start);
     return BL_OK;
+}
+
+bl_status bl_pipeline_stats(bl_pipeline *p)
+{
+    BL_TRY(make_stats(p));
+    return choose_ranges(p);
 }
 
 bl_sense_options bl_pipeline_sense_options(const bl_pipeline *p)

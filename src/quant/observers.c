@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Range estimators of activations (from a histogram) and of weights (from the numbers themselves).
- * Sources: algorithms of LAPQ/BRECQ (80 shrink steps, norm 2.4), HAWQ (percentile).
+ * Sources: algorithms of LAPQ/BRECQ (80 shrink steps, norm 2.4), HAWQ (percentile), TensorRT (entropy), ACIQ
+ * (arXiv 1810.05723: where a uniform grid of b bits clips a Gaussian with the least squared error).
  */
 #include "quant/quant.h"
 
@@ -166,14 +167,137 @@ static double mse_ends_clip(const float *w, size_t n, size_t step, int bits, boo
     return mse_clip(w, n, step, bits, narrow); /* weights are symmetric: one end */
 }
 
-#define X(symbol, label, text)                                                                    \
-    static const bl_observer observer_##symbol = { .name = label, .help = text,                   \
+/* ---- entropy */
+
+enum { ENTROPY_STEP = 8, ENTROPY_FIRST = 128 };
+#define ENTROPY_SMOOTH 1e-4
+
+/* Zero bins get a little of the others, so that the divergence is finite; then a distribution. */
+static void smooth(double *p, int n)
+{
+    int zeros = 0;
+    double sum = 0;
+    for (int i = 0; i < n; i++) zeros += p[i] == 0;
+    double taken = zeros < n ? ENTROPY_SMOOTH * zeros / (n - zeros) : 0;
+    for (int i = 0; i < n; i++) sum += p[i] = p[i] == 0 ? ENTROPY_SMOOTH : fmax(p[i] - taken, ENTROPY_SMOOTH);
+    for (int i = 0; i < n; i++) p[i] /= sum;
+}
+
+/* KL(P || Q): P the first n bins with all others in the last, Q the same bins seen through `levels` chunks. */
+static double divergence(const double *h, int n, int levels, double beyond)
+{
+    double p[BL_HIST_BINS], q[BL_HIST_BINS], kl = 0;
+    memcpy(p, h, (size_t)n * sizeof *p);
+    p[n - 1] += beyond;
+    for (int c = 0; c < levels; c++) {
+        int from = (int)((int64_t)c * n / levels), to = (int)((int64_t)(c + 1) * n / levels), filled = 0;
+        double sum = 0;
+        for (int i = from; i < to; i++) {
+            sum += h[i];
+            filled += h[i] > 0;
+        }
+        for (int i = from; i < to; i++) q[i] = h[i] > 0 ? sum / filled : 0;
+    }
+    smooth(p, n);
+    smooth(q, n);
+    for (int i = 0; i < n; i++) kl += p[i] * log(p[i] / q[i]);
+    return kl;
+}
+
+/* Where |x|, as a histogram over [0, most], is cut with the least divergence. */
+static double entropy_cut(const double *h, double most, int levels)
+{
+    double beyond = 0, best = INFINITY, cut = most;
+    for (int n = BL_HIST_BINS; n >= BL_MAX(ENTROPY_FIRST, levels); n -= ENTROPY_STEP) {
+        double kl = divergence(h, n, levels, beyond);
+        if (kl < best) {
+            best = kl;
+            cut = fmin(most, (n + 0.5) * most / BL_HIST_BINS);
+        }
+        for (int i = n - ENTROPY_STEP; i < n; i++) beyond += h[i];
+    }
+    return cut;
+}
+
+static void entropy_range(const bl_value_stats *s, int bits, double *lo, double *hi)
+{
+    double h[BL_HIST_BINS] = { 0 }, most = fmax(fabs(s->lo), fabs(s->hi));
+    minmax_range(s, bits, lo, hi);
+    if (bits > 8 || !(most > 0)) return;
+    for (int i = 0; i < BL_HIST_BINS; i++) {
+        int b = (int)(fabs(bin_centre(s, i)) / most * BL_HIST_BINS);
+        h[BL_MIN(b, BL_HIST_BINS - 1)] += (double)s->bins[i];
+    }
+    double cut = entropy_cut(h, most, BL_MAX(2, s->lo < 0 ? 1 << (bits - 1) : 1 << bits));
+    *lo = fmax(*lo, -cut);
+    *hi = fmin(*hi, cut);
+}
+
+/* Few numbers have no density: slices of less than two a bin keep their greatest value. */
+static double entropy_clip(const float *w, size_t n, size_t step, int bits, bool narrow)
+{
+    double h[BL_HIST_BINS] = { 0 }, most = minmax_clip(w, n, step, bits, narrow);
+    if (n < 2 * BL_HIST_BINS || !(most > 0)) return most;
+    for (size_t i = 0; i < n; i++) {
+        int b = (int)(fabs((double)w[i * step]) / most * BL_HIST_BINS);
+        h[BL_MIN(b, BL_HIST_BINS - 1)]++;
+    }
+    return entropy_cut(h, most, BL_MAX(2, 1 << (bits - 1)));
+}
+
+/* ---- gaussian */
+
+/* Clipping level of 2^bits steps over both sides, in deviations; 9 serves one side of 8. */
+static double gaussian_level(int bits)
+{
+    static const double level[] = { 0, 1.24, 1.71, 2.15, 2.55, 2.93, 3.28, 3.61, 3.92, 4.2 };
+    return bits < (int)BL_COUNTOF(level) ? level[bits] : INFINITY;
+}
+
+/* Values of one sign are half of a Gaussian around 0. */
+static void gaussian_range(const bl_value_stats *s, int bits, double *lo, double *hi)
+{
+    double mean = s->mean, deviation = sqrt(fmax(s->mean_square - mean * mean, 0)), k = gaussian_level(bits);
+    minmax_range(s, bits, lo, hi);
+    if (*lo == 0 || *hi == 0) {
+        mean = 0;
+        deviation = sqrt(s->mean_square);
+        k = gaussian_level(bits + 1);
+    }
+    if (!isfinite(k) || !(deviation > 0)) return;
+    *lo = fmax(*lo, fmin(mean - k * deviation, 0));
+    *hi = fmin(*hi, fmax(mean + k * deviation, 0));
+}
+
+static double gaussian_clip(const float *w, size_t n, size_t step, int bits, bool narrow)
+{
+    double square = 0, most = minmax_clip(w, n, step, bits, narrow);
+    for (size_t i = 0; i < n; i++) square += (double)w[i * step] * w[i * step];
+    double clip = gaussian_level(bits) * sqrt(square / (double)BL_MAX(n, 1));
+    return clip > 0 ? fmin(clip, most) : most;
+}
+
+/* ---- auto: what stands in where nobody has measured (bl_ranges_choose) */
+
+static void automatic_range(const bl_value_stats *s, int bits, double *lo, double *hi)
+{
+    mse_ends_range(s, bits, lo, hi);
+}
+
+static double automatic_clip(const float *w, size_t n, size_t step, int bits, bool narrow)
+{
+    return mse_clip(w, n, step, bits, narrow);
+}
+
+#define X(symbol, label, by_output, text)                                                         \
+    static const bl_observer observer_##symbol = { .name = label, .help = text, .measured = by_output, \
+                                                   .fallback = by_output ? mse_ends_range : NULL, \
                                                    .range = symbol##_range, .clip = symbol##_clip };
 #include "quant/observers.def"
 #undef X
 
 const bl_observer *const bl_observers[] = {
-#define X(symbol, label, text) &observer_##symbol,
+#define X(symbol, label, by_output, text) &observer_##symbol,
 #include "quant/observers.def"
 #undef X
 };

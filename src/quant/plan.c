@@ -50,6 +50,7 @@ bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, c
                       const bl_observer *observer, bl_grid *out)
 {
     double lo = 0, hi = 0;
+    if (unit->range[bits]) observer = bl_observer_find(unit->range[bits]);
     if (unit->fixed_grid) { /* [Q12]: other scales are silently truncated by the runtimes */
         *out = (bl_grid){ .scale = 1.0f / 256, .zero = 0, .lo = 0, .hi = 255 };
         return BL_OK;
@@ -203,8 +204,14 @@ static bl_status plan_fill(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const bl_
         bl_grid grid;
         BL_TRY(book ? bl_grid_book_act(ctx, book, u, p->choice[u].a_bits, &grid)
                     : bl_act_grid(ctx, g, unit, stats, p->choice[u].a_bits, observer, &grid));
-        for (int i = 0; i < unit->n_values; i++)
-            BL_TRY(add_activation(p, unit->values[i], p->choice[u].a_bits, grid, unit->fixed_grid ? "given" : range));
+        int bits = p->choice[u].a_bits;
+        const char *own = unit->range[bits] ? unit->range[bits] : range;
+        const char *why = unit->why[bits] ? bl_strdup(p->arena, unit->why[bits]) : NULL;
+        if (unit->why[bits]) BL_ALLOC_TRY(ctx, why);
+        for (int i = 0; i < unit->n_values; i++) {
+            BL_TRY(add_activation(p, unit->values[i], bits, grid, unit->fixed_grid ? "given" : own));
+            p->quantizers[p->n_quantizers - 1].why = why;
+        }
     }
     for (int v = 0; v < g->n_values; v++)
         if (is_operand(g, v)) BL_TRY(add_operand(p, g, v));

@@ -51,6 +51,7 @@ static json_t *quantizer_json(const bl_graph *g, const bl_quantizer *q)
         break;
     }
     if (q->range) json_object_set_new(o, "range", json_string(q->range));
+    if (q->why) json_object_set_new(o, "range_why", json_string(q->why));
     if (q->rounding) json_object_set_new(o, "rounding", json_string(q->rounding));
     return o;
 }
@@ -230,6 +231,7 @@ static bl_status read_quantizer(const reader *r, const json_t *o)
     if (q->kind == BL_Q_CODEBOOK && (q->bits > 16 || q->n_table > 1 << q->bits || q->n_table < 1))
         return bad(r, tensor, "the table does not fit the width");
     BL_TRY(read_text(r, o, "range", &q->range));
+    BL_TRY(read_text(r, o, "range_why", &q->why));
     BL_TRY(read_text(r, o, "rounding", &q->rounding));
     r->p->of_value[v] = r->p->n_quantizers++;
     return BL_OK;

@@ -50,6 +50,8 @@ typedef struct bl_unit {
     bool fixed_grid;            /* Softmax output: its grid is given by [Q12], not by statistics */
     int n_candidates;
     const bl_candidate *candidates; /* widest first; [0] is the baseline */
+    const char *range[17];      /* by width: the row of observers.def that was chosen for it; NULL: as the options say */
+    const char *why[17];        /* and on which figures */
 } bl_unit;
 
 struct bl_menu {
@@ -94,6 +96,9 @@ struct bl_stats {
 
 typedef struct bl_observer {
     const char *name, *help;
+    bool measured;              /* stands for another row by unit and width, which bl_ranges_choose finds */
+    /* measured: what its own range is where nobody measured; a row that needs a reason to be left */
+    void (*fallback)(const bl_value_stats *s, int bits, double *lo, double *hi);
     /* Range of an activation for a width; lo <= 0 <= hi. */
     void (*range)(const bl_value_stats *s, int bits, double *lo, double *hi);
     /* Clipping level c of one slice of a weight (n elements, step elements apart). */
@@ -113,6 +118,7 @@ typedef struct bl_quantizer {
     bool weight;
     int bits;
     const char *range, *rounding; /* how the grid was found: "mse", "nearest" ... */
+    const char *why;            /* figures that chose this range; NULL: it was asked for */
     /* affine: scale[n_scale] along axis (-1: one), zero; narrow: symmetric restricted grid */
     int axis, n_scale, group;
     float *scale;

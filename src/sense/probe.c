@@ -131,8 +131,8 @@ static bl_status prepare(run *r, bl_arena *a)
         const bl_probe *q = &r->p->list[i];
         BL_TRY(mark_unit(r, a, q->unit));
         if (q->a_bits)
-            BL_TRY(bl_act_grid(r->ctx, r->p->in->graph, &menu->units[q->unit], r->p->in->stats, q->a_bits, observer,
-                               &r->grid[i]));
+            BL_TRY(bl_act_grid(r->ctx, r->p->in->graph, &menu->units[q->unit], r->p->in->stats, q->a_bits,
+                               q->range ? bl_observer_find(q->range) : observer, &r->grid[i]));
     }
     return make_weight_grids(r, a);
 }

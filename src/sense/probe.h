@@ -15,6 +15,7 @@ typedef struct bl_probe {
     int a_bits;                 /* values on theirs; 0: as they are */
     int mask;                   /* >= 0: a share of the weights is zero, seeded mask of this number */
     double share;
+    const char *range;          /* of a_bits: row of observers.def; NULL: as sens says */
 } bl_probe;
 
 typedef struct bl_probes bl_probes;

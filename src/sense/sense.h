@@ -49,6 +49,29 @@ bl_mask_options bl_mask_options_of(const bl_sense_options *options); /* may be N
 /* What of the options is not as usual, in words (the arena's); "": nothing. */
 char *bl_sense_settings(bl_arena *arena, const bl_sense_options *options);
 
+/* ------------------------------------------------------------------ worst.c */
+
+typedef struct bl_worst {
+    int unit, w_bits, a_bits;   /* as planned; w_bits 0: no weights */
+    double nsr, alone_db;       /* noise to signal at the output, this unit alone on its grids */
+    double share;               /* of the sum over all units */
+    double weights_db, values_db; /* its weights alone, its values alone; NaN: none */
+    const char *help;           /* "16-bit values": what of all that was tried leaves least noise */
+    double helped_db;           /* with it; NaN: nothing gained */
+} bl_worst;
+/* The `most` units of a plan that alone leave the most noise, loudest first, in the arena. */
+bl_status bl_worst_find(bl_ctx *ctx, const bl_sense_input *in, const bl_plan *plan, int most, bl_arena *arena,
+                        bl_worst **out, int *n);
+
+/* ------------------------------------------------------------------ ranges.c */
+
+/* Where the options' act_range is a row that stands for others: the best of them for each unit and width, written
+ * into the menu's units, where bl_act_grid and bl_plan_make find them.  Any other row: nothing is left chosen. */
+bl_status bl_ranges_choose(bl_ctx *ctx, const bl_sense_input *in, bl_menu *menu);
+/* ranges.json.  key: of all that the choice depends on besides the menu; fits: it was made from these. */
+bl_status bl_ranges_write(bl_ctx *ctx, const bl_menu *menu, const bl_hash *key, const char *path);
+bl_status bl_ranges_read(bl_ctx *ctx, bl_menu *menu, const bl_hash *key, const char *path, bool *fits);
+
 /* Where a metric is taken: the graph's outputs, or a closing Softmax's input. */
 int bl_metric_value(const bl_graph *graph, int output);
 

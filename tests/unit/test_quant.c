@@ -128,6 +128,79 @@ static void mse_ends_stands_still(void **state)
         }
 }
 
+/* KL(P || Q) as the rule has it, by itself: n bins kept of |x|, everything above in the last one of P. */
+static double cut_divergence(const double *h, int n, int levels)
+{
+    static double p[BL_HIST_BINS], q[BL_HIST_BINS];
+    double kl = 0, sums[2] = { 0, 0 };
+    double *const both[2] = { p, q };
+    for (int i = 0; i < n; i++) {
+        int c = 0, filled = 0;
+        double sum = 0;
+        while (!(i >= (int)((long)c * n / levels) && i < (int)((long)(c + 1) * n / levels))) c++;
+        for (int k = (int)((long)c * n / levels); k < (int)((long)(c + 1) * n / levels); k++) {
+            sum += h[k];
+            filled += h[k] > 0;
+        }
+        p[i] = h[i];
+        q[i] = h[i] > 0 ? sum / filled : 0;
+    }
+    for (int i = n; i < BL_HIST_BINS; i++) p[n - 1] += h[i];
+    for (int d = 0; d < 2; d++) {
+        int zeros = 0;
+        for (int i = 0; i < n; i++) zeros += both[d][i] == 0;
+        for (int i = 0; i < n; i++) {
+            both[d][i] = both[d][i] == 0 ? 1e-4 : fmax(both[d][i] - 1e-4 * zeros / (n - zeros), 1e-4);
+            sums[d] += both[d][i];
+        }
+    }
+    for (int i = 0; i < n; i++) kl += p[i] / sums[0] * log(p[i] / sums[0] / (q[i] / sums[1]));
+    return kl;
+}
+
+static void entropy_cuts_where_least_is_lost(void **state)
+{
+    static histogram h;
+    (void)state;
+    for (int tail = 0; tail < 2; tail++) {
+        double abs_bins[BL_HIST_BINS], least = INFINITY, lo, hi;
+        fill_histogram(&h, 5, 0, 8, 20000); /* around 4, deviation 0.96 */
+        if (!tail) memset(h.bins + 1200, 0, (BL_HIST_BINS - 1200) * sizeof *h.bins); /* nothing there: any cut above is the same */
+        for (int i = 0; i < BL_HIST_BINS; i++) abs_bins[i] = (double)h.bins[i];
+        for (int n = BL_HIST_BINS; n >= 128; n -= 8) least = fmin(least, cut_divergence(abs_bins, n, 16));
+        bl_observer_find("entropy")->range(&h.s, 4, &lo, &hi);
+        int n = (int)lround(hi / 8 * BL_HIST_BINS - 0.5);
+        if (hi == 8) n = BL_HIST_BINS;
+        assert_true(lo == 0 && hi > 0 && n % 8 == 0);
+        assert_true(cut_divergence(abs_bins, n, 16) <= least * (1 + 1e-6) + 1e-12);
+    }
+    fill_histogram(&h, 6, -1e4, 1e4, 5000); /* sixteen bits have codes for all */
+    assert_range("entropy", &h, 16, -1e4, 1e4);
+}
+
+/* On numbers that are Gaussian no other cut of both ends has a percent less squared error. */
+static void gaussian_suits_gaussians(void **state)
+{
+    static histogram h;
+    (void)state;
+    for (int bits = 2; bits <= 8; bits++) {
+        double lo, hi, least = INFINITY, mean = 0, square = 0;
+        fill_histogram(&h, 9, -6, 6, 400000);
+        for (int i = 0; i < BL_HIST_BINS; i++) {
+            double x = -6 + 12 * (i + 0.5) / BL_HIST_BINS;
+            mean += x * (double)h.bins[i] / (double)h.s.count;
+            square += x * x * (double)h.bins[i] / (double)h.s.count;
+        }
+        h.s.mean = mean;
+        h.s.mean_square = square;
+        bl_observer_find("gaussian")->range(&h.s, bits, &lo, &hi);
+        for (double c = 0.5; c < 6; c += 0.02) least = fmin(least, squared_error(&h, bits, -c, c));
+        double found = squared_error(&h, bits, lo, hi);
+        if (!(found <= least * 1.08)) fail_msg("%d bits: %g instead of %g", bits, found, least);
+    }
+    assert_range("gaussian", &h, 16, -6, 6);
+}
+
 static void weight_clips(void **state)
 {
     float w[6000];
@@ -674,6 +747,8 @@ int main(void)
         cmocka_unit_test(percentile_is_the_smallest_cut),
         cmocka_unit_test(mse_is_the_best_of_80),
         cmocka_unit_test(mse_ends_stands_still),
+        cmocka_unit_test(entropy_cuts_where_least_is_lost),
+        cmocka_unit_test(gaussian_suits_gaussians),
         cmocka_unit_test(weight_clips),
         cmocka_unit_test(ranges_of_codes),
         cmocka_unit_test(scales_of_channels),

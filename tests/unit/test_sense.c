@@ -5,7 +5,7 @@
  */
 #include "tiny_graph.h"
 
-#include "sense/sense.h"
+#include "sense/probe.h"
 
 static char *slurp(const char *path, size_t *size)
 {
@@ -411,6 +411,150 @@ static void programs_are_evaluated_alike(void **state)
     }
 }
 
+/* ------------------------------------------------------------------ ranges by the network's output */
+
+static double squared_noise(const bl_probes *p, const float *clean, const float *changed, int64_t rows, int64_t cols)
+{
+    double sum = 0;
+    (void)p;
+    for (int64_t i = 0; i < rows * cols; i++) sum += pow((double)clean[i] - (double)changed[i], 2);
+    return sum;
+}
+
+/* Noise at the output with one unit's values alone on the grid of one row. */
+static double noise_of(tiny *t, int unit, int bits, const char *range)
+{
+    bl_arena *a = bl_arena_new(t->ctx, "test");
+    bl_sens sens = { .act_range = "mse" };
+    bl_sense_options o = { .samples = 0 };
+    bl_sense_input in = { t->g, t->menu, t->stats, t->data, &o };
+    bl_probe q = { .unit = unit, .layer = -1, .a_bits = bits, .mask = -1, .range = range };
+    bl_probes p = { .in = &in, .sens = &sens, .list = &q, .n = 1, .measure = squared_noise };
+    double sum = 0;
+    assert_ok(t->ctx, bl_probes_run(t->ctx, &p, a));
+    for (size_t c = 0; c < p.n_chunks; c++) sum += p.answer[c];
+    bl_arena_free(a);
+    return sum;
+}
+
+static void ranges_by_the_output(void **state)
+{
+    (void)state;
+    tiny *t = sensed_net(1, 40);
+    bl_sense_options o = { .grids.act_range = "auto" };
+    bl_sense_input in = { t->g, t->menu, t->stats, t->data, &o };
+    int chosen = 0, left = 0;
+    assert_ok(t->ctx, bl_ranges_choose(t->ctx, &in, t->menu));
+    for (int u = 0; u < t->menu->n_units; u++)
+        for (int bits = 1; bits <= 16; bits++) {
+            const bl_unit *unit = &t->menu->units[u];
+            bool offered = false;
+            for (int c = 0; c < unit->n_candidates; c++) offered |= unit->candidates[c].a_bits == bits;
+            assert_int_equal(unit->range[bits] != NULL, offered);
+            if (!offered) continue;
+            const char *range = unit->range[bits];
+            double found, usual;
+            t->menu->units[u].range[bits] = NULL; /* else the probe would get it whatever it asks for */
+            found = noise_of(t, u, bits, range);
+            usual = noise_of(t, u, bits, "mse-ends");
+            t->menu->units[u].range[bits] = range;
+            chosen++;
+            if (!strcmp(range, "mse-ends")) continue;
+            left++;
+            assert_true(10 * log10(usual / found) >= 0.5);
+            assert_non_null(strstr(unit->why[bits], "than mse-ends"));
+        }
+    assert_true(chosen >= t->menu->n_units && left > 0);
+    bl_plan *plan = NULL; /* the plan has the ranges and the reasons */
+    bl_grid_options grids = { .act_range = "auto" };
+    memset(t->choice, 0, sizeof t->choice);
+    assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, t->choice, &grids, "one", &plan));
+    for (int i = 0; i < plan->n_quantizers; i++) {
+        const bl_quantizer *q = &plan->quantizers[i];
+        int u = t->menu->unit_of_value[q->value];
+        if (u < 0) continue;
+        assert_string_equal(q->range, t->menu->units[u].range[q->bits]);
+        assert_string_equal(q->why, t->menu->units[u].why[q->bits]);
+    }
+    bl_plan_free(plan);
+    o.grids.act_range = "minmax"; /* a row that stands for itself chooses nothing */
+    assert_ok(t->ctx, bl_ranges_choose(t->ctx, &in, t->menu));
+    for (int u = 0; u < t->menu->n_units; u++) assert_null(t->menu->units[u].range[8]);
+    o.grids.act_range = "none";
+    assert_int_equal(bl_ranges_choose(t->ctx, &in, t->menu), BL_USAGE);
+    tiny_free(t);
+}
+
+static void ranges_there_and_back(void **state)
+{
+    (void)state;
+    const char *path = "ranges_test.json";
+    tiny *t = sensed_net(1, 20);
+    bl_sense_options o = { .grids.act_range = "auto" };
+    bl_sense_input in = { t->g, t->menu, t->stats, t->data, &o };
+    bl_menu *other;
+    bl_hash key = bl_hash_of("a", 1), wrong = bl_hash_of("b", 1);
+    bool fits = true;
+    assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, NULL, &other));
+    assert_ok(t->ctx, bl_ranges_choose(t->ctx, &in, t->menu));
+    assert_ok(t->ctx, bl_ranges_write(t->ctx, t->menu, &key, path));
+    assert_ok(t->ctx, bl_ranges_read(t->ctx, other, &wrong, path, &fits));
+    assert_false(fits);
+    assert_ok(t->ctx, bl_ranges_read(t->ctx, other, &key, path, &fits));
+    assert_true(fits);
+    for (int u = 0; u < other->n_units; u++)
+        for (int bits = 1; bits <= 16; bits++) {
+            const bl_unit *a = &t->menu->units[u], *b = &other->units[u];
+            assert_int_equal(a->range[bits] != NULL, b->range[bits] != NULL);
+            if (!a->range[bits]) continue;
+            assert_string_equal(a->range[bits], b->range[bits]);
+            assert_string_equal(a->why[bits], b->why[bits]);
+        }
+    bl_menu_free(other);
+    unlink(path);
+    tiny_free(t);
+}
+
+/* ------------------------------------------------------------------ the worst units */
+
+static void worst_units_first(void **state)
+{
+    (void)state;
+    tiny *t = sensed_net(1, 20);
+    bl_plan *plan = NULL;
+    bl_sense_input in = { .graph = t->g, .menu = t->menu, .stats = t->stats, .data = t->data };
+    bl_arena *a = bl_arena_new(t->ctx, "test");
+    bl_worst *list;
+    int n, sum = bl_menu_find(t->menu, "sum"), narrow = 0;
+    const bl_unit *unit = &t->menu->units[sum];
+    for (int c = 0; c < unit->n_candidates; c++) /* all at eight bits but this one's weights */
+        if (unit->candidates[c].a_bits == 8 && unit->candidates[c].w_bits == 2) narrow = c;
+    assert_true(narrow > 0);
+    memset(t->choice, 0, sizeof t->choice);
+    t->choice[sum] = narrow;
+    assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, t->choice, NULL, "one", &plan));
+    assert_ok(t->ctx, bl_worst_find(t->ctx, &in, plan, 1000, a, &list, &n));
+    assert_int_equal(n, t->menu->n_units);
+    assert_int_equal(list[0].unit, sum);
+    assert_int_equal(list[0].w_bits, 2);
+    assert_int_equal(list[0].a_bits, 8);
+    assert_true(list[0].weights_db < list[0].values_db && fabs(list[0].weights_db - list[0].alone_db) < 1);
+    assert_string_equal(list[0].help, "8-bit weights");
+    assert_true(list[0].helped_db > list[0].alone_db + 10);
+    double shares = 0;
+    for (int i = 0; i < n; i++) {
+        shares += list[i].share;
+        assert_true(i == 0 || list[i].nsr <= list[i - 1].nsr);
+        assert_true(list[i].w_bits > 0 || !isfinite(list[i].weights_db));
+    }
+    assert_true(fabs(shares - 1) < 1e-9);
+    assert_ok(t->ctx, bl_worst_find(t->ctx, &in, plan, 2, a, &list, &n));
+    assert_int_equal(n, 2);
+    bl_arena_free(a);
+    bl_plan_free(plan);
+    tiny_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +565,9 @@ int main(void)
         cmocka_unit_test(answers_are_remembered),
         cmocka_unit_test(scores_are_those_of_the_walk),
         cmocka_unit_test(programs_are_evaluated_alike),
+        cmocka_unit_test(ranges_by_the_output),
+        cmocka_unit_test(ranges_there_and_back),
+        cmocka_unit_test(worst_units_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
