@@ -29,7 +29,7 @@ const struct argp_option bl_recipe_options[] = {
     { "target", KEY_TARGET, "NAME|FILE", 0, "what prices a width: see `bitlathe list targets`, or a cost.json, or a table FILE.npy[@MHZ]", 10 },
     { "act-range", KEY_ACT_RANGE, "NAME", 0, "range estimator of activations", 10 },
     { "weight-range", KEY_WEIGHT_RANGE, "NAME", 0, "range estimator of weights", 10 },
-    { "tune", KEY_TUNE, "NAME", 0, "what changes weights after the search; none: nothing", 10 },
+    { "tune", KEY_TUNE, "NAME[:WORDS]", 0, "what changes weights after the search, with its words: finetune:epochs=3; none: nothing", 10 },
     { "per-tensor", KEY_PER_TENSOR, NULL, 0, "one scale a weight instead of one an output channel", 10 },
     { "narrow", KEY_NARROW, NULL, 0, "restricted symmetric weight grids", 10 },
     { "no-keep-ends", KEY_NO_ENDS, NULL, 0, "first and last layer, input and output may be narrow too", 10 },

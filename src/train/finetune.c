@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The tuner "finetune": a plan's network is trained on the plan's grids with labelled samples.  How, its words
- * say: "epochs=3,rate=0.01,trainer=lsq".
+ * say: "epochs=3,rate=0.001,trainer=lsq".
  */
 #include "train/train.h"
 
@@ -20,7 +20,7 @@ static bl_status set_word(bl_ctx *ctx, course *c, const char *key, const char *v
     struct { const char *key; int64_t *to, least, most; } counts[] = {
         { "epochs", &c->o.epochs, 1, 1000000 }, { "samples", &c->o.limit, 1, INT32_MAX }, { "batch", &c->o.batch, 1, 65536 },
         { "micro", &c->o.micro, 1, 65536 }, { "pad", &c->o.pad, 0, 1024 } };
-    const char *remedy = "give words such as epochs=3,rate=0.01,trainer=lsq";
+    const char *remedy = "give words such as epochs=3,rate=0.001,trainer=lsq";
 
     for (size_t i = 0; i < BL_COUNTOF(numbers); i++)
         if (!strcmp(numbers[i].key, key)) {
@@ -42,6 +42,12 @@ static bl_status set_word(bl_ctx *ctx, course *c, const char *key, const char *v
         c->o.flip = !strcmp(value, "1");
         return c->o.flip || !strcmp(value, "0") ? BL_OK : bl_fail(ctx, BL_USAGE, key, remedy, "\"%s\" is neither 0 nor 1", value);
     }
+    if (!strcmp(key, "optimizer")) {
+        const bl_optimizer *row = bl_optimizer_find(value);
+        if (!row) return bl_fail(ctx, BL_USAGE, value, "see `bitlathe list optimizers`", "no such optimizer");
+        c->o.optimizer = row->name;
+        return BL_OK;
+    }
     if (strcmp(key, "trainer")) return bl_fail(ctx, BL_USAGE, key, remedy, "fine-tuning knows no such word");
     const bl_quant_trainer *row = bl_quant_trainer_find(value);
     if (!row) return bl_fail(ctx, BL_USAGE, value, "see `bitlathe list quant-trainers`", "no such trainer");
@@ -53,12 +59,13 @@ static bl_status read_words(bl_ctx *ctx, const char *words, course *c)
 {
     *c = (course){.o = bl_train_options_default(), .trainer = "lsq"};
     c->o.epochs = 2;
-    c->o.batch = 64;
+    c->o.batch = 32;
     c->o.micro = 16;
     c->o.held_out = 0;
-    c->o.rate = 0.01;
-    c->o.warmup = 0;
-    c->o.weight_decay = 1e-4;
+    c->o.optimizer = "adam"; /* folded weights of a few channels are far larger than the others' */
+    c->o.rate = 0.0005;
+    c->o.warmup = 0.1;
+    c->o.weight_decay = 0;
     while (words && *words) {
         char word[64], *eq;
         size_t n = strcspn(words, ",");

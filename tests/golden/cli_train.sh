@@ -38,6 +38,18 @@ if [ -r $fashion/train-images-idx3-ubyte.gz ]; then
     ok 0 "lower what was learned" "$bitlathe" lower $resnet8 --plan "$t/learned/plan.json" -o "$t/learned/model.blp"
     ok 0 "eval it" "$bitlathe" eval "$t/learned/model.blp" $fashion_test --limit 50
 
+    # The same as a tuner: the plan takes the grids, and a second run finds them.
+    tuned="--weights-bits 2 --act-bits 4 --target counted --no-bench --limit 64 -o $t/tuned --tune finetune:epochs=1,samples=320"
+    ok 64 "unknown word" "$bitlathe" quantize $resnet8 $fashion_train $tuned,speed=3
+    ok 0 "quantize --tune finetune" "$bitlathe" quantize $resnet8 $fashion_train $tuned
+    cp "$t/tuned/plan.json" "$t/tuned.json" && cp "$t/tuned/model.blp" "$t/tuned.blp" && cp "$t/tuned/weights.blw" "$t/tuned.blw"
+    ok 0 "once more" "$bitlathe" quantize $resnet8 $fashion_train $tuned
+    check "the same plan" cmp "$t/tuned/plan.json" "$t/tuned.json"
+    check "the same program" cmp "$t/tuned/model.blp" "$t/tuned.blp"
+    ok 0 "lower it alone" "$bitlathe" lower $resnet8 --plan "$t/tuned/plan.json" -o "$t/alone.blp"
+    check "the same from lower" cmp "$t/alone.blp" "$t/tuned.blp"
+    ok 0 "export it" "$bitlathe" export "$t/tuned" --format c -o "$t/tuned.c"
+
     # Stopped as soon as there is something to go on from; then gone on with.
     "$bitlathe" train $resnet8 $fashion_train $few --threads 1 -o "$t/stopped.onnx" >"$t/out" 2>"$t/err" &
     pid=$!

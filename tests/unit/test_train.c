@@ -6,94 +6,7 @@
  */
 #include <unistd.h>
 
-#include "emit/emit.h"
-#include "tiny_graph.h"
-#include "train/train.h"
-
-/* x (1,3,6,6): Conv, BatchNormalization, Relu, strided Conv, BatchNormalization beside a 1x1 shortcut, Add, Relu,
- * global average, Gemm, y (1,3). */
-static bl_graph *normed(bl_ctx *ctx)
-{
-    onnx_build *b = ob_new(ctx, 13);
-    bl_graph *g = NULL;
-    float ones[20], zeros[20];
-    for (int i = 0; i < 20; i++) {
-        ones[i] = 1;
-        zeros[i] = 0;
-    }
-    ob_input(b, "x", "N,3,6,6");
-    ob_floats(b, "a.w", "20,3,3,3", NULL);
-    ob_floats(b, "b.w", "20,20,3,3", NULL);
-    ob_floats(b, "s.w", "20,20,1,1", NULL);
-    ob_floats(b, "f.w", "3,20", NULL);
-    ob_floats(b, "f.b", "3", NULL);
-    static const char *const of[] = { "na", "nb" };
-    for (int i = 0; i < 2; i++) {
-        char name[4][16];
-        for (int k = 0; k < 4; k++) snprintf(name[k], sizeof name[k], "%s.%c", of[i], "gbmv"[k]);
-        ob_floats(b, ob_text(b, name[0]), "20", ones);
-        ob_floats(b, ob_text(b, name[1]), "20", zeros);
-        ob_floats(b, ob_text(b, name[2]), "20", zeros);
-        ob_floats(b, ob_text(b, name[3]), "20", ones);
-    }
-    ob_ints_attr(ob_node(b, "Conv", "x,a.w", "a0"), b, "pads", "1,1,1,1");
-    ob_node(b, "BatchNormalization", "a0,na.g,na.b,na.m,na.v", "a1");
-    ob_node(b, "Relu", "a1", "a");
-    Onnx__NodeProto *n = ob_node(b, "Conv", "a,b.w", "b0");
-    ob_ints_attr(n, b, "pads", "1,1,1,1");
-    ob_ints_attr(n, b, "strides", "2,2");
-    ob_node(b, "BatchNormalization", "b0,nb.g,nb.b,nb.m,nb.v", "b1");
-    ob_ints_attr(ob_node(b, "Conv", "a,s.w", "s"), b, "strides", "2,2");
-    ob_node(b, "Add", "b1,s", "sum");
-    ob_node(b, "Relu", "sum", "c");
-    ob_node(b, "GlobalAveragePool", "c", "p");
-    ob_node(b, "Flatten", "p", "f");
-    ob_int_attr(ob_node(b, "Gemm", "f,f.w,f.b", "y"), b, "transB", 1);
-    ob_output(b, "y");
-    assert_ok(ctx, ob_import(b, &g));
-    ob_free(b);
-    return g;
-}
-
-/* 96 samples of three classes: a bright corner each, in noise; written as .npy and .csv. */
-static bl_data *samples(bl_ctx *ctx, const bl_graph *g, const char *dir)
-{
-    enum { N = 96, PER = 108 };
-    static float x[N * PER];
-    char path[256], spec[600], csv[4096] = "label\n";
-    bl_rng r = bl_rng_make(3, "samples", 0);
-    bl_tensor t = { .type = BL_F32, .rank = 4, .dim = { N, 3, 6, 6 }, .data = x };
-    bl_data_options o = { 0 };
-    bl_data *data;
-    for (int i = 0; i < N; i++) {
-        int label = i % 3;
-        for (int k = 0; k < PER; k++) x[i * PER + k] = (float)bl_rng_normal(&r) * 0.5f;
-        for (int c = 0; c < 3; c++)
-            for (int y = 0; y < 2; y++)
-                for (int z = 0; z < 2; z++) x[i * PER + c * 36 + (y + 4 * (label / 2)) * 6 + z + 4 * (label % 2)] += c == label ? 3 : 1;
-        snprintf(csv + strlen(csv), sizeof csv - strlen(csv), "%d\n", label);
-    }
-    snprintf(path, sizeof path, "%s/x.npy", dir);
-    assert_ok(ctx, bl_npy_write(ctx, path, &t));
-    snprintf(path, sizeof path, "%s/y.csv", dir);
-    assert_ok(ctx, bl_write_file(ctx, path, csv, strlen(csv)));
-    snprintf(spec, sizeof spec, "npy:%s/x.npy,%s/y.csv", dir, dir);
-    o.spec = spec;
-    assert_ok(ctx, bl_data_open(ctx, &o, &g->values[g->inputs[0]].t, &data));
-    return data;
-}
-
-static bl_train_options small(void)
-{
-    bl_train_options o = bl_train_options_default();
-    o.epochs = 6;
-    o.batch = 32;
-    o.micro = 8;
-    o.held_out = 0;
-    o.rate = 0.05;
-    o.random = true;
-    return o;
-}
+#include "train_net.h"
 
 /* ------------------------------------------------------------------ the batch's own normalisation */
 
@@ -451,109 +364,6 @@ static void test_written_reads_back(void **state)
     check_free(t);
 }
 
-/* ------------------------------------------------------------------ on grids */
-
-static void test_slopes(void **state)
-{
-    (void)state;
-    for (double v = -6; v < 6; v += 0.37) { /* grid -4..3: s round(clamp(x / s)), by s at fixed x */
-        double lsq = v < -4 ? -4 : v > 3 ? 3 : rint(v) - v;
-        assert_true(fabs(bl_lsq_slope(v, -4, 3) - lsq) < 1e-12);
-        assert_true(bl_pact_slope(v, 0, 3) == (v >= 3));
-    }
-    /* Where rounding is left out of it, PACT's slope is that of 0.5 (|x| - |x - a| + a) by a. */
-    for (double x = -1; x < 5; x += 0.23) {
-        double a = 3, h = 1e-6, side[2];
-        for (int d = 0; d < 2; d++) {
-            double at = a + (d ? h : -h);
-            side[d] = 0.5 * (fabs(x) - fabs(x - at) + at);
-        }
-        if (fabs(x - a) > 1e-3 && x > 0) assert_true(fabs((side[1] - side[0]) / (2 * h) - bl_pact_slope(x, 0, a)) < 1e-6);
-    }
-}
-
-typedef struct planned {
-    bl_ctx *ctx;
-    bl_graph *g, *p;
-    bl_data *data;
-    bl_plan *plan;
-} planned;
-
-/* The trained network, and a plan of 2-bit weights and 4-bit values for it. */
-static void plan_small(planned *q, unsigned threads, const char *dir)
-{
-    char path[128];
-    bl_train_options o = small();
-    bl_trained *t;
-    bl_menu *menu;
-    bl_stats *stats;
-    bl_menu_options mo = { .w_bits = { 2 }, .n_w = 1, .a_bits = { 4 }, .n_a = 1, .keep_ends = true };
-    q->ctx = test_ctx(threads, 0);
-    bl_graph *g = normed(q->ctx);
-    q->data = samples(q->ctx, g, dir);
-    assert_ok(q->ctx, bl_train(q->ctx, g, q->data, &o, &t));
-    snprintf(path, sizeof path, "%s/float.onnx", dir);
-    assert_ok(q->ctx, bl_write_onnx(q->ctx, t->graph, path));
-    bl_trained_free(t);
-    bl_graph_free(g);
-    assert_ok(q->ctx, bl_import(q->ctx, path, NULL, &q->g));
-    assert_ok(q->ctx, bl_prepare(q->ctx, q->g, &q->p));
-    assert_ok(q->ctx, bl_calibrate(q->ctx, q->p, q->data, NULL, &stats));
-    assert_ok(q->ctx, bl_menu_make(q->ctx, q->p, &mo, &menu));
-    int *choice = calloc((size_t)menu->n_units, sizeof *choice);
-    assert_ok(q->ctx, bl_plan_make(q->ctx, q->p, menu, stats, choice, NULL, "test", &q->plan));
-    free(choice);
-    bl_menu_free(menu);
-    bl_stats_free(stats);
-}
-
-static void planned_free(planned *q)
-{
-    bl_plan_free(q->plan);
-    bl_data_free(q->data);
-    bl_graph_free(q->p);
-    bl_graph_free(q->g);
-    test_ctx_free(q->ctx);
-}
-
-/* Every row lowers the loss on the grids, the same for any number of threads; what it leaves lowers to a
- * program; only rows that learn scales move them. */
-static void test_on_grids(void **state)
-{
-    char dir[] = "/tmp/bl-train-XXXXXX";
-    bl_train_options o = small();
-    (void)state;
-    assert_non_null(mkdtemp(dir));
-    o.random = false;
-    o.epochs = 8;
-    o.rate = 0.01;
-    o.warmup = 0;
-    for (size_t k = 0; k < bl_n_quant_trainers; k++) {
-        bl_hash hash[2];
-        for (unsigned threads = 1; threads <= 2; threads++) {
-            planned q;
-            bl_weights *w;
-            bl_trained *t;
-            bl_program *program;
-            plan_small(&q, threads, dir);
-            float before = 0, after = 0;
-            for (int i = 0; i < q.plan->n_quantizers; i++) before += q.plan->quantizers[i].scale[0];
-            assert_ok(q.ctx, bl_train_quantized(q.ctx, q.p, q.plan, q.data, bl_quant_trainers[k].name, &o, &w, &t));
-            for (int i = 0; i < q.plan->n_quantizers; i++) after += q.plan->quantizers[i].scale[0];
-            assert_true((before != after) == (strcmp(bl_quant_trainers[k].name, "ste") != 0));
-            assert_true(t->epochs[o.epochs - 1].loss < t->epochs[0].loss);
-            assert_string_equal(q.plan->weights.hex, w->hash.hex);
-            assert_ok(q.ctx, bl_lower(q.ctx, q.p, q.plan, w, &program));
-            hash[threads - 1] = w->hash;
-            bl_program_free(program);
-            bl_weights_free(w);
-            bl_trained_free(t);
-            planned_free(&q);
-        }
-        assert_string_equal(hash[0].hex, hash[1].hex);
-    }
-}
-
 static void test_refusals(void **state)
 {
     char dir[] = "/tmp/bl-train-XXXXXX";
@@ -593,7 +403,6 @@ int main(void)
         cmocka_unit_test(test_optimizers),    cmocka_unit_test(test_losses),
         cmocka_unit_test(test_schedules),     cmocka_unit_test(test_learns_by_heart),
         cmocka_unit_test(test_threads_and_resume), cmocka_unit_test(test_written_reads_back),
-        cmocka_unit_test(test_slopes),        cmocka_unit_test(test_on_grids),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

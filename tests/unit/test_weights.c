@@ -8,8 +8,9 @@ typedef struct net {
     bl_ctx *ctx;
     bl_graph *g;
     char folder[256], path[300], copy[300];
-    float a[20], b[5];
+    float a[20], b[5], scale[5];
     bl_weight_item items[2];
+    bl_grid_item grid;
     bl_weights *w;
 } net;
 
@@ -25,6 +26,7 @@ static int setup(void **state)
     snprintf(n->copy, sizeof n->copy, "%.256s/copy.blw", n->folder);
     for (int i = 0; i < 20; i++) n->a[i] = (float)i / 7;
     for (int i = 0; i < 5; i++) n->b[i] = -(float)i / 3;
+    for (int i = 0; i < 5; i++) n->scale[i] = 0.1f * (float)(i + 1);
     bl_arena *arena = bl_arena_new(n->ctx, "weights");
     n->w = BL_NEW(arena, bl_weights, 1);
     n->w->arena = arena;
@@ -38,6 +40,9 @@ static int setup(void **state)
         n->items[i] = (bl_weight_item){ .value = v, .replaces = bl_hash_of(t->data, bl_tensor_bytes(t)),
                                         .data = i ? n->b : n->a, .count = bl_tensor_count(t) };
     }
+    n->grid = (bl_grid_item){ .value = bl_graph_find_value(n->g, "a.w"), .scale = n->scale, .count = 5 };
+    n->w->grids = &n->grid;
+    n->w->n_grids = 1;
     assert_ok(n->ctx, bl_weights_write(n->ctx, n->g, n->w, n->path));
     *state = n;
     return 0;
@@ -87,6 +92,10 @@ static void there_and_back(void **state)
         assert_memory_equal(x, n->items[i].data, (size_t)n->items[i].count * sizeof *x);
         assert_string_equal(back->items[i].replaces.hex, n->items[i].replaces.hex);
     }
+    assert_int_equal(back->n_grids, 1);
+    assert_int_equal(back->grids[0].value, n->grid.value);
+    assert_int_equal(back->grids[0].count, 5);
+    assert_memory_equal(back->grids[0].scale, n->scale, sizeof n->scale);
     assert_null(bl_weights_find(back, bl_graph_find_value(n->g, "b.w")));
     assert_null(bl_weights_find(NULL, 0));
     assert_ok(n->ctx, bl_weights_write(n->ctx, n->g, back, n->copy));
@@ -101,7 +110,11 @@ static void there_and_back(void **state)
     bl_hash old = n->w->hash;
     assert_ok(n->ctx, bl_weights_seal(n->ctx, n->g, n->w));
     assert_string_not_equal(old.hex, n->w->hash.hex);
-    n->w->n_items = 0; /* nothing replaced is a record too */
+    n->scale[2] *= 2;
+    old = n->w->hash;
+    assert_ok(n->ctx, bl_weights_seal(n->ctx, n->g, n->w));
+    assert_string_not_equal(old.hex, n->w->hash.hex);
+    n->w->n_items = n->w->n_grids = 0; /* nothing replaced is a record too */
     assert_ok(n->ctx, bl_weights_write(n->ctx, n->g, n->w, n->copy));
     back = NULL;
     assert_ok(n->ctx, bl_weights_read(n->ctx, n->g, n->copy, &back));
@@ -155,11 +168,11 @@ static void refused(net *n, uint32_t id, size_t offset, const void *data, size_t
 
 static void wrong_fields(void **state)
 {
-    enum { HEAD = 1, ITEMS, NAMES, DATA };
+    enum { HEAD = 1, ITEMS, NAMES, DATA, GRIDS };
     net *n = *state;
     const uint64_t huge = UINT64_MAX, few = 19, zero = 0;
-    const uint32_t name = 1000, past = 8;
-    const float nan = NAN, inf = INFINITY;
+    const uint32_t name = 1000, past = 12;
+    const float nan = NAN, inf = INFINITY, flat = 0;
     refused(n, HEAD, 0, "0123", 4, 0, "another network");
     refused(n, HEAD, 0, "", 0, -1, "wrong size");
     refused(n, ITEMS, 0, "", 0, -1, "wrong size");
@@ -179,6 +192,10 @@ static void wrong_fields(void **state)
     refused(n, DATA, 0, "", 0, -4, "outside the file");
     refused(n, DATA, 12, &nan, 4, 0, "NaN or infinity");
     refused(n, DATA, 84, &inf, 4, 0, "NaN or infinity");
+    refused(n, DATA, 108, &flat, 4, 0, "not above zero");
+    refused(n, GRIDS, 0, "", 0, -1, "wrong size");
+    refused(n, GRIDS, 0, &name, 4, 0, "a name lies outside");
+    refused(n, GRIDS, 8, &huge, 8, 0, "outside the file");
     bl_weights *back = NULL;
     bl_graph *other = tiny_prepared(tiny_residual(n->ctx));
     assert_fails(n->ctx, bl_weights_read(n->ctx, other, n->path, &back), BL_DATA, "another network");

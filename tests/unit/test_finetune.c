@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Training on a plan's grids: slopes of the learned figures against their formulas, every row of
+ * quant_trainers.def, the tuner finetune with its words, and that what is left is what the integers compute.
+ */
+#include <unistd.h>
+
+#include "sense/sense.h"
+#include "train_net.h"
+
+static void test_slopes(void **state)
+{
+    (void)state;
+    for (double v = -6; v < 6; v += 0.37) { /* grid -4..3: s round(clamp(x / s)), by s at fixed x */
+        double lsq = v < -4 ? -4 : v > 3 ? 3 : rint(v) - v;
+        assert_true(fabs(bl_lsq_slope(v, -4, 3) - lsq) < 1e-12);
+        assert_true(bl_pact_slope(v, 0, 3) == (v >= 3));
+    }
+    /* Where rounding is left out of it, PACT's slope is that of 0.5 (|x| - |x - a| + a) by a. */
+    for (double x = -1; x < 5; x += 0.23) {
+        double a = 3, h = 1e-6, side[2];
+        for (int d = 0; d < 2; d++) {
+            double at = a + (d ? h : -h);
+            side[d] = 0.5 * (fabs(x) - fabs(x - at) + at);
+        }
+        if (fabs(x - a) > 1e-3 && x > 0) assert_true(fabs((side[1] - side[0]) / (2 * h) - bl_pact_slope(x, 0, a)) < 1e-6);
+    }
+}
+
+typedef struct planned {
+    bl_ctx *ctx;
+    bl_graph *g, *p;
+    bl_data *data;
+    bl_plan *plan;
+} planned;
+
+/* The trained network, and a plan of 2-bit weights and 4-bit values for it. */
+static void plan_small(planned *q, unsigned threads, const char *dir)
+{
+    char path[128];
+    bl_train_options o = small();
+    bl_trained *t;
+    bl_menu *menu;
+    bl_stats *stats;
+    bl_menu_options mo = { .w_bits = { 2 }, .n_w = 1, .a_bits = { 4 }, .n_a = 1, .keep_ends = true };
+    q->ctx = test_ctx(threads, 0);
+    bl_graph *g = normed(q->ctx);
+    q->data = samples(q->ctx, g, dir);
+    assert_ok(q->ctx, bl_train(q->ctx, g, q->data, &o, &t));
+    snprintf(path, sizeof path, "%s/float.onnx", dir);
+    assert_ok(q->ctx, bl_write_onnx(q->ctx, t->graph, path));
+    bl_trained_free(t);
+    bl_graph_free(g);
+    assert_ok(q->ctx, bl_import(q->ctx, path, NULL, &q->g));
+    assert_ok(q->ctx, bl_prepare(q->ctx, q->g, &q->p));
+    assert_ok(q->ctx, bl_calibrate(q->ctx, q->p, q->data, NULL, &stats));
+    assert_ok(q->ctx, bl_menu_make(q->ctx, q->p, &mo, &menu));
+    int *choice = calloc((size_t)menu->n_units, sizeof *choice);
+    assert_ok(q->ctx, bl_plan_make(q->ctx, q->p, menu, stats, choice, NULL, "test", &q->plan));
+    free(choice);
+    bl_menu_free(menu);
+    bl_stats_free(stats);
+}
+
+static void planned_free(planned *q)
+{
+    bl_plan_free(q->plan);
+    bl_data_free(q->data);
+    bl_graph_free(q->p);
+    bl_graph_free(q->g);
+    test_ctx_free(q->ctx);
+}
+
+/* Every row lowers the loss on the grids, the same for any number of threads; what it leaves lowers to a
+ * program; only rows that learn scales move them. */
+static void test_on_grids(void **state)
+{
+    char dir[] = "/tmp/bl-train-XXXXXX";
+    bl_train_options o = small();
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    o.random = false;
+    o.epochs = 8;
+    o.rate = 0.01;
+    o.warmup = 0;
+    for (size_t k = 0; k < bl_n_quant_trainers; k++) {
+        bl_hash hash[2];
+        for (unsigned threads = 1; threads <= 2; threads++) {
+            planned q;
+            bl_weights *w;
+            bl_trained *t;
+            bl_program *program;
+            plan_small(&q, threads, dir);
+            float before = 0, after = 0;
+            for (int i = 0; i < q.plan->n_quantizers; i++) before += q.plan->quantizers[i].scale[0];
+            assert_ok(q.ctx, bl_train_quantized(q.ctx, q.p, q.plan, q.data, bl_quant_trainers[k].name, &o, &w, &t));
+            for (int i = 0; i < q.plan->n_quantizers; i++) after += q.plan->quantizers[i].scale[0];
+            assert_true((before != after) == (strcmp(bl_quant_trainers[k].name, "ste") != 0));
+            assert_true(t->epochs[o.epochs - 1].loss < t->epochs[0].loss);
+            assert_string_equal(q.plan->weights.hex, w->hash.hex);
+            assert_ok(q.ctx, bl_lower(q.ctx, q.p, q.plan, w, &program));
+            hash[threads - 1] = w->hash;
+            bl_program_free(program);
+            bl_weights_free(w);
+            bl_trained_free(t);
+            planned_free(&q);
+        }
+        assert_string_equal(hash[0].hex, hash[1].hex);
+    }
+}
+
+/* ------------------------------------------------------------------ the tuner */
+
+static double loss_of(const planned *q, const bl_plan *plan, const bl_weights *w, int64_t *right)
+{
+    bl_fake *fake;
+    bl_eval_options eo = { .scores = true };
+    bl_eval_result r;
+    double loss = 0;
+    assert_ok(q->ctx, bl_fake_new(q->ctx, q->p, plan, w, &fake));
+    assert_ok(q->ctx, bl_eval(q->ctx, &(bl_eval_subject){ .graph = q->p, .fake = fake }, q->data, &eo, &r));
+    *right = (int64_t)(r.top1 * (double)r.samples + 0.5);
+    for (int64_t i = 0; i < r.samples; i++) {
+        bl_train_options o = bl_train_options_default();
+        loss += bl_loss_find("cross-entropy")->of(&o, r.scores + 3 * i, 3, NULL, bl_data_label(q->data, i), 0, NULL);
+    }
+    bl_eval_free(&r);
+    bl_fake_free(fake);
+    return loss;
+}
+
+/* The walk on the learned grids and the integer program give the same scores, a step of the last grid apart. */
+static void check_integers(const planned *q, const bl_plan *plan, const bl_weights *w)
+{
+    bl_program *program;
+    bl_fake *fake;
+    bl_eval_options eo = { .scores = true };
+    bl_eval_result walk, integers;
+    int64_t apart = 0;
+    float step = plan->quantizers[plan->of_value[q->p->outputs[0]]].scale[0];
+    assert_ok(q->ctx, bl_lower(q->ctx, q->p, plan, w, &program));
+    assert_ok(q->ctx, bl_fake_new(q->ctx, q->p, plan, w, &fake));
+    assert_ok(q->ctx, bl_eval(q->ctx, &(bl_eval_subject){ .graph = q->p, .fake = fake }, q->data, &eo, &walk));
+    assert_ok(q->ctx, bl_eval(q->ctx, &(bl_eval_subject){ .program = program }, q->data, &eo, &integers));
+    assert_int_equal(walk.n_scores, integers.n_scores);
+    for (int64_t i = 0; i < walk.n_scores; i++) {
+        double d = fabs((double)walk.scores[i] - integers.scores[i]);
+        apart += d > 0.5 * step;
+        assert_true(d < 8.5 * step);
+    }
+    assert_true(apart <= walk.n_scores / 20);
+    bl_eval_free(&walk);
+    bl_eval_free(&integers);
+    bl_fake_free(fake);
+    bl_program_free(program);
+}
+
+static void test_finetune(void **state)
+{
+    char dir[] = "/tmp/bl-tune-XXXXXX", path[64];
+    planned q, again;
+    bl_weights *w, *back;
+    bl_hash before, after, key;
+    int64_t right[2];
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    plan_small(&q, 1, dir);
+    plan_small(&again, 1, dir);
+    const char *name = "finetune:epochs=6,rate=0.002,batch=16,micro=8";
+    const bl_tuner *row = bl_tuner_find(name);
+    assert_string_equal(row->name, "finetune");
+    assert_ok(q.ctx, bl_tuner_check(q.ctx, name));
+    bl_tune_input in = { q.p, q.plan, q.data, 64, bl_tuner_words(name) };
+    double loss = loss_of(&q, q.plan, NULL, &right[0]);
+    assert_ok(q.ctx, bl_tune_key(q.ctx, row, &in, &key));
+    assert_ok(q.ctx, bl_plan_content(q.ctx, q.plan, &before));
+    assert_ok(q.ctx, bl_tune(q.ctx, row, &in, &w));
+    assert_ok(q.ctx, bl_plan_content(q.ctx, q.plan, &after));
+    assert_string_equal(w->key.hex, key.hex);
+    assert_string_equal(w->plan.hex, before.hex);
+    assert_string_not_equal(before.hex, after.hex);
+    assert_true(loss_of(&q, q.plan, w, &right[1]) < 0.8 * loss);
+    assert_true(right[1] >= right[0]);
+    check_integers(&q, q.plan, w);
+
+    /* Kept, and read again for a plan that was just made: the same grids, the same record. */
+    snprintf(path, sizeof path, "%s/weights.blw", dir);
+    assert_ok(q.ctx, bl_weights_write(q.ctx, q.p, w, path));
+    assert_ok(again.ctx, bl_weights_read(again.ctx, again.p, path, &back));
+    assert_string_equal(back->hash.hex, w->hash.hex);
+    assert_ok(again.ctx, bl_plan_use_weights(again.ctx, again.plan, back));
+    assert_string_equal(again.plan->weights.hex, w->hash.hex);
+    assert_ok(again.ctx, bl_plan_content(again.ctx, again.plan, &before));
+    assert_string_equal(before.hex, after.hex);
+    bl_weights_free(back);
+    bl_weights_free(w);
+    planned_free(&q);
+    planned_free(&again);
+}
+
+static void test_words(void **state)
+{
+    bl_ctx *ctx = test_ctx(1, 0);
+    (void)state;
+    static const char *const good[] = { "finetune", "finetune:epochs=3", "finetune:rate=1e-3,trainer=pact,flip=1,pad=2", "adaround" };
+    static const char *const bad[] = { "fine", "finetune:epochs", "finetune:epochs=0", "finetune:rate=x", "finetune:flip=2",
+                                       "finetune:trainer=none", "finetune:optimizer=none", "finetune:speed=3", "adaround:epochs=3" };
+    for (size_t i = 0; i < BL_COUNTOF(good); i++) assert_ok(ctx, bl_tuner_check(ctx, good[i]));
+    for (size_t i = 0; i < BL_COUNTOF(bad); i++) assert_int_equal(bl_tuner_check(ctx, bad[i]), BL_USAGE);
+    assert_null(bl_tuner_words("finetune"));
+    assert_string_equal(bl_tuner_words("finetune:a=b"), "a=b");
+    test_ctx_free(ctx);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_slopes), cmocka_unit_test(test_on_grids),
+                                        cmocka_unit_test(test_finetune), cmocka_unit_test(test_words) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
