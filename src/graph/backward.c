@@ -200,7 +200,7 @@ static bl_status build(bl_back *back, const uint8_t *marks)
     BL_TRY(make_tables(back, marks));
     find_active(back);
     if (back->walk->dnn)
-        BL_TRY(bl_dnn_back_new(back->ctx, back->arena, back->graph, back->walk->versions, &back->dnn));
+        BL_TRY(bl_dnn_back_new(back->ctx, back->arena, back->graph, back->walk->versions, back->walk->training, &back->dnn));
     BL_TRY(plan_nodes(back));
     if (back->dnn) BL_TRY(bl_dnn_back_planned(back->dnn));
     return plan_buffers(back);

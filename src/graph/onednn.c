@@ -60,6 +60,7 @@ struct bl_dnn {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     int threads;
+    bool training;
     dnn_node *nodes;
     size_t scratch_bytes;
     void *scratch;
@@ -76,13 +77,14 @@ static bl_status check(const bl_dnn *dnn, dnnl_status_t status, const char *what
 #define DNN_TRY(call) BL_TRY(check(dnn, (call), #call))
 
 bl_status bl_dnn_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const uint32_t *versions,
-                     unsigned threads, bl_dnn **out)
+                     unsigned threads, bool training, bl_dnn **out)
 {
     bl_dnn *dnn = BL_NEW(arena, bl_dnn, 1);
     bl_status status;
 
     BL_ALLOC_TRY(ctx, dnn);
-    *dnn = (bl_dnn){.ctx = ctx, .arena = arena, .graph = graph, .versions = versions, .threads = (int)BL_MAX(threads, 1u)};
+    *dnn = (bl_dnn){.ctx = ctx, .arena = arena, .graph = graph, .versions = versions, .threads = (int)BL_MAX(threads, 1u),
+                    .training = training};
     dnn->nodes = BL_NEW(arena, dnn_node, (size_t)graph->n_nodes);
     BL_ALLOC_TRY(ctx, dnn->nodes);
     status = check(dnn, dnnl_engine_create(&dnn->engine, dnnl_cpu, 0), "engine");
@@ -363,7 +365,7 @@ static bl_status conv_read(const bl_dnn *dnn, const bl_node *node, conv_dims *c)
 }
 
 /* Tries one pair of orders; *pd NULL when there is nothing fast. */
-static bl_status conv_try(const bl_dnn *dnn, const bl_node *node, const conv_dims *c,
+static bl_status conv_try(const bl_dnn *dnn, const bl_node *node, const conv_dims *c, dnnl_alg_kind_t alg,
                           const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
                           dnnl_primitive_desc_t *pd)
 {
@@ -376,7 +378,7 @@ static bl_status conv_try(const bl_dnn *dnn, const bl_node *node, const conv_dim
                                          dnnl_format_tag_any));
     DNN_TRY(dnnl_memory_desc_init_by_tag(&bias, 1, c->filters, dnnl_f32, dnnl_a));
     if (dnnl_dilated_convolution_forward_desc_init(
-            &desc, dnnl_forward_inference, dnnl_convolution_direct, src, &weight,
+            &desc, dnnl_forward_inference, alg, src, &weight,
             biased ? &bias : NULL, dst, c->stride, c->dilation, c->begin, c->end) != dnnl_success)
         return BL_OK;
     return make_pd(dnn, node, &desc, pd);
@@ -389,6 +391,34 @@ static bool is_gemm(dnnl_primitive_desc_t pd)
            strncmp(name, "gemm", 4) == 0;
 }
 
+bool bl_dnn_winograd(const bl_tensor *x, const bl_tensor *weight, const int64_t *stride, const int64_t *dilation)
+{
+    return x->rank == 4 && weight->dim[2] == 3 && weight->dim[3] == 3 && stride[0] == 1 && stride[1] == 1 && !dilation[0] &&
+           !dilation[1] && x->dim[1] == weight->dim[1] && x->dim[1] % 16 == 0 && weight->dim[0] % 16 == 0;
+}
+
+/* While a network learns: blocks of 16 channels, in which the way back runs well too, and Winograd's transform
+ * where it fits.  *pd NULL: neither. */
+static bl_status conv_for_training(const bl_dnn *dnn, const bl_node *node, const conv_dims *c, bl_layout settled,
+                                   dnnl_primitive_desc_t *pd)
+{
+    const bl_tensor *x = value_tensor(dnn, node->in[0]), *y = value_tensor(dnn, node->out[0]);
+    dnnl_memory_desc_t sx, sy;
+
+    *pd = NULL;
+    if (x->rank != 4 || (settled != BL_LAYOUT_PLAIN && settled != BL_LAYOUT_BLOCK16) || y->dim[1] % 16 != 0) return BL_OK;
+    sx = bl_dnn_layout_md(x, settled);
+    sy = bl_dnn_layout_md(y, BL_LAYOUT_BLOCK16);
+    if (settled == BL_LAYOUT_BLOCK16 && bl_dnn_winograd(x, value_tensor(dnn, node->in[1]), c->stride, c->dilation))
+        BL_TRY(conv_try(dnn, node, c, dnnl_convolution_winograd, &sx, &sy, pd));
+    if (!*pd) BL_TRY(conv_try(dnn, node, c, dnnl_convolution_direct, &sx, &sy, pd));
+    if (*pd && is_gemm(*pd)) {
+        dnnl_primitive_desc_destroy(*pd);
+        *pd = NULL;
+    }
+    return BL_OK;
+}
+
 /* The input's layout if it has one and oneDNN runs well in it; else what oneDNN likes best, and for
  * an input that it cannot read there, the plain order. */
 static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_dims *c,
@@ -399,16 +429,18 @@ static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_
     dnnl_memory_desc_t any_y = describe(y->rank, y->dim, dnnl_format_tag_any);
     bl_layout src, dst;
 
+    if (dnn->training) BL_TRY(conv_for_training(dnn, node, c, settled, pd));
+    if (dnn->training && *pd) return BL_OK;
     if (settled != BL_LAYOUT_PLAIN) {
         dnnl_memory_desc_t sx = bl_dnn_layout_md(x, settled), sy = bl_dnn_layout_md(y, settled);
-        BL_TRY(conv_try(dnn, node, c, &sx, &sy, pd));
+        BL_TRY(conv_try(dnn, node, c, dnnl_convolution_direct, &sx, &sy, pd));
         if (*pd && is_gemm(*pd)) {
             dnnl_primitive_desc_destroy(*pd);
             *pd = NULL;
         }
         if (*pd) return BL_OK;
     }
-    BL_TRY(conv_try(dnn, node, c, &any_x, &any_y, pd));
+    BL_TRY(conv_try(dnn, node, c, dnnl_convolution_direct, &any_x, &any_y, pd));
     if (*pd) {
         dnnl_memory_desc_t sx = query_md(*pd, DNNL_ARG_SRC), sy = query_md(*pd, DNNL_ARG_DST);
         bool ours = layout_of(x, &sx, &src) && layout_of(y, &sy, &dst) &&
@@ -419,7 +451,7 @@ static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_
     }
     any_x = bl_dnn_layout_md(x, BL_LAYOUT_PLAIN);
     any_y = bl_dnn_layout_md(y, BL_LAYOUT_PLAIN);
-    return conv_try(dnn, node, c, &any_x, &any_y, pd);
+    return conv_try(dnn, node, c, dnnl_convolution_direct, &any_x, &any_y, pd);
 }
 
 static bl_status plan_conv(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)

@@ -26,9 +26,9 @@ typedef struct bl_dnn bl_dnn;
 #ifdef BL_HAVE_ONEDNN
 
 /* versions[value] counts replacements of a constant.  All memory that sizes decide is arena's.
- * threads: how many one operator may use; 0 is 1. */
+ * threads: how many one operator may use; 0 is 1.  training: as in bl_walk_options. */
 bl_status bl_dnn_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const uint32_t *versions,
-                     unsigned threads, bl_dnn **out);
+                     unsigned threads, bool training, bl_dnn **out);
 void bl_dnn_free(bl_dnn *dnn, bl_place *const *sets, int n_sets);
 /* In node order, before any run.  *taken: oneDNN runs this node, its fused activation too.  Sets
  * the layout of its output, and of its input where that has none yet. */
@@ -36,6 +36,8 @@ bl_status bl_dnn_plan(bl_dnn *dnn, int node, bl_layout *layouts, bool *taken);
 bl_status bl_dnn_planned(bl_dnn *dnn); /* after the last of them */
 /* oneDNN's description of a value's order in memory. */
 dnnl_memory_desc_t bl_dnn_layout_md(const bl_tensor *t, bl_layout layout);
+/* A convolution that Winograd's transform suits: dilation counts from 0. */
+bool bl_dnn_winograd(const bl_tensor *x, const bl_tensor *weight, const int64_t *stride, const int64_t *dilation);
 /* Between enter and leave oneDNN runs on the calling thread alone but for what bl_dnn_new allowed. */
 int bl_dnn_enter(void);
 void bl_dnn_leave(int before);
@@ -48,9 +50,9 @@ bl_status bl_dnn_run(bl_dnn *dnn, int node, bl_place *const *in, bl_place *out);
 #else
 
 static inline bl_status bl_dnn_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph,
-                                   const uint32_t *versions, unsigned threads, bl_dnn **out)
+                                   const uint32_t *versions, unsigned threads, bool training, bl_dnn **out)
 {
-    (void)ctx, (void)arena, (void)graph, (void)versions, (void)threads;
+    (void)ctx, (void)arena, (void)graph, (void)versions, (void)threads, (void)training;
     *out = NULL;
     return BL_OK;
 }

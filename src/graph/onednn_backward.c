@@ -40,6 +40,7 @@ struct bl_dnn_back {
     bl_arena *arena;
     const bl_graph *graph;
     const uint32_t *versions;
+    bool training;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     back_node *nodes;
@@ -58,13 +59,14 @@ static bl_status check(const bl_dnn_back *back, dnnl_status_t status, const char
 #define DNN_TRY(call) BL_TRY(check(back, (call), #call))
 
 bl_status bl_dnn_back_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph,
-                          const uint32_t *versions, bl_dnn_back **out)
+                          const uint32_t *versions, bool training, bl_dnn_back **out)
 {
     bl_dnn_back *back = BL_NEW(arena, bl_dnn_back, 1);
     bl_status status;
 
     BL_ALLOC_TRY(ctx, back);
-    *back = (bl_dnn_back){.ctx = ctx, .arena = arena, .graph = graph, .versions = versions};
+    *back = (bl_dnn_back){.ctx = ctx, .arena = arena, .graph = graph, .versions = versions,
+                          .training = training};
     back->nodes = BL_NEW(arena, back_node, (size_t)graph->n_nodes);
     BL_ALLOC_TRY(ctx, back->nodes);
     status = check(back, dnnl_engine_create(&back->engine, dnnl_cpu, 0), "engine");
@@ -237,6 +239,7 @@ typedef struct conv_back {
     dnnl_dims_t stride, dilation, begin, end, weight, filters;
     int weight_rank;
     dnnl_memory_desc_t src, dst, given; /* the walk's orders; the weight as the graph has it */
+    bool winograd;
 } conv_back;
 
 static bl_status conv_read(const bl_dnn_back *back, const bl_node *node, const bl_layout *layouts,
@@ -263,6 +266,8 @@ static bl_status conv_read(const bl_dnn_back *back, const bl_node *node, const b
     c->weight[c->weight_rank++] = wt->dim[0] / group;
     for (int i = 1; i < wt->rank; i++) c->weight[c->weight_rank++] = wt->dim[i];
     c->filters[0] = wt->dim[0];
+    c->winograd = back->training && layouts[node->in[0]] == BL_LAYOUT_BLOCK16 && layouts[node->out[0]] == BL_LAYOUT_BLOCK16 &&
+                  bl_dnn_winograd(c->x, wt, c->stride, c->dilation);
     c->src = bl_dnn_layout_md(c->x, layouts[node->in[0]]);
     c->dst = bl_dnn_layout_md(c->y, layouts[node->out[0]]);
     DNN_TRY(dnnl_memory_desc_init_by_tag(&c->given, c->weight_rank, c->weight, dnnl_f32,
@@ -271,7 +276,7 @@ static bl_status conv_read(const bl_dnn_back *back, const bl_node *node, const b
 }
 
 /* The forward primitive that oneDNN wants as a hint; NULL: no. */
-static dnnl_primitive_desc_t conv_hint(const bl_dnn_back *back, const conv_back *c,
+static dnnl_primitive_desc_t conv_hint(const bl_dnn_back *back, const conv_back *c, dnnl_alg_kind_t alg,
                                        const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
                                        const dnnl_memory_desc_t *weight,
                                        const dnnl_memory_desc_t *bias)
@@ -280,7 +285,7 @@ static dnnl_primitive_desc_t conv_hint(const bl_dnn_back *back, const conv_back 
     dnnl_primitive_desc_t pd;
 
     if (dnnl_dilated_convolution_forward_desc_init(&desc, dnnl_forward_training,
-                                                   dnnl_convolution_direct, src, weight, bias, dst,
+                                                   alg, src, weight, bias, dst,
                                                    c->stride, c->dilation, c->begin,
                                                    c->end) != dnnl_success ||
         dnnl_primitive_desc_create(&pd, &desc, NULL, back->engine, NULL) != dnnl_success)
@@ -299,7 +304,7 @@ static dnnl_memory_desc_t any_of(const dnnl_memory_desc_t *md)
 }
 
 /* By the weights, or by the data; in the orders src and dst. */
-static bl_status conv_try(const bl_dnn_back *back, const conv_back *c, bool weights, bool biased,
+static bl_status conv_try(const bl_dnn_back *back, const conv_back *c, dnnl_alg_kind_t alg, bool weights, bool biased,
                           const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
                           dnnl_primitive_desc_t *pd)
 {
@@ -311,15 +316,15 @@ static bl_status conv_try(const bl_dnn_back *back, const conv_back *c, bool weig
 
     *pd = NULL;
     DNN_TRY(dnnl_memory_desc_init_by_tag(&bias, 1, c->filters, dnnl_f32, dnnl_a));
-    hint = conv_hint(back, c, src, dst, &weight, biased ? &bias : NULL);
+    hint = conv_hint(back, c, alg, src, dst, &weight, biased ? &bias : NULL);
     if (!hint) return BL_OK;
     if (weights)
         status = dnnl_dilated_convolution_backward_weights_desc_init(
-            &desc, dnnl_convolution_direct, src, &weight, biased ? &bias : NULL, dst, c->stride,
+            &desc, alg, src, &weight, biased ? &bias : NULL, dst, c->stride,
             c->dilation, c->begin, c->end);
     else
         status = dnnl_dilated_convolution_backward_data_desc_init(
-            &desc, dnnl_convolution_direct, src, &weight, dst, c->stride, c->dilation, c->begin,
+            &desc, alg, src, &weight, dst, c->stride, c->dilation, c->begin,
             c->end);
     result = status == dnnl_success ? make_pd(back, &desc, hint, pd) : BL_OK;
     dnnl_primitive_desc_destroy(hint);
@@ -339,10 +344,13 @@ static bl_status conv_choose(const bl_dnn_back *back, const conv_back *c, bool w
 {
     dnnl_memory_desc_t src = any_of(&c->src), dst = any_of(&c->dst);
 
-    BL_TRY(conv_try(back, c, weights, biased, &c->src, &c->dst, pd));
+    *pd = NULL;
+    if (c->winograd) BL_TRY(conv_try(back, c, dnnl_convolution_winograd, weights, biased, &c->src, &c->dst, pd));
+    if (*pd) return BL_OK;
+    BL_TRY(conv_try(back, c, dnnl_convolution_direct, weights, biased, &c->src, &c->dst, pd));
     if (*pd && !is_gemm(*pd)) return BL_OK;
     dnnl_primitive_desc_destroy(*pd);
-    return conv_try(back, c, weights, biased, &src, &dst, pd);
+    return conv_try(back, c, dnnl_convolution_direct, weights, biased, &src, &dst, pd);
 }
 
 static bl_status plan_conv(bl_dnn_back *back, int n, const uint8_t *active,

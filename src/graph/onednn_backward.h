@@ -13,9 +13,10 @@ typedef struct bl_dnn_orders { bool in_packed, out_packed; } bl_dnn_orders;
 
 #ifdef BL_HAVE_ONEDNN
 
-/* versions[value] counts replacements of a constant.  All memory that sizes decide is arena's. */
+/* versions[value] counts replacements of a constant.  All memory that sizes decide is arena's.  training: as
+ * in bl_walk_options. */
 bl_status bl_dnn_back_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph,
-                          const uint32_t *versions, bl_dnn_back **out);
+                          const uint32_t *versions, bool training, bl_dnn_back **out);
 void bl_dnn_back_free(bl_dnn_back *back);
 /* active: by value, whose gradient is asked for.  *taken: bl_dnn_back_run gives all of them. */
 bl_status bl_dnn_back_plan(bl_dnn_back *back, int node, const uint8_t *active,
@@ -30,9 +31,9 @@ bl_status bl_dnn_back_run(bl_dnn_back *back, int node, const bl_place *const *in
 #else
 
 static inline bl_status bl_dnn_back_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph,
-                                        const uint32_t *versions, bl_dnn_back **out)
+                                        const uint32_t *versions, bool training, bl_dnn_back **out)
 {
-    (void)ctx, (void)arena, (void)graph, (void)versions;
+    (void)ctx, (void)arena, (void)graph, (void)versions, (void)training;
     *out = NULL;
     return BL_OK;
 }

@@ -253,7 +253,8 @@ static bl_status build(bl_walk *walk, const bl_walk_options *options)
     BL_TRY(make_tables(walk, keep_all));
     if (!reference)
         BL_TRY(bl_dnn_new(walk->ctx, walk->arena, walk->graph, walk->versions,
-                          options ? options->threads : 1, &walk->dnn));
+                          options ? options->threads : 1, options && options->training, &walk->dnn));
+    walk->training = options && options->training;
     BL_TRY(plan_nodes(walk));
     return place_all(walk, keep_all);
 }

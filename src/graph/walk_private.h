@@ -21,6 +21,7 @@ struct bl_walk {
     const bl_tensor **call_in; /* arguments of the call under way */
     bl_tensor *call_view, *call_out;
     bool ran; /* the base set holds a full run */
+    bool training;
 };
 
 /* Bytes of a value's plain or packed buffer. */

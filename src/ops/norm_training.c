@@ -75,24 +75,25 @@ LOOP void sum_row(const float *x, const float *g, int64_t n, float shift, double
 LOOP void sum_block(const float *x, const float *g, int64_t n, int64_t block, const float *shift, float *a,
                     float *b, double *first, double *second)
 {
-    for (int64_t c = 0; c < block; c++) a[c] = b[c] = 0;
-    if (block == LANES) {
-        lanes s = {0}, q = {0}, off = *(const lanes *)shift;
+    int64_t whole = block / LANES * LANES;
+
+    for (int64_t c = 0; c < whole; c += LANES) {
+        lanes s = {0}, q = {0}, off = *(const lanes *)(shift + c);
         for (int64_t i = 0; i < n; i++) {
-            lanes v = *(const lanes *)(x + i * LANES) - off, w = g ? *(const lanes *)(g + i * LANES) : v;
+            lanes v = *(const lanes *)(x + i * block + c) - off, w = g ? *(const lanes *)(g + i * block + c) : v;
             s += w;
             q += w * v;
         }
-        *(lanes *)a = s;
-        *(lanes *)b = q;
-    } else {
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t c = 0; c < block; c++) {
-                float v = x[i * block + c] - shift[c], w = g ? g[i * block + c] : v;
-                a[c] += w;
-                b[c] += w * v;
-            }
+        *(lanes *)(a + c) = s;
+        *(lanes *)(b + c) = q;
     }
+    for (int64_t c = whole; c < block; c++) a[c] = b[c] = 0;
+    for (int64_t i = 0; i < n && whole < block; i++)
+        for (int64_t c = whole; c < block; c++) {
+            float v = x[i * block + c] - shift[c], w = g ? g[i * block + c] : v;
+            a[c] += w;
+            b[c] += w * v;
+        }
     for (int64_t c = 0; c < block; c++) {
         first[c] += a[c];
         second[c] += b[c];
@@ -115,6 +116,28 @@ WIDE static void sum_all(const shape *s, const float *x, const float *g, const f
         }
 }
 
+/* A row of y = k x + d (+ m g) where `block` channels lie side by side. */
+LOOP void apply_block(const float *x, const float *g, int64_t n, int64_t block, const float *k, const float *d,
+                      const float *m, float *y)
+{
+    int64_t whole = block / LANES * LANES;
+
+    for (int64_t c = 0; c < whole; c += LANES) {
+        lanes kc = *(const lanes *)(k + c), dc = *(const lanes *)(d + c), mc = kc;
+        if (m) mc = *(const lanes *)(m + c);
+        for (int64_t i = 0; i < n; i++) {
+            lanes v = *(const lanes *)(x + i * block + c) * kc + dc;
+            if (g) v += *(const lanes *)(g + i * block + c) * mc;
+            *(lanes *)(y + i * block + c) = v;
+        }
+    }
+    for (int64_t i = 0; i < n && whole < block; i++)
+        for (int64_t c = whole; c < block; c++) {
+            float v = x[i * block + c] * k[c] + d[c];
+            y[i * block + c] = g ? v + g[i * block + c] * m[c] : v;
+        }
+}
+
 /* y = k x + d by channel, and the same with a second tensor: y = k x + d + m g. */
 WIDE static void apply_all(const shape *s, const float *x, const float *g, const float *k, const float *d,
                            const float *m, float *y)
@@ -128,20 +151,8 @@ WIDE static void apply_all(const shape *s, const float *x, const float *g, const
                 float kc = k[c], dc = d[c], mc = m ? m[c] : 0;
                 for (int64_t i = 0; i < s->positions && !grad; i++) to[i] = from[i] * kc + dc;
                 for (int64_t i = 0; i < s->positions && grad; i++) to[i] = (from[i] * kc + dc) + grad[i] * mc;
-            } else if (s->block == LANES) {
-                lanes kc = *(const lanes *)(k + c), dc = *(const lanes *)(d + c), mc = kc;
-                if (m) mc = *(const lanes *)(m + c);
-                for (int64_t i = 0; i < s->positions; i++) {
-                    lanes v = *(const lanes *)(from + i * LANES) * kc + dc;
-                    if (grad) v += *(const lanes *)(grad + i * LANES) * mc;
-                    *(lanes *)(to + i * LANES) = v;
-                }
             } else {
-                for (int64_t i = 0; i < s->positions * s->block; i++) {
-                    int64_t ch = c + i % s->block;
-                    to[i] = from[i] * k[ch] + d[ch];
-                    if (grad) to[i] += grad[i] * m[ch];
-                }
+                apply_block(from, grad, s->positions, s->block, k + c, d + c, m ? m + c : NULL, to);
             }
         }
 }

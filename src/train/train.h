@@ -132,6 +132,18 @@ const bl_optimizer *bl_optimizer_find(const char *name); /* NULL: unknown; likew
 const bl_schedule *bl_schedule_find(const char *name);
 const bl_loss *bl_loss_find(const char *name);
 
+/* ------------------------------------------------------------------ hessian.c */
+
+typedef struct bl_trace_options {
+    int vectors;                /* at most */
+    double tolerance;           /* fewer where the means move by no more than this share */
+} bl_trace_options;
+/* Traces of the Hessian of the mean cross-entropy on the samples, a block for each constant in values[n], with their
+ * standard errors.  graph: prepared.  options NULL: 200 vectors, 1e-3. */
+bl_status bl_hessian_traces(bl_ctx *ctx, const bl_graph *graph, bl_data *data, const int64_t *index, int64_t samples,
+                            const int *values, int n, const bl_trace_options *options, double *trace, double *error,
+                            int *used);
+
 /* ------------------------------------------------------------------ quantized.c: on a plan's grids */
 
 typedef enum bl_quant_trainer_kind {

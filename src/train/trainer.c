@@ -125,6 +125,7 @@ static bl_status open_worker(bl_lesson *l, bl_worker *w, bool judge)
     bl_walk_options o = {.keep_all = true}; /* the logits may not be the output */
     if (l->study && !judge && !w->pupil) BL_TRY(bl_study_pupil(l->study, l, w->arena, &w->pupil));
     if (judge && !w->judge) BL_TRY(bl_walk_new(l->ctx, l->plain, &o, &w->judge));
+    o.training = !judge;
     if (!judge && !w->walk) {
         BL_TRY(bl_walk_new(l->ctx, l->drill, &o, &w->walk));
         BL_TRY(bl_back_new(l->ctx, w->walk, l->marks, &w->back));

@@ -148,6 +148,67 @@ static void test_norm_figures(void **state)
     test_ctx_free(ctx);
 }
 
+/* ------------------------------------------------------------------ Winograd's transform */
+
+/* The walk of a network that learns and the plain reference: values and gradients, 16 and 32 channels. */
+static void test_winograd(void **state)
+{
+    bl_ctx *ctx = test_ctx(1, 0);
+    onnx_build *b = ob_new(ctx, 13);
+    bl_graph *g = NULL, *p;
+    float direction[2 * 32 * 13 * 9];
+    bl_rng r = bl_rng_make(5, "direction", 0);
+    (void)state;
+    ob_input(b, "x", "N,3,13,9");
+    ob_floats(b, "a.w", "16,3,3,3", NULL);
+    ob_floats(b, "b.w", "32,16,3,3", NULL);
+    ob_floats(b, "b.b", "32", NULL);
+    ob_ints_attr(ob_node(b, "Conv", "x,a.w", "a"), b, "pads", "1,1,1,1");
+    ob_ints_attr(ob_node(b, "Conv", "a,b.w,b.b", "y"), b, "pads", "1,1,1,1");
+    ob_output(b, "y");
+    assert_ok(ctx, ob_import(b, &g));
+    ob_free(b);
+    assert_ok(ctx, bl_graph_rebatch(ctx, g, 2, &p));
+    uint8_t *marks = calloc((size_t)p->n_values, 1);
+    for (int v = 0; v < p->n_values; v++)
+        if (p->values[v].producer < 0) marks[v] = BL_BACK_WANTED;
+    marks[p->outputs[0]] |= BL_BACK_SEEDED;
+    for (size_t i = 0; i < BL_COUNTOF(direction); i++) direction[i] = (float)bl_rng_normal(&r);
+    pull q = { direction };
+    bl_walk *walk[2];
+    bl_back *back[2];
+    for (int i = 0; i < 2; i++) {
+        bl_walk_options o = { .keep_all = true, .training = !i, .reference = i };
+        bl_rng values = bl_rng_make(6, "values", 0);
+        assert_ok(ctx, bl_walk_new(ctx, p, &o, &walk[i]));
+        assert_ok(ctx, bl_back_new(ctx, walk[i], marks, &back[i]));
+        bl_tensor *x = bl_walk_input(walk[i], 0);
+        for (int64_t k = 0; k < bl_tensor_count(x); k++) ((float *)x->data)[k] = (float)bl_rng_normal(&values);
+        assert_ok(ctx, bl_walk_run(walk[i], NULL, NULL));
+        assert_ok(ctx, bl_back_run(back[i], add_pull, &q));
+    }
+    for (int v = 0; v < p->n_values; v++) {
+        bool value = v == p->outputs[0];
+        if (!value && !(marks[v] & BL_BACK_WANTED)) continue;
+        const bl_tensor *got = value ? bl_walk_value(walk[0], v) : bl_back_grad(back[0], v);
+        const bl_tensor *want = value ? bl_walk_value(walk[1], v) : bl_back_grad(back[1], v);
+        double scale = 0;
+        for (int64_t k = 0; k < bl_tensor_count(want); k++) scale = fmax(scale, fabs((double)((const float *)want->data)[k]));
+        for (int64_t k = 0; k < bl_tensor_count(want); k++)
+            if (fabs((double)((const float *)got->data)[k] - ((const float *)want->data)[k]) > 1e-4 * scale)
+                fail_msg("\"%s\"[%lld]: %g, not %g", p->values[v].name, (long long)k, (double)((const float *)got->data)[k],
+                         (double)((const float *)want->data)[k]);
+    }
+    for (int i = 0; i < 2; i++) {
+        bl_back_free(back[i]);
+        bl_walk_free(walk[i]);
+    }
+    free(marks);
+    bl_graph_free(p);
+    bl_graph_free(g);
+    test_ctx_free(ctx);
+}
+
 /* ------------------------------------------------------------------ rules */
 
 static void test_optimizers(void **state)
@@ -400,6 +461,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm_gradient), cmocka_unit_test(test_norm_figures),
+        cmocka_unit_test(test_winograd),
         cmocka_unit_test(test_optimizers),    cmocka_unit_test(test_losses),
         cmocka_unit_test(test_schedules),     cmocka_unit_test(test_learns_by_heart),
         cmocka_unit_test(test_threads_and_resume), cmocka_unit_test(test_written_reads_back),

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Sections of tools/figures, which reads this file: training on grids, and HAWQ's list.
+
+# Trained on the grids after calibration, judged on pictures that were not trained on; half an hour.
+figures_finetune() {
+    resnet20 || return 0
+    local w a tune top1 tuned="finetune:epochs=2,rate=0.0005"
+    echo "resnet20 on 5,000 CIFAR-10 test pictures before and after $tuned on the 8,000 of train_a.bin; float $value"
+    printf '%-8s %-14s %8s %8s  %s\n' plan tuned top-1 seconds command
+    while read -r w a; do
+        for tune in none $tuned; do
+            run "$bitlathe" quantize "$net" $calibration --target counted --no-bench --weights-bits $w --act-bits $a --tune $tune -o "$t/run" || continue
+            top1=$seconds
+            run "$bitlathe" eval "$t/run/model.blp" $words --json || continue
+            printf '%-8s %-14s %8.2f %8s  %s\n' W${w}A$a "${tune%%:*}" "$(awk "BEGIN { print 100 * $(json "$t/out" top1) }")" "$top1" \
+                "$(shown "$bitlathe" quantize "$net" $calibration --target counted --no-bench --weights-bits $w --act-bits $a --tune $tune -o T/run)"
+            rm -rf "$t/run"
+        done
+    done <<<"4 4
+2 8"
+    echo
+}
+
+# The Hessian's list beside masks (OHQ) and beside weights quantized for real.
+figures_hawq() {
+    resnet20 || return 0
+    local rank="--weights-bits 2,3,4 --act-bits 8 --weight-range mse" other
+    echo "resnet20: Kendall's tau-b of HAWQ's Omega (32 pictures) with other lists, weights only"
+    printf '%-8s %6s %6s %6s %6s  %s\n' beside all W2 W3 W4 command
+    run "$bitlathe" sense "$net" $calibration --recipe hawq --set narrow=no --set sense=32 $rank -o "$t/hessian" || return
+    for other in mask kl; do
+        run "$bitlathe" sense "$net" $calibration --recipe ohq --set weights_only=yes --set sensitivity=$other $rank -o "$t/other" \
+            --against "$t/hessian/sens.json" --json || continue
+        printf '%-8s %6.3f %6.3f %6.3f %6.3f  %s\n' $other "$(json "$t/out" all.tau_b)" "$(json "$t/out" W2.tau_b)" "$(json "$t/out" W3.tau_b)" \
+            "$(json "$t/out" W4.tau_b)" "$(shown "$bitlathe" sense "$net" $calibration --recipe hawq --set narrow=no --set sense=32 $rank -o T/hessian) && $(shown "$bitlathe" sense "$net" $calibration --recipe ohq --set weights_only=yes --set sensitivity=$other $rank -o T/other --against T/hessian/sens.json)"
+        rm -rf "$t/other"
+    done
+    rm -rf "$t/hessian"
+    echo
+}
