@@ -102,57 +102,54 @@ static void put_bits(bl_text *t, int width, uint64_t v)
     bl_text_put(t, "%d'h%llx", width, (unsigned long long)v);
 }
 
-/* `width` bits of an operand << shift, sign spread. */
-static void put_extended(bl_text *t, const operand *o, int shift, int width)
+/* Bits low .. low + width - 1 of an operand << shift, its sign spread above. */
+static void put_slice(bl_text *t, const operand *o, int shift, int low, int width)
 {
-    int own = BL_MIN(o->width, width - shift), above = width - shift - own;
-    if (own <= 0) {
-        put_bits(t, width, 0);
+    int zeros = BL_MIN(BL_MAX(shift - low, 0), width), from = BL_MAX(low - shift, 0), own = BL_MAX(BL_MIN(o->width - from, width - zeros), 0);
+    int above = width - zeros - own;
+    if (o->constant) {
+        put_bits(t, width, shift >= low ? (uint64_t)o->value << (shift - low) : (uint64_t)(o->value >> (low - shift)));
         return;
     }
     bl_text_put(t, "{");
-    if (above > 0 && o->sign) bl_text_put(t, "{%d{%s[%d]}}, ", above, o->name, o->width - 1);
-    else if (above > 0) bl_text_put(t, "%d'b0, ", above);
-    bl_text_put(t, "%s[%d:0]", o->name, own - 1);
-    if (shift) bl_text_put(t, ", %d'b0", shift);
+    if (above && o->sign) bl_text_put(t, "{%d{%s[%d]}}", above, o->name, o->width - 1);
+    else if (above) bl_text_put(t, "%d'b0", above);
+    if (own) bl_text_put(t, "%s%s[%d:%d]", above ? ", " : "", o->name, from + own - 1, from);
+    if (zeros) bl_text_put(t, "%s%d'b0", above || own ? ", " : "", zeros);
     bl_text_put(t, "}");
+}
+
+static void put_extended(bl_text *t, const operand *o, int shift, int width)
+{
+    put_slice(t, o, shift, 0, width);
 }
 
 /* ------------------------------------------------------------------ cells */
 
-static void put_add_const(bl_text *t, int k, const bl_cell *n, const operand *a, int shift, uint64_t constant, bool minus)
-{
-    int low = BL_MAX(shift, constant ? __builtin_ctzll(constant) : 0);
-    if (low >= n->need) low = 0; /* nothing carries: the plain form is as good */
-    bl_text_put(t, "    bl_add_const #(.WA(%d), .SA(%d), .LA(%d), .LOW(%d), .SUB(%d), .WY(%d), .C(", a->width, a->sign, shift,
-                minus ? 0 : low, minus, n->need);
-    put_bits(t, n->need, constant);
-    bl_text_put(t, ")) c%d (.a(%s), .y(v%d));\n", k, a->name, k);
-}
-
+/* Low bits of the finer number that meet nothing are wires; the part adds what is above them. */
 static void put_sum(bl_text *t, const bl_circuit *c, int k)
 {
     const bl_cell *n = &c->cells[k];
     operand a = operand_of(c, n->a, n->stage), b = operand_of(c, n->b, n->stage);
-    uint64_t ca = (uint64_t)a.value << n->shift_a, cb = (uint64_t)b.value << n->shift_b;
-    if (a.constant && b.constant) {
-        bl_text_put(t, "    assign v%d = ", k);
-        put_bits(t, n->need, n->subtract ? ca - cb : ca + cb);
+    const operand *fine = n->shift_a ? &b : &a, *coarse = n->shift_a ? &a : &b;
+    int low = n->subtract && n->shift_a ? 0 : BL_MIN(n->shift_a + n->shift_b, n->need), high = n->need - low;
+    if (low) {
+        bl_text_put(t, "    assign v%d[%d:0] = ", k, low - 1);
+        put_slice(t, fine, 0, 0, low);
         bl_text_put(t, ";\n");
-    } else if (a.constant && b.width) {
-        put_add_const(t, k, n, &b, n->shift_b, ca, n->subtract);
-    } else if (b.constant && a.width) {
-        put_add_const(t, k, n, &a, n->shift_a, n->subtract ? 0 - cb : cb, false);
-    } else if (n->need <= n->shift_a || n->need <= n->shift_b) {
-        /* Only bits below the coarser number are read. */
-        const operand *fine = n->shift_a ? &b : &a;
-        bl_text_put(t, "    assign v%d = %s", k, n->shift_a && n->subtract ? "-" : "");
-        put_extended(t, fine, 0, n->need);
-        bl_text_put(t, ";\n");
-    } else {
-        bl_text_put(t, "    bl_add #(.WA(%d), .SA(%d), .LA(%d), .WB(%d), .SB(%d), .LB(%d), .SUB(%d), .WY(%d)) a%d (.a(%s), .b(%s), .y(v%d));\n",
-                    a.width, a.sign, n->shift_a, b.width, b.sign, n->shift_b, n->subtract, n->need, k, a.name, b.name, k);
     }
+    if (!high) return;
+    if (!n->subtract && !fine->sign && !fine->constant && fine->width <= low) {
+        bl_text_put(t, "    assign v%d[%d:%d] = ", k, n->need - 1, low);
+        put_slice(t, coarse, 0, 0, high);
+        bl_text_put(t, ";\n");
+        return;
+    }
+    bl_text_put(t, "    bl_%s #(%d) a%d (.a(", n->subtract ? "sub" : "add", high, k);
+    put_slice(t, &a, n->shift_a, low, high);
+    bl_text_put(t, "), .b(");
+    put_slice(t, &b, n->shift_b, low, high);
+    bl_text_put(t, "), .y(v%d[%d:%d]));\n", k, n->need - 1, low);
 }
 
 static void put_round(bl_text *t, const bl_circuit *c, int k)
