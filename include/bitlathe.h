@@ -230,6 +230,8 @@ typedef struct bl_grid_options {
     const char *weight_range;   /* NULL: "mse" */
     bool per_tensor;            /* weights: one scale a tensor instead of one an output channel */
     bool narrow;                /* restricted symmetric weight grids */
+    bool power_of_two;          /* scales are powers of two, zero points 0 or the middle: what hardware of
+                                   adders alone needs */
 } bl_grid_options;
 
 /* ------------------------------------------------------------------ STATS */

@@ -86,9 +86,6 @@ static bl_status find_fixed(state *s, const bl_exporter *e, const char **path)
     char *inside = in_run(s, "fixed.json");
     BL_ALLOC_TRY(s->cli.ctx, inside);
     if (e->fixed && bl_file_exists(inside)) *path = inside;
-    if (!e->fn && !*path)
-        return bl_fail(s->cli.ctx, BL_UNAVAILABLE, arg, "train one, or give its fixed.json", "%s takes a fixed-point network and there is none",
-                       e->name);
     return BL_OK;
 }
 

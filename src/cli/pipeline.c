@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET, KEY_ACT_RANGE, KEY_WEIGHT_RANGE,
-       KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_NO_ENDS, KEY_CONCAT, KEY_ANCHORED, KEY_MEASURE_SECONDS, KEY_CANDIDATES, KEY_GROUPS,
+       KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_POWER, KEY_NO_ENDS, KEY_CONCAT, KEY_ANCHORED, KEY_MEASURE_SECONDS, KEY_CANDIDATES, KEY_GROUPS,
        KEY_SQNR_EPS, KEY_WALK, KEY_NO_CACHE, KEY_SET };
 
 enum { KEY_FLOOR = 0x380, KEY_MINIMIZE, KEY_FLOOR_DATA, KEY_FLOOR_LIMIT };
@@ -32,6 +32,7 @@ const struct argp_option bl_recipe_options[] = {
     { "tune", KEY_TUNE, "NAME[:WORDS]", 0, "what changes weights after the search, with its words: finetune:epochs=3; none: nothing", 10 },
     { "per-tensor", KEY_PER_TENSOR, NULL, 0, "one scale a weight instead of one an output channel", 10 },
     { "narrow", KEY_NARROW, NULL, 0, "restricted symmetric weight grids", 10 },
+    { "power-of-two", KEY_POWER, NULL, 0, "scales are powers of two, zero points 0 or the middle: for `export --format verilog`", 10 },
     { "no-keep-ends", KEY_NO_ENDS, NULL, 0, "first and last layer, input and output may be narrow too", 10 },
     { "groups", KEY_GROUPS, "amp|grids", 0, "amp: inputs of Add, Mul, Concat decide together and share a grid", 10 },
     { "sqnr-eps", KEY_SQNR_EPS, "X", 0, "sensitivity sqnr: added to the mean squared noise (1e-12 of the signal)", 10 },
@@ -65,6 +66,7 @@ error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg)
     case KEY_TUNE: w->tune = arg; return 0;
     case KEY_PER_TENSOR: w->per_tensor = true; return 0;
     case KEY_NARROW: w->narrow = true; return 0;
+    case KEY_POWER: w->power_of_two = true; return 0;
     case KEY_CONCAT: w->equal_concat = true; return 0;
     case KEY_ANCHORED: w->anchored = true; return 0;
     case KEY_NO_CACHE: w->no_cache = true; return 0;
@@ -149,6 +151,7 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     if (w->weight_range) r->grids.weight_range = w->weight_range;
     if (w->per_tensor) r->grids.per_tensor = true;
     if (w->narrow) r->grids.narrow = true;
+    if (w->power_of_two) r->grids.power_of_two = true;
     if (w->equal_concat) r->menu.equal_concat = true;
     if (w->anchored) r->menu.anchored = true;
     if (w->no_ends) r->menu.keep_ends = false;
@@ -344,7 +347,7 @@ bl_status bl_pipeline_sens(bl_pipeline *p)
         const char *wr = o.grids.weight_range ? o.grids.weight_range : "mse", *ar = o.grids.act_range ? o.grids.act_range : "mse";
         if (s == BL_OK && same(p->sens->stats, p->stats->hash) && p->sens->samples == n && same(p->sens->data, bl_data_hash(p->data)) &&
             !strcmp(p->sens->metric, o.metric) && !strcmp(p->sens->settings, settings) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar) &&
-            p->sens->per_tensor == o.grids.per_tensor && p->sens->narrow == o.grids.narrow && p->sens->sqnr_eps == o.sqnr_eps)
+            p->sens->per_tensor == o.grids.per_tensor && p->sens->narrow == o.grids.narrow && p->sens->power_of_two == o.grids.power_of_two && p->sens->sqnr_eps == o.sqnr_eps)
             return BL_OK;
         if (s != BL_OK) say_again(p, "sens.json");
         bl_sens_free(p->sens);

@@ -21,14 +21,14 @@ typedef bl_status bl_export_fixed_fn(bl_ctx *ctx, const bl_fixed_net *net, const
                                      const char *path);
 
 #define BL_NO_FIXED(name, fn, help) bl_export_fn fn;
-#define BL_FIXED_ONLY(name, fixed_fn, help) bl_export_fixed_fn fixed_fn;
+#define BL_WITH_FIXED(name, fn, fixed_fn, help) bl_export_fn fn; bl_export_fixed_fn fixed_fn;
 #include "emit/exporters.def"
 #undef BL_NO_FIXED
-#undef BL_FIXED_ONLY
+#undef BL_WITH_FIXED
 
 typedef struct bl_exporter {
     const char *name, *help;
-    bl_export_fn *fn;           /* NULL: takes a fixed-point network alone */
+    bl_export_fn *fn;
     bl_export_fixed_fn *fixed;  /* NULL: takes none */
 } bl_exporter;
 extern const bl_exporter bl_exporters[];

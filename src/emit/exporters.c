@@ -6,10 +6,10 @@
 
 const bl_exporter bl_exporters[] = {
 #define BL_NO_FIXED(name, fn, help) { #name, help, fn, NULL },
-#define BL_FIXED_ONLY(name, fixed_fn, help) { #name, help, NULL, fixed_fn },
+#define BL_WITH_FIXED(name, fn, fixed_fn, help) { #name, help, fn, fixed_fn },
 #include "emit/exporters.def"
 #undef BL_NO_FIXED
-#undef BL_FIXED_ONLY
+#undef BL_WITH_FIXED
 };
 const size_t bl_n_exporters = BL_COUNTOF(bl_exporters);
 

@@ -110,3 +110,13 @@ bl_status bl_export_fixed_verilog(bl_ctx *ctx, const bl_fixed_net *net, const bl
     bl_arena_free(m.arena);
     return st;
 }
+
+bl_status bl_export_verilog(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, const bl_weights *weights,
+                            const bl_export_options *options, const char *path)
+{
+    bl_fixed_net *net = NULL;
+    BL_TRY(bl_fixed_lower(ctx, graph, plan, weights, &net));
+    bl_status st = bl_export_fixed_verilog(ctx, net, options, path);
+    bl_fixed_free(net);
+    return st;
+}

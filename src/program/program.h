@@ -130,4 +130,11 @@ void bl_exec_repoint(bl_exec *exec, uint32_t step, const void *packed);
  * as taken. */
 void bl_exec_memory(const bl_exec *exec, uint64_t *promised_bytes, uint64_t *taken_bytes);
 
+/* ------------------------------------------------------------------ fixed_lower.c */
+
+/* The network of a plan whose scales are powers of two, as a chain of layers on fixed point: the program's own
+ * integers.  BL_UNAVAILABLE, named, where the network branches or has other operators, or a grid is none of
+ * fixed point.  weights may be NULL. */
+bl_status bl_fixed_lower(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, const bl_weights *weights, bl_fixed_net **out);
+
 #endif

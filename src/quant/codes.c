@@ -46,6 +46,25 @@ static void gather(const float *w, slices s, size_t c, float *out)
         memcpy(out + o * s.inner, w + (o * s.size + c) * s.inner, s.inner * sizeof *out);
 }
 
+/* The scale's neighbour among the powers of two with the lesser squared error. */
+static float power_of_two(const float *w, size_t n, int bits, bool narrow, float scale)
+{
+    int32_t lo, hi;
+    double best = INFINITY;
+    float out = scale;
+    bl_weight_code_range(bits, narrow, &lo, &hi);
+    for (double e = floor(log2((double)scale)); e <= ceil(log2((double)scale)); e++) {
+        double s = exp2(e), error = 0;
+        for (size_t i = 0; i < n; i++) {
+            double q = bits == 1 ? (w[i] >= 0 ? 1 : -1) : rint((double)w[i] / s);
+            q = q < lo ? lo : q > hi ? hi : q;
+            error += (q * s - (double)w[i]) * (q * s - (double)w[i]);
+        }
+        if (error < best) out = (float)s, best = error;
+    }
+    return out;
+}
+
 static float slice_scale(const float *w, size_t n, int bits, bool narrow, const bl_observer *observer)
 {
     double clip;
@@ -68,6 +87,7 @@ typedef struct grid_job {
     float *channel;
     bl_weight_grid *out;
     const bl_observer *observer;
+    bool power_of_two;
 } grid_job;
 
 /* Any scale holds zeros, but the channel's bias lies on a grid of it [Q4]: the largest of the others keeps
@@ -87,7 +107,8 @@ static bl_status run_grid_job(void *arg, size_t i, unsigned worker)
     (void)worker;
     for (size_t c = 0; c < j->s.size; c++) {
         gather(j->w->data, j->s, c, j->channel);
-        j->out->scale[c] = slice_scale(j->channel, n, j->out->bits, j->out->narrow, j->observer);
+        float scale = slice_scale(j->channel, n, j->out->bits, j->out->narrow, j->observer);
+        j->out->scale[c] = j->power_of_two && scale > 0 ? power_of_two(j->channel, n, j->out->bits, j->out->narrow, scale) : scale;
     }
     fill_zero_channels(j->out);
     return BL_OK;
@@ -109,7 +130,7 @@ bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *lay
         slices s = slice(w, axis);
         out[i] = (bl_weight_grid){ .bits = bits[i], .narrow = options && options->narrow, .axis = axis,
                                    .n_scale = (int)s.size, .scale = BL_NEW(arena, float, s.size) };
-        jobs[i] = (grid_job){ .w = w, .s = s, .out = &out[i], .observer = observer,
+        jobs[i] = (grid_job){ .w = w, .s = s, .out = &out[i], .observer = observer, .power_of_two = options && options->power_of_two,
                               .channel = BL_NEW(arena, float, s.outer * s.inner) };
         if (!out[i].scale || !jobs[i].channel) return bl_pending(ctx);
     }

@@ -54,7 +54,8 @@ bl_status bl_grid_book_act(bl_ctx *ctx, bl_grid_book *b, int unit, int bits, bl_
 {
     BL_CHECK(ctx, bits > 0 && bits < BITS_MAX);
     size_t at = (size_t)unit * BITS_MAX + (size_t)bits;
-    if (!b->have_act[at]) BL_TRY(bl_act_grid(ctx, b->g, &b->m->units[unit], b->stats, bits, b->observer, &b->act[at]));
+    if (!b->have_act[at]) BL_TRY(bl_act_grid(ctx, b->g, &b->m->units[unit], b->stats, bits, b->observer,
+                                                  b->options && b->options->power_of_two, &b->act[at]));
     b->have_act[at] = true;
     *out = b->act[at];
     return BL_OK;

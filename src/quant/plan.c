@@ -46,8 +46,40 @@ static bl_grid grid_of_range(double lo, double hi, int bits, double anchor)
     return g;
 }
 
+/* ---- powers of two */
+
+static double histogram_error(const bl_value_stats *s, bl_grid g)
+{
+    double error = 0, width = (s->hi - s->lo) / BL_HIST_BINS;
+    for (int i = 0; i < BL_HIST_BINS && s->bins; i++) {
+        float x = (float)(s->lo + width * (i + 0.5));
+        double d = (double)bl_dequantize(bl_quantize(x, g), g) - (double)x;
+        error += (double)s->bins[i] * d * d;
+    }
+    return error;
+}
+
+/* The range's scale lies between two powers of two: the one whose squared error is less.  Zero is the first
+ * code, or where numbers are negative the middle one. */
+static bl_grid power_of_two_grid(const bl_graph *g, const bl_unit *unit, const bl_stats *stats, double lo, double hi, int bits)
+{
+    int32_t top = (int32_t)((1u << bits) - 1), zero = lo < 0 ? 1 << (bits - 1) : 0;
+    double scale = hi / (top - zero), best = INFINITY;
+    if (zero) scale = BL_MAX(scale, -lo / zero);
+    if (!(scale > 0)) scale = 1;
+    bl_grid out = { .zero = zero, .lo = 0, .hi = top };
+    for (double e = floor(log2(scale)); e <= ceil(log2(scale)); e++) {
+        bl_grid t = { .scale = (float)exp2(BL_MIN(BL_MAX(e, -40), 40)), .zero = zero, .lo = 0, .hi = top };
+        double error = 0;
+        for (int i = 0; i < unit->n_values; i++)
+            if (!moved(g, unit->values[i]) || unit->n_values == 1) error += histogram_error(&stats->value[unit->values[i]], t);
+        if (error < best) out = t, best = error;
+    }
+    return out;
+}
+
 bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, const bl_stats *stats, int bits,
-                      const bl_observer *observer, bl_grid *out)
+                      const bl_observer *observer, bool power_of_two, bl_grid *out)
 {
     double lo = 0, hi = 0;
     if (unit->range[bits]) observer = bl_observer_find(unit->range[bits]);
@@ -67,7 +99,7 @@ bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, c
         lo = BL_MIN(lo, a);
         hi = BL_MAX(hi, b);
     }
-    *out = grid_of_range(lo, hi, bits, unit->anchor);
+    *out = power_of_two ? power_of_two_grid(graph, unit, stats, lo, hi, bits) : grid_of_range(lo, hi, bits, unit->anchor);
     return BL_OK;
 }
 
@@ -137,7 +169,7 @@ static bl_status add_operand(bl_plan *p, const bl_graph *g, int v)
 }
 
 /* [Q4]: a bias must fit +-2^30 on its grid; where it does not, that channel's scale grows. */
-static void widen_for_bias(const bl_graph *g, int layer, float sx, bl_quantizer *q)
+static void widen_for_bias(const bl_graph *g, int layer, float sx, bool power_of_two, bl_quantizer *q)
 {
     int b = bl_layer_bias(g, layer);
     if (b < 0) return;
@@ -147,7 +179,7 @@ static void widen_for_bias(const bl_graph *g, int layer, float sx, bl_quantizer 
         if (n > 1 && q->n_scale > 1 && n != q->n_scale) return;
         float *s = &q->scale[q->n_scale > 1 ? c : 0];
         float least = fabsf(bias[n > 1 ? c : 0]) / (sx * 1073000000.0f);
-        if (*s < least) *s = least;
+        if (*s < least) *s = power_of_two ? (float)exp2(ceil(log2((double)least))) : least;
     }
 }
 
@@ -182,7 +214,7 @@ static bl_status add_weights(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const b
     }
     for (size_t i = 0; i < n; i++) /* once all grids stand: layers may share them */
         widen_for_bias(g, layers[i], p->quantizers[p->of_value[g->nodes[layers[i]].in[0]]].scale[0],
-                       &p->quantizers[p->of_value[bl_layer_weight(g, layers[i])]]);
+                       o && o->power_of_two, &p->quantizers[p->of_value[bl_layer_weight(g, layers[i])]]);
     return BL_OK;
 }
 
@@ -203,7 +235,7 @@ static bl_status plan_fill(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const bl_
         BL_ALLOC_TRY(ctx, p->unit_name[u]);
         bl_grid grid;
         BL_TRY(book ? bl_grid_book_act(ctx, book, u, p->choice[u].a_bits, &grid)
-                    : bl_act_grid(ctx, g, unit, stats, p->choice[u].a_bits, observer, &grid));
+                    : bl_act_grid(ctx, g, unit, stats, p->choice[u].a_bits, observer, o && o->power_of_two, &grid));
         int bits = p->choice[u].a_bits;
         const char *own = unit->range[bits] ? unit->range[bits] : range;
         const char *why = unit->why[bits] ? bl_strdup(p->arena, unit->why[bits]) : NULL;

@@ -168,7 +168,7 @@ bl_status bl_plan_figure(bl_plan *plan, const char *name, double value);
 
 /* Grid of one activation value at a width; weights: scales of one constant. */
 bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, const bl_stats *stats,
-                      int bits, const bl_observer *observer, bl_grid *out);
+                      int bits, const bl_observer *observer, bool power_of_two, bl_grid *out);
 typedef struct bl_weight_grid {
     int bits, axis, n_scale;
     bool narrow;

@@ -75,7 +75,7 @@ static bl_status mark_unit(run *r, bl_arena *a, int u)
 static bl_grid_options grids_of(const bl_sens *s)
 {
     return (bl_grid_options){ .act_range = s->act_range, .weight_range = s->weight_range, .per_tensor = s->per_tensor,
-                              .narrow = s->narrow };
+                              .narrow = s->narrow, .power_of_two = s->power_of_two };
 }
 
 /* Grids of every layer and width that some probe asks for, side by side. */
@@ -132,7 +132,8 @@ static bl_status prepare(run *r, bl_arena *a)
         BL_TRY(mark_unit(r, a, q->unit));
         if (q->a_bits)
             BL_TRY(bl_act_grid(r->ctx, r->p->in->graph, &menu->units[q->unit], r->p->in->stats, q->a_bits,
-                               q->range ? bl_observer_find(q->range) : observer, &r->grid[i]));
+                               q->range ? bl_observer_find(q->range) : observer, r->p->sens->power_of_two,
+                               &r->grid[i]));
     }
     return make_weight_grids(r, a);
 }

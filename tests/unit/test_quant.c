@@ -460,8 +460,8 @@ static void grids_for_runtimes(void **state)
         bl_grid grid, before;
         value[s] = (bl_value_stats){ .lo = 0, .hi = 0.31 + 0.0173 * k, .count = 1 };
         const bl_observer *all = bl_observer_find("minmax");
-        assert_ok(ctx, bl_act_grid(ctx, g, &m->units[bl_menu_find(m, "s")], &stats, 8, all, &grid));
-        assert_ok(ctx, bl_act_grid(ctx, g, &own->units[bl_menu_find(own, "s")], &stats, 8, all, &before));
+        assert_ok(ctx, bl_act_grid(ctx, g, &m->units[bl_menu_find(m, "s")], &stats, 8, all, false, &grid));
+        assert_ok(ctx, bl_act_grid(ctx, g, &own->units[bl_menu_find(own, "s")], &stats, 8, all, false, &before));
         double code = 0.5 / (double)grid.scale;
         assert_true(fabs(code - rint(code)) < 1e-4);
         assert_true(grid.scale <= before.scale * 1.000001f && grid.scale >= before.scale * (1 - 1 / (float)code));
@@ -539,7 +539,7 @@ static void ends_and_given_grids(void **state)
     const bl_unit *u = &m->units[bl_menu_find(m, "y")];
     assert_true(u->fixed_grid);
     bl_grid grid;
-    assert_ok(ctx, bl_act_grid(ctx, g, u, NULL, 8, NULL, &grid));
+    assert_ok(ctx, bl_act_grid(ctx, g, u, NULL, 8, NULL, false, &grid));
     assert_true(grid.scale == 1.0f / 256 && grid.zero == 0 && grid.hi == 255);
     bl_menu_options o = bl_menu_options_default();
     o.keep_ends = false;
