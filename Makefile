@@ -65,6 +65,10 @@ bench-peers: ## whole networks beside ONNX Runtime (installs it through npm)
 	@$(MAKE) --no-print-directory all
 	@if why=$$(tools/install-clients $(BUILD)); then bench/peers.sh $(BUILD); else echo "skipped: bench-peers: $$why"; fi
 
+.PHONY: cross
+cross: ## kernel-check for AArch64, under an emulator
+	@tools/cross $(BUILD)
+
 .PHONY: words
 words: all ## make the manual page and the completion again after a verb, an option or a row changed
 	@tools/make-man $(BUILD) >man/.bitlathe.1.tmp && mv man/.bitlathe.1.tmp man/bitlathe.1

@@ -58,7 +58,7 @@ asked() {
 
 # Strongest first.
 isas=()
-for isa in amx avx512 avxvnni avx2; do
+for isa in amx avx512vbmi avx512 avxvnni avx2; do
     if "$bitlathe" list kernels --isa $isa > "$out/log" 2>&1; then isas+=($isa); else echo "not here: $isa"; fi
 done
 [ ${#isas[@]} -gt 0 ] || { echo "skipped: bench-peers: no instruction set of x86-64 here"; exit 0; }

@@ -193,8 +193,8 @@ static bl_status apply_floors(bl_pipeline *p, const bl_recipe_words *w)
     bool energy = w->minimize && p->minimize == BL_M_ENERGY;
     for (int b = 0; b < p->n_budgets; b++) energy |= p->budgets[b].metric == BL_M_ENERGY;
     const bl_target *row = bl_target_find(p->target);
-    if (energy && row && row->source != BL_SOURCE_MODEL)
-        return bl_fail(p->ctx, BL_UNAVAILABLE, "energy", "give a --target that does, such as bitfusion",
+    if (energy && row && row->source == BL_SOURCE_COUNTED)
+        return bl_fail(p->ctx, BL_UNAVAILABLE, "energy", "give a --target that does, such as here or bitfusion",
                        "the target \"%s\" neither measures nor models energy", p->target);
     if (w->n_floors && w->n_budgets == BL_MCKP_BUDGETS_MAX)
         return bl_fail(p->ctx, BL_USAGE, "--budget", "give at most three beside a floor", "too many budgets");

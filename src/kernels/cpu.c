@@ -17,6 +17,8 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 static const char *const isa_names[BL_N_ISA] = {
@@ -83,6 +85,18 @@ static void find_name(char *name, size_t size)
             name[n++] = isprint((unsigned char)*p) ? *p : ' ';
     while (n > 0 && name[n - 1] == ' ') n--;
     name[n] = 0;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+static void find_isas(bool *here)
+{
+    here[BL_ISA_NEON] = true; /* part of the architecture */
+    here[BL_ISA_DOTPROD] = (getauxval(AT_HWCAP) >> 20 & 1) != 0;                       /* ASIMDDP */
+    here[BL_ISA_I8MM] = here[BL_ISA_DOTPROD] && (getauxval(AT_HWCAP2) >> 13 & 1) != 0; /* I8MM */
+}
+
+static void find_name(char *name, size_t size)
+{
+    snprintf(name, size, "AArch64%s", getauxval(AT_HWCAP2) >> 13 & 1 ? " with i8mm" : "");
 }
 #else
 static void find_isas(bool *here)

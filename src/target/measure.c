@@ -5,7 +5,7 @@
  * core.  Weights in L2, in L3 and in memory; data as a ReLU leaves them, and dense.  The widest candidate runs
  * twice (A/A).
  */
-#include "target/probe.h"
+#include "target/energy.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +33,7 @@ typedef struct session {
     const char *cache;
     bl_hash identity;
     bl_cost *cost;
+    bl_rapl rapl;
 } session;
 
 static int ascending(const void *a, const void *b)
@@ -196,6 +197,8 @@ static bl_status measure_probes(contest *c, result *r, double *aa)
         for (int i = 0; s == BL_OK && i < c->n; i++) s = bl_probe_sample(&c->p[i], BL_V_L2, 0, &ns);
     if (s == BL_OK) s = near_times(c, r, aa);
     if (s == BL_OK) s = far_times(c, r);
+    for (int i = 0; s == BL_OK && c->s->rapl.there && i < c->n; i++)
+        s = bl_rapl_measure(&c->s->rapl, &c->p[i], r[i].cell.q1_ns, &r[i].cell.energy_nj);
     bl_pin_release(&pin);
     return s;
 }
@@ -372,6 +375,9 @@ static bl_status measure_all(session *s, bl_arena *a, const bl_menu *menu)
         BL_TRY(one_shape(s, a, &shapes[i]));
         bl_progress(s->ctx, "measure", i + 1, n);
     }
+    bl_state weights = bl_energy_state(s->graph, s->l2, s->l3);
+    for (size_t i = 0; i < n && !s->rapl.there; i++)
+        BL_TRY(bl_energy_fill(s->ctx, s->graph, shapes[i].node, shapes[i].key, weights, s->cost));
     return BL_OK;
 }
 
@@ -382,6 +388,9 @@ bl_status bl_target_here(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu
     session s = { .ctx = ctx, .graph = graph, .cost = cost, .seconds = options && options->seconds > 0 ? options->seconds : 0.5,
                   .cache = options ? options->cache : NULL, .clock_ns = bl_clock_ns() };
     bl_cpu_caches(&l1, &s.l2, &s.l3);
+    bool counted = bl_rapl_open(&s.rapl, "/sys/class/powercap");
+    cost->has_energy = true;
+    json_object_set_new(cost->machine, "energy", json_string(counted ? "RAPL, package" : "model, 45 nm (Horowitz 2014)"));
     s.sweep_bytes = BL_MIN(4 * BL_MAX(s.l3, 8 << 20), (uint64_t)256 << 20);
     bl_arena *a = bl_arena_new(ctx, "shapes");
     BL_ALLOC_TRY(ctx, a);

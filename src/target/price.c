@@ -169,6 +169,18 @@ static int other_bits(const bl_graph *g, const bl_menu *m, int node, const bl_ca
     return u < 0 ? 8 : choice ? choice[u].a_bits : m->units[u].candidates[0].a_bits;
 }
 
+/* A node's model price; of a measured record its energy, with the output's width chosen or the widest. */
+static double node_model(const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_metric metric, int node, const char *key,
+                         bl_candidate in, const bl_candidate *choice)
+{
+    bool layer = m->unit_of_layer[node] >= 0;
+    if (cost->model) return bl_model_node(g, m, cost, metric, node, key, in, layer ? 0 : other_bits(g, m, node, choice));
+    int u = input_unit(g, m, node), v = m->unit_of_value[g->nodes[node].out[0]];
+    int out = u == v ? in.a_bits : choice ? choice[v].a_bits : m->units[v].candidates[0].a_bits;
+    const bl_cost_cell *x = bl_cost_find(cost, key, layer ? in.w_bits : 0, in.a_bits, out);
+    return x ? x->energy_nj : NAN;
+}
+
 static bl_status add_modelled(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_metric metric, bl_prices *p)
 {
     for (int i = 0; i < g->n_nodes; i++) {
@@ -178,7 +190,7 @@ static bl_status add_modelled(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, 
         BL_ALLOC_TRY(ctx, key);
         for (int c = 0; c < m->units[u].n_candidates; c++) {
             bl_candidate in = m->units[u].candidates[c];
-            double v = bl_model_node(g, m, cost, metric, i, key, in, m->unit_of_layer[i] < 0 ? other_bits(g, m, i, NULL) : 0);
+            double v = node_model(g, m, cost, metric, i, key, in, NULL);
             if (isnan(v)) return no_cell(ctx, g, i, key);
             p->column[metric][u][c] += v;
         }
@@ -198,7 +210,7 @@ static bl_status total_modelled(bl_ctx *ctx, const bl_graph *g, const bl_menu *m
         if (u < 0) continue;
         bl_mark mark = bl_arena_mark(a);
         char *key = bl_node_key(a, g, i);
-        double v = key ? bl_model_node(g, m, cost, metric, i, key, choice[u], other_bits(g, m, i, choice)) : 0;
+        double v = key ? node_model(g, m, cost, metric, i, key, choice[u], choice) : 0;
         s = !key ? bl_pending(ctx) : isnan(v) ? no_cell(ctx, g, i, key) : BL_OK;
         *total += v;
         bl_arena_reset(a, mark);

@@ -158,7 +158,7 @@ for bad in "--floor top1=1" "--floor top1" "--floor taste=3" "--floor sqnr=x" "-
     "--floor sqnr=20 --floor sqnr=30" "--floor-limit 0"; do
     ok 64 "quantize $bad" "$bitlathe" quantize $resnet8 --data $samples $bad -o "$t/none"
 done
-ok 69 "energy that nobody measured" "$bitlathe" quantize $resnet8 --data $samples --floor sqnr=20 --minimize energy -o "$t/none"
+ok 69 "energy that nobody measured" "$bitlathe" quantize $resnet8 --data $samples --target counted --floor sqnr=20 --minimize energy -o "$t/none"
 says "energy that nobody measured" 'neither measures nor models energy'
 check "what was refused leaves nothing" test ! -e "$t/none"
 npy_noise "$t/in.npy" "1, 1, 14, 14" 196 7

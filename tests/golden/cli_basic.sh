@@ -246,6 +246,14 @@ printf '2\nmany\n' >"$t/turns"
 ok 65 "bench --turns: not a number" "$bitlathe" bench "$run/model.blp" --turns <"$t/turns"
 ok 64 "bench --turns of a float network" "$bitlathe" bench $resnet8 --turns
 
+# ---- energy: counted or modelled by `measure`, said which, and minimized
+ok 0 "measure" "$bitlathe" measure $resnet8 --weights-bits 4,8 --act-bits 8 --no-cache -o "$t/energy"
+check "cells have energy" grep -q '"energy_nj": [0-9.]*[1-9]' "$t/energy/cost.json"
+check "the record says whose energy" grep -qE '"energy": "(RAPL|model)' "$t/energy/cost.json"
+ok 0 "least energy" "$bitlathe" quantize $resnet8 $data --target "$t/energy/cost.json" --weights-bits 4,8 --act-bits 8 \
+    --floor sqnr=15 --minimize energy -o "$t/energy-run" --no-bench --json
+json_has "least energy" "$t/energy-run/summary.json" mixed.predicted_energy_mj int8.predicted_energy_mj
+
 # ---- a stand-alone problem
 cat >"$t/problem.json" <<'END'
 {"version": 1, "budgets": [{"name": "size", "limit": 10}],

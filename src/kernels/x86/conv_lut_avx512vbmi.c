@@ -20,7 +20,7 @@
 #include "kernels/rows.h"
 
 #if defined(__x86_64__)
-#include "kernels/x86/direct.h"
+#include "kernels/plain/direct.h"
 #include "kernels/x86/requant_avx512.h"
 
 enum { LUT_P = 8 };

@@ -14,7 +14,7 @@
 #include "kernels/rows.h"
 
 #if defined(__x86_64__)
-#include "kernels/x86/direct.h"
+#include "kernels/plain/direct.h"
 #include "kernels/x86/requant_avx512.h"
 
 enum { VNNI_K_MAX = 65793, VNNI_Z = 4, VNNI_P = 8, VNNI_EDGE_W = 32 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Convolution without im2col: what the tile loops of this folder share.
+ * Convolution without im2col: what tile loops share.
  *
  * The weights of one output are a list of *runs*: stretches that are contiguous in an input whose
  * border is filled in.  A whole kernel row is one run where a group is the whole tensor and the
