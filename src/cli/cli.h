@@ -78,6 +78,10 @@ bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *prog
 /* bitlathe inspect --worst. */
 bl_status bl_inspect_worst(bl_cli *cli);
 bl_status bl_inspect_worst_measured(bl_cli *cli); /* inspect_measured.c */
+/* A file that begins as a record does; and a fixed-point network (fixed.json) on --data, predictions and scores in the
+ * call's arena. */
+bool bl_cli_is_record(bl_cli *cli, const char *path);
+bl_status bl_cli_eval_fixed(bl_cli *cli, const char *path, bool scores, bl_eval_result *out);
 /* bitlathe train --recipe NAME. */
 int bl_train_by_recipe(int argc, char **argv);
 /* What runs in binary32 between the codes, one line by operator; nothing where there is none. */

@@ -120,6 +120,13 @@ static bl_status evaluate(state *s, const bl_eval_subject *subject)
     return st;
 }
 
+static bl_status run_fixed(state *s)
+{
+    bl_eval_result r;
+    BL_TRY(bl_cli_eval_fixed(&s->cli, s->cli.args[0], s->scores != NULL, &r));
+    return write_results(s, &r);
+}
+
 static bl_status run(state *s)
 {
     bl_graph *g = NULL;
@@ -127,6 +134,7 @@ static bl_status run(state *s)
     bl_plan *plan = NULL;
     bl_weights *w = NULL;
     bl_eval_subject subject = { 0 };
+    if (bl_cli_is_record(&s->cli, s->cli.args[0])) return run_fixed(s);
     BL_TRY(bl_cli_model(&s->cli, s->cli.args[0], true, &g, &p));
     bl_status st = BL_OK;
     if (s->plan && p)
@@ -148,7 +156,7 @@ static bl_status run(state *s)
 int bl_cmd_eval(int argc, char **argv)
 {
     state s = { 0 };
-    const bl_verb verb = { "eval", "MODEL.onnx|MODEL.blp", "Accuracy on a data set; samples run side by side.",
+    const bl_verb verb = { "eval", "MODEL.onnx|MODEL.blp|FIXED.json", "Accuracy on a data set; samples run side by side.",
                            "bitlathe eval run/model.blp --data cifar:test.bin --mean 125,123,114 --std 63,62,67 --json",
                            options, parse, true, 1, 1 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);

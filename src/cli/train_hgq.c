@@ -23,7 +23,8 @@ typedef struct state {
     const char *model;
     size_t chosen;
     bool feasible;
-    char *part, *front;
+    char *part, *front, *page;
+    bl_status written;          /* of the front so far */
     bl_hgq_agreement agree[2];  /* held out, test */
 } state;
 
@@ -138,6 +139,7 @@ static bl_status write_front(state *s, bool over)
     json_t *o = front_json(s, over);
     if (!o) return bl_fail(s->cli.ctx, BL_INTERNAL, "front", "please report this", "cannot be written");
     bl_status st = bl_record_write(s->cli.ctx, o, s->front, &hash);
+    if (st == BL_OK) st = bl_front_write(s->cli.ctx, o, s->page);
     json_decref(o);
     return st;
 }
@@ -146,6 +148,7 @@ static void told(void *user, const bl_hgq_point *p, const char *stage)
 {
     state *s = user;
     (void)stage;
+    if (s->written == BL_OK) s->written = write_front(s, false);
     if (s->cli.json) return;
     printf("cycle %lld/%lld: loss %.4f, held out %.2f %%, %.0f EBOPs, %lld weights, price %.3g\n", (long long)p->cycle,
            (long long)s->o.cycles, p->loss, 100 * p->held_accuracy, p->cost.ebops1, (long long)p->cost.weights_left, p->beta);
@@ -227,6 +230,7 @@ static bl_status say(state *s)
     if (!isnan(f.float_held)) {
         printf("float: held out %.2f %%", 100 * f.float_held);
         if (!isnan(f.float_test)) printf(", test %.2f %%", 100 * f.float_test);
+        if (!isnan(f.teacher_held)) printf(", its teacher held out %.2f %%", 100 * f.teacher_held);
         printf(", %lld weights and biases\n", (long long)f.parameters);
     }
     printf("%lld steps of %.0f rows in %.1f s: %.0f us a step, %.2f M rows a second", (long long)f.steps, batch, f.seconds,
@@ -286,12 +290,14 @@ static bl_status teach(state *s)
     BL_TRY(bl_make_dir(ctx, s->cli.output));
     BL_ALLOC_TRY(ctx, s->part = bl_path_join(s->cli.arena, s->cli.output, "hgq.part"));
     BL_ALLOC_TRY(ctx, s->front = bl_path_join(s->cli.arena, s->cli.output, "front.json"));
+    BL_ALLOC_TRY(ctx, s->page = bl_path_join(s->cli.arena, s->cli.output, "report.html"));
     s->o.checkpoint = s->part;
     s->o.told = told;
     s->o.user = s;
     if (s->fresh) (void)unlink(s->part);
     bl_status st = open_all(s, &data);
     if (st == BL_OK) st = bl_hgq_train(s->h);
+    if (st == BL_OK) st = s->written;
     if (st == BL_OK) st = finish(s);
     bl_hgq_close(s->h);
     bl_data_free(data);

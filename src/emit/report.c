@@ -123,7 +123,7 @@ void bl_part_cell(bl_report *r, double value, const char *text, const char *more
 /* ------------------------------------------------------------------ the page */
 
 /* Nothing is loaded from anywhere: the policy also holds should a browser see a reason to. */
-static const char head[] =
+const char bl_report_meta[] =
     "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, "
     "initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n"
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
@@ -151,7 +151,7 @@ static void write_page(bl_report *r, const bl_page *parts)
     bl_page *o = &r->page;
     const char *model = bl_figure_text(r->in.summary, "model");
     bl_page_raw(o, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n");
-    bl_page_raw(o, head);
+    bl_page_raw(o, bl_report_meta);
     bl_page_put(o, "<title>%s%sbitlathe</title>\n<style>\n", model ? model : "",
                 model ? " \xC2\xB7 " : "");
     bl_page_raw(o, bl_report_style);

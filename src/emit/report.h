@@ -23,6 +23,9 @@ typedef struct bl_report_input {
  * same records give the same bytes.  BL_USAGE when there is no record at all. */
 bl_status bl_report_write(bl_ctx *ctx, const bl_report_input *in, const char *path);
 
+/* The page of a training that leaves a front (front.json), finished or under way. */
+bl_status bl_front_write(bl_ctx *ctx, const json_t *front, const char *path);
+
 /* The trade-off pictures of the page as one SVG on a light ground.  BL_DATA when the summary has
  * fewer than two points to draw. */
 bl_status bl_tradeoff_svg(bl_ctx *ctx, const json_t *summary, const char *path);

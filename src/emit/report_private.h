@@ -134,7 +134,7 @@ double bl_text_width(const char *text); /* in pixels, roughly, at the size of la
 
 /* ------------------------------------------------------------------ parts, in the page's order */
 
-extern const char bl_report_style[], bl_report_script[], bl_svg_style[];
+extern const char bl_report_meta[], bl_report_style[], bl_report_script[], bl_svg_style[];
 
 /* id and title are constants; the title stands in the list of contents, too. */
 void bl_part_open(bl_report *r, const char *id, const char *title);

@@ -27,7 +27,7 @@ typedef struct bl_hgq_point {
 } bl_hgq_point;
 
 typedef struct bl_hgq_options {
-    int64_t epochs, batch, cycles; /* cycles: cosines of the rate, each ends in a point of the front */
+    int64_t epochs, batch, cycles; /* cycles: cosines of the rate, whose ends give points of the front */
     int64_t float_epochs, float_batch; /* before, without quantizers */
     int64_t held_out, test;     /* last rows before the test rows; last rows of all */
     int64_t limit;              /* rows to use at all; 0: all */
@@ -36,6 +36,7 @@ typedef struct bl_hgq_options {
     double float_rate;
     double decay;               /* of weights, AdamW's */
     double cycle_factor;        /* the rate's from cycle to cycle */
+    double look;                /* share of a cycle whose epochs may become points */
     bl_hgq_ramp ramp;
     double beta, beta_end;      /* price of an EBOP in loss; log: from beta to beta_end */
     double beta_hold;           /* share of the training before the ramp */
@@ -51,6 +52,8 @@ typedef struct bl_hgq_options {
     bool group_norm;            /* the price's gradient on a shared width is divided by sqrt of how many share it */
     int64_t uniform_bits;       /* > 0: every width is this one, only where it lies is learned (the baseline) */
     int64_t parallel;           /* positions of a convolution computed at once; 0: all */
+    int64_t teacher, teacher_epochs; /* width of a teacher's hidden layers; 0: none */
+    double teacher_share, teacher_heat, smoothing; /* what is wanted of a row, beside its label */
     bool random;                /* weights are drawn anew */
     const char *checkpoint;     /* file for what has been done so far; NULL: none */
     void (*told)(void *user, const bl_hgq_point *point, const char *stage); /* after each cycle; may be NULL */
@@ -83,7 +86,7 @@ const bl_hgq_point *bl_hgq_point_at(const bl_hgq *h, size_t which);
 const bl_fixed_net *bl_hgq_net_at(const bl_hgq *h, size_t which);
 
 typedef struct bl_hgq_facts {
-    double float_held, float_test; /* accuracy without quantizers; NaN where there was none */
+    double float_held, float_test, teacher_held; /* accuracy without quantizers; NaN where there was none */
     int64_t samples, held_out, test, parameters, steps, float_steps, cycles_done, resumed;
     double seconds, float_seconds; /* of training itself */
 } bl_hgq_facts;

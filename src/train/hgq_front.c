@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The front of one HGQ training: at each cycle's end the point stays that no other beats in accuracy on the rows
+ * The front of one HGQ training: of the networks looked at the point stays that no other beats in accuracy on the rows
  * looked at and in exact EBOPs.  Its parameters stay too, so that the training's own forward pass can be had again;
  * the checkpoint keeps all of it.
  */
@@ -22,7 +22,7 @@ typedef struct head {
 
 bl_status bl_hgq_front_open(bl_hgq *h)
 {
-    h->most_points = (size_t)BL_MIN(h->o.cycles, POINTS_MAX) + 1;
+    h->most_points = (size_t)BL_MIN(h->o.epochs, POINTS_MAX) + 1;
     BL_ALLOC_TRY(h->ctx, h->point = BL_NEW(h->arena, bl_hgq_point, h->most_points));
     BL_ALLOC_TRY(h->ctx, h->net = BL_NEW(h->arena, bl_fixed_net *, h->most_points));
     BL_ALLOC_TRY(h->ctx, h->kept = bl_alloc(h->arena, h->most_points, (size_t)h->n_params * sizeof(float)));
@@ -86,6 +86,14 @@ static void thin(bl_hgq *h)
         }
     }
     drop(h, closest - (closest > 1));
+}
+
+/* What the training counts is a fifth above the exact price, more or less alike for networks of one training. */
+bool bl_hgq_beaten(const bl_hgq *h, const bl_hgq_point *p)
+{
+    for (size_t k = 0; k < h->n_points; k++)
+        if (h->point[k].held_accuracy >= p->held_accuracy && h->point[k].estimate <= 0.98 * p->estimate) return true;
+    return false;
 }
 
 bl_status bl_hgq_keep(bl_hgq *h, const bl_hgq_point *p, bl_fixed_net *net)

@@ -27,9 +27,9 @@ typedef struct bl_hgq_loops {
     /* Weights: q the quantized one, d = clip(w) - q, out = -1 below -limit, 1 above it.  bits: of q's own span up to
      * its last fraction bit, f counted. */
     void (*weights)(int64_t n, const float *w, const float *f, const float *limit, float *q, float *d, float *bits);
-    /* softmax cross-entropy of `rows` rows: y becomes its gradient times `weight`; sum of losses.  room: n
-     * rounded up to 16. */
-    double (*softmax)(int64_t rows, int64_t n, float *y, const int32_t *labels, float weight, float *room);
+    /* softmax cross-entropy of `rows` rows with what is wanted, shares that add to 1: y becomes its gradient times
+     * `weight`; sum of losses.  room: n rounded up to 16. */
+    double (*softmax)(int64_t rows, int64_t n, float *y, const float *wanted, float weight, float *room);
     /* AdamW with bias-corrected rate: w -= w decay + rate m / (sqrt(v) * c + epsilon). */
     void (*adamw)(int64_t n, float *w, const float *g, float *m, float *v, float rate, float decay, float c);
     /* out[row] = sum of a row of n. */

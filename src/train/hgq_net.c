@@ -174,7 +174,6 @@ static bl_status buffers_build(bl_hgq *h)
     BL_ALLOC_TRY(h->ctx, h->sums = BL_NEW(h->arena, float, (size_t)widest + 16));
     BL_ALLOC_TRY(h->ctx, h->batch = bl_alloc(h->arena, (size_t)rows, (size_t)h->per * sizeof(float)));
     BL_ALLOC_TRY(h->ctx, h->batch_q = bl_alloc(h->arena, (size_t)rows, (size_t)h->per * sizeof(float)));
-    BL_ALLOC_TRY(h->ctx, h->batch_labels = BL_NEW(h->arena, int32_t, (size_t)rows));
     float **arrays[] = { &h->params, &h->grads, &h->m, &h->v };
     for (size_t a = 0; a < BL_COUNTOF(arrays); a++) BL_ALLOC_TRY(h->ctx, *arrays[a] = BL_NEW(h->arena, float, (size_t)h->n_params));
     return BL_OK;

@@ -8,9 +8,9 @@ bl_hgq_options bl_hgq_options_default(void)
 {
     return (bl_hgq_options){
         .epochs = 2000, .batch = 512, .cycles = 20, .float_epochs = 300, .float_batch = 256, .rate = 3e-3, .rate_end = 1.5e-5,
-        .rate_width = 1, .float_rate = 1e-2, .decay = 0.1, .cycle_factor = 1, .ramp = BL_HGQ_LOG, .beta = 5e-7, .beta_end = 1e-4,
+        .rate_width = 1, .float_rate = 1e-2, .decay = 0.1, .cycle_factor = 1, .look = 0.2, .ramp = BL_HGQ_LOG, .beta = 5e-7, .beta_end = 1e-4,
         .beta_hold = 0.03, .gamma = 2e-6, .weight_bits = 4, .act_i = 3, .act_f = 4, .input_f = -24, .round = BL_RND,
-        .overflow = BL_SAT, .group_norm = true };
+        .overflow = BL_SAT, .group_norm = true, .teacher_epochs = 100, .teacher_share = 0.7, .teacher_heat = 2 };
 }
 
 const bl_hgq_setting bl_hgq_settings[] = {

@@ -76,7 +76,7 @@ struct bl_hgq {
     int32_t *labels;
     uint32_t *order;
     float *batch, *batch_q, *gathered; /* [batch][per] */
-    int32_t *batch_labels;
+    float *wanted, *batch_wanted; /* [rows][classes] that learn: from the label, or from a teacher too */
     int64_t batch_most;         /* rows that the buffers hold */
     float *gx, *gy;             /* gradients of the way back, widest layer */
     double estimate;            /* EBOPs of the last pricing */
@@ -112,8 +112,8 @@ void bl_hgq_price(bl_hgq *h);
 /* hgq_step.c */
 /* Outputs of the last layer for `rows` rows of x. */
 const float *bl_hgq_forward(bl_hgq *h, const float *x, int64_t rows);
-/* Gradients of mean cross-entropy + beta EBOPs + gamma bits into h->grads; the mean loss of the task. */
-double bl_hgq_gradient(bl_hgq *h, const float *x, const int32_t *labels, int64_t rows);
+/* wanted: [rows][classes].  Gradients of mean cross-entropy + beta EBOPs + gamma bits into h->grads; the mean loss of the task. */
+double bl_hgq_gradient(bl_hgq *h, const float *x, const float *wanted, int64_t rows);
 void bl_hgq_move(bl_hgq *h, double rate);
 void bl_hgq_plain_biases(bl_hgq *h); /* biases without quantizers, for bl_hgq_forward */
 /* hgq_export.c */
@@ -128,11 +128,17 @@ bl_status bl_hgq_start_widths(bl_hgq *h);
 /* hgq_front.c */
 bl_status bl_hgq_front_open(bl_hgq *h);
 bl_status bl_hgq_keep(bl_hgq *h, const bl_hgq_point *p, bl_fixed_net *net); /* takes the network */
+/* Surely no point of the front, by what the training counts. */
+bool bl_hgq_beaten(const bl_hgq *h, const bl_hgq_point *p);
 bl_status bl_hgq_key(bl_hgq *h, const bl_data *data);
 bl_status bl_hgq_save(bl_hgq *h);
 bl_status bl_hgq_load(bl_hgq *h);
 /* hgq_train.c */
 int64_t bl_hgq_part_rows(const bl_hgq *h, bl_hgq_part part, int64_t *first);
 double bl_hgq_accuracy(bl_hgq *h, bl_hgq_part part);
+bl_status bl_hgq_float_epochs(bl_hgq *h, const char *stage);
+/* hgq_teacher.c: what is wanted of each row */
+void bl_hgq_labels_wanted(bl_hgq *h);
+bl_status bl_hgq_teach(bl_hgq *h);
 
 #endif

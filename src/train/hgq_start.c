@@ -36,6 +36,8 @@ bl_status bl_hgq_rows(bl_hgq *h, bl_data *data)
                        (long long)bl_data_sample_size(data), (long long)h->per);
     BL_ALLOC_TRY(h->ctx, h->x = bl_alloc(h->arena, (size_t)all, (size_t)h->per * sizeof(float)));
     BL_ALLOC_TRY(h->ctx, h->labels = BL_NEW(h->arena, int32_t, (size_t)all));
+    BL_ALLOC_TRY(h->ctx, h->wanted = bl_alloc(h->arena, (size_t)h->rows, (size_t)h->classes * sizeof(float)));
+    BL_ALLOC_TRY(h->ctx, h->batch_wanted = bl_alloc(h->arena, (size_t)h->batch_most, (size_t)h->classes * sizeof(float)));
     BL_ALLOC_TRY(h->ctx, h->order = BL_NEW(h->arena, uint32_t, (size_t)h->rows));
     bl_mark mark = bl_arena_mark(h->arena);
     float *row = BL_NEW(h->arena, float, (size_t)h->per);
@@ -47,6 +49,7 @@ bl_status bl_hgq_rows(bl_hgq *h, bl_data *data)
         if (h->labels[r] < 0) return bl_fail(h->ctx, BL_DATA, bl_data_name(data), "label it", "row %lld has no label", (long long)r);
     }
     bl_arena_reset(h->arena, mark);
+    bl_hgq_labels_wanted(h);
     return BL_OK;
 }
 

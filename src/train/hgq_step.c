@@ -179,13 +179,13 @@ static void prepare(bl_hgq *h)
     bl_hgq_plain_biases(h);
 }
 
-double bl_hgq_gradient(bl_hgq *h, const float *x, const int32_t *labels, int64_t rows)
+double bl_hgq_gradient(bl_hgq *h, const float *x, const float *wanted, int64_t rows)
 {
     bl_hgq_layer *last = &h->layer[h->n_layers - 1];
     bool input_learns = h->quantized && h->in.learned;
     prepare(h);
     bl_hgq_forward(h, x, rows);
-    double loss = h->loops->softmax(rows, last->n_out, last->a, labels, 1.0f / (float)rows, h->sums);
+    double loss = h->loops->softmax(rows, last->n_out, last->a, wanted, 1.0f / (float)rows, h->sums);
     const float *given = h->quantized ? h->batch_q : x;
     float *g = last->a, *room[2] = { h->gx, h->gy };
     for (int n = h->n_layers - 1; n >= 0; n--) {

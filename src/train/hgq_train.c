@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A whole HGQ training: without quantizers first, then cycles of the rate under a rising price.  Right after a
- * cycle's restart accuracy is low, so only ends of cycles become points of the front.
+ * cycle's restart accuracy is low, so only the last epochs of each are looked at for the front.
  */
 #include "train/hgq_private.h"
 
@@ -49,7 +49,7 @@ bl_status bl_hgq_open(bl_ctx *ctx, const bl_graph *graph, const char *sizes, bl_
     }
     *h = (bl_hgq){ .ctx = ctx, .arena = arena, .o = *options, .loops = loops_here(ctx) };
     h->batch_most = BL_MAX(BL_MAX(options->batch, options->float_batch), 256);
-    h->facts.float_held = h->facts.float_test = NAN;
+    h->facts.float_held = h->facts.float_test = h->facts.teacher_held = NAN;
     bl_status s = BL_OK;
     if (options->cycles > options->epochs)
         s = bl_fail(ctx, BL_USAGE, "hgq", "set fewer cycles", "%lld cycles in %lld epochs", (long long)options->cycles,
@@ -121,7 +121,7 @@ static void collect(bl_hgq *h, int64_t first, int64_t n)
     for (int64_t r = 0; r < n; r++) {
         uint32_t at = h->order[first + r];
         memcpy(h->gathered + r * h->per, h->x + at * h->per, (size_t)h->per * sizeof(float));
-        h->batch_labels[r] = h->labels[at];
+        memcpy(h->batch_wanted + r * h->classes, h->wanted + at * h->classes, (size_t)h->classes * sizeof(float));
     }
 }
 
@@ -130,7 +130,7 @@ static double cosine(double from, double to, double t)
     return to + (from - to) * 0.5 * (1 + cos(M_PI * t));
 }
 
-static bl_status float_epochs(bl_hgq *h)
+bl_status bl_hgq_float_epochs(bl_hgq *h, const char *stage)
 {
     int64_t batch = BL_MIN(h->o.float_batch, h->rows), steps = h->rows / batch, all = steps * h->o.float_epochs;
     uint64_t start = bl_now_ns();
@@ -140,10 +140,10 @@ static bl_status float_epochs(bl_hgq *h)
         shuffle(h, "hgq float epoch", e);
         for (int64_t s = 0; s < steps; s++) {
             collect(h, s * batch, batch);
-            (void)bl_hgq_gradient(h, h->gathered, h->batch_labels, batch);
+            (void)bl_hgq_gradient(h, h->gathered, h->batch_wanted, batch);
             bl_hgq_move(h, cosine(h->o.float_rate, 0, (double)(e * steps + s) / (double)all));
         }
-        bl_progress(h->ctx, "float", (uint64_t)e + 1, (uint64_t)h->o.float_epochs);
+        bl_progress(h->ctx, stage, (uint64_t)e + 1, (uint64_t)h->o.float_epochs);
     }
     h->facts.float_steps = all;
     h->facts.float_seconds = (double)(bl_now_ns() - start) * 1e-9;
@@ -194,28 +194,43 @@ static double epoch(bl_hgq *h, int64_t begin, int64_t end)
         double done = (double)(h->epoch * steps + s), t = (done - (double)(begin * steps)) / (double)((end - begin) * steps);
         set_beta(h, done / (double)(h->o.epochs * steps));
         collect(h, s * batch, batch);
-        loss += bl_hgq_gradient(h, h->gathered, h->batch_labels, batch);
+        loss += bl_hgq_gradient(h, h->gathered, h->batch_wanted, batch);
         bl_hgq_move(h, cosine(top, BL_MIN(top, h->o.rate_end), t));
     }
     h->epoch++;
     return loss / (double)steps;
 }
 
-static bl_status end_cycle(bl_hgq *h, double loss)
+static void count_live(const bl_fixed_net *net, bl_hgq_point *p)
 {
-    bl_fixed_net *net;
-    bl_hgq_point p = { .cycle = ++h->cycle, .epoch = h->epoch, .beta = h->beta, .loss = loss, .test_accuracy = NAN };
-    BL_TRY(bl_hgq_fixed(h, &net));
-    bl_hgq_price(h);
-    p.estimate = h->estimate;
-    p.held_accuracy = bl_hgq_accuracy(h, BL_HGQ_HELD);
-    bl_fixed_price(net, &p.cost);
     for (int l = 0; l < net->n_layers; l++)
         for (int64_t e = 0; e < net->layers[l].n_out; e++) {
             bl_fixed_grid g = net->layers[l].out[e];
-            p.live[l] += g.k + g.i + g.f > 0;
+            p->live[l] += g.k + g.i + g.f > 0;
         }
-    BL_TRY(bl_hgq_keep(h, &p, net));
+}
+
+/* The network as it is becomes a point, if it can be one.  last: of its cycle, which is looked at in any case. */
+static bl_status look(bl_hgq *h, double loss, bool last, bl_hgq_point *p)
+{
+    bl_fixed_net *net;
+    *p = (bl_hgq_point){ .cycle = h->cycle + 1, .epoch = h->epoch, .beta = h->beta, .loss = loss, .test_accuracy = NAN };
+    bl_hgq_grids(h);
+    bl_hgq_price(h);
+    p->estimate = h->estimate;
+    p->held_accuracy = bl_hgq_accuracy(h, BL_HGQ_HELD);
+    if (!last && bl_hgq_beaten(h, p)) return BL_OK;
+    BL_TRY(bl_hgq_fixed(h, &net));
+    bl_fixed_price(net, &p->cost);
+    count_live(net, p);
+    return bl_hgq_keep(h, p, net);
+}
+
+static bl_status end_cycle(bl_hgq *h, double loss)
+{
+    bl_hgq_point p;
+    BL_TRY(look(h, loss, true, &p));
+    h->cycle++;
     if (h->o.told) h->o.told(h->o.user, &p, "cycle");
     return bl_hgq_save(h);
 }
@@ -225,18 +240,21 @@ bl_status bl_hgq_train(bl_hgq *h)
     BL_TRY(bl_hgq_load(h));
     h->facts.resumed = h->cycle;
     if (!h->cycle) {
-        if (h->o.float_epochs) BL_TRY(float_epochs(h));
+        if (h->o.float_epochs) BL_TRY(bl_hgq_float_epochs(h, "float"));
         h->quantized = true;
         BL_TRY(bl_hgq_start_widths(h));
     }
+    if (h->o.teacher) BL_TRY(bl_hgq_teach(h));
     h->quantized = true;
     uint64_t start = bl_now_ns();
     while (h->cycle < h->o.cycles) {
         int64_t begin = h->cycle ? cycle_end(h, h->cycle - 1) : 0, end = cycle_end(h, h->cycle);
         double loss = 0;
+        bl_hgq_point passing;
         while (h->epoch < end) {
             BL_TRY(bl_check_interrupt(h->ctx));
             loss = epoch(h, begin, end);
+            if (h->epoch < end && (double)(end - h->epoch) <= h->o.look * (double)(end - begin)) BL_TRY(look(h, loss, false, &passing));
             bl_progress(h->ctx, "hgq", (uint64_t)h->epoch, (uint64_t)h->o.epochs);
         }
         BL_TRY(end_cycle(h, loss));

@@ -46,7 +46,14 @@ ok 0 "hgq under a budget" "$bitlathe" train 4-8-3 --recipe hgq $data $few --budg
 check "the cheapest point is chosen" cmp "$t/one/points/00.json" "$t/budget/fixed.json"
 ok 1 "hgq under a budget that nothing keeps" "$bitlathe" train 4-8-3 --recipe hgq $data $few --budget ebops=1 --floor top1=-0.1 -o "$t/none"
 check "the nearest is written" test -s "$t/none/fixed.json"
-for words in "overflow=WRAP" "weights=kbi" "act_share=tensor --set weight_share=channel" "uniform_bits=4" "round=TRN" "ramp=pid --set target=300" \
+check "a page with the front" grep -q 'class=\"front\"' "$t/one/report.html"
+ok 0 "eval fixed.json" "$bitlathe" eval "$t/one/fixed.json" $data --predictions "$t/p.u16" --scores "$t/s.f32" --json
+json_has "eval fixed.json" "$t/out" samples top1
+check "a prediction for each row" test "$(stat -c %s "$t/p.u16")" -eq 1800 -a "$(stat -c %s "$t/s.f32")" -eq 10800
+ok 64 "eval fixed.json without data" "$bitlathe" eval "$t/one/fixed.json"
+sed 's/"weights": \[/"weights": [3,/' "$t/one/fixed.json" >"$t/damaged.json"
+ok 65 "eval of a damaged one" "$bitlathe" eval "$t/damaged.json" $data
+for words in "teacher=12 --set teacher_epochs=5 --set smoothing=0.1" "overflow=WRAP" "weights=kbi" "act_share=tensor --set weight_share=channel" "uniform_bits=4" "round=TRN" "ramp=pid --set target=300" \
     "overflow=SAT_SYM --set act_share=channel --set round=RND_CONV"; do
     ok 0 "hgq $words" "$bitlathe" train 4-8-3 --recipe hgq $data $few --set $words -o "$t/run"
     prints "hgq $words" '^integers: 0 of 600 outputs of 200 test rows differ'
