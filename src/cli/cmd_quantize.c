@@ -411,6 +411,10 @@ static bl_status stages(state *s)
     BL_TRY(bl_pipeline_data(p));
     BL_TRY(note_samples(s));
     BL_TRY(bl_pipeline_stats(p));
+    const char *rescue;
+    BL_TRY(bl_pipeline_rescue(p, &rescue));
+    if (rescue) BL_TRY(note(s, rescue));
+    if (rescue) BL_TRY(bl_try_lowering(p->ctx, p->graph, p->menu));
     if (bl_recipe_needs_sens(&p->recipe)) BL_TRY(bl_pipeline_sens(p));
     BL_TRY(bl_pipeline_cost(p));
     BL_TRY(bl_pipeline_search(p, &s->found));

@@ -147,6 +147,7 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     if (w->weight_bits) BL_TRY(set_bits(p, "--weights-bits", w->weight_bits, r->menu.w_bits, &r->menu.n_w));
     if (w->act_bits) BL_TRY(set_bits(p, "--act-bits", w->act_bits, r->menu.a_bits, &r->menu.n_a));
     BL_TRY(apply_list_words(p, w));
+    if (w->act_bits || w->candidates) r->rescue = 0; /* these and no others */
     if (w->act_range) r->grids.act_range = w->act_range;
     if (w->weight_range) r->grids.weight_range = w->weight_range;
     if (w->per_tensor) r->grids.per_tensor = true;
@@ -261,8 +262,7 @@ static void say_again(bl_pipeline *p, const char *file)
     if (p->cli->verbose) bl_note(p->ctx, "%s is made again: %s", file, bl_last_error(p->ctx).what);
 }
 
-/* Which estimator serves which value, where the recipe leaves that to the network. */
-static bl_status choose_ranges(bl_pipeline *p)
+bl_status bl_pipeline_ranges(bl_pipeline *p)
 {
     const bl_observer *row = bl_observer_find(p->recipe.grids.act_range ? p->recipe.grids.act_range : "mse");
     char *path = p->dir ? bl_pipeline_path(p, "ranges.json") : NULL, text[128];
@@ -308,7 +308,7 @@ static bl_status make_stats(bl_pipeline *p)
 bl_status bl_pipeline_stats(bl_pipeline *p)
 {
     BL_TRY(make_stats(p));
-    return choose_ranges(p);
+    return bl_pipeline_ranges(p);
 }
 
 bl_sense_options bl_pipeline_sense_options(const bl_pipeline *p)

@@ -69,6 +69,11 @@ bl_status bl_pipeline_data(bl_pipeline *p);
 bool bl_pipeline_distils(const bl_pipeline *p);
 bl_sense_options bl_pipeline_sense_options(const bl_pipeline *p);
 bl_status bl_pipeline_stats(bl_pipeline *p);
+/* Part of the statistics: which estimator serves which value, where the recipe leaves that to the network. */
+bl_status bl_pipeline_ranges(bl_pipeline *p);
+/* Where nothing is asked for and int8 is below the recipe's `rescue`: a menu with 16-bit values and a floor.
+ * *told: what was found, in words; NULL: int8 will do. */
+bl_status bl_pipeline_rescue(bl_pipeline *p, const char **told);
 bl_status bl_pipeline_sens(bl_pipeline *p);
 bl_status bl_pipeline_cost(bl_pipeline *p);     /* and prices, and the int8 baseline */
 bl_status bl_pipeline_oracle(bl_pipeline *p);

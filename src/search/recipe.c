@@ -120,6 +120,7 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
     if (!strcmp(key, "act_bits")) return set_widths(p, value, r->menu.a_bits, &r->menu.n_a, &r->menu.n_pairs);
     if (!strcmp(key, "candidates")) return bl_menu_pairs(value, &r->menu) ? BL_OK : bad(p, "not a list such as W4A8 W8A8", value);
     if (!strcmp(key, "groups")) return set_groups(p, value, &r->menu.equal_grids);
+    if (!strcmp(key, "rescue")) return set_share(p, value, 200, &r->rescue);
     if (!strcmp(key, "sqnr_eps")) return set_eps(p, value, &r->sqnr_eps);
     if (!strcmp(key, "keep_ends")) return set_flag(p, value, &r->menu.keep_ends);
     if (!strcmp(key, "equal_grids")) return set_flag(p, value, &r->menu.equal_grids);

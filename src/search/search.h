@@ -20,6 +20,7 @@ typedef struct bl_recipe {
     const char *walk;           /* of pareto-greedy, NULL: binary */
     int64_t calibrate, sense;   /* samples */
     double sqnr_eps;
+    double rescue;              /* dB: below it int8 does not pass for a plan that nobody limited; 0: it always does */
     bl_menu_options menu;
     bl_grid_options grids;
     bool distilled;             /* without --data: samples made from the network */

@@ -218,4 +218,21 @@ ok 0 "export of an equalised run" "$bitlathe" export "$t/eq" --format qdq -o "$t
 check "export of an equalised run" cmp "$t/eq.onnx" "$t/eq/model.qdq.onnx"
 ok 65 "its plan without --equalise" "$bitlathe" lower $mobilenet --plan "$t/eq/plan.json" -o "$t/none"
 
+# ---- where int8 does not reach the recipe's SQNR, values may have 16 bits: as many as it takes, at the same size
+ok 0 "int8 alone" quantize $resnet8 -o "$t/plain" $data --target counted --weights-bits 8 --act-bits 8 --no-bench
+int8=$(json "$t/plain/summary.json" int8.sqnr_db)
+floor=$(awk "BEGIN { print $int8 + 0.5 }")
+s=$t/rescue/summary.json
+ok 0 rescue quantize $resnet8 -o "$t/rescue" $data --target counted --set rescue=$floor --no-bench
+says rescue 'int8 keeps only .* values may have 16 bits'
+holds "the floor is reached" "$(json $s floors.0.achieved) >= $floor"
+holds "at the same size" "$(json $s mixed.size_bytes) == $(json $s int8.size_bytes)"
+check "some values have 16 bits" grep -q '"bits": 16' "$t/rescue/plan.json"
+check "and some have 8" grep -q '"bits": 8' "$t/rescue/plan.json"
+ok 0 "no rescue" quantize $resnet8 -o "$t/rescue0" $data --target counted --set rescue=0 --no-bench
+json_lacks "no rescue" "$t/rescue0/summary.json" floors
+ok 0 "beyond rescue" quantize $resnet8 -o "$t/rescue9" $data --target counted --set rescue=150 --no-bench
+says "beyond rescue" 'int8 keeps only .*, and 16-bit values '
+json_lacks "beyond rescue" "$t/rescue9/summary.json" floors
+
 finish
