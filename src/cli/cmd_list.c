@@ -104,6 +104,11 @@ static void list_optimizers(lister *l)
     for (size_t i = 0; i < bl_n_optimizers; i++) row(l, bl_optimizers[i].name, bl_optimizers[i].help);
 }
 
+static void list_architectures(lister *l)
+{
+    for (size_t i = 0; i < bl_n_architectures; i++) row(l, bl_architectures[i].name, bl_architectures[i].help);
+}
+
 static void list_quant_trainers(lister *l)
 {
     for (size_t i = 0; i < bl_n_quant_trainers; i++) row(l, bl_quant_trainers[i].name, bl_quant_trainers[i].help);
@@ -125,6 +130,7 @@ static void list_commands(lister *l)
 }
 
 static const struct { const char *name; void (*list)(lister *); } tables[] = {
+    { "architectures", list_architectures },
     { "commands", list_commands },   { "exporters", list_exporters }, { "hgq", list_hgq }, { "isas", list_isas },
     { "kernels", list_kernels },     { "loaders", list_loaders },     { "losses", list_losses },
     { "observers", list_observers }, { "ops", list_ops },             { "optimizers", list_optimizers },

@@ -12,18 +12,25 @@
 enum {
     KEY_EPOCHS = 0x200, KEY_BATCH, KEY_MICRO, KEY_HELD, KEY_OPTIMIZER, KEY_SCHEDULE, KEY_LOSS, KEY_RATE, KEY_WARMUP,
     KEY_MOMENTUM, KEY_BETA1, KEY_BETA2, KEY_DECAY, KEY_SMOOTHING, KEY_PLAIN, KEY_DECAY_ALL, KEY_RANDOM, KEY_BEST,
-    KEY_FLIP, KEY_PAD, KEY_NORMS, KEY_HISTORY, KEY_FRESH, KEY_PLAN, KEY_TRAINER, KEY_RECIPE
+    KEY_FLIP, KEY_PAD, KEY_NORMS, KEY_HISTORY, KEY_FRESH, KEY_PLAN, KEY_TRAINER, KEY_ARCH, KEY_SHAPE,
+    KEY_CLASSES, KEY_PAGE, KEY_RECIPE
 };
 
 typedef struct state {
     bl_cli cli;
     bl_train_options o;
-    const char *history, *plan, *trainer;
+    const char *history, *plan, *trainer, *page;
+    const bl_architecture *arch;
+    int64_t shape[3], classes;
+    bl_status page_status;
     bool keep_norms, fresh;
     uint64_t start_ns;
 } state;
 
 static const struct argp_option options[] = {
+    { "arch", KEY_ARCH, "NAME", 0, "a row of `bitlathe list architectures` instead of a file, weights drawn by --seed", 1 },
+    { "shape", KEY_SHAPE, "C,H,W", 0, "of the architecture's input (its own)", 1 },
+    { "classes", KEY_CLASSES, "N", 0, "outputs of the architecture (10)", 1 },
     { "random", KEY_RANDOM, NULL, 0, "draw all weights anew first, by --seed", 1 },
     { "epochs", KEY_EPOCHS, "N", 0, "times that every sample is seen (20)", 1 },
     { "batch", KEY_BATCH, "N", 0, "samples a step (128)", 1 },
@@ -49,6 +56,7 @@ static const struct argp_option options[] = {
     { "recipe", KEY_RECIPE, "hgq", 0, "learn the bits too: see `bitlathe train --recipe hgq --help`", 4 },
     { "keep-norms", KEY_NORMS, NULL, 0, "leave BatchNormalizations in the file as nodes of their own", 4 },
     { "history", KEY_HISTORY, "FILE", 0, "what each epoch brought, as JSON", 4 },
+    { "page", KEY_PAGE, "FILE.html", 0, "curves of loss and accuracy, written after every epoch", 4 },
     { "fresh", KEY_FRESH, NULL, 0, "do not go on from OUT.onnx.part", 4 },
     { 0 }
 };
@@ -65,6 +73,18 @@ static error_t number(state *s, const char *option, char *arg, double *out)
 {
     if (!bl_parse_f64(arg, out)) return bl_cli_bad(&s->cli, option, arg, "give a number");
     return 0;
+}
+
+static error_t shape(state *s, char *arg)
+{
+    char *save = NULL, *copy = bl_strdup(s->cli.arena, arg);
+    int n = 0;
+    uint64_t x;
+    for (char *t = copy ? strtok_r(copy, ",x", &save) : NULL; t; t = strtok_r(NULL, ",x", &save)) {
+        if (n == 3 || !bl_parse_u64(t, &x) || x < 1 || x > 4096) return bl_cli_bad(&s->cli, "--shape", arg, "give such as 3,32,32");
+        s->shape[n++] = (int64_t)x;
+    }
+    return n == 3 ? 0 : bl_cli_bad(&s->cli, "--shape", arg, "give such as 3,32,32");
 }
 
 static error_t parse(int key, char *arg, void *input)
@@ -94,6 +114,12 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_FLIP: o->flip = true; return 0;
     case KEY_NORMS: s->keep_norms = true; return 0;
     case KEY_HISTORY: s->history = arg; return 0;
+    case KEY_ARCH:
+        s->arch = bl_architecture_find(arg);
+        return s->arch ? 0 : bl_cli_bad(&s->cli, "--arch", arg, "see `bitlathe list architectures`");
+    case KEY_SHAPE: return shape(s, arg);
+    case KEY_CLASSES: return count(s, "--classes", arg, 2, &s->classes);
+    case KEY_PAGE: s->page = arg; return 0;
     case KEY_PLAN: s->plan = arg; return 0;
     case KEY_TRAINER: s->trainer = arg; return 0;
     case KEY_FRESH: s->fresh = true; return 0;
@@ -101,10 +127,22 @@ static error_t parse(int key, char *arg, void *input)
     }
 }
 
-/* A line for each epoch, as it ends. */
+/* The curves so far. */
+static bl_status write_page(state *s, const bl_train_epoch *epochs, int64_t n, bool live)
+{
+    const bl_trained so_far = { .epochs = (bl_train_epoch *)(uintptr_t)epochs, .n_epochs = n };
+    json_t *h = bl_trained_history(&so_far, &s->o);
+    bl_status st = h ? bl_training_page(s->cli.ctx, h, s->arch ? s->arch->name : bl_path_base(s->cli.args[0]), s->o.epochs, live, s->page)
+                     : bl_fail(s->cli.ctx, BL_INTERNAL, "history", "please report this", "cannot be written");
+    json_decref(h);
+    return st;
+}
+
+/* A line for each epoch, as it ends, and the page. */
 static void told(void *user, const bl_train_epoch *e)
 {
     state *s = user;
+    if (s->page && s->page_status == BL_OK) s->page_status = write_page(s, e - (e->epoch - 1), e->epoch, true);
     double seconds = (double)(bl_now_ns() - s->start_ns) * 1e-9;
     if (s->cli.json) return;
     printf("epoch %lld/%lld: loss %.4f", (long long)e->epoch, (long long)s->o.epochs, e->loss);
@@ -178,6 +216,10 @@ static bl_status teach(state *s)
     bl_trained *t = NULL;
     char *part;
 
+    if ((s->cli.n_args == 1) == (s->arch != NULL) || (s->arch && s->plan))
+        return bl_fail(ctx, BL_USAGE, s->cli.program, "give MODEL.onnx or --arch", "one network is taught");
+    if (!s->arch && (s->shape[0] || s->classes != 10)) return bl_fail(ctx, BL_USAGE, s->cli.program, "leave them out", "--shape and --classes are those of --arch");
+    if (s->arch) s->o.random = true;
     if (!s->cli.output) return bl_fail(ctx, BL_USAGE, s->cli.program, "give -o OUT.onnx", "no file for the network");
     if (!s->cli.has_data) return bl_fail(ctx, BL_USAGE, s->cli.program, "give --data", "no samples to learn from");
     part = bl_format(s->cli.arena, "%s.part", s->cli.output);
@@ -189,7 +231,8 @@ static bl_status teach(state *s)
     s->o.user = s;
     s->start_ns = bl_now_ns();
     if (s->fresh) (void)unlink(part);
-    bl_status st = bl_cli_float_model(&s->cli, s->cli.args[0], false, &graph);
+    bl_status st = s->arch ? bl_architecture_make(ctx, s->arch, s->shape[0] ? s->shape : NULL, s->classes, &graph)
+                           : bl_cli_float_model(&s->cli, s->cli.args[0], false, &graph);
     if (st == BL_OK) st = bl_cli_data(&s->cli, graph, NULL, &data);
     if (st == BL_OK && s->plan) st = bl_prepare(ctx, graph, &prepared);
     if (st == BL_OK && s->plan) st = bl_plan_read(ctx, prepared, s->plan, &plan);
@@ -198,6 +241,7 @@ static bl_status teach(state *s)
     if (t) {
         bl_status kept = s->plan ? write_grids(s, prepared, plan, w) : write_network(s, t);
         if (kept == BL_OK) kept = write_history(s, t);
+        if (kept == BL_OK && s->page) kept = write_page(s, t->epochs, t->n_epochs, false);
         if (kept == BL_OK && st == BL_OK) kept = say(s, t);
         if (st == BL_OK) st = kept;
     }
@@ -223,11 +267,11 @@ int bl_cmd_train(int argc, char **argv)
 {
     if (names_recipe(argc, argv)) return bl_train_by_recipe(argc, argv);
     static const bl_verb verb = {
-        .name = "train", .words = "MODEL.onnx", .help = "Teaches a network with labelled samples and writes it as ONNX.",
+        .name = "train", .words = "MODEL.onnx | --arch NAME", .help = "Teaches a network with labelled samples and writes it as ONNX.",
         .example = "bitlathe train net.onnx --random --data cifar:train_a.bin --mean 125.3,123,113.9 --std 63,62.1,66.7 "
                    "--flip --pad 4 -o net.trained.onnx",
-        .options = options, .parse = parse, .data = true, .args_min = 1, .args_max = 1 };
-    state s = { .o = bl_train_options_default(), .trainer = "lsq" };
+        .options = options, .parse = parse, .data = true, .args_min = 0, .args_max = 1 };
+    state s = { .o = bl_train_options_default(), .trainer = "lsq", .classes = 10 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     return code ? code : bl_cli_close(&s.cli, teach(&s));
 }

@@ -34,6 +34,10 @@ bl_status bl_tradeoff_svg(bl_ctx *ctx, const json_t *summary, const char *path);
  * "budget", "top1" or "sqnr_db", "latency_ms", "size_bytes", "energy_mj", "seconds", "feasible"}]}. */
 bl_status bl_contest_page(bl_ctx *ctx, const json_t *contest, const char *path);
 
+/* A training's curves: history as bl_trained_history gives it, `all` epochs in the end.  live: the page loads itself
+ * again every few seconds. */
+bl_status bl_training_page(bl_ctx *ctx, const json_t *history, const char *model, int64_t all, bool live, const char *path);
+
 /* Float, uniform and chosen network side by side, then the bits of each layer, in lines of at most
  * `columns` characters (0: 80); what does not fit is left out, the least important first.  color:
  * ANSI colours and block characters (a UTF-8 terminal); else plain ASCII, one digit a layer.  The

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The sensitivity "hessian" (HAWQ-V2, arXiv 1911.03852; HAWQ-V3, 2011.10680): Omega = tr(H) / n ||W - Q_b(W)||^2 for the
- * weights of each layer, H the Hessian of the loss by them.  A block whose trace is measured below zero counts
- * as flat.  Values cost nothing here: use it with one width of values.
+ * weights of each layer, H the Hessian of the loss by them (train/hessian.c, Gauss-Newton form).  Values cost nothing here: use it with one width of values.
  */
 #include "sense/probe.h"
 #include "train/train.h"

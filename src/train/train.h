@@ -72,7 +72,8 @@ typedef struct bl_train_options {
     const bl_data_options *stored; /* how pixels were prepared: what lies beside a shifted picture is a stored
                                     * 0.  NULL: an input of 0 */
     const char *checkpoint;     /* file for what has been done so far; NULL: none */
-    void (*told)(void *user, const struct bl_train_epoch *epoch); /* after each epoch; may be NULL */
+    /* After each epoch, the last of an array of all so far; may be NULL. */
+    void (*told)(void *user, const struct bl_train_epoch *epoch);
     void *user;
 } bl_train_options;
 bl_train_options bl_train_options_default(void);
@@ -132,11 +133,31 @@ const bl_optimizer *bl_optimizer_find(const char *name); /* NULL: unknown; likew
 const bl_schedule *bl_schedule_find(const char *name);
 const bl_loss *bl_loss_find(const char *name);
 
+/* ------------------------------------------------------------------ architectures.c */
+
+typedef struct bl_architecture {
+    const char *name, *help;
+    int64_t shape[3];           /* of a picture as a rule: channels, height, width */
+    enum {
+#define X(symbol, name, channels, height, width, help) BL_ARCH_##symbol,
+#include "train/architectures.def"
+#undef X
+    } kind;
+} bl_architecture;
+extern const bl_architecture bl_architectures[];
+extern const size_t bl_n_architectures;
+const bl_architecture *bl_architecture_find(const char *name); /* NULL: unknown */
+/* The network without weights: to be trained with `random`.  shape NULL: the row's own. */
+bl_status bl_architecture_make(bl_ctx *ctx, const bl_architecture *row, const int64_t shape[3], int64_t classes,
+                               bl_graph **out);
+
 /* ------------------------------------------------------------------ hessian.c */
 
 typedef struct bl_trace_options {
     int vectors;                /* at most */
     double tolerance;           /* fewer where the means move by no more than this share */
+    bool differences;           /* Hessian-vector products by differences of gradients; else the Gauss-Newton form, which
+                                 * is the same for networks of Relus and has less noise */
 } bl_trace_options;
 /* Traces of the Hessian of the mean cross-entropy on the samples, a block for each constant in values[n], with their
  * standard errors.  graph: prepared.  options NULL: 200 vectors, 1e-3. */

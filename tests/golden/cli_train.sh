@@ -9,7 +9,7 @@ prints "train --help" '^  bitlathe train '
 ok 64 "train without a model" "$bitlathe" train
 ok 64 "train without -o" "$bitlathe" train $resnet8
 ok 64 "train without data" "$bitlathe" train $resnet8 -o "$t/net.onnx"
-for table in optimizers quant-trainers schedules losses; do
+for table in architectures optimizers quant-trainers schedules losses; do
     ok 0 "list $table" "$bitlathe" list $table
     check "list $table has rows" test -s "$t/out"
 done
@@ -29,6 +29,19 @@ if [ -r $fashion/train-images-idx3-ubyte.gz ]; then
     check "one and two threads, the network" cmp "$t/one.onnx" "$t/two.onnx"
     check "one and two threads, the history" cmp "$t/one.json" "$t/two.json"
     ok 0 "eval" "$bitlathe" eval "$t/one.onnx" $fashion_test --limit 200
+
+    # A network without a file, its curves on a page; every architecture learns, and what it becomes opens.
+    ok 64 "no network" "$bitlathe" train $fashion_train -o "$t/arch.onnx"
+    ok 64 "two networks" "$bitlathe" train $resnet8 --arch resnet8 $fashion_train -o "$t/arch.onnx"
+    ok 64 "an unknown architecture" "$bitlathe" train --arch none $fashion_train -o "$t/arch.onnx"
+    ok 64 "a shape of two" "$bitlathe" train --arch resnet8 --shape 3,32 $fashion_train -o "$t/arch.onnx"
+    for arch in resnet8 resnet20 mobilenetv3s; do
+        ok 0 "train --arch $arch" "$bitlathe" train --arch $arch --shape 1,28,28 $fashion_train --limit 192 --held-out 64 --epochs 2 \
+            --batch 64 --rate 0.01 --page "$t/page.html" -o "$t/arch.onnx"
+        check "--arch $arch: the page" grep -q '<polyline class="line s0"' "$t/page.html"
+        check "--arch $arch: the page no longer loads itself" test "$(grep -c http-equiv=.refresh "$t/page.html")" -eq 0
+        ok 0 "eval --arch $arch" "$bitlathe" eval "$t/arch.onnx" $fashion_test --limit 20
+    done
 
     # On the grids of a plan; what it leaves becomes a program.
     ok 0 "a plan" "$bitlathe" quantize $resnet8 $fashion_train --limit 64 --weights-bits 2 --act-bits 4 -o "$t/run"
