@@ -77,10 +77,11 @@ static error_t number(state *s, const char *option, char *arg, double *out)
 
 static error_t shape(state *s, char *arg)
 {
-    char *save = NULL, *copy = bl_strdup(s->cli.arena, arg);
+    char *save = NULL, copy[32];
     int n = 0;
     uint64_t x;
-    for (char *t = copy ? strtok_r(copy, ",x", &save) : NULL; t; t = strtok_r(NULL, ",x", &save)) {
+    snprintf(copy, sizeof copy, "%s", arg); /* what is longer has too many digits */
+    for (char *t = strtok_r(copy, ",x", &save); t; t = strtok_r(NULL, ",x", &save)) {
         if (n == 3 || !bl_parse_u64(t, &x) || x < 1 || x > 4096) return bl_cli_bad(&s->cli, "--shape", arg, "give such as 3,32,32");
         s->shape[n++] = (int64_t)x;
     }
