@@ -28,7 +28,7 @@ typedef struct bl_hgq_point {
 
 typedef struct bl_hgq_options {
     int64_t epochs, batch, cycles; /* cycles: cosines of the rate, whose ends give points of the front */
-    int64_t float_epochs, float_batch; /* before, without quantizers */
+    int64_t float_epochs, float_batch; /* before, without quantizers, where weights are drawn */
     int64_t held_out, test;     /* last rows before the test rows; last rows of all */
     int64_t limit;              /* rows to use at all; 0: all */
     double rate, rate_end;      /* of each cycle */

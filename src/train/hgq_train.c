@@ -48,6 +48,7 @@ bl_status bl_hgq_open(bl_ctx *ctx, const bl_graph *graph, const char *sizes, bl_
         return bl_pending(ctx);
     }
     *h = (bl_hgq){ .ctx = ctx, .arena = arena, .o = *options, .loops = loops_here(ctx) };
+    if (graph && !options->random) h->o.float_epochs = 0; /* it has been trained already */
     h->batch_most = BL_MAX(BL_MAX(options->batch, options->float_batch), 256);
     h->facts.float_held = h->facts.float_test = h->facts.teacher_held = NAN;
     bl_status s = BL_OK;
@@ -240,7 +241,7 @@ bl_status bl_hgq_train(bl_hgq *h)
     BL_TRY(bl_hgq_load(h));
     h->facts.resumed = h->cycle;
     if (!h->cycle) {
-        if (h->o.float_epochs) BL_TRY(bl_hgq_float_epochs(h, "float"));
+        BL_TRY(bl_hgq_float_epochs(h, "float"));
         h->quantized = true;
         BL_TRY(bl_hgq_start_widths(h));
     }

@@ -398,6 +398,9 @@ static void check_integers(const char *sizes, const char *pool, const bl_hgq_opt
     open_task(&t, sizes, pool, o);
     assert_ok(t.ctx, bl_hgq_train(t.h));
     assert_true(bl_hgq_points(t.h) > 0);
+    /* A file's weights are not trained without quantizers first; how well they do is measured all the same. */
+    assert_int_equal(bl_hgq_facts_of(t.h).float_steps > 0, pool == NULL);
+    assert_true(bl_hgq_facts_of(t.h).float_held >= 0);
     assert_ok(t.ctx, bl_hgq_test(t.h));
     for (size_t p = 0; p < bl_hgq_points(t.h); p++)
         for (int part = BL_HGQ_TRAIN; part <= BL_HGQ_TEST; part++) {
