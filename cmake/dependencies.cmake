@@ -41,6 +41,14 @@ find_package(Threads REQUIRED)
 bl_find(bl_jpeg jpeglib.h jpeg)
 bl_find(bl_png png.h png)
 
+# Ranks of sense, eval and search: the program alone, src/cli/ranks.c.
+option(BL_MPI "share work out by MPI where it is found" ON)
+if(BL_MPI)
+  find_path(bl_mpi_INCLUDE mpi.h HINTS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openmpi/include PATH_SUFFIXES mpi)
+  find_library(bl_mpi_LIBRARY mpi HINTS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openmpi/lib)
+  bl_find(bl_mpi mpi.h mpi)
+endif()
+
 option(BL_ONEDNN "use oneDNN for the float walk where it is found" ON)
 if(BL_ONEDNN)
   bl_find(bl_onednn dnnl.h dnnl)

@@ -29,6 +29,8 @@ typedef struct bl_cli {
     bool equalise;              /* --equalise: and prepared ones equalised */
     const char *args[BL_CLI_ARGS_MAX];
     int n_args;
+    int rank, ranks;            /* under mpirun; 0 of 1 without */
+    bool shares;                /* set before opening: the verb shares its pieces out to ranks */
     bl_status bad;              /* an option's value made no sense: the error is in early */
     char early[512];
 } bl_cli;
@@ -56,6 +58,13 @@ typedef struct bl_verb {
 int bl_cli_open(bl_cli *cli, void *state, const bl_verb *verb, int argc, char **argv);
 /* Prints the pending error if status is one, frees everything, returns the exit code. */
 int bl_cli_close(bl_cli *cli, bl_status status);
+/* ranks.c: how many processes the launcher says there are, and which one this is. */
+int bl_ranks_told(int *rank);
+bl_status bl_ranks_open(bl_cli *cli);
+void bl_ranks_close(const bl_cli *cli, bl_status status);
+bl_status bl_ranks_wait(bl_cli *cli);                   /* until every rank has come so far */
+bl_status bl_ranks_sum(bl_cli *cli, int64_t *v, int n); /* of all ranks, known to all */
+
 /* For a parse function: an option's value makes no sense. */
 error_t bl_cli_bad(bl_cli *cli, const char *option, const char *value, const char *remedy);
 

@@ -2,6 +2,7 @@
 /* bitlathe eval: accuracy of a float network, a network under a plan, or a program. */
 #include "cli/shard.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -103,6 +104,34 @@ static bl_status take_shard(state *s, const bl_data *data)
     return bl_fail(s->cli.ctx, BL_USAGE, "--shard", "give fewer parts", "no sample is left for this part");
 }
 
+/* Every rank its samples, their counts summed; rank 0 answers. */
+static bl_status evaluate_by_ranks(state *s, const bl_eval_subject *subject, bl_data *data)
+{
+    enum { SAMPLES, INPUTS, TOP1, TOP5, NONE1, NONE5, COUNTS };
+    int64_t n[COUNTS] = { 0 };
+    uint64_t start = bl_now_ns();
+    if (s->shard.of || s->predictions || s->scores)
+        return bl_fail(s->cli.ctx, BL_USAGE, s->shard.of ? "--shard" : "--predictions", "leave it away", "ranks share the samples out and keep counts alone");
+    s->shard = (bl_shard){ s->cli.rank + 1, s->cli.ranks };
+    if (bl_data_first(data, s->o.limit) / bl_data_windows(data) >= s->cli.ranks || s->cli.rank == 0) {
+        bl_eval_result r;
+        if (bl_data_first(data, s->o.limit) / bl_data_windows(data) >= s->cli.ranks) BL_TRY(take_shard(s, data));
+        BL_TRY(bl_eval(s->cli.ctx, subject, data, &s->o, &r));
+        n[SAMPLES] = r.samples;
+        n[INPUTS] = r.n_inputs;
+        n[NONE1] = isnan(r.top1);
+        n[NONE5] = isnan(r.top5);
+        n[TOP1] = n[NONE1] ? 0 : llround(r.top1 * (double)r.n_inputs);
+        n[TOP5] = n[NONE5] ? 0 : llround(r.top5 * (double)r.n_inputs);
+        bl_eval_free(&r);
+    }
+    BL_TRY(bl_ranks_sum(&s->cli, n, COUNTS));
+    if (s->cli.rank) return BL_OK;
+    bl_eval_result all = { .samples = n[SAMPLES], .auc = NAN, .mse = NAN, .top1 = n[NONE1] ? NAN : (double)n[TOP1] / (double)n[INPUTS],
+                           .top5 = n[NONE5] ? NAN : (double)n[TOP5] / (double)n[INPUTS], .seconds = (double)(bl_now_ns() - start) * 1e-9 };
+    return print_result(s, &all);
+}
+
 static bl_status evaluate(state *s, const bl_eval_subject *subject)
 {
     bl_data *data = NULL;
@@ -110,6 +139,11 @@ static bl_status evaluate(state *s, const bl_eval_subject *subject)
     BL_TRY(bl_cli_data(&s->cli, subject->graph, subject->program, &data));
     s->o.limit = s->cli.data.limit;
     s->o.scores = s->scores != NULL;
+    if (s->cli.ranks > 1) {
+        bl_status shared = evaluate_by_ranks(s, subject, data);
+        bl_data_free(data);
+        return shared;
+    }
     bl_status st = s->shard.of ? take_shard(s, data) : BL_OK;
     if (st == BL_OK) st = bl_eval(s->cli.ctx, subject, data, &s->o, &r);
     if (st == BL_OK) {
@@ -157,7 +191,7 @@ static bl_status run(state *s)
 
 int bl_cmd_eval(int argc, char **argv)
 {
-    state s = { 0 };
+    state s = { .cli.shares = true };
     const bl_verb verb = { "eval", "MODEL.onnx|MODEL.blp|FIXED.json", "Accuracy on a data set; samples run side by side.",
                            "bitlathe eval run/model.blp --data cifar:test.bin --mean 125,123,114 --std 63,62,67 --json",
                            options, parse, true, 1, 1 };

@@ -40,9 +40,12 @@ static error_t parse(int key, char *arg, void *input)
     }
 }
 
+static bl_status sense(state *s);
+static bl_status search(state *s);
+
 static int run_stage(const bl_verb *verb, bl_status (*stage)(state *), int argc, char **argv)
 {
-    state s = { 0 };
+    state s = { .cli.shares = stage == sense || stage == search };
     int code = bl_cli_open(&s.cli, &s, verb, argc, argv);
     if (code) return code;
     bl_status st = stage(&s);
@@ -55,8 +58,9 @@ static bl_status open_dir(state *s, bool data)
     if (!s->cli.output) return bl_fail(s->cli.ctx, BL_USAGE, s->cli.program, "give -o RUNDIR", "no folder for the record");
     BL_TRY(bl_pipeline_open(&s->p, &s->cli, &s->words, s->cli.output));
     s->p.shard = s->shard;
-    if (data) BL_TRY(bl_pipeline_data(&s->p));
-    BL_TRY(bl_pipeline_judge(&s->p));
+    if (s->shard.of && s->cli.ranks > 1) return bl_fail(s->cli.ctx, BL_USAGE, "--shard", "leave it away", "ranks share the pieces out themselves");
+    if (data && s->cli.ranks < 2) BL_TRY(bl_pipeline_data(&s->p));
+    if (s->cli.ranks < 2) BL_TRY(bl_pipeline_judge(&s->p));
     return bl_pipeline_begin(&s->p);
 }
 
@@ -139,6 +143,7 @@ static bl_status sense(state *s)
         return bl_fail(s->cli.ctx, BL_USAGE, s->p.recipe.name, "give another --recipe", "this recipe uses no sensitivities");
     BL_TRY(bl_pipeline_stats(&s->p));
     BL_TRY(bl_pipeline_sens(&s->p));
+    if (s->cli.rank) return BL_OK;
     if (s->shard.of) return say(s, bl_format(s->cli.arena, "sens.%d-of-%d.json", s->shard.at, s->shard.of));
     return s->beside ? compare_lists(s) : s->against ? say_agreement(s) : say(s, "sens.json");
 }
@@ -276,6 +281,8 @@ static bl_status search(state *s)
     BL_TRY(bl_pipeline_stats(&s->p));
     if (bl_recipe_needs_sens(&s->p.recipe)) BL_TRY(bl_pipeline_sens(&s->p));
     BL_TRY(bl_pipeline_cost(&s->p));
+    BL_TRY(bl_pipeline_ask_by_ranks(&s->p));
+    if (s->cli.rank) return BL_OK;
     bl_status st = bl_pipeline_search(&s->p, &found);
     if (st == BL_OK && s->shard.of) {
         json_decref(found.solver);

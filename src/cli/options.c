@@ -233,12 +233,15 @@ int bl_cli_open(bl_cli *cli, void *state, const bl_verb *verb, int argc, char **
         fprintf(stderr, "bitlathe: %s\n", cli->early);
         return (int)cli->bad;
     }
-    cli->options.note = show_note;
-    if (isatty(STDERR_FILENO)) cli->options.progress = show_progress;
+    int rank;
+    bl_ranks_told(&rank);
+    if (!rank) cli->options.note = show_note; /* the others would say the same */
+    if (!rank && isatty(STDERR_FILENO)) cli->options.progress = show_progress;
     s = bl_ctx_new(&cli->options, &cli->ctx);
     if (s == BL_OK) s = (cli->arena = bl_arena_new(cli->ctx, "command")) ? BL_OK : cli->ctx->code;
     bl_isa isa;
     if (s == BL_OK) s = bl_isa_resolve(cli->ctx, &isa);
+    if (s == BL_OK) s = bl_ranks_open(cli);
     if (s != BL_OK) return cli->ctx ? bl_cli_close(cli, s) : (int)s;
     interruptible = cli->ctx;
     struct sigaction on = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND }; /* a second Ctrl-C kills */
@@ -255,6 +258,7 @@ int bl_cli_close(bl_cli *cli, bl_status status)
         fprintf(stderr, "bitlathe: standard output: cannot be written; free some space\n");
         status = BL_IO;
     }
+    bl_ranks_close(cli, status);
     bl_arena_free(cli->arena);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);

@@ -283,7 +283,15 @@ bl_status bl_pipeline_ranges(bl_pipeline *p)
     return path ? bl_ranges_write(p->ctx, p->menu, &key, path) : BL_OK;
 }
 
-static bl_status make_stats(bl_pipeline *p)
+/* Rank 0 makes a record, the others read it when it is there. */
+static bl_status in_turn(bl_pipeline *p, bl_status (*stage)(bl_pipeline *))
+{
+    if (p->cli->rank) BL_TRY(bl_ranks_wait(p->cli));
+    BL_TRY(stage(p));
+    return p->cli->rank ? BL_OK : bl_ranks_wait(p->cli);
+}
+
+static bl_status calibrate(bl_pipeline *p)
 {
     uint64_t start = bl_now_ns();
     int64_t want = p->cli->data.limit ? p->cli->data.limit : p->recipe.calibrate, n;
@@ -307,8 +315,9 @@ static bl_status make_stats(bl_pipeline *p)
 
 bl_status bl_pipeline_stats(bl_pipeline *p)
 {
-    BL_TRY(make_stats(p));
-    return bl_pipeline_ranges(p);
+    BL_TRY(in_turn(p, bl_pipeline_data));
+    BL_TRY(in_turn(p, calibrate));
+    return in_turn(p, bl_pipeline_ranges);
 }
 
 bl_sense_options bl_pipeline_sense_options(const bl_pipeline *p)
@@ -318,17 +327,66 @@ bl_sense_options bl_pipeline_sense_options(const bl_pipeline *p)
                                .mask_share = r->mask_share, .mask_by_width = r->mask_by_width, .weights_only = r->weights_only };
 }
 
+/* Is what lies at path made from all that the recipe says now?  Then it is p->sens. */
+static bool sens_there(bl_pipeline *p, const bl_menu *menu, const char *path, const bl_sense_options *o, const char *settings, int64_t n)
+{
+    if (!path || !bl_file_exists(path)) return false;
+    bl_status s = bl_sens_read(p->ctx, p->graph, menu, path, &p->sens);
+    const char *wr = o->grids.weight_range ? o->grids.weight_range : "mse", *ar = o->grids.act_range ? o->grids.act_range : "mse";
+    if (s == BL_OK && same(p->sens->stats, p->stats->hash) && p->sens->samples == n && same(p->sens->data, bl_data_hash(p->data)) &&
+        !strcmp(p->sens->metric, o->metric) && !strcmp(p->sens->settings, settings) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar) &&
+        p->sens->per_tensor == o->grids.per_tensor && p->sens->narrow == o->grids.narrow &&
+        p->sens->power_of_two == o->grids.power_of_two && p->sens->sqnr_eps == o->sqnr_eps)
+        return true;
+    if (s != BL_OK) say_again(p, bl_path_base(path));
+    bl_sens_free(p->sens);
+    p->sens = NULL;
+    return false;
+}
+
+static char *part_path(bl_pipeline *p, const char *kind, const char *ending, int at, int of)
+{
+    return bl_format(p->cli->arena, "%s/%s.%d-of-%d.%s", p->dir, kind, at, of, ending);
+}
+
 /* The shard's units, into a record of their own. */
-static bl_status sense_part(bl_pipeline *p, bl_sense_input *in)
+static bl_status sense_part(bl_pipeline *p, bl_sense_input *in, bl_shard shard, const char *settings, int64_t n)
 {
     bl_menu part;
-    char *path = bl_format(p->cli->arena, "%s/sens.%d-of-%d.json", p->dir, p->shard.at, p->shard.of);
+    char *path = part_path(p, "sens", "json", shard.at, shard.of);
     BL_ALLOC_TRY(p->ctx, path);
-    BL_TRY(bl_shard_menu(p->ctx, p->cli->arena, p->menu, p->shard, &part));
+    BL_TRY(bl_shard_menu(p->ctx, p->cli->arena, p->menu, shard, &part));
+    if (sens_there(p, &part, path, in->options, settings, n)) return BL_OK;
     in->menu = &part;
     BL_TRY(bl_sense(p->ctx, in, &p->sens));
     BL_TRY(bl_sens_write(p->ctx, &part, p->sens, path));
-    return bl_shard_mark(p->ctx, path, p->shard);
+    return bl_shard_mark(p->ctx, path, shard);
+}
+
+/* Paths of all ranks' parts. */
+static bl_status part_paths(bl_pipeline *p, const char *kind, const char *ending, const char ***out)
+{
+    const char **paths = BL_NEW(p->cli->arena, const char *, (size_t)p->cli->ranks + 1);
+    BL_ALLOC_TRY(p->ctx, paths);
+    for (int r = 0; r < p->cli->ranks; r++) BL_ALLOC_TRY(p->ctx, paths[r] = part_path(p, kind, ending, r + 1, p->cli->ranks));
+    *out = paths;
+    return BL_OK;
+}
+
+/* Each rank its part, then all of them the whole. */
+static bl_status sense_by_ranks(bl_pipeline *p, bl_sense_input *in, const char *path, const char *settings, int64_t n)
+{
+    const char **paths;
+    BL_TRY(sense_part(p, in, (bl_shard){ p->cli->rank + 1, p->cli->ranks }, settings, n));
+    bl_sens_free(p->sens);
+    p->sens = NULL;
+    BL_TRY(bl_ranks_wait(p->cli));
+    if (!p->cli->rank) {
+        BL_TRY(part_paths(p, "sens", "json", &paths));
+        BL_TRY(bl_shard_merge(p->ctx, p->cli->arena, paths, p->cli->ranks, path, NULL));
+    }
+    BL_TRY(bl_ranks_wait(p->cli));
+    return bl_sens_read(p->ctx, p->graph, p->menu, path, &p->sens);
 }
 
 bl_status bl_pipeline_sens(bl_pipeline *p)
@@ -339,22 +397,16 @@ bl_status bl_pipeline_sens(bl_pipeline *p)
     char *settings = bl_sense_settings(p->cli->arena, &o);
     BL_ALLOC_TRY(p->ctx, settings);
     bl_sense_input in = { p->graph, p->menu, p->stats, p->data, &o };
-    if (p->shard.of) return sense_part(p, &in);
     int64_t *index, n;
     BL_TRY(bl_data_pick(p->data, o.samples, p->cli->arena, &index, &n));
-    if (path && bl_file_exists(path)) {
-        bl_status s = bl_sens_read(p->ctx, p->graph, p->menu, path, &p->sens);
-        const char *wr = o.grids.weight_range ? o.grids.weight_range : "mse", *ar = o.grids.act_range ? o.grids.act_range : "mse";
-        if (s == BL_OK && same(p->sens->stats, p->stats->hash) && p->sens->samples == n && same(p->sens->data, bl_data_hash(p->data)) &&
-            !strcmp(p->sens->metric, o.metric) && !strcmp(p->sens->settings, settings) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar) &&
-            p->sens->per_tensor == o.grids.per_tensor && p->sens->narrow == o.grids.narrow && p->sens->power_of_two == o.grids.power_of_two && p->sens->sqnr_eps == o.sqnr_eps)
-            return BL_OK;
-        if (s != BL_OK) say_again(p, "sens.json");
-        bl_sens_free(p->sens);
-        p->sens = NULL;
+    if (p->shard.of) return sense_part(p, &in, p->shard, settings, n);
+    if (sens_there(p, p->menu, path, &o, settings, n)) return BL_OK;
+    if (p->cli->ranks > 1 && path) {
+        BL_TRY(sense_by_ranks(p, &in, path, settings, n));
+    } else {
+        BL_TRY(bl_sense(p->ctx, &in, &p->sens));
+        if (path) BL_TRY(bl_sens_write(p->ctx, p->menu, p->sens, path));
     }
-    BL_TRY(bl_sense(p->ctx, &in, &p->sens));
-    if (path) BL_TRY(bl_sens_write(p->ctx, p->menu, p->sens, path));
     bl_pipeline_time(p, "sense", start);
     return BL_OK;
 }
@@ -402,9 +454,11 @@ bl_status bl_pipeline_price(bl_pipeline *p, const int *choice, double total[BL_N
     return bl_price_exact(p->ctx, p->graph, p->menu, p->cost, c, total);
 }
 
-bl_status bl_pipeline_cost(bl_pipeline *p)
+static bl_status find_cost(bl_pipeline *p)
 {
-    if (bl_target_find(p->target)) {
+    if (p->cli->rank) { /* what rank 0 has measured, on whichever machine */
+        BL_TRY(bl_cost_read(p->ctx, bl_pipeline_path(p, "cost.json"), &p->cost));
+    } else if (bl_target_find(p->target)) {
         BL_TRY(own_cost(p, p->dir ? bl_pipeline_path(p, "cost.json") : NULL));
     } else {
         BL_TRY(bl_cost_is_table(p->target) ? bl_cost_read_table(p->ctx, p->graph, p->menu, p->target, &p->cost)
@@ -416,6 +470,12 @@ bl_status bl_pipeline_cost(bl_pipeline *p)
         json_decref(here);
         if (p->dir) BL_TRY(bl_cost_write(p->ctx, p->cost, bl_pipeline_path(p, "cost.json")));
     }
+    return BL_OK;
+}
+
+bl_status bl_pipeline_cost(bl_pipeline *p)
+{
+    BL_TRY(in_turn(p, find_cost));
     BL_TRY(bl_prices_make(p->ctx, p->graph, p->menu, p->cost, &p->prices));
     BL_TRY(bl_price_int8(p->ctx, p->graph, p->menu, p->cost, p->int8));
     for (int b = 0; b < p->n_budgets; b++) bl_budget_resolve(&p->budgets[b], p->int8);
@@ -447,7 +507,7 @@ static char *trials_path(bl_pipeline *p)
 {
     if (!p->dir) return NULL;
     if (!p->shard.of) return bl_pipeline_path(p, "trials.jsonl");
-    return bl_format(p->cli->arena, "%s/trials.%d-of-%d.jsonl", p->dir, p->shard.at, p->shard.of);
+    return part_path(p, "trials", "jsonl", p->shard.at, p->shard.of);
 }
 
 bl_status bl_pipeline_oracle(bl_pipeline *p)
@@ -568,6 +628,28 @@ bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
     if (p->n_floors && out->solver) json_object_set_new(out->solver, "floors", bl_pipeline_floors_json(p, out));
     bl_pipeline_time(p, "search", start);
     return BL_OK;
+}
+
+bl_status bl_pipeline_ask_by_ranks(bl_pipeline *p)
+{
+    bl_search_result part = { 0 };
+    const char **paths;
+    char *whole = bl_pipeline_path(p, "trials.jsonl");
+    if (p->cli->ranks < 2 || !bl_search_find(p->recipe.search)->needs_oracle || bl_recipe_needs_sens(&p->recipe)) return BL_OK;
+    p->shard = (bl_shard){ p->cli->rank + 1, p->cli->ranks };
+    BL_TRY(bl_pipeline_search(p, &part));
+    json_decref(part.solver);
+    bl_oracle_free(p->oracle);
+    p->oracle = NULL;
+    p->shard = (bl_shard){ 0 };
+    BL_TRY(bl_ranks_wait(p->cli));
+    if (p->cli->rank) return BL_OK;
+    BL_TRY(part_paths(p, "trials", "jsonl", &paths));
+    int n = 0;
+    for (int r = 0; r < p->cli->ranks; r++)
+        if (bl_file_exists(paths[r])) paths[n++] = paths[r]; /* a part may have had nothing to ask */
+    if (bl_file_exists(whole)) paths[n++] = whole;
+    return n ? bl_shard_merge_trials(p->ctx, p->cli->arena, paths, n, whole) : BL_OK;
 }
 
 bl_status bl_pipeline_infeasible(const bl_pipeline *p, const bl_search_result *found)

@@ -78,6 +78,8 @@ bl_status bl_pipeline_sens(bl_pipeline *p);
 bl_status bl_pipeline_cost(bl_pipeline *p);     /* and prices, and the int8 baseline */
 bl_status bl_pipeline_oracle(bl_pipeline *p);
 bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out);
+/* Under mpirun: the answers that no other answer depends on, each rank its part, joined for the search of rank 0. */
+bl_status bl_pipeline_ask_by_ranks(bl_pipeline *p);
 /* Opens what floors are judged on, so that words that make no sense are refused before any work. */
 bl_status bl_pipeline_judge(bl_pipeline *p);
 /* Scores a choice for the floors, tuned as it would run (a bl_judge_fn; user: the pipeline). */

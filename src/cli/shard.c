@@ -175,65 +175,35 @@ static bl_status take_lines(bl_ctx *ctx, bl_arena *a, const char *path, json_t *
     return s;
 }
 
-static bl_status merge_trials(bl_cli *cli)
+bl_status bl_shard_merge_trials(bl_ctx *ctx, bl_arena *arena, const char *const *paths, int n, const char *out)
 {
     json_t *seen = json_object();
     char *text = NULL;
     size_t used = 0, room = 0;
     bl_status s = BL_OK;
-    for (int i = 0; i < cli->n_args && s == BL_OK; i++) s = take_lines(cli->ctx, cli->arena, cli->args[i], seen, &text, &used, &room);
-    if (s == BL_OK && !used) s = bl_fail(cli->ctx, BL_DATA, cli->args[0], "give parts that a search wrote", "no answer of an oracle in it");
-    if (s == BL_OK) s = bl_write_file(cli->ctx, cli->output, text, used);
+    for (int i = 0; i < n && s == BL_OK; i++) s = take_lines(ctx, arena, paths[i], seen, &text, &used, &room);
+    if (s == BL_OK && !used) s = bl_fail(ctx, BL_DATA, paths[0], "give parts that a search wrote", "no answer of an oracle in it");
+    if (s == BL_OK) s = bl_write_file(ctx, out, text, used);
     json_decref(seen);
     return s;
 }
 
-static bool is_lines(const char *path)
+bl_status bl_shard_merge(bl_ctx *ctx, bl_arena *arena, const char *const *paths, int count, const char *out, json_t **answer)
 {
-    size_t n = strlen(path);
-    return n > 6 && !strcmp(path + n - 6, ".jsonl");
-}
-
-static bl_status merge_objects(bl_cli *cli, json_t **answer)
-{
-    part *p = BL_NEW(cli->arena, part, (size_t)cli->n_args);
-    BL_ALLOC_TRY(cli->ctx, p);
+    part *p = BL_NEW(arena, part, (size_t)count);
+    BL_ALLOC_TRY(ctx, p);
     bl_status s = BL_OK;
     int n = 0;
-    for (; n < cli->n_args && s == BL_OK; n++) s = bl_json_read(cli->ctx, cli->args[n], &p[n].body);
+    for (; n < count && s == BL_OK; n++) s = bl_json_read(ctx, paths[n], &p[n].body);
     if (s != BL_OK) n--;
-    if (s == BL_OK) s = check_parts(cli->ctx, cli->args, p, n);
+    if (s == BL_OK) s = check_parts(ctx, paths, p, n);
     if (s == BL_OK) {
         qsort(p, (size_t)n, sizeof *p, by_number);
         const char *kind = json_string_value(json_object_get(p[0].body, "bitlathe"));
-        if (!kind) s = merge_evals(cli->ctx, cli->args, p, n, answer);
-        else if (!strcmp(kind, "sens")) s = merge_sens(cli->ctx, cli->args, p, n, cli->output);
-        else s = bl_fail(cli->ctx, BL_USAGE, cli->args[0], "give parts of sense, eval or search", "a record of kind \"%s\" has no parts", kind);
+        if (!kind && answer) s = merge_evals(ctx, paths, p, n, answer);
+        else if (kind && !strcmp(kind, "sens")) s = merge_sens(ctx, paths, p, n, out);
+        else s = bl_fail(ctx, BL_USAGE, paths[0], "give parts of sense, eval or search", "a record of kind \"%s\" has no parts", kind ? kind : "none");
     }
     for (int i = 0; i < n; i++) json_decref(p[i].body);
     return s;
-}
-
-static bl_status merge(bl_cli *cli)
-{
-    json_t *answer = NULL;
-    if (!cli->output) return bl_fail(cli->ctx, BL_USAGE, cli->program, "give -o FILE", "no file for the whole");
-    if (is_lines(cli->args[0])) BL_TRY(merge_trials(cli));
-    else BL_TRY(merge_objects(cli, &answer));
-    if (!answer) {
-        if (cli->json) return bl_cli_json(cli, json_pack("{s:s, s:i}", "record", cli->output, "parts", cli->n_args));
-        printf("%s\n", cli->output);
-        return BL_OK;
-    }
-    bool text;
-    return bl_cli_answer(cli, answer, &text);
-}
-
-int bl_cmd_merge(int argc, char **argv)
-{
-    bl_cli cli = { 0 };
-    const bl_verb verb = { "merge", "PART...", "Joins what --shard I/N of sense, eval or search left, into what one call would have written.",
-                           "bitlathe merge part1/sens.1-of-2.json part2/sens.2-of-2.json -o run/sens.json", NULL, NULL, false, 1, BL_CLI_ARGS_MAX };
-    int code = bl_cli_open(&cli, &cli, &verb, argc, argv);
-    return code ? code : bl_cli_close(&cli, merge(&cli));
 }

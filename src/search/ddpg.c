@@ -210,13 +210,12 @@ static bl_status search(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena,
         if (s == BL_OK) s = play(&h);
         bl_progress(ctx, "search", (uint64_t)h.episode + 1, (uint64_t)h.episodes);
     }
-    if (s == BL_OK && h.any) {
+    if (s == BL_OK) {       /* a part may hold no episode at all */
         bl_policy_choice(&h.policy, h.best, h.choice);
         *out = (bl_search_result){ .choice = h.choice, .feasible = h.feasible, .binding = h.feasible ? -1 : h.binding, .score = h.best_score,
                                    .objective = bl_choice_objective(in->menu, in->sens, h.choice), .solver = solver_json(&h, method) };
     }
     json_decref(h.rewards);
-    if (s == BL_OK && !h.any) return bl_fail(ctx, BL_USAGE, "--shard", "give fewer parts", "no episode is left for this part");
     return s;
 }
 

@@ -157,12 +157,12 @@ static bl_status step(chain *c, int64_t i)
 bl_status bl_search_metropolis(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out)
 {
     chain c = { .ctx = ctx, .in = in, .arena = arena, .trace = json_array(), .binding = -1 };
-    if (in->shard_of || (in->reward && !strcmp(in->reward, "table"))) {
+    if (in->reward && !strcmp(in->reward, "table")) {
         json_decref(c.trace);
-        if (in->shard_of) return bl_fail(ctx, BL_USAGE, "--shard", "run it whole", "each step of this walk depends on the one before");
         return bl_fail(ctx, BL_USAGE, "reward", "give another reward", "a walk by accuracy and latency needs the oracle");
     }
     bl_status s = open_chain(&c);
+    if (in->shard_of) c.steps = in->shard_at == 1; /* each step depends on the one before: nothing to share out */
     for (int64_t i = 0; s == BL_OK && i < c.steps; i++) {
         s = bl_check_interrupt(ctx);
         if (s == BL_OK) s = step(&c, i);
