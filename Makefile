@@ -44,6 +44,12 @@ test-clients: ## compare with ONNX Runtime (needs the network, once)
 	@$(MAKE) --no-print-directory all
 	@tools/test-clients $(BUILD)
 
+.PHONY: test-hardware
+test-hardware: ## simulate and synthesise exported Verilog (Verilator, iverilog, yosys, nextpnr)
+	@tools/install-packages build hardware
+	@$(MAKE) --no-print-directory all
+	@tools/test-hardware $(BUILD)
+
 SECONDS_EACH ?= 60
 .PHONY: fuzz
 fuzz: ## fuzz every reader for SECONDS_EACH=60 seconds
