@@ -200,6 +200,26 @@ static bl_status say_model(state *s)
     return say(s, "cost.json");
 }
 
+/* Where fewer bits bring no time, and why. */
+static void say_roofline(state *s, const bl_cost *cost)
+{
+    json_t *all = bl_cost_roofline(cost), *x;
+    size_t i, none = 0, weights = 0;
+    json_array_foreach(all, i, x)
+    {
+        double gain = json_number_value(json_object_get(x, "gain"));
+        const char *bound = json_string_value(json_object_get(x, "bound"));
+        if (s->cli.verbose)
+            printf("bound by %-9s  best W%lldA%lld %5.2fx  %s\n", bound, json_integer_value(json_object_get(x, "w_bits")),
+                   json_integer_value(json_object_get(x, "a_bits")), gain, json_string_value(json_object_get(x, "key")));
+        none += gain <= 1;
+        weights += gain <= 1 && !strcmp(bound, "weights");
+    }
+    printf("%zu of %zu layer shapes gain no time from fewer bits (size alone): %zu bound by computing, %zu by streaming weights\n",
+           none, json_array_size(all), none - weights, weights);
+    json_decref(all);
+}
+
 static bl_status measure(state *s)
 {
     BL_TRY(open_dir(s, false));
@@ -212,9 +232,9 @@ static bl_status measure(state *s)
     for (size_t i = 0; i < cost->n_cells; i++) noisy += cost->cells[i].noisy;
     for (size_t i = 0; i < cost->n_groups; i++) aa = fmax(aa, cost->groups[i].aa_spread);
     if (s->cli.json)
-        return bl_cli_json(&s->cli, json_pack("{s:s, s:I, s:I, s:f, s:f, s:O?}", "record", bl_pipeline_path(&s->p, "cost.json"),
+        return bl_cli_json(&s->cli, json_pack("{s:s, s:I, s:I, s:f, s:f, s:O?, s:o}", "record", bl_pipeline_path(&s->p, "cost.json"),
                                               "cells", (json_int_t)cost->n_cells, "noisy", (json_int_t)noisy, "aa_spread_most", aa,
-                                              "overhead_ns", cost->overhead_ns, "checks", cost->checks));
+                                              "overhead_ns", cost->overhead_ns, "checks", cost->checks, "roofline", bl_cost_roofline(cost)));
     printf("%zu cells, %zu noisy; A/A within %.1f %%; %.0f ns a step beside its cell\n", cost->n_cells, noisy, 100 * aa, cost->overhead_ns);
     json_t *check;
     size_t i;
@@ -224,6 +244,7 @@ static bl_status measure(state *s)
                json_number_value(json_object_get(check, "measured_ns")) * 1e-6,
                json_number_value(json_object_get(check, "error")) * 100, json_string_value(json_object_get(check, "state")),
                i ? "" : " (the overhead is from here)");
+    say_roofline(s, cost);
     return say(s, "cost.json");
 }
 

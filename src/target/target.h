@@ -115,6 +115,10 @@ bl_status bl_cost_read_table(bl_ctx *ctx, const bl_graph *graph, const bl_menu *
 
 /* ------------------------------------------------------------------ cells */
 
+/* What binds each layer shape of a measured record, with the best that fewer bits bring where the network's weights
+ * are: [{"key", "gain" (1: none beyond a tie), "w_bits", "a_bits", "bound": "computing" | "weights"}]; caller decrefs. */
+json_t *bl_cost_roofline(const bl_cost *cost);
+
 /* Has the whole network an integer form?  Lowers it once on stand-in grids, so that what is refused is
  * refused before hours of work. */
 bl_status bl_try_lowering(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu);

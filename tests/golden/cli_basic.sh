@@ -248,6 +248,9 @@ ok 64 "bench --turns of a float network" "$bitlathe" bench $resnet8 --turns
 
 # ---- energy: counted or modelled by `measure`, said which, and minimized
 ok 0 "measure" "$bitlathe" measure $resnet8 --weights-bits 4,8 --act-bits 8 --no-cache -o "$t/energy"
+prints "measure" 'layer shapes gain no time from fewer bits'
+ok 0 "measure --json" "$bitlathe" measure $resnet8 --weights-bits 4,8 --act-bits 8 --no-cache -o "$t/energy" --json
+json_has "measure --json" "$t/out" roofline.0.bound roofline.0.gain roofline.0.key
 check "cells have energy" grep -q '"energy_nj": [0-9.]*[1-9]' "$t/energy/cost.json"
 check "the record says whose energy" grep -qE '"energy": "(RAPL|model)' "$t/energy/cost.json"
 ok 0 "least energy" "$bitlathe" quantize $resnet8 $data --target "$t/energy/cost.json" --weights-bits 4,8 --act-bits 8 \
