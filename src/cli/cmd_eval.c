@@ -157,7 +157,7 @@ static bl_status evaluate(state *s, const bl_eval_subject *subject)
 static bl_status run_fixed(state *s)
 {
     bl_eval_result r;
-    if (s->shard.of)
+    if (s->cli.ranks > 1 || s->shard.of)
         return bl_fail(s->cli.ctx, BL_USAGE, "--shard", "evaluate the whole", "a fixed-point network is evaluated in one part");
     BL_TRY(bl_cli_eval_fixed(&s->cli, s->cli.args[0], s->scores != NULL, &r));
     return write_results(s, NULL, &r);
