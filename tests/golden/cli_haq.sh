@@ -18,6 +18,13 @@ prints "both figures" '8 bits everywhere, a batch of 16: [0-9.]* ms, [0-9.]* mJ'
 ok 69 "energy on a target without one" "$bitlathe" search $resnet8 $data --target counted --budget energy=0.5 -o "$t/none"
 says "energy on a target without one" 'neither measures nor models energy'
 ok 66 "a table that is not there" "$bitlathe" measure $resnet8 --target nothing.npy@x -o "$t/none"
+echo junk >"$t/junk.npy"
+ok 65 "a table that is no array" "$bitlathe" measure $resnet8 --target "$t/junk.npy" -o "$t/none"
+npy_noise "$t/short.npy" "3, 8, 8" 192 7
+ok 65 "a table that is not of float64" "$bitlathe" measure $resnet8 --target "$t/short.npy" -o "$t/none"
+says "a table that is not of float64" 'give float64 \[layer\]'
+head -c 200 "$t/short.npy" >"$t/cut.npy"
+ok 65 "a table cut short" "$bitlathe" measure $resnet8 --target "$t/cut.npy" -o "$t/none"
 
 # ---- a search, whole
 words="$resnet8 --recipe haq --set episodes=30 --set sense=8 --set calibrate=16 $data --target bitfusion --budget energy=0.6"
