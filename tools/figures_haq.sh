@@ -1,74 +1,164 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Sourced by tools/figures: HAQ's search on hardware models beside uniform widths, random search and the exact solver.
-# HAQ_EPISODES (200), HAQ_SAMPLES (64) and HAQ_NETWORKS say how much.  Rivals run at W4A4's latency.
+# Sourced by tools/figures: HAQ's search on hardware models beside uniform widths at the same price, both fine-tuned
+# alike and judged once on test data.  A case that is finished lies in HAQ_KEEP (BUILD/figures-haq) and is not done
+# again; what a kill interrupts goes on where it was.
+#   HAQ_CASES      some of the cases only: NETWORK:TARGET:LEVEL words, * allowed, such as 'resnet20*:bismo-*:W4A4'
+#   HAQ_EPISODES   300, HAQ_TUNE, HAQ_SENSE: how long; another length is another folder
+HAQ_EPISODES=${HAQ_EPISODES:-300}
+HAQ_SENSE=${HAQ_SENSE:-64}
+HAQ_TUNE=${HAQ_TUNE:-finetune:epochs=1,samples=4000,flip=1,pad=4}
+haq_grids="--set act_range=mse --set narrow=yes"
+haq_networks="resnet20_cifar10 mobilenetv3s_cifar10"
+haq_targets="bismo-cloud bismo-edge bitfusion"
+haq_estimate="--set reward=table --set sensitivity=kl --set sense=$HAQ_SENSE"
 
-# Widths of a plan in $t/NAME tuned, lowered and evaluated once: leaves $top1.
-haq_judge() { # NAME
-    local d=$t/$1
-    top1=-
-    run "$bitlathe" tune "$d" $calibration || return
-    run "$bitlathe" lower "$net" --plan "$d/plan.json" -o "$d/model.blp" || return
-    run "$bitlathe" eval "$d/model.blp" $words --json || return
-    top1=$(awk "BEGIN { printf \"%.2f\", 100 * $(json "$t/out" top1) }")
+haq_levels() { # TARGET: 5 to 7 bits cost as much as 8 on Bit Fusion
+    case $1 in bitfusion*) echo "W4A4 W6A4 W8A8" ;; *) echo "W4A4 W5A5 W6A6" ;; esac
 }
 
-haq_row() { # LABEL NAME WORDS...
-    local label=$1 d=$t/$2 took
-    shift 2
-    run "$bitlathe" search "$net" $calibration --target $target -o "$d" "$@" || return
-    took=$seconds
-    haq_judge "${d##*/}"
-    ms=$(awk "BEGIN { printf \"%.4f\", $(json "$d/plan.json" predicted.latency_ns) / 1e6 }")
-    printf '  %-26s %9s ms %7s %% %8s s  %s\n' "$label" "$ms" "$top1" "$took" "$(shown bitlathe search $name.onnx --target $target "$@")"
+haq_here() { # sets net, words, calibration, value, keep of $name
+    network $name || return
+    keep=${HAQ_KEEP:-${bitlathe%/bitlathe}/figures-haq}/$(printf '%s' "$HAQ_EPISODES $HAQ_SENSE $HAQ_TUNE" | cksum | cut -d' ' -f1)
+    mkdir -p "$keep"
 }
 
-haq_level() { # W A: HAQ and its rivals at the latency of uniform widths
-    local limit effort="--set sense=${HAQ_SAMPLES:-64} --set episodes=${HAQ_EPISODES:-200}"
-    rm -rf "$t/uniform" "$t/ends" "$t/haq" "$t/random" "$t/exact"
-    echo "$name on $target, the latency of uniform W$1A$2:"
-    haq_row "uniform W$1A$2" uniform --recipe uniform --set act_range=mse --set narrow=yes --weights-bits $1 --act-bits $2 --no-keep-ends
-    limit=$(json "$t/uniform/plan.json" predicted.latency_ns) || return
-    uniform=$top1
-    haq_row "uniform, ends at 8" ends --recipe uniform --set act_range=mse --set narrow=yes --weights-bits $1 --act-bits $2
-    haq_row haq haq --recipe haq $effort --budget latency=${limit}ns
-    [ "$top1" = - ] || { cases=$((cases + 1)); won=$((won + $(awk "BEGIN { print ($top1 > $uniform) }"))); }
-    cp "$t/haq/plan.json" "$t/$name.$target.W$1A$2.plan.json"
-    [ "$1$2" = 44 ] || return 0
-    haq_row "random, as many policies" random --recipe haq --set search=random $effort --budget latency=${limit}ns
-    mkdir -p "$t/exact"
-    [ ! -f "$t/$name.sens.json" ] || cp "$t/$name.sens.json" "$t/exact/sens.json"
-    haq_row "exact solver, KL table" exact --recipe haq --set sensitivity=kl --set search=knapsack --set sense=32 --budget latency=${limit}ns
-    [ ! -f "$t/exact/sens.json" ] || cp "$t/exact/sens.json" "$t/$name.sens.json"
+# A plan's folder tuned and lowered, unless it is; the program appears under its name when it is whole.
+haq_tuned() { # FOLDER
+    [ -f "$1/model.blp" ] && return
+    [ -f "$1/untuned.json" ] || cp "$1/plan.json" "$1/untuned.json"
+    cp "$1/untuned.json" "$1/plan.json"
+    run "$bitlathe" tune "$1" $calibration --tune "$HAQ_TUNE" --threads 1 || return
+    echo "$seconds" >"$1/tune.seconds"
+    run "$bitlathe" lower "$net" --plan "$1/plan.json" -o "$1/model.blp"
 }
 
-# Prices of the policies found for one target on the others.
+# The search of a folder, unless it is done.
+haq_searched() { # FOLDER WORDS...
+    local d=$1 took=0
+    shift
+    [ -f "$d/search.seconds" ] && return
+    mkdir -p "$d"
+    run "$bitlathe" search "$net" $calibration -o "$d" --threads 1 "$@" || return
+    shown bitlathe search $name.onnx "$@" >"$d/command"
+    echo "$seconds" >"$d/search.seconds"
+}
+
+haq_uniform() { # LEVEL: every layer at these widths, the ends too, as HAQ's tables have it; leaves it in $plain
+    plain=$keep/$name.uniform.$1
+    [ -f "$plain/model.blp" ] && return
+    haq_searched "$plain" --target counted --recipe uniform $haq_grids --weights-bits ${1:1:1} --act-bits ${1:3:1} --no-keep-ends && haq_tuned "$plain"
+}
+
+haq_price() { # FOLDER TARGET METRIC: of its plan, in ms or mJ; leaves eight bits in $int8
+    run "$bitlathe" measure "$net" --plan "$1/plan.json" --target $2 -o "$t/price" --json || return
+    price=$(json "$t/out" $3) int8=$(json "$t/out" int8_$3)
+}
+
+# The list of sensitivities is of the network alone: one for all its searches.
+haq_list() { # FOLDER
+    local list=$keep/$name.list
+    [ -f "$list/sens.json" ] || run "$bitlathe" sense "$net" $calibration --recipe haq $haq_estimate --target counted -o "$list" --threads 1 || return
+    mkdir -p "$1"
+    [ -f "$1/sens.json" ] || cp "$list/sens.json" "$1/sens.json"
+}
+
+# Top-1 of two programs on the same test pictures, their difference with its paired error; kept in ROW.
+haq_compared() { # ROW FOLDER FOLDER
+    [ -f "$1" ] && return
+    run "$bitlathe" compare "$2/model.blp" "$3/model.blp" $words --threads 1 --json || return
+    printf '%s\n' "$(json "$t/out" models.0.top1) $(json "$t/out" models.1.top1) $(json "$t/out" pairs.0.drop_standard_error)" >"$1.part" && mv "$1.part" "$1"
+}
+
+haq_wanted() { # TARGET LEVEL
+    local pattern
+    [ -n "${HAQ_CASES:-}" ] || return 0
+    for pattern in $HAQ_CASES; do [[ $name:$1:$2 == $pattern ]] && return; done
+    return 1
+}
+
+# One of the eighteen: HAQ at the latency of uniform widths.
+haq_case() { # TARGET LEVEL
+    local d=$keep/$name.$1.$2.haq limit
+    haq_uniform $2 && haq_price "$plain" $1 latency_ms || return
+    limit=$price
+    haq_list "$d" && haq_searched "$d" --target $1 --recipe haq $haq_estimate --set episodes=$HAQ_EPISODES --budget latency=${limit}ms && haq_tuned "$d" || return
+    haq_compared "$d/row" "$plain" "$d" && haq_price "$d" $1 latency_ms || return
+    awk -v name=$name -v target=$1 -v level=$2 -v limit="$limit" -v ms="$price" -v int8="$int8" -v flt="$value" -v took="$(cat "$d/search.seconds")" \
+        -v tune="$(cat "$d/tune.seconds")" -v command="$(cat "$d/command")" \
+        '{ printf "%-20s %-12s %-5s %9.4f %9.4f %6.2fx %7.2f %7.2f %+6.2f %5.2f %+7.2f %4s %7s %7s  %s\n", name, target, level, limit, ms, int8 / ms, 100 * $1, 100 * $2,
+             100 * ($2 - $1), 100 * $3, 100 * ($2 - flt), $2 > $1 ? "yes" : $2 == $1 ? "same" : "no", took, tune, command }' "$d/row"
+    awk '{ exit !($2 > $1) }' "$d/row" && won=$((won + 1))
+    cases=$((cases + 1))
+}
+
+# Prices of the policies found for one target on the others (the paper's table 1).
 haq_crossed() {
-    local from to plan
-    echo "$name: latency in ms of the policy found for a row's target on a column's, at W4A4's latency"
-    printf '  %-14s %12s %12s %12s\n' "found for" bismo-cloud bismo-edge bitfusion
-    for from in bismo-cloud bismo-edge bitfusion; do
-        plan=$t/$name.$from.W4A4.plan.json
-        [ -f "$plan" ] || continue
-        printf '  %-14s' $from
-        for to in bismo-cloud bismo-edge bitfusion; do
-            run "$bitlathe" measure "$net" --plan "$plan" --target $to -o "$t/price" --json && printf ' %12.4f' "$(json "$t/out" latency_ms)"
-        done
-        echo
+    local from to d
+    echo "$name: latency in ms of the policy found for a row's target on a column's, each at the latency of W4A4 there; * least of its column"
+    printf '  %-14s %12s %12s %12s %10s\n' "found for" $haq_targets "top-1"
+    for from in $haq_targets; do
+        d=$keep/$name.$from.W4A4.haq
+        [ -f "$d/row" ] || { echo "  $from: not searched yet"; return; }
+        for to in $haq_targets; do haq_price "$d" $to latency_ms && echo "$from $to $price"; done
+        awk -v from=$from '{ print from, "top", 100 * $2 }' "$d/row"
+    done >"$t/crossed"
+    awk -v names="$haq_targets" '{ at[$1, $2] = $3; if (!($2 in least) || $3 < least[$2]) least[$2] = $3 }
+        END { n = split(names, k, " "); for (i = 1; i <= n; i++) { printf "  %-14s", k[i]
+            for (j = 1; j <= n; j++) printf " %11.4f%s", at[k[i], k[j]], at[k[i], k[j]] <= least[k[j]] ? "*" : " "
+            printf " %10.2f\n", at[k[i], "top"] } }' "$t/crossed"
+}
+
+# The agent beside as many policies drawn, and beside the exact solver on the same list.
+haq_rivals() { # TARGET
+    local limit d kind words_of
+    haq_uniform W4A4 && haq_price "$plain" $1 latency_ms || return
+    limit=$price
+    echo "$name on $1, at the latency of uniform W4A4 ($(printf %.4f "$limit") ms): predicted KL, then top-1 fine-tuned"
+    for kind in haq random exact; do
+        d=$keep/$name.$1.W4A4.$kind
+        words_of="--recipe haq $haq_estimate --set episodes=$HAQ_EPISODES"
+        [ $kind != random ] || words_of+=" --set search=random"
+        [ $kind != exact ] || words_of+=" --set search=knapsack"
+        haq_list "$d" && haq_searched "$d" --target $1 $words_of --budget latency=${limit}ms && haq_tuned "$d" && haq_compared "$d/row" "$plain" "$d" && haq_price "$d" $1 latency_ms || continue
+        printf '  %-8s %9.4f ms %9.5f %7.2f %% %8s s  %s\n' $kind "$price" "$(json "$d/untuned.json" predicted.objective)" \
+            "$(awk '{ print 100 * $2 }' "$d/row")" "$(cat "$d/search.seconds")" "$(cat "$d/command")"
     done
+}
+
+# Energy and latency beside eight bits, at a share of it.
+haq_ratio() { # TARGET METRIC SHARE UNIT
+    local d=$keep/$name.$1.$2-$3.haq
+    haq_uniform W8A8 && haq_list "$d" && haq_searched "$d" --target $1 --recipe haq $haq_estimate --set episodes=$HAQ_EPISODES --budget $2=$3 && haq_tuned "$d" || return
+    haq_compared "$d/row" "$plain" "$d" && haq_price "$d" $1 $2_$4 || return
+    awk -v name=$name -v target=$1 -v metric=$2 -v price="$price" -v int8="$int8" -v unit=$4 -v flt="$value" -v command="$(cat "$d/command")" \
+        '{ printf "%-20s %-12s %-8s %9.4f %s, %.2f times less than 8 bit; top-1 %.2f, 8 bit tuned alike %.2f (%+.2f), float %.2f (%+.2f)  %s\n", name, target, metric, price, unit,
+             int8 / price, 100 * $2, 100 * $1, 100 * ($2 - $1), 100 * flt, 100 * ($2 - flt), command }' "$d/row"
 }
 
 figures_haq() {
-    local name target won=0 cases=0 top1 ms uniform
-    echo "HAQ: top-1 on test data (read once a row) at the latency of uniform widths, before any training of weights"
-    echo "(uniform: every layer at these widths, as HAQ's tables have it; HAQ keeps the ends at 8 bits and pays for them)"
-    for name in ${HAQ_NETWORKS:-resnet20_cifar10 mobilenetv3s_cifar10}; do
-        network $name || continue
-        for target in bismo-cloud bismo-edge bitfusion; do
-            haq_level 4 4
-            if [ $target = bitfusion ]; then haq_level 6 4; haq_level 8 8; else haq_level 5 5; haq_level 6 6; fi
+    local name target level won=0 cases=0 keep plain price int8 net words calibration value
+    echo "HAQ at the latency of uniform widths, both after $HAQ_TUNE; top-1 on test pictures, read once a row"
+    echo "(uniform: every layer at these widths, as HAQ's tables have it; HAQ keeps the ends at 8 bits and pays for them; $HAQ_EPISODES episodes rewarded by a KL list of $HAQ_SENSE samples)"
+    printf '%-20s %-12s %-5s %9s %9s %7s %7s %7s %6s %5s %7s %4s %7s %7s  %s\n' network target level limit-ms HAQ-ms of-8bit uniform HAQ points s.e. to-float won search-s tune-s command
+    for name in $haq_networks; do
+        haq_here || continue
+        for target in $haq_targets; do
+            for level in $(haq_levels $target); do haq_wanted $target $level && haq_case $target $level; done
         done
-        haq_crossed
     done
     echo "HAQ above uniform in $won of $cases cases"
+    echo
+}
+
+# What the cases above say further; their plans are taken where they lie.
+figures_haq_more() {
+    local name target keep plain price int8 net words calibration value
+    for name in $haq_networks; do
+        haq_here || continue
+        haq_crossed
+        for target in $haq_targets; do haq_wanted $target W4A4 && haq_rivals $target; done
+        haq_wanted bitfusion energy && haq_ratio bitfusion energy 0.526 mj
+        for target in bismo-edge bismo-cloud; do haq_wanted $target latency && haq_ratio $target latency 0.513 ms; done
+    done
     echo
 }
