@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #ifdef BL_HAVE_MPI
 #include <mpi.h>
@@ -65,11 +66,28 @@ void bl_ranks_close(const bl_cli *cli, bl_status status)
 #endif
 }
 
+#ifdef BL_HAVE_MPI
+/* Looked at now and then: a rank that waits leaves its core to those that work, and hears a signal, such as that
+ * another rank is lost. */
+static bl_status finish(bl_cli *cli, MPI_Request *request, int started)
+{
+    const struct timespec pause = { .tv_nsec = 1000 * 1000 };
+    int done = 0;
+    while (started == MPI_SUCCESS && !done) {
+        if (MPI_Test(request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) break;
+        if (done) return BL_OK;
+        BL_TRY(bl_check_interrupt(cli->ctx));
+        nanosleep(&pause, NULL);
+    }
+    return bl_fail(cli->ctx, BL_STOPPED, "MPI", "run it again, it goes on", "a rank is lost");
+}
+#endif
+
 bl_status bl_ranks_wait(bl_cli *cli)
 {
 #ifdef BL_HAVE_MPI
-    if (cli->ranks > 1 && MPI_Barrier(MPI_COMM_WORLD) != MPI_SUCCESS)
-        return bl_fail(cli->ctx, BL_STOPPED, "MPI", "run it again, it goes on", "a rank is lost");
+    MPI_Request request;
+    if (cli->ranks > 1) return finish(cli, &request, MPI_Ibarrier(MPI_COMM_WORLD, &request));
 #else
     (void)cli;
 #endif
@@ -79,8 +97,8 @@ bl_status bl_ranks_wait(bl_cli *cli)
 bl_status bl_ranks_sum(bl_cli *cli, int64_t *v, int n)
 {
 #ifdef BL_HAVE_MPI
-    if (cli->ranks > 1 && MPI_Allreduce(MPI_IN_PLACE, v, n, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD) != MPI_SUCCESS)
-        return bl_fail(cli->ctx, BL_STOPPED, "MPI", "run it again, it goes on", "a rank is lost");
+    MPI_Request request;
+    if (cli->ranks > 1) return finish(cli, &request, MPI_Iallreduce(MPI_IN_PLACE, v, n, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD, &request));
 #else
     (void)cli, (void)v, (void)n;
 #endif
