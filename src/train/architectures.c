@@ -112,11 +112,11 @@ static int unary(sketch *s, const char *op, const char *name, int x)
 
 /* ------------------------------------------------------------------ layers */
 
-typedef struct conv { int64_t from, to, kernel, stride, groups; bool biased; } conv;
+typedef struct conv { int64_t from, to, kernel, stride, groups; bool biased, unpadded; } conv;
 
 static int convolve(sketch *s, const char *name, int x, conv c)
 {
-    int64_t w[] = {c.to, c.from / c.groups, c.kernel, c.kernel}, half = c.kernel / 2;
+    int64_t w[] = {c.to, c.from / c.groups, c.kernel, c.kernel}, half = c.unpadded ? 0 : c.kernel / 2;
     int in[] = {x, constant(s, text(s, name, ".w"), 4, w, 0), 0};
 
     if (c.biased) in[2] = constant(s, text(s, name, ".b"), 1, w, 0);
@@ -230,6 +230,27 @@ static int draw_mobilenetv3s(sketch *s, int x, int64_t channels)
     x = unary(s, "HardSwish", "last/act", normed(s, "last", x, (conv){40, 120, 1, 1, 1, false}));
     x = unary(s, "HardSwish", "fc1/act", dense(s, "fc1", pooled(s, x), 120, 160));
     return dense(s, "fc2", x, 160, s->classes);
+}
+
+/* Where a picture is too small for it, inference says so. */
+static int draw_conv3(sketch *s, int x, int64_t channels)
+{
+    static const int64_t width[] = {16, 16, 24};
+    int64_t side[] = {s->g->values[x].t.dim[2], s->g->values[x].t.dim[3]};
+
+    for (int i = 0; i < 3; i++) {
+        const char *name = bl_format(s->g->arena, "conv%d", i + 1);
+        if (!name) name = "";
+        conv c = {channels, width[i], 3, 1, 1, .unpadded = true};
+        x = unary(s, "Relu", text(s, name, "/relu"), normed(s, name, x, c));
+        channels = c.to;
+        for (int d = 0; d < 2; d++) side[d] = BL_MAX((side[d] - 2) / (i < 2 ? 2 : 1), 1);
+        if (i == 2) continue;
+        ints(s, "kernel_shape", 2, (int64_t[]){2, 2});
+        ints(s, "strides", 2, (int64_t[]){2, 2});
+        x = unary(s, "MaxPool", text(s, name, "/pool"), x);
+    }
+    return dense(s, "fc", unary(s, "Flatten", "flatten", x), channels * side[0] * side[1], s->classes);
 }
 
 const bl_architecture bl_architectures[] = {
