@@ -68,16 +68,15 @@ static bl_status solve(builder *m, const block *k, bl_adder_method method, known
     return BL_OK;
 }
 
-/* The cheaper by tables of both measures of overlap, beside what digits alone would take. */
+/* The cheapest by tables of all ways of choosing sums, beside what digits alone would take. */
 static bl_status solve_best(builder *m, const block *k, known *out)
 {
+    static const bl_adder_method ways[] = { BL_ADDER_ALIGNED, BL_ADDER_OVERLAP, BL_ADDER_COUNT };
     known plain = { 0 }, other = { 0 };
     BL_TRY(solve(m, k, BL_ADDER_NONE, &plain));
     *out = plain;
-    if (!m->b.c->options.unshared) {
-        BL_TRY(solve(m, k, BL_ADDER_ALIGNED, &other));
-        if (other.luts < out->luts) *out = other;
-        BL_TRY(solve(m, k, BL_ADDER_OVERLAP, &other));
+    for (size_t i = 0; i < BL_COUNTOF(ways) && !m->b.c->options.unshared; i++) {
+        BL_TRY(solve(m, k, ways[i], &other));
         if (other.luts < out->luts) *out = other;
     }
     out->adders_unshared = plain.graph->adders;

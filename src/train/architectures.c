@@ -20,6 +20,7 @@ typedef struct sketch {
     int n_attr;                 /* of the node to come */
     bl_attr attr[ATTRS_MAX];
     int64_t classes;
+    bool unpadded;              /* convolutions stay inside the picture */
 } sketch;
 
 static const char *text(sketch *s, const char *stem, const char *end)
@@ -112,11 +113,11 @@ static int unary(sketch *s, const char *op, const char *name, int x)
 
 /* ------------------------------------------------------------------ layers */
 
-typedef struct conv { int64_t from, to, kernel, stride, groups; bool biased, unpadded; } conv;
+typedef struct conv { int64_t from, to, kernel, stride, groups; bool biased; } conv;
 
 static int convolve(sketch *s, const char *name, int x, conv c)
 {
-    int64_t w[] = {c.to, c.from / c.groups, c.kernel, c.kernel}, half = c.unpadded ? 0 : c.kernel / 2;
+    int64_t w[] = {c.to, c.from / c.groups, c.kernel, c.kernel}, half = s->unpadded ? 0 : c.kernel / 2;
     int in[] = {x, constant(s, text(s, name, ".w"), 4, w, 0), 0};
 
     if (c.biased) in[2] = constant(s, text(s, name, ".b"), 1, w, 0);
@@ -238,12 +239,12 @@ static int draw_conv3(sketch *s, int x, int64_t channels)
     static const int64_t width[] = {16, 16, 24};
     int64_t side[] = {s->g->values[x].t.dim[2], s->g->values[x].t.dim[3]};
 
+    s->unpadded = true;
     for (int i = 0; i < 3; i++) {
         const char *name = bl_format(s->g->arena, "conv%d", i + 1);
         if (!name) name = "";
-        conv c = {channels, width[i], 3, 1, 1, .unpadded = true};
-        x = unary(s, "Relu", text(s, name, "/relu"), normed(s, name, x, c));
-        channels = c.to;
+        x = unary(s, "Relu", text(s, name, "/relu"), normed(s, name, x, (conv){channels, width[i], 3, 1, 1, false}));
+        channels = width[i];
         for (int d = 0; d < 2; d++) side[d] = BL_MAX((side[d] - 2) / (i < 2 ? 2 : 1), 1);
         if (i == 2) continue;
         ints(s, "kernel_shape", 2, (int64_t[]){2, 2});

@@ -180,8 +180,25 @@ static int64_t number(const json_t *object, const char *key)
     return (int64_t)json_number_value(json_object_get(object, key));
 }
 
-/* ours, least: fewest adders of the matrix so far. */
-static bool as_few(const json_t *item, const json_t *result, int64_t *ours, int64_t *least)
+/* What a matrix takes at one setting: by the setting's own way of choosing sums, and by the best of all ways, as an
+ * export takes it. */
+typedef struct few { int own, best; } few;
+
+static few solved(bl_arena *a, const int64_t *w, int n_in, int n_out, const bl_adder_input *in, bl_adder_options o)
+{
+    static const bl_adder_method all[] = { BL_ADDER_OVERLAP, BL_ADDER_ALIGNED, BL_ADDER_COUNT };
+    bl_adder_graph *g = NULL;
+    assert_ok(ctx, bl_adder_solve(a, w, n_in, n_out, in, NULL, NULL, &o, &g));
+    few f = { g->adders, g->adders };
+    for (size_t m = 0; m < BL_COUNTOF(all) && o.method != BL_ADDER_NONE; m++) {
+        o.method = all[m];
+        assert_ok(ctx, bl_adder_solve(a, w, n_in, n_out, in, NULL, NULL, &o, &g));
+        f.best = BL_MIN(f.best, g->adders);
+    }
+    return f;
+}
+
+static void as_few(const json_t *item, const json_t *result, few *ours, int *original)
 {
     const json_t *rows = json_object_get(item, "W"), *stages = json_object_get(result, "stages");
     int n_in = (int)json_array_size(rows), n_out = (int)json_array_size(json_array_get(rows, 0));
@@ -193,7 +210,6 @@ static bool as_few(const json_t *item, const json_t *result, int64_t *ours, int6
     bl_arena *a = bl_arena_new(ctx, "golden");
     int64_t *w = BL_NEW(a, int64_t, (size_t)n_in * (size_t)n_out);
     bl_adder_input *in = BL_NEW(a, bl_adder_input, (size_t)n_in);
-    bl_adder_graph *g = NULL;
     int64_t theirs = 0;
 
     assert_true(w && in);
@@ -201,41 +217,44 @@ static bool as_few(const json_t *item, const json_t *result, int64_t *ours, int6
         in[i] = (bl_adder_input){ -128, 127, 0, 0 };
         for (int k = 0; k < n_out; k++) w[i * n_out + k] = json_integer_value(json_array_get(json_array_get(rows, (size_t)i), (size_t)k));
     }
-    assert_ok(ctx, bl_adder_solve(a, w, n_in, n_out, in, NULL, NULL, &o, &g));
+    *ours = solved(a, w, n_in, n_out, in, o);
     for (size_t s = 0; s < json_array_size(stages); s++) theirs += number(json_array_get(stages, s), "adders");
-    bool good = g->adders <= theirs;
-    *ours = BL_MIN(*ours, g->adders);
-    *least = BL_MIN(*least, theirs);
-    if (!good)
-        print_message("%s, hard_dc %d: %d adders, the original %d\n", json_string_value(json_object_get(item, "name")),
-                      o.extra_depth, g->adders, (int)theirs);
+    *original = (int)theirs;
+    if (ours->own > theirs)
+        print_message("%s, %s, hard_dc %d: %d adders, %d by the best way, the original %d\n", json_string_value(json_object_get(item, "name")),
+                      method, o.extra_depth, ours->own, ours->best, *original);
     bl_arena_free(a);
-    return good;
 }
 
+/* A case is a matrix; it counts where every one of its settings does. */
 static void golden(void **state)
 {
     (void)state;
     char path[512];
     json_t *record = NULL;
-    size_t k, cases = 0, good = 0, results = 0, best = 0, all = 0;
+    size_t k, cases = 0, results = 0, own = 0, best = 0, whole = 0;
     json_t *item, *result;
     assert_ok(ctx, bl_json_read(ctx, test_shared("data/golden/da4ml_cmvm.json", path), &record));
     json_array_foreach(json_object_get(record, "cases"), k, item) {
-        size_t r, before = good;
-        int64_t ours = INT64_MAX, least = INT64_MAX;
+        size_t r;
+        bool all = true;
         cases++;
         json_array_foreach(json_object_get(item, "results"), r, result) {
+            few ours;
+            int original;
+            as_few(item, result, &ours, &original);
             results++;
-            good += as_few(item, result, &ours, &least);
+            own += ours.own <= original;
+            best += ours.best <= original;
+            all = all && ours.best <= original;
         }
-        all += good - before == r;
-        best += ours <= least;
+        whole += all;
     }
-    print_message("%zu of %zu (a matrix with settings) with at most the adders of the original; of %zu matrices %zu at every setting, "
-                  "%zu at the best\n", good, results, cases, all, best);
+    print_message("at most the adders of the original: %zu of %zu (a matrix with settings) by the same way of choosing, %zu by the best "
+                  "way; %zu of %zu matrices at every setting\n", own, results, best, whole, cases);
     assert_int_equal(cases, 15);
-    assert_true(good * 10 >= results * 9);
+    assert_true(own * 10 >= results * 9);
+    assert_true(whole * 10 >= cases * 9);
     json_decref(record);
 }
 
