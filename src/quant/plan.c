@@ -99,6 +99,10 @@ bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, c
         lo = BL_MIN(lo, a);
         hi = BL_MAX(hi, b);
     }
+    if (unit->stretch > 0) {
+        lo *= unit->stretch;
+        hi *= unit->stretch;
+    }
     *out = power_of_two ? power_of_two_grid(graph, unit, stats, lo, hi, bits) : grid_of_range(lo, hi, bits, unit->anchor);
     return BL_OK;
 }

@@ -52,6 +52,7 @@ typedef struct bl_unit {
     const bl_candidate *candidates; /* widest first; [0] is the baseline */
     const char *range[17];      /* by width: the row of observers.def that was chosen for it; NULL: as the options say */
     const char *why[17];        /* and on which figures */
+    double stretch;             /* the range is taken so many times wider than the samples show; 0: as they show it */
 } bl_unit;
 
 struct bl_menu {

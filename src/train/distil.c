@@ -22,6 +22,8 @@
 enum { POSITIONS_A_CHUNK = 96 * 96 };
 #define RATE 0.5
 #define VARIANCE_FLOOR 1e-6
+#define BOUND 3.0           /* deviations that pixels stay within: they have ends, which Adam does not know */
+enum { PICTURE_SIDE = 16 }; /* what is smaller may be a table of features without ends */
 
 /* A BatchNormalization: its statistics by channel and what the samples have of them. */
 typedef struct layer {
@@ -54,6 +56,7 @@ typedef struct distil {
     double *loss;               /* [samples] */
     int *label;                 /* [samples] */
     double rate;
+    float bound;                /* of z */
     int64_t step;
     uint8_t *marks;
     worker workers[WORKERS_MAX];
@@ -245,6 +248,7 @@ static bl_status step_piece(void *arg, size_t chunk, unsigned w)
         d->m[at] = (float)(ADAM_BETA1 * d->m[at] + (1 - ADAM_BETA1) * g);
         d->v[at] = (float)(ADAM_BETA2 * d->v[at] + (1 - ADAM_BETA2) * g * g);
         d->z[at] -= (float)(d->rate * (d->m[at] / fix1) / (sqrt(d->v[at] / fix2) + ADAM_EPSILON));
+        d->z[at] = fminf(fmaxf(d->z[at], -d->bound), d->bound);
         d->x[at] = d->offset[i % d->per] + d->scale[i % d->per] * d->z[at];
     }
     return BL_OK;
@@ -315,7 +319,8 @@ enum { CHANNELS_MAX = 16 };
 /*
  * Mean and deviation of the input from the first Conv's remembered output: mean_f = sum_c W_fc o_c + b_f
  * is linear in the channels' means o (least squares over the filters), and for samples whose
- * neighbours agree like those of photographs the variance of filter f is s^2 w' R w.  Median over f.
+ * neighbours agree like those of photographs the variance of filter f is s^2 w' R w.  s^2 by least squares too:
+ * filters that take differences or are dead say little, and have small w' R w.
  */
 static void recover_input(distil *d)
 {
@@ -331,9 +336,9 @@ static void recover_input(distil *d)
     const bl_tensor *w = &d->g->values[node->in[1]].t;
     const float *bias = node->n_in > 2 && node->in[2] >= 0 ? d->g->values[node->in[2]].t.data : NULL;
     int n = (int)x->dim[1];
-    int64_t filters = w->dim[0], taps = w->dim[2] * w->dim[3], at = 0;
-    double a[CHANNELS_MAX * (CHANNELS_MAX + 1)] = {0}, o[CHANNELS_MAX], ratio[4096], k;
-    if (!w->data || filters < n || filters > 4096) return;
+    int64_t filters = w->dim[0], taps = w->dim[2] * w->dim[3];
+    double a[CHANNELS_MAX * (CHANNELS_MAX + 1)] = {0}, o[CHANNELS_MAX], top = 0, bottom = 0;
+    if (!w->data || filters < n) return;
     for (int64_t f = 0; f < filters; f++) {
         double sum[CHANNELS_MAX + 1] = {0};
         for (int c = 0; c < n; c++)
@@ -353,20 +358,17 @@ static void recover_input(distil *d)
                 double dy = (double)(tp / w->dim[3] - tq / w->dim[3]), dx = (double)(tp % w->dim[3] - tq % w->dim[3]);
                 variance += (double)wf[p] * wf[q] * pow(0.93, sqrt(dx * dx + dy * dy)) * (p / taps == q / taps ? 1 : 0.9);
             }
-        k = fabs((double)l->bn->gamma[f]);
-        if (variance > 0 && k > 0) ratio[at++] = k / sqrt(variance);
+        double gamma = l->bn->gamma[f], sigma = l->bn->sigma[f];
+        if (fabs(gamma) < 1e-6 * sigma) continue;
+        variance *= sigma * sigma / (gamma * gamma); /* of the filter before its BatchNormalization was folded in */
+        top += sigma * sigma * variance;
+        bottom += variance * variance;
     }
-    if (!at) return;
-    for (int64_t i = 1; i < at; i++) /* insertion: a few dozen numbers, once */
-        for (int64_t j = i; j > 0 && ratio[j] < ratio[j - 1]; j--) {
-            k = ratio[j];
-            ratio[j] = ratio[j - 1];
-            ratio[j - 1] = k;
-        }
+    if (!(top > 0 && bottom > 0)) return;
     int64_t places = d->per / n;
     for (int64_t i = 0; i < d->per; i++) {
         d->offset[i] = (float)o[i / places];
-        d->scale[i] = (float)ratio[at / 2];
+        d->scale[i] = (float)sqrt(top / bottom);
     }
 }
 
@@ -422,6 +424,7 @@ static bl_status make_buffers(distil *d, bl_distilled *out)
     memset(d->m, 0, n * sizeof *d->m);
     memset(d->v, 0, n * sizeof *d->v);
     recover_input(d);
+    d->bound = x.rank == 4 && x.dim[1] <= 4 && x.dim[2] >= PICTURE_SIDE && x.dim[3] >= PICTURE_SIDE ? (float)BOUND : INFINITY;
     for (size_t s = 0; s < samples; s++) {
         bl_rng r = bl_rng_make(d->ctx->options.seed, "distil", s);
         for (int64_t i = 0; i < d->per; i++) {
