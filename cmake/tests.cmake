@@ -54,6 +54,22 @@ if(check)
   bl_add_test(kernel-check kernel-check)
 endif()
 
+# The same sources of the AMX rows on tiles in plain C (x86/tile.h), so that they run where there is no AMX:
+# their check, and the whole program, in which --isa=amx is then a set like any other.
+file(GLOB tiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/x86/*_amx.c)
+if(tiles AND BL_PROCESSOR STREQUAL x86)
+  list(APPEND tiles ${CMAKE_SOURCE_DIR}/src/kernels/cpu.c)
+  add_executable(kernel-check-tiles EXCLUDE_FROM_ALL ${check} ${tiles})
+  target_include_directories(kernel-check-tiles PRIVATE ${CMAKE_SOURCE_DIR}/tests/check)
+  add_executable(bitlathe-tiles EXCLUDE_FROM_ALL ${cli} ${tiles})
+  foreach(name kernel-check-tiles bitlathe-tiles)
+    target_link_libraries(${name} PRIVATE bl_static)
+    target_compile_definitions(${name} PRIVATE BL_TILE_EMULATED)
+    add_dependencies(tests ${name})
+  endforeach()
+  bl_add_test(kernel-check-tiles kernel-check-tiles --row conv_amx --row conv_stream_amx)
+endif()
+
 file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*.sh
   ${CMAKE_SOURCE_DIR}/tests/golden/*.sh)
 foreach(script IN LISTS scripts)

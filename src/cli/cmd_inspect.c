@@ -14,11 +14,13 @@ static bl_status inspect_program(bl_cli *cli, const bl_program *p)
     printf("%s: integer program, %u steps, %u tensors, weights %s, working memory %s\n", cli->args[0], p->n_steps,
            p->n_tensors, bl_human_bytes(p->weight_bytes, a), bl_human_bytes(p->memory_bytes, b));
     printf("  made from %s, graph %s, plan %s\n", p->meta, p->graph.hex, p->plan.hex);
+    if (p->row) printf("  rows measured on %s, %s\n", p->row_cpu, p->row_isa);
     for (uint32_t i = 0; i < p->n_steps; i++) {
         const bl_step *s = &p->steps[i];
         printf("  %4u %-10s %-32s", i, bl_step_kind(s), p->strings + s->name);
         if (s->contract == BL_C_CONV) printf(" W%d A%d->A%d", s->u.conv.s.weight_bits, s->u.conv.s.in_bits, s->u.conv.s.out_bits);
         if (s->contract == BL_STEP_ISLAND) printf(" %s in binary32", p->strings + p->islands[s->u.island.island].op);
+        if (p->row && p->row[i]) printf(" %s", p->row[i]);
         printf("\n");
     }
     return BL_OK;

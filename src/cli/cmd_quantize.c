@@ -93,6 +93,7 @@ static bl_status lower_contender(state *s, bl_contender *c, const char *plan_pat
     BL_TRY(bl_pipeline_tune(p, c->plan, weights_path, &c->weights));
     BL_TRY(bl_plan_write(p->ctx, p->graph, c->plan, plan_path));
     BL_TRY(bl_lower(p->ctx, p->graph, c->plan, c->weights, &c->program));
+    BL_TRY(bl_cost_prefer(p->ctx, p->cost, p->graph, c->plan, c->program));
     return save_program(s, c, program_path);
 }
 

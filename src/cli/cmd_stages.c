@@ -9,14 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS, KEY_BESIDE, KEY_AGAINST, KEY_SHARD };
+enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS, KEY_BESIDE, KEY_AGAINST, KEY_SHARD, KEY_COST };
 
 typedef struct state {
     bl_cli cli;
     bl_recipe_words words;
     bl_pipeline p;
     bl_shard shard;
-    const char *problem, *lp, *plan, *weights, *beside, *against;
+    const char *problem, *lp, *plan, *weights, *cost, *beside, *against;
     double seconds;             /* of the solver, for --problem; 0: until proven */
 } state;
 
@@ -35,6 +35,7 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_BESIDE: s->beside = arg; return 0;
     case KEY_PLAN: s->plan = arg; return 0;
     case KEY_WEIGHTS: s->weights = arg; return 0;
+    case KEY_COST: s->cost = arg; return 0;
     case KEY_AGAINST: s->against = arg; return 0;
     default: return bl_recipe_parse(&s->cli, &s->words, key, arg);
     }
@@ -334,6 +335,18 @@ static bl_status beside(state *s, const char *path, const char *name, const char
     return BL_OK;
 }
 
+/* The rows of a COST record: the one that was given, else that beside the plan. */
+static bl_status prefer(state *s, const bl_graph *g, const bl_plan *plan, bl_program *p)
+{
+    bl_cost *cost = NULL;
+    if (!s->cost) BL_TRY(beside(s, s->plan, "cost.json", &s->cost));
+    if (!s->cost) return BL_OK;
+    BL_TRY(bl_cost_read(s->cli.ctx, s->cost, &cost));
+    bl_status st = bl_cost_prefer(s->cli.ctx, cost, g, plan, p);
+    bl_cost_free(cost);
+    return st;
+}
+
 static bl_status lower(state *s)
 {
     bl_ctx *ctx = s->cli.ctx;
@@ -352,6 +365,7 @@ static bl_status lower(state *s)
     if (st == BL_OK && w && strcmp(w->hash.hex, plan->weights.hex))
         st = bl_fail(ctx, BL_DATA, s->weights, "give the weights that the plan names", "the weights of another plan");
     if (st == BL_OK) st = bl_lower(ctx, g, plan, w, &p);
+    if (st == BL_OK) st = prefer(s, g, plan, p);
     if (st == BL_OK) st = bl_program_write(ctx, p, s->cli.output);
     if (st == BL_OK && s->cli.json)
         st = bl_cli_json(&s->cli, json_pack("{s:s, s:I, s:I, s:o}", "program", s->cli.output, "weight_bytes", (json_int_t)p->weight_bytes,
@@ -411,7 +425,8 @@ int bl_cmd_search(int argc, char **argv)
 int bl_cmd_lower(int argc, char **argv)
 {
     static const struct argp_option own[] = { { "plan", KEY_PLAN, "FILE", 0, "plan.json, found or edited by hand", 1 },
-                                              { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that tuning made", 1 }, { 0 } };
+                                              { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that tuning made", 1 },
+                                              { "cost", KEY_COST, "FILE", 0, "cost.json whose fastest kernels are used (the one beside the plan)", 1 }, { 0 } };
     const bl_verb verb = { "lower", "MODEL.onnx", "A plan becomes an integer program.",
                            "bitlathe lower net.onnx --plan run/plan.json -o model.blp", own, parse, false, 1, 1 };
     return run_stage(&verb, lower, argc, argv);

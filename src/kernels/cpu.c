@@ -65,9 +65,13 @@ static void find_isas(bool *here)
     here[BL_ISA_AVX512] = (low & XCR0_AVX512) == XCR0_AVX512 && has(b7, 16) && has(b7, 17) &&
                           has(b7, 30) && has(b7, 31) && has(c7, 11);
     here[BL_ISA_AVX512VBMI] = here[BL_ISA_AVX512] && has(c7, 1);
+#if defined(BL_TILE_EMULATED)
+    here[BL_ISA_AMX] = here[BL_ISA_AVX512]; /* tiles in plain C, see x86/tile.h */
+#else
     here[BL_ISA_AMX] = here[BL_ISA_AVX512] && (low & XCR0_AMX) == XCR0_AMX && has(d7, 24) &&
                        has(d7, 25) && /* TILE, INT8 */
                        syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#endif
 }
 
 static void find_name(char *name, size_t size)

@@ -49,6 +49,7 @@ typedef struct bl_conv_args {
     const float *mult;          /* out_c: f( f(sx*sw[c]) / sy ) */
     int32_t zero_in, zero_out, lo, hi; /* lo, hi: output bounds with the fused activation */
     int32_t row_begin, row_end; /* output rows to compute */
+    int32_t part_begin, part_end; /* parts of the output channels; part_end 0: all */
     void *work;                 /* work_bytes(), one for each thread */
 } bl_conv_args;
 
@@ -62,6 +63,8 @@ typedef struct bl_conv_row {
                  void *packed);
     size_t (*work_bytes)(const bl_conv_shape *s);
     void (*run)(const bl_conv_args *a);
+    /* Into how many parts the output channels can be cut for threads; NULL: they cannot. */
+    size_t (*parts)(const bl_conv_shape *s);
 } bl_conv_row;
 
 /* ---- elementwise pair: Add [Q5], Mul [Q6], with broadcasting */

@@ -15,6 +15,7 @@ typedef struct ready {
     int64_t rows;               /* how far the step can be split */
     int64_t parts;              /* into how many pieces it is: 1 where a piece would not pay for waking a helper */
     int dim;                    /* copies and edges: the dimension that is split */
+    bool by_channel;            /* convolution: parts of its channels are split, not rows of outputs */
     union {
         bl_conv_args conv;
         bl_pair_args pair;
@@ -60,11 +61,21 @@ static void *offset_codes(const bl_exec *e, int32_t tensor, int64_t elements)
     return (uint8_t *)codes_of(e, tensor) + elements * (e->p->tensors[tensor].bits <= 8 ? 1 : 2);
 }
 
+/* Of the row with that name; convolution, whose absence is then said, where there is none. */
+static bl_contract contract_of(const char *kernel)
+{
+    for (size_t i = 0; i < bl_n_kernels; i++)
+        if (!strcmp(bl_kernels[i].name, kernel)) return bl_kernels[i].contract;
+    return BL_C_CONV;
+}
+
 static bl_status choose(bl_exec *e, uint32_t i, const void *args)
 {
     const bl_step *s = &e->p->steps[i];
-    const char *name = s->contract == BL_C_CONV ? e->kernel : NULL;
-    e->steps[i].kernel = bl_kernel_choose((bl_contract)s->contract, args, e->cap, name);
+    const char *name = e->kernel && contract_of(e->kernel) == (bl_contract)s->contract ? e->kernel : NULL;
+    const char *row = name ? NULL : bl_program_row(e->p, i, e->cap);
+    if (row) e->steps[i].kernel = bl_kernel_choose((bl_contract)s->contract, args, e->cap, row);
+    if (!e->steps[i].kernel) e->steps[i].kernel = bl_kernel_choose((bl_contract)s->contract, args, e->cap, name);
     if (!e->steps[i].kernel)
         return bl_fail(e->ctx, BL_UNAVAILABLE, e->p->strings + s->name, "see `bitlathe list kernels`",
                        "no kernel %sfor this step here", name ? "of that name " : "");
@@ -348,12 +359,26 @@ static double step_ns(const bl_step *s, const ready *r)
     }
 }
 
+/* Deep layers are split by output channel where the row can: each core then reads its own weights alone, which are
+ * more than what goes in, and a fully connected layer has no other way to be split. */
+static void split_conv(ready *r)
+{
+    const bl_conv_shape *s = &r->a.conv.s;
+    const bl_conv_row *row = r->kernel->row;
+    size_t parts = row->parts ? row->parts(s) : 1;
+    if (parts < 2 || row->packed_bytes(s) < (size_t)s->in_h * (size_t)s->in_w * (size_t)s->in_c) return;
+    r->by_channel = true;
+    r->rows = (int64_t)parts;
+}
+
 static void set_parts(const bl_exec *e, uint32_t i)
 {
     enum { WORTH_NS = 10000 };
     ready *r = &e->steps[i];
     r->parts = 1;
-    if (r->kernel && e->threads > 1 && step_ns(&e->p->steps[i], r) >= WORTH_NS) r->parts = BL_MIN(r->rows, (int64_t)e->threads);
+    if (!r->kernel || e->threads < 2 || step_ns(&e->p->steps[i], r) < WORTH_NS) return;
+    if (r->kernel->contract == BL_C_CONV) split_conv(r);
+    r->parts = BL_MIN(r->rows, (int64_t)e->threads);
 }
 
 static size_t edge_elements(const bl_pedge *edge)
@@ -480,8 +505,10 @@ static void run_part(const bl_exec *e, const bl_step *s, const ready *r, int64_t
     switch ((bl_contract)s->contract) {
     case BL_C_CONV: {
         bl_conv_args a = r->a.conv;
-        a.row_begin = (int32_t)begin;
-        a.row_end = (int32_t)end;
+        a.row_begin = r->by_channel ? 0 : (int32_t)begin;
+        a.row_end = r->by_channel ? a.s.out_h : (int32_t)end;
+        a.part_begin = r->by_channel ? (int32_t)begin : 0;
+        a.part_end = r->by_channel ? (int32_t)end : 0;
         a.work = e->work + worker * e->work_bytes;
         ((const bl_conv_row *)r->kernel->row)->run(&a);
         break;
@@ -647,6 +674,21 @@ const char *bl_exec_kernel(const bl_exec *exec, uint32_t step)
 {
     if (exec->p->steps[step].contract == BL_STEP_ISLAND) return "island";
     return exec->steps[step].kernel ? exec->steps[step].kernel->name : "convert";
+}
+
+size_t bl_exec_rows(const bl_exec *exec, uint32_t step, const char **names, size_t n_max)
+{
+    const ready *r = &exec->steps[step];
+    size_t n = 0;
+    if (exec->p->steps[step].contract == BL_STEP_ISLAND || !r->kernel) return 0;
+    const void *args = r->kernel->contract == BL_C_CONV ? (const void *)&r->a.conv.s : &r->a;
+    for (size_t i = 0; i < bl_n_kernels; i++) {
+        const bl_kernel_info *k = &bl_kernels[i];
+        if (k->contract != r->kernel->contract || bl_kernel_choose(k->contract, args, exec->cap, k->name) != k) continue;
+        if (n < n_max) names[n] = k->name;
+        n++;
+    }
+    return n;
 }
 
 void bl_exec_memory(const bl_exec *exec, uint64_t *promised_bytes, uint64_t *taken_bytes)

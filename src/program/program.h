@@ -81,12 +81,23 @@ struct bl_program {
     uint64_t strings_bytes, constants_bytes, meta_bytes;
     uint64_t memory_bytes;      /* working memory of one executor */
     uint64_t weight_bytes;      /* packed codes of the layers: the promised size */
+    const char *row_text;       /* JSON text of the rows that it asks for, NULL: none */
+    uint64_t row_text_bytes;
+    const char **row, *row_cpu, *row_isa; /* by step, NULL: none; where they were measured */
 };
 
 
 bl_status bl_program_parse(bl_ctx *ctx, const char *place, const void *data, size_t size, bl_program **out);
 bl_status bl_program_validate(bl_ctx *ctx, const char *place, const bl_program *program);
 json_t *bl_program_json(bl_ctx *ctx, const bl_program *program); /* for inspect; caller decrefs */
+
+/* ------------------------------------------------------------------ prefer.c */
+
+/* Makes a program ask for kernel rows (row[step], NULL: none) that were measured on this CPU at this cap. */
+bl_status bl_program_prefer(bl_ctx *ctx, bl_program *program, const char *cpu, const char *isa, const char *const *row);
+/* The row that a step asks for here; NULL: none, or it was measured elsewhere or with another cap. */
+const char *bl_program_row(const bl_program *program, uint32_t step, bl_isa cap);
+bl_status bl_program_rows_read(bl_ctx *ctx, const char *place, bl_program *program, const void *text, uint64_t bytes);
 
 /* "conv" ... of a contract, "island". */
 const char *bl_step_kind(const bl_step *step);
@@ -111,7 +122,8 @@ typedef struct bl_exec_options {
     bool parallel;              /* split steps over the context's threads; else one thread */
     bl_isa cap;                 /* strongest instruction set to use */
     bool cap_given;             /* else the context's */
-    const char *kernel;         /* conv row by name, for measuring; NULL: the first legal one */
+    const char *kernel;         /* row by name, for measuring, of all steps of its contract; NULL: as the program
+                                   asks, else the first legal one */
 } bl_exec_options;
 
 /* program is borrowed.  All memory is taken here; running allocates nothing. */
@@ -122,6 +134,8 @@ void *bl_exec_codes(bl_exec *exec, uint32_t tensor);    /* its memory */
  * codes: bl_exec_codes shows its elements. */
 void bl_exec_read(const bl_exec *exec, uint32_t tensor, uint16_t *out);
 const char *bl_exec_kernel(const bl_exec *exec, uint32_t step);
+/* Names of the rows that could run a step, in the table's order; how many there are, at most n_max are written. */
+size_t bl_exec_rows(const bl_exec *exec, uint32_t step, const char **names, size_t n_max);
 /* Packed weights of a convolution step (NULL: another contract); and another copy of them to read from, for
  * measuring with weights that are in no near cache. */
 const void *bl_exec_packed(const bl_exec *exec, uint32_t step, size_t *bytes);

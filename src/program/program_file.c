@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { HEAD = 1, STEPS = 2, TENSORS = 3, EDGES = 4, STRINGS = 5, CONSTANTS = 6, META = 7, ISLANDS = 8, PORTS = 9, ATTRS = 10 };
+enum { HEAD = 1, STEPS = 2, TENSORS = 3, EDGES = 4, STRINGS = 5, CONSTANTS = 6, META = 7, ISLANDS = 8, PORTS = 9, ATTRS = 10, ROWS = 11 };
 
 typedef struct head {
     char graph[32], plan[32];
@@ -34,12 +34,16 @@ bl_status bl_program_write(bl_ctx *ctx, const bl_program *p, const char *path)
         { STRINGS, p->strings, p->strings_bytes },
         { CONSTANTS, p->constants, p->constants_bytes },
         { META, p->meta, p->meta_bytes },
-        { ISLANDS, p->islands, (uint64_t)p->n_islands * sizeof *p->islands },
-        { PORTS, p->ports, (uint64_t)p->n_ports * sizeof *p->ports },
-        { ATTRS, p->attrs, (uint64_t)p->n_attrs * sizeof *p->attrs },
+        { 0 }, { 0 }, { 0 }, { 0 },
     };
-    /* without islands nothing speaks of them */
-    return bl_container_write(ctx, path, "PROG", 1, 0, s, p->n_islands ? BL_COUNTOF(s) : BL_COUNTOF(s) - 3);
+    size_t n = 7; /* what is not there is not spoken of */
+    if (p->n_islands) {
+        s[n++] = (bl_section){ ISLANDS, p->islands, (uint64_t)p->n_islands * sizeof *p->islands };
+        s[n++] = (bl_section){ PORTS, p->ports, (uint64_t)p->n_ports * sizeof *p->ports };
+        s[n++] = (bl_section){ ATTRS, p->attrs, (uint64_t)p->n_attrs * sizeof *p->attrs };
+    }
+    if (p->row_text) s[n++] = (bl_section){ ROWS, p->row_text, p->row_text_bytes };
+    return bl_container_write(ctx, path, "PROG", 1, 0, s, n);
 }
 
 static bl_status damaged(bl_ctx *ctx, const char *place, const char *what)
@@ -114,7 +118,9 @@ static bl_status parse(bl_ctx *ctx, const char *place, const void *data, size_t 
     p->hash = bl_hash_of(data, size);
     BL_TRY(read_sections(ctx, place, s, n, p));
     BL_TRY(read_islands(ctx, place, s, n, p));
-    return bl_program_validate(ctx, place, p);
+    BL_TRY(bl_program_validate(ctx, place, p));
+    const bl_section *rows = bl_section_find(s, n, ROWS);
+    return rows ? bl_program_rows_read(ctx, place, p, rows->data, rows->size) : BL_OK;
 }
 
 static bl_status program_new(bl_ctx *ctx, bl_program **out)
@@ -186,6 +192,7 @@ json_t *bl_program_json(bl_ctx *ctx, const bl_program *p)
         }
         if (s->contract == BL_STEP_ISLAND)
             json_object_set_new(o, "op", json_string(p->strings + p->islands[s->u.island.island].op));
+        if (p->row && p->row[i]) json_object_set_new(o, "row", json_string(p->row[i]));
         json_array_append_new(steps, o);
     }
     for (uint32_t t = 0; t < p->n_tensors; t++) {

@@ -9,13 +9,15 @@
 
 #include <string.h>
 
-bl_status bl_stand_in_program(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const int *choice, bl_program **out)
+bl_status bl_stand_in_program(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const int *choice, const bl_cost *cost,
+                              bl_program **out)
 {
     bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
     bl_plan *plan = NULL;
     bl_stats *stats = bl_stand_in_stats(ctx, graph);
     bl_status s = stats ? bl_plan_make(ctx, graph, menu, stats, choice, &o, "trial", &plan) : bl_pending(ctx);
     if (s == BL_OK) s = bl_lower(ctx, graph, plan, NULL, out);
+    if (s == BL_OK && cost) s = bl_cost_prefer(ctx, cost, graph, plan, *out);
     bl_plan_free(plan);
     bl_stats_free(stats);
     return s;
@@ -45,7 +47,7 @@ static bl_status check_all(bl_ctx *ctx, bl_arena *a, const bl_graph *g, const bl
         s = c[k] ? BL_OK : bl_pending(ctx);
         if (s == BL_OK) choose(ctx, m, k, choice);
         for (int u = 0; s == BL_OK && u < m->n_units; u++) c[k][u] = m->units[u].candidates[choice[u]];
-        if (s == BL_OK) s = bl_stand_in_program(ctx, g, m, choice, &program[k]);
+        if (s == BL_OK) s = bl_stand_in_program(ctx, g, m, choice, cost, &program[k]);
         items[k].program = program[k];
     }
     if (s == BL_OK) s = bl_bench(ctx, a, items, KINDS, false, seconds);

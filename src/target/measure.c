@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUNDS = 32, ROUNDS_MIN = 7, ROUNDS_DENSE = 9, ROUNDS_DRAM = 7, ATTEMPTS = 3, PAIRS_MAX = 4096, ROWS_MAX = 2 };
+enum { ROUNDS = 32, ROUNDS_MIN = 7, ROUNDS_DENSE = 9, ROUNDS_DRAM = 7, ATTEMPTS = 3, PAIRS_MAX = 4096 };
 #define SPREAD_MAX 1.15         /* p90 / p10 above which a cell is measured again, then marked */
 #define COPIES_MAX ((size_t)96 << 20)
 
@@ -57,7 +57,7 @@ bl_status bl_try_lowering(bl_ctx *ctx, const bl_graph *graph, const bl_menu *men
     bl_arena *a = bl_arena_new(ctx, "trial");
     BL_ALLOC_TRY(ctx, a);
     choice = BL_NEW(a, int, (size_t)menu->n_units); /* the widest everywhere */
-    bl_status s = choice ? bl_stand_in_program(ctx, graph, menu, choice, &program) : bl_pending(ctx);
+    bl_status s = choice ? bl_stand_in_program(ctx, graph, menu, choice, NULL, &program) : bl_pending(ctx);
     bl_program_free(program);
     bl_arena_free(a);
     return s;
@@ -231,9 +231,9 @@ static bl_status edge_cells(session *s, const bl_graph *single, bl_probe *p)
     return BL_OK;
 }
 
-static bl_status add_cells(session *s, const shape *sh, const bl_probe *p, const result *r, double aa)
+static bl_status add_cells(session *s, const shape *sh, const bl_probe *p, int n, const result *r, double aa)
 {
-    for (int i = 0; i < sh->n; i++) {
+    for (int i = 0; i < n; i++) {
         bool none = p[i].first_step == p[i].last_step; /* shares its input's memory: costs nothing */
         bl_cost_cell c = r[i].cell;
         if (none) memset(&c, 0, sizeof c);
@@ -242,37 +242,49 @@ static bl_status add_cells(session *s, const shape *sh, const bl_probe *p, const
         c.a_in = p[i].a_in;
         c.a_out = p[i].a_out;
         c.packed_bytes = p[i].packed_bytes;
-        c.kernel = none ? "none" : bl_exec_kernel(p[i].exec, p[i].packed ? p[i].weight_step : p[i].first_step);
+        c.kernel = none ? "none" : bl_exec_kernel(p[i].exec, bl_probe_step(&p[i]));
         if (none) c.at[0].ratio = 1;
         BL_TRY(bl_cost_add(s->cost, &c));
     }
     return bl_cost_add_group(s->cost, sh->key, aa);
 }
 
+/* A probe for every pair of widths, then those of rows that rival the first legal one, last the first one's A/A twin. */
+static bl_status enter(session *s, const shape *sh, const bl_graph *g, bl_probe *p, int *n)
+{
+    bl_hopeless hopeless = { .n = 0 };
+    for (*n = 0; *n < sh->n; ++*n) {
+        const widths *w = &sh->pair[*n];
+        p[*n] = (bl_probe){ .w_bits = w->w, .a_in = w->in, .a_out = w->out };
+        bl_status st = bl_probe_make(s->ctx, g, sh->key, &p[*n]);
+        if (st != BL_OK) bl_probe_free(&p[*n]);
+        BL_TRY(st);
+    }
+    for (int i = 0, found; i < sh->n && p[i].first_step < p[i].last_step && *n + BL_RIVALS_MAX < PAIRS_MAX; i++, *n += found)
+        BL_TRY(bl_rivals_find(s->ctx, g, sh->key, &p[i], s->clock_ns, &hopeless, &p[*n], &found));
+    p[*n] = (bl_probe){ .w_bits = p[0].w_bits, .a_in = p[0].a_in, .a_out = p[0].a_out };
+    return bl_probe_make(s->ctx, g, sh->key, &p[(*n)++]);
+}
+
 static bl_status measure_shape(session *s, const shape *sh)
 {
     bl_graph *g = NULL;
-    int n = sh->n + 1;
+    int n = 0;
     double aa = 0;
     bl_ctx *ctx = s->ctx;
-    if (n > PAIRS_MAX) return bl_fail(ctx, BL_USAGE, sh->key, "give fewer widths", "too many pairs of widths");
+    if (sh->n + 1 > PAIRS_MAX) return bl_fail(ctx, BL_USAGE, sh->key, "give fewer widths", "too many pairs of widths");
     BL_TRY(bl_graph_extract(ctx, s->graph, sh->node, &g));
     bl_arena *a = bl_arena_new(ctx, "probes");
-    bl_probe *p = a ? BL_NEW(a, bl_probe, (size_t)n) : NULL;
-    result *r = a ? BL_NEW(a, result, (size_t)n) : NULL;
-    bool *active = a ? BL_NEW(a, bool, (size_t)n) : NULL;
-    bl_status st = p && r && active ? BL_OK : bl_pending(ctx);
-    for (int i = 0; st == BL_OK && i < n; i++) { /* the last is the first one's A/A twin */
-        p[i].w_bits = sh->pair[i % sh->n].w;
-        p[i].a_in = sh->pair[i % sh->n].in;
-        p[i].a_out = sh->pair[i % sh->n].out;
-        st = bl_probe_make(ctx, g, sh->key, &p[i]);
-    }
+    size_t most = (size_t)BL_MIN(sh->n * (1 + BL_RIVALS_MAX) + 1, PAIRS_MAX);
+    bl_probe *p = a ? BL_NEW(a, bl_probe, most) : NULL;
+    result *r = a ? BL_NEW(a, result, most) : NULL;
+    bool *active = a ? BL_NEW(a, bool, most) : NULL;
+    bl_status st = p && r && active ? enter(s, sh, g, p, &n) : bl_pending(ctx);
     contest c = { .s = s, .p = p, .n = n, .active = active, .rng = bl_rng_make(ctx->options.seed, sh->key, 1) };
     if (st == BL_OK && p[0].first_step < p[0].last_step) st = measure_probes(&c, r, &aa);
-    if (st == BL_OK) st = add_cells(s, sh, p, r, aa);
+    if (st == BL_OK) st = add_cells(s, sh, p, n - 1, r, aa);
     for (int i = 0; st == BL_OK && i < sh->n; i++) st = edge_cells(s, g, &p[i]);
-    for (int i = 0; p && i < n; i++) bl_probe_free(&p[i]);
+    while (n > 0) bl_probe_free(&p[--n]); /* those that borrow a program before its owner */
     bl_arena_free(a);
     bl_graph_free(g);
     return st;

@@ -143,8 +143,8 @@ static const bl_cost_time *time_at(const bl_cost_cell *x, bl_state state)
 static double tied_ns(const bl_cost *cost, const char *key, bl_candidate widest, int widest_out, int w, int a_in,
                       int a_out, bl_state state)
 {
-    const bl_cost_cell *x = bl_cost_find(cost, key, w, a_in, a_out);
-    const bl_cost_cell *base = bl_cost_find(cost, key, widest.w_bits, widest.a_bits, widest_out);
+    const bl_cost_cell *x = bl_cost_best(cost, key, w, a_in, a_out, state);
+    const bl_cost_cell *base = bl_cost_best(cost, key, widest.w_bits, widest.a_bits, widest_out, state);
     if (!x) return NAN;
     if (!strcmp(x->kernel, "none")) return 0;
     const bl_cost_time *t = time_at(x, state), *tb = base ? time_at(base, state) : NULL;

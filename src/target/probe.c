@@ -94,7 +94,7 @@ bl_status bl_probe_make(bl_ctx *ctx, const bl_graph *g, const char *key, bl_prob
     bl_exec_options eo = { .kernel = p->kernel_asked };
     p->arena = bl_arena_new(ctx, "probe");
     BL_ALLOC_TRY(ctx, p->arena);
-    BL_TRY(lower_probe(ctx, g, p));
+    if (!p->program) BL_TRY(lower_probe(ctx, g, p));
     BL_TRY(bl_exec_new(ctx, p->program, &eo, &p->exec));
     const bl_program *pr = p->program;
     while (p->first_step < pr->n_steps && pr->steps[p->first_step].contract == BL_C_QUANTIZE) p->first_step++;
@@ -112,10 +112,15 @@ bl_status bl_probe_make(bl_ctx *ctx, const bl_graph *g, const char *key, bl_prob
     return make_inputs(ctx, p, key);
 }
 
+uint32_t bl_probe_step(const bl_probe *p)
+{
+    return p->packed ? p->weight_step : p->first_step;
+}
+
 void bl_probe_free(bl_probe *p)
 {
     bl_exec_free(p->exec);
-    bl_program_free(p->program);
+    if (!p->borrowed) bl_program_free(p->program);
     bl_arena_free(p->arena);
 }
 

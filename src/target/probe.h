@@ -11,8 +11,9 @@ enum { BL_ROUNDS_MAX = 64, BL_PROBE_INPUTS_MAX = 8 };
 
 typedef struct bl_probe {
     int w_bits, a_in, a_out;
-    const char *kernel_asked;   /* conv row by name; NULL: the first legal one */
+    const char *kernel_asked;   /* row by name; NULL: the first legal one */
     bl_program *program;
+    bool borrowed;              /* the program is another probe's */
     bl_exec *exec;
     bl_arena *arena;            /* inputs and copies of weights */
     uint32_t first_step, last_step, weight_step; /* the node's own: [first, last) */
@@ -27,11 +28,23 @@ typedef struct bl_probe {
 
 bl_status bl_probe_make(bl_ctx *ctx, const bl_graph *single, const char *key, bl_probe *p);
 void bl_probe_free(bl_probe *p);
+/* The step whose row the cell names: the layer's, else the node's first. */
+uint32_t bl_probe_step(const bl_probe *p);
 /* n copies of the weights for a variant, lines apart; fewer where memory ends. */
 bl_status bl_probe_copies(bl_probe *p, bl_variant v, uint32_t n);
 /* One run, ns: the inputs are written as their producer would have, the weights are where the variant wants
  * them; clock_ns is taken off. */
 bl_status bl_probe_sample(bl_probe *p, bl_variant v, double clock_ns, double *ns);
+
+enum { BL_RIVALS_MAX = 2, BL_HOPELESS_MAX = 16 };
+
+/* Rows that were far too slow at one pair of widths of a shape: not tried at its others. */
+typedef struct bl_hopeless { const char *name[BL_HOPELESS_MAX]; int n; } bl_hopeless;
+
+/* Probes of the rows that come near `first`, which holds the first legal one; they share its program and are the
+ * caller's: found has BL_RIVALS_MAX places. */
+bl_status bl_rivals_find(bl_ctx *ctx, const bl_graph *single, const char *key, const bl_probe *first, double clock_ns,
+                         bl_hopeless *hopeless, bl_probe *found, int *n);
 
 /* Reading the clock twice costs this. */
 double bl_clock_ns(void);

@@ -122,14 +122,20 @@ json_t *bl_cost_roofline(const bl_cost *cost);
 /* Has the whole network an integer form?  Lowers it once on stand-in grids, so that what is refused is
  * refused before hours of work. */
 bl_status bl_try_lowering(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu);
-/* The program of a choice on stand-in grids, for where only time matters. */
-bl_status bl_stand_in_program(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const int *choice, bl_program **out);
+/* The program of a choice on stand-in grids, for where only time matters; by the rows of cost, NULL: the first legal. */
+bl_status bl_stand_in_program(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const int *choice, const bl_cost *cost,
+                              bl_program **out);
 bl_stats *bl_stand_in_stats(bl_ctx *ctx, const bl_graph *graph);
 /* Sets overhead_ns from the widest plan timed whole, then checks; seconds bounds the timing. */
 bl_status bl_cost_check(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, bl_cost *cost, double seconds);
 bl_status bl_cost_add(bl_cost *cost, const bl_cost_cell *cell);
 bl_status bl_cost_add_group(bl_cost *cost, const char *key, double aa_spread);
 const bl_cost_cell *bl_cost_find(const bl_cost *cost, const char *key, int w_bits, int a_in, int a_out);
+/* A shape at its widths by the row that is fastest in that state: the first legal one, unless another one was faster by
+ * more than a tie. */
+const bl_cost_cell *bl_cost_best(const bl_cost *cost, const char *key, int w_bits, int a_in, int a_out, bl_state state);
+/* Makes a program ask for those rows; nothing where COST holds no times of rows. */
+bl_status bl_cost_prefer(bl_ctx *ctx, const bl_cost *cost, const bl_graph *graph, const bl_plan *plan, bl_program *program);
 /* This machine as COST records name it; caller decrefs. */
 json_t *bl_machine_json(bl_ctx *ctx);
 

@@ -120,11 +120,21 @@ static bool run_row(bl_rng *r, const bl_conv_row *row, const conv_case *c, const
     row->pack(&c->s, (const int8_t *)d->codes.data, d->zero_in, a.bias, packed.data);
     a.packed = packed.data;
     a.work = work.data;
+    int32_t parts = row->parts ? (int32_t)row->parts(&c->s) : 1;
     while (a.row_end < c->s.out_h) {
         a.row_begin = a.row_end;
         a.row_end = (int32_t)random_between(r, a.row_begin, c->s.out_h);
         if (random_chance(r, 0.5)) a.row_end = c->s.out_h;
-        row->run(&a);
+        a.part_begin = a.part_end = 0;
+        if (parts < 2 || random_chance(r, 0.5)) {
+            row->run(&a);
+            continue;
+        }
+        for (int32_t cut = (int32_t)random_between(r, 1, parts - 1); a.part_end < parts;) {
+            a.part_begin = a.part_end;
+            a.part_end = a.part_begin ? parts : cut;
+            row->run(&a);
+        }
     }
     bool intact = guard_free(&packed);
     return guard_free(&work) && intact;
@@ -192,6 +202,9 @@ static const bl_conv_shape corners[] = {
     {9, 32, 8, 5, 16, 40, 1,    3, 3, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0},
     {3, 3, 4, 9, 7, 33, 1,      3, 3, 1, 1, 1, 1, 4, 3, 0, 0, 0, 0},
     {6, 13, 8, 3, 7, 17, 1,     4, 4, 2, 2, 2, 1, 3, 2, 0, 0, 0, 0},
+    {2, 4, 128, 2, 4, 1010, 1,  3, 3, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},  /* a mebibyte of weights and more from here */
+    {3, 5, 90, 2, 3, 1296, 1,   3, 3, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0},
+    {1, 40, 1024, 1, 39, 1030, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},
 };
 static const int32_t widths[][4] = { /* in, out, weights, acc64 */
     {8, 8, 8, 0}, {8, 8, 4, 0}, {4, 4, 2, 0}, {8, 16, 8, 0},

@@ -156,7 +156,10 @@ static void fc_run(const bl_conv_args *a)
     int32_t sum = fc_sum(x, p.x_bytes);
     /* Modulo 2^32, as everything here: sum x w = 2 sum x u - sum x, or sum x u - 2^(bits-1) sum x. */
     __m512i less = _mm512_set1_epi32((int32_t)((uint32_t)sum << (p.bits - 1)));
-    for (size_t b = 0; b < p.blocks; b++, w += p.steps * 256, bias += 64) {
+    size_t begin = (size_t)a->part_begin, end = a->part_end ? (size_t)a->part_end : p.blocks;
+    w += begin * p.steps * 256;
+    bias += begin * 64;
+    for (size_t b = begin; b < end; b++, w += p.steps * 256, bias += 64) {
         __m512i sums[4];
         float mult[64] = {0};
         size_t n = BL_MIN((size_t)s->out_c - b * 64, (size_t)64);
@@ -171,7 +174,12 @@ static void fc_run(const bl_conv_args *a)
     }
 }
 
+static size_t fc_parts(const bl_conv_shape *s)
+{
+    return fc_plan_of(s).blocks;
+}
+
 const bl_conv_row bl_k_conv_fc_avx512 = {
-    "conv_fc_avx512", BL_ISA_AVX512, fc_fits, fc_packed_bytes, fc_pack, fc_work_bytes, fc_run,
+    "conv_fc_avx512", BL_ISA_AVX512, fc_fits, fc_packed_bytes, fc_pack, fc_work_bytes, fc_run, fc_parts,
 };
 #endif

@@ -360,29 +360,36 @@ static void vnni_run(const bl_conv_args *a)
     vnni_job j = {.run_end = p.d.runs, .run_step = p.d.run_step, .mixed = p.mixed, .wide = p.wide,
                   .planes = (int32_t)p.d.planes, .out_bits = s->out_bits, .out = a->out,
                   .pixel = (size_t)s->out_c, .q = requant_of(a)};
+    size_t end = a->part_end ? (size_t)a->part_end : p.d.groups * p.blocks;
     vnni_mult(a, &p, mult);
     for (int64_t oy = a->row_begin; oy < a->row_end; oy += p.d.block_rows) {
         int64_t rows = BL_MIN(p.d.block_rows, a->row_end - oy);
         direct_block d = direct_start(a, &p.d, oy, rows, (uint8_t *)a->work + p.mult_bytes);
         j.run_at = d.run_at;
-        for (size_t g = 0; g < p.d.groups; g++)
-            for (size_t b = 0, first; b < p.blocks; b++) {
-                j.z = vnni_block(&p, b, &first);
-                size_t vector = g * p.vectors + first;
-                j.in = d.in + g * p.d.icg;
-                j.w = (const int8_t *)packed + bl_round64(p.bias_bytes) + vector * p.steps * 64;
-                j.bias = (const int32_t *)packed + vector * 16 * (p.wide ? 2 : 1);
-                j.mult = mult + vector * 16;
-                j.channels = BL_MIN(j.z * 16, p.d.ocg - first * 16);
-                size_t to = (size_t)(oy * s->out_w) * j.pixel + g * p.d.ocg + first * 16;
-                if (inside) vnni_positions(&j, d.at, d.positions, to);
-                else vnni_rows(&j, &p, s, &d, oy, rows, to);
-            }
+        for (size_t part = (size_t)a->part_begin; part < end; part++) {
+            size_t g = part / p.blocks, first;
+            j.z = vnni_block(&p, part % p.blocks, &first);
+            size_t vector = g * p.vectors + first;
+            j.in = d.in + g * p.d.icg;
+            j.w = (const int8_t *)packed + bl_round64(p.bias_bytes) + vector * p.steps * 64;
+            j.bias = (const int32_t *)packed + vector * 16 * (p.wide ? 2 : 1);
+            j.mult = mult + vector * 16;
+            j.channels = BL_MIN(j.z * 16, p.d.ocg - first * 16);
+            size_t to = (size_t)(oy * s->out_w) * j.pixel + g * p.d.ocg + first * 16;
+            if (inside) vnni_positions(&j, d.at, d.positions, to);
+            else vnni_rows(&j, &p, s, &d, oy, rows, to);
+        }
     }
+}
+
+static size_t vnni_parts(const bl_conv_shape *s)
+{
+    vnni_plan p = vnni_plan_of(s);
+    return p.d.groups * p.blocks;
 }
 
 const bl_conv_row bl_k_conv_vnni_avx512 = {
     "conv_vnni_avx512", BL_ISA_AVX512, vnni_fits, vnni_packed_bytes, vnni_pack, vnni_work_bytes,
-    vnni_run,
+    vnni_run, vnni_parts,
 };
 #endif
