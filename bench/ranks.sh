@@ -3,7 +3,7 @@
 # How a search's pieces scale to many machines: simulated from times measured here, one thread a rank.
 #   bench/ranks.sh BUILD [EPISODES]            EPISODES (60) are measured, 600 and 100,000 simulated
 # Measured: the serial start of rank 0 (with calibration), that of the others (from its records), each episode's answer
-# (trials.jsonl), joining 1,000 parts, and rank 0's last walk with every answer known.  Simulated: episodes go round the
+# (trials.jsonl), joining 10,000 of them, and rank 0's last walk with every answer known.  Simulated: episodes go round the
 # ranks in turn, as --shard and mpirun have it; a run takes
 #   start + start of the others + the slowest rank's episodes + joining + last walk.
 # Where MPI is installed, two ranks that really ran stand beside the simulation's two.
@@ -32,14 +32,15 @@ timed "$bitlathe" search $words -o "$t/run"; one=$took
 timed "$bitlathe" search $words -o "$t/run"; last=$took
 sed 's/.*"seconds": *\([0-9.e+-]*\).*/\1/' "$t/run/trials.jsonl" >"$t/pieces"
 n=$(wc -l <"$t/pieces")
-# A thousand parts with as many lines as 100,000 episodes leave.
-awk -v n="$n" '{ line[NR] = $0 } END { for (p = 1; p <= 1000; p++) for (k = 0; k < 100; k++) {
-    out = line[(p * 100 + k) % n + 1]; id = sprintf("%032x", p * 100 + k); sub(/"plan": *"[0-9a-f]*"/, "\"plan\": \"" id "\"", out)
-    print out > (dir "/" p ".jsonl") } }' dir="$t" "$t/run/trials.jsonl"
-mkdir "$t/parts" && mv "$t"/[0-9]*.jsonl "$t/parts"
+# Fifty parts of 200 other answers: what joining takes goes with the lines.
+mkdir "$t/parts"
+for part in $(seq 50); do
+    awk -v part="$part" '{ line[NR] = $0 } END { for (k = 1; k <= 200; k++) { out = line[k % NR + 1]
+        sub(/"plan": *"[0-9a-f]*"/, "\"plan\": \"" sprintf("%032x", part * 1000 + k) "\"", out); print out } }' "$t/run/trials.jsonl" >"$t/parts/$part.jsonl"
+done
 timed "$bitlathe" merge "$t"/parts/*.jsonl -o "$t/whole.jsonl"; join=$took
 echo "$(basename "$model"), $n answers measured on $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), one thread${BENCH_PREFIX:+, under $BENCH_PREFIX}"
-echo "start $first s, start of the others $others s, $n episodes alone $one s, last walk over $episodes known answers $last s, joining 1,000 parts of 100 answers $join s"
+echo "start $first s, start of the others $others s, $n episodes alone $one s, last walk over $episodes known answers $last s, joining 10,000 answers $join s"
 awk '{ s += $1; if ($1 > m) m = $1 } END { printf "an episode %.4f s (slowest %.4f)\n", s / NR, m }' "$t/pieces"
 printf '%9s %6s %12s %9s %11s\n' episodes ranks seconds speed-up efficiency
 for all in 600 100000; do
@@ -52,7 +53,7 @@ for all in 600 100000; do
             for (k = split("1 2 4 10 32 100 316 1000", ranks, " "); ++i <= k;) {
                 r = ranks[i]; slowest = 0
                 for (p = 0; p < r; p++) { s = 0; for (e = p; e < all; e += r) s += drawn[e]; if (s > slowest) slowest = s }
-                s = first + slowest + walk + (r > 1 ? others + join * all / 100000 : 0)
+                s = first + slowest + walk + (r > 1 ? others + join * all / 10000 : 0)
                 if (r == 1) alone = s
                 printf "%9d %6d %12.1f %9.1f %10.0f%%\n", all, r, s, alone / s, 100 * alone / s / r
             }

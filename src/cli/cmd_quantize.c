@@ -308,6 +308,7 @@ static bl_status make_summary(state *s, json_t **out)
     json_object_set_new(o, "budgets", bl_budgets_json(p, chosen, s->found.binding));
     if (front) json_object_set_new(o, "front", front);
     json_object_set_new(o, "layers", bl_layers_json(p, used_contender(s)));
+    json_object_set_new(o, "kinds", bl_choice_kinds(p->ctx, p->graph, p->menu, p->cost, used_contender(s)->plan->choice));
     json_object_set_new(o, "islands", bl_islands_json(used_contender(s)->program));
     json_object_set(o, "seconds", p->seconds);
     json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)bl_peak_rss_bytes()));

@@ -4,6 +4,7 @@
  * of -o from the stages before it and writes its own record there.
  */
 #include "cli/pipeline.h"
+#include "cli/summary.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -168,16 +169,21 @@ static bl_status say_price(state *s)
     if (st == BL_OK) st = bl_price_exact(p->ctx, p->graph, p->menu, p->cost, c, total);
     bl_plan_free(plan);
     BL_TRY(st);
+    json_t *kinds = bl_choice_kinds(p->ctx, p->graph, p->menu, p->cost, c);
+    if (!kinds) return bl_pending(p->ctx);
     if (s->cli.json) {
         json_t *o = json_pack("{s:s, s:s, s:f, s:f}", "plan", s->plan, "target", p->cost->target, "size_bytes", total[BL_M_SIZE], "bops", total[BL_M_BOPS]);
         if (isfinite(total[BL_M_LATENCY])) json_object_set_new(o, "latency_ms", json_real(total[BL_M_LATENCY] * 1e-6));
         if (isfinite(total[BL_M_ENERGY])) json_object_set_new(o, "energy_mj", json_real(total[BL_M_ENERGY] * 1e-6));
+        json_object_set_new(o, "kinds", kinds);
         return bl_cli_json(&s->cli, o);
     }
     printf("%s on %s: %.0f bytes, %.4g BOPs", s->plan, p->cost->target, total[BL_M_SIZE], total[BL_M_BOPS]);
     if (isfinite(total[BL_M_LATENCY])) printf(", %.4f ms", total[BL_M_LATENCY] * 1e-6);
     if (isfinite(total[BL_M_ENERGY])) printf(", %.4f mJ", total[BL_M_ENERGY] * 1e-6);
     printf("\n");
+    bl_cli_kinds(kinds, total[BL_M_LATENCY]);
+    json_decref(kinds);
     return BL_OK;
 }
 

@@ -94,6 +94,7 @@ static bl_status stages(contest_round *r, bl_pipeline *p, bool uniform, json_t *
         figure(point, "latency_ms", bl_plan_predicted(plan, "latency_ns") * 1e-6);
         figure(point, "energy_mj", bl_plan_predicted(plan, "energy_nj") * 1e-6);
         figure(point, "seconds", seconds);
+        json_object_set_new(point, "kinds", bl_choice_kinds(p->ctx, p->graph, p->menu, p->cost, plan->choice));
         s = score_plan(r, p, plan, w, point);
     }
     json_decref(found.solver);
@@ -209,6 +210,30 @@ static void print_points(const json_t *answer)
     }
 }
 
+/* Bits by kind of layer, a plan a line. */
+static void print_kinds(const json_t *answer)
+{
+    json_t *point, *kind;
+    size_t i, k;
+    const char *last = "";
+    json_array_foreach(json_object_get(answer, "points"), i, point) {
+        const char *target = json_string_value(json_object_get(point, "target")), *budget = json_string_value(json_object_get(point, "budget"));
+        if (!json_array_size(json_object_get(point, "kinds"))) continue;
+        if (strcmp(target, last)) printf("%s: mean bits by kind of layer (weights/values, of so many layers so many bound by computing)\n", target);
+        last = target;
+        printf("  %-16s %-18s", json_string_value(json_object_get(point, "series")), budget ? budget : "-");
+        json_array_foreach(json_object_get(point, "kinds"), k, kind) {
+            const json_t *w = json_object_get(kind, "w_bits");
+            long long computing = json_integer_value(json_object_get(kind, "computing")), moving = json_integer_value(json_object_get(kind, "moving"));
+            printf("  %s ", json_string_value(json_object_get(kind, "kind")));
+            if (w) printf("%.1f/", json_number_value(w));
+            printf("%.1f", json_number_value(json_object_get(kind, "a_bits")));
+            if (computing + moving) printf(" (%lld of %lld)", computing, computing + moving);
+        }
+        printf("\n");
+    }
+}
+
 static bl_status answer(bl_cli *cli, json_t *o)
 {
     bl_status s = BL_OK;
@@ -222,6 +247,7 @@ static bl_status answer(bl_cli *cli, json_t *o)
     if (s == BL_OK && cli->json) s = bl_cli_json(cli, json_incref(o));
     else if (s == BL_OK) {
         print_points(o);
+        print_kinds(o);
         if (page) printf("picture: %s\n", page);
     }
     json_decref(o);

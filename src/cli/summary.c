@@ -122,11 +122,32 @@ json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c)
             (json_int_t)macs, "weights", (json_int_t)(w ? bl_tensor_count(w) : 0), "w_bits", w_bits, "a_in_bits",
             c->plan->choice[in].a_bits, "a_out_bits", v >= 0 ? c->plan->choice[v].a_bits : 0, "size_bytes",
             (json_int_t)(w ? bl_packed_bytes((size_t)bl_tensor_count(w), w_bits) : 0));
+        const char *kind = bl_layer_kind(p->ctx, g, i), *side = bl_layer_side(p->ctx, g, p->menu, p->cost, i, c->plan->choice, state);
+        if (kind) json_object_set_new(o, "kind", json_string(kind));
+        if (kind && side) json_object_set_new(o, "side", json_string(side));
         figure(o, "predicted_us", bl_price_node(p->ctx, g, p->menu, p->cost, i, c->plan->choice, state) * 1e-3);
         figure(o, "measured_us", step_time(c, g->nodes[i].name));
         json_array_append_new(layers, o);
     }
     return layers;
+}
+
+void bl_cli_kinds(const json_t *kinds, double total_ns)
+{
+    const json_t *o;
+    size_t i;
+    printf("  %-16s %6s %8s %8s %8s  %s\n", "kind of layer", "layers", "W bits", "A bits", "of time", "roofline: computing / moving data");
+    json_array_foreach(kinds, i, o)
+    {
+        const json_t *w = json_object_get(o, "w_bits"), *ns = json_object_get(o, "ns");
+        printf("  %-16s %6lld", json_string_value(json_object_get(o, "kind")), json_integer_value(json_object_get(o, "layers")));
+        if (w) printf(" %8.2f", json_number_value(w));
+        else printf(" %8s", "-");
+        printf(" %8.2f", json_number_value(json_object_get(o, "a_bits")));
+        if (ns && total_ns > 0) printf(" %6.1f %%", 100 * json_number_value(ns) / total_ns);
+        else printf(" %8s", "-");
+        printf("  %lld / %lld\n", json_integer_value(json_object_get(o, "computing")), json_integer_value(json_object_get(o, "moving")));
+    }
 }
 
 json_t *bl_budgets_json(bl_pipeline *p, const bl_contender *c, int binding)

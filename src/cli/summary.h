@@ -28,6 +28,8 @@ void bl_contender_free(bl_contender *c);
 json_t *bl_contender_json(bl_pipeline *p, const bl_contender *c);
 /* Layers with their widths and times, for the report. */
 json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c);
+/* Widths by kind of layer as bl_choice_kinds has them, printed; total_ns: of the whole plan, NaN where not priced. */
+void bl_cli_kinds(const json_t *kinds, double total_ns);
 json_t *bl_budgets_json(bl_pipeline *p, const bl_contender *c, int binding);
 /* Objective against size: the solver's answers to 24 size budgets.  base_noise: noise to signal of the
  * baseline plan (uniform int8), which the objectives leave out; 0 where it was not scored. */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SERIES_MAX = 8, POINTS_MAX = 512, WIDTH = 560, HEIGHT = 380 };
+enum { SERIES_MAX = 8, POINTS_MAX = 512, WIDTH = 560, NARROW = 340, HEIGHT = 380 };
 
 typedef struct spot { double x, y; int series; const char *tip; } spot;
 
@@ -20,13 +20,18 @@ typedef struct view {
     const char *series[SERIES_MAX];
     int n_series;
     bool accuracy;              /* top-1; else SQNR */
+    double flt;                 /* top-1 of the float network, %; NaN: not known */
 } view;
 
+#define SERIES_RULES(c0, c1, c2, c3, c4, c5, c6, c7)                                              \
+    "main{--s0:" c0 ";--s1:" c1 ";--s2:" c2 ";--s3:" c3 ";--s4:" c4 ";--s5:" c5 ";--s6:" c6 ";--s7:" c7 "}"
+#define SERIES(n) ".mark.s" n ",.key.s" n ",.fill.s" n "{fill:var(--s" n ");background:var(--s" n ")}.way.s" n "{stroke:var(--s" n ")}"
 static const char style[] =
-    ".mark.s0,.key.s0{fill:#0068a8;background:#0068a8}.mark.s1,.key.s1{fill:#c27400;background:#c27400}"
-    ".mark.s2,.key.s2{fill:#bf3a00;background:#bf3a00}.mark.s3,.key.s3{fill:#007a5e;background:#007a5e}"
-    ".mark.s4,.key.s4{fill:#a0509c;background:#a0509c}.mark.s5,.key.s5{fill:#4b6bd6;background:#4b6bd6}"
-    ".mark.s6,.key.s6{fill:#7a7a00;background:#7a7a00}.mark.s7,.key.s7{fill:#808790;background:#808790}\n";
+    SERIES_RULES("#0068a8", "#b86e00", "#bf3a00", "#007a5e", "#a0509c", "#4b6bd6", "#7a7a00", "#808790") "\n"
+    "@media(prefers-color-scheme:dark){" SERIES_RULES("#5ab3f0", "#f0b24a", "#ff8058", "#3fc79f", "#d690d2", "#93a9ff", "#c9c94e", "#a9b0b8") "}\n"
+    SERIES("0") SERIES("1") SERIES("2") SERIES("3") SERIES("4") SERIES("5") SERIES("6") SERIES("7") "\n"
+    ".way{fill:none;stroke-width:1.8;opacity:.75}.front{stroke-dasharray:2 4;stroke-width:1.4}\n"
+    ".kinds td{text-align:left}.kinds small{display:block}\n";
 
 static int series_of(view *v, const char *name)
 {
@@ -94,7 +99,28 @@ static void draw_front(bl_plot *p, const spot *s, int n)
     }
 }
 
-static bool plot(view *v, const char *title, const char *axis, const char *cost, double scale)
+/* What a recipe reaches as its budget grows. */
+static void draw_way(bl_plot *p, const spot *s, int n, int series)
+{
+    int drawn = 0;
+    for (int i = 0; i < n; i++) {
+        if (s[i].series != series) continue;
+        if (!drawn++) bl_page_put(p->page, "<path class=\"way s%d\" d=\"M", series);
+        else bl_page_raw(p->page, "L");
+        bl_page_put(p->page, "%.1f %.1f", bl_plot_x(p, s[i].x), bl_plot_y(p, s[i].y));
+    }
+    if (drawn) bl_page_raw(p->page, "\"/>\n");
+}
+
+static void draw_float(bl_plot *p, double accuracy)
+{
+    double y = bl_plot_y(p, accuracy);
+    bl_page_put(p->page, "<path class=\"guide\" d=\"M%.1f %.1fH%.1f\"/>\n", p->left, y, p->right);
+    bl_plot_take(p, (bl_box){ p->left, y - 2, p->right, y + 2, true });
+    bl_plot_write(p, "dim", p->left + 4, y - BL_LABEL_HEIGHT - 2, "float network");
+}
+
+static bool picture(view *v, const char *class, double width, const char *title, const char *axis, const char *cost, double scale)
 {
     static const bl_mark_kind kinds[] = { BL_DOT, BL_SQUARE, BL_DIAMOND };
     bl_page *o = &v->r->page;
@@ -102,33 +128,128 @@ static bool plot(view *v, const char *title, const char *axis, const char *cost,
     int n = s ? gather(v, cost, scale, s) : 0;
     if (n < 2) return false;
     qsort(s, (size_t)n, sizeof *s, by_x);
-    bl_plot p = { .page = o, .left = 52, .right = WIDTH - 14, .top = 30, .bottom = HEIGHT - 46, .x_lo = s[0].x, .x_hi = s[n - 1].x,
+    bl_plot p = { .page = o, .left = 52, .right = width - 14, .top = 30, .bottom = HEIGHT - 46, .x_lo = s[0].x, .x_hi = s[n - 1].x,
                   .y_lo = s[0].y, .y_hi = s[0].y };
+    if (v->accuracy && isfinite(v->flt)) p.y_hi = v->flt;
     for (int i = 0; i < n; i++) {
         p.y_lo = fmin(p.y_lo, s[i].y);
         p.y_hi = fmax(p.y_hi, s[i].y);
     }
     bl_plot_pad(&p.x_lo, &p.x_hi, 0.06, false);
     bl_plot_pad(&p.y_lo, &p.y_hi, 0.08, false);
-    if (!bl_plot_reserve(&p, o->arena, 8 * (size_t)n + 16)) return false;
-    bl_page_put(o, "<figure><h3>%s</h3>", title);
-    bl_svg_open(o, "", WIDTH, HEIGHT, title);
+    if (!bl_plot_reserve(&p, o->arena, 10 * (size_t)n + 32)) return false;
+    bl_svg_open(o, class, width, HEIGHT, title);
     bl_plot_axes(&p, axis, v->accuracy ? "top-1, %" : "SQNR, dB");
+    if (v->accuracy && isfinite(v->flt)) draw_float(&p, v->flt);
     draw_front(&p, s, n);
+    for (int k = 0; k < v->n_series; k++) draw_way(&p, s, n, k);
     for (int i = 0; i < n; i++) {
-        char class[8];
-        snprintf(class, sizeof class, "s%d", s[i].series);
-        bl_plot_mark(&p, kinds[s[i].series % 3], class, bl_plot_x(&p, s[i].x), bl_plot_y(&p, s[i].y), s[i].tip);
+        char mark[16];
+        snprintf(mark, sizeof mark, "s%d", s[i].series);
+        bl_plot_mark(&p, kinds[s[i].series % 3], mark, bl_plot_x(&p, s[i].x), bl_plot_y(&p, s[i].y), s[i].tip);
     }
-    for (int k = 0; k < v->n_series; k++) /* one label a series, at its best point */
-        for (int i = n - 1; i >= 0; i--)
+    for (int k = 0; k < v->n_series; k++) /* one label a series, at its cheapest point: there they lie furthest apart */
+        for (int i = 0; i < n; i++)
             if (s[i].series == k) {
                 bl_plot_label(&p, "dim", bl_plot_x(&p, s[i].x), bl_plot_y(&p, s[i].y), v->series[k]);
                 break;
             }
     bl_svg_close(o);
-    bl_page_raw(o, "</figure>\n");
     return true;
+}
+
+static bool plot(view *v, const char *title, const char *axis, const char *cost, double scale)
+{
+    bl_page *o = &v->r->page;
+    spot *s = BL_NEW(o->arena, spot, POINTS_MAX);
+    if (!s || gather(v, cost, scale, s) < 2) return false;
+    bl_page_put(o, "<figure><h3>%s</h3>", title);
+    bool drawn = picture(v, "wide", WIDTH, title, axis, cost, scale) && picture(v, "narrow", NARROW, title, axis, cost, scale);
+    bl_page_raw(o, "</figure>\n");
+    return drawn;
+}
+
+/* ---- how long each took */
+
+static double seconds_of(const view *v, int series)
+{
+    const json_t *point;
+    size_t i;
+    double sum = 0;
+    json_array_foreach(v->points, i, point)
+        if (!strcmp(text_of(point, "target"), v->target) && !strcmp(text_of(point, "series"), v->series[series]))
+            sum += fmax(bl_figure_num(point, "seconds"), 0);
+    return sum;
+}
+
+static void times(view *v)
+{
+    bl_page *o = &v->r->page;
+    double most = 0;
+    for (int k = 0; k < v->n_series; k++) most = fmax(most, seconds_of(v, k));
+    if (!(most > 0)) return;
+    bl_page_raw(o, "<figure><h3>Time each took, all its plans together</h3><div class=\"bars\">\n");
+    for (int k = 0; k < v->n_series; k++) {
+        char class[32], text[BL_SHOW];
+        double seconds = seconds_of(v, k);
+        if (!(seconds > 0)) continue;
+        snprintf(class, sizeof class, "fill s%d", k);
+        snprintf(text, sizeof text, "%.1f s", seconds);
+        bl_part_bar(v->r, v->series[k], seconds / most, class, text);
+    }
+    bl_page_raw(o, "</div></figure>\n");
+}
+
+/* ---- what each does with which layers */
+
+static const json_t *kind_of(const json_t *point, const char *name)
+{
+    const json_t *kinds = json_object_get(point, "kinds"), *o;
+    size_t i;
+    json_array_foreach(kinds, i, o)
+        if (!strcmp(text_of(o, "kind"), name)) return o;
+    return NULL;
+}
+
+static void kind_cell(bl_page *o, const json_t *kind)
+{
+    double w = bl_figure_num(kind, "w_bits"), computing = bl_figure_num(kind, "computing"), moving = bl_figure_num(kind, "moving");
+    if (!kind) {
+        bl_page_raw(o, "<td class=\"none\">\xE2\x80\x93</td>");
+        return;
+    }
+    bl_page_raw(o, "<td>");
+    if (isfinite(w)) bl_page_put(o, "W%.1f ", w);
+    bl_page_put(o, "A%.1f", bl_figure_num(kind, "a_bits"));
+    if (computing + moving > 0) bl_page_put(o, "<small>%.0f of %.0f compute</small>", computing, computing + moving);
+    bl_page_raw(o, "</td>");
+}
+
+static void kinds_table(view *v)
+{
+    static const char *const names[] = { "first", "convolution", "depthwise", "pointwise", "fully connected", "product", "last" };
+    bl_page *o = &v->r->page;
+    const json_t *point;
+    size_t i;
+    bool has[BL_COUNTOF(names)] = { false }, any = false;
+    json_array_foreach(v->points, i, point)
+        for (size_t k = 0; k < BL_COUNTOF(names); k++)
+            if (!strcmp(text_of(point, "target"), v->target) && kind_of(point, names[k])) has[k] = any = true;
+    if (!any) return;
+    bl_page_raw(o, "<h3>Bits by kind of layer</h3>\n<div class=\"scroll\"><table class=\"kinds\"><thead><tr><th>recipe</th><th class=\"text\">budget</th>");
+    for (size_t k = 0; k < BL_COUNTOF(names); k++)
+        if (has[k]) bl_page_put(o, "<th class=\"text\">%s</th>", names[k]);
+    bl_page_raw(o, "</tr></thead><tbody>\n");
+    json_array_foreach(v->points, i, point) {
+        if (strcmp(text_of(point, "target"), v->target) || !json_object_get(point, "kinds")) continue;
+        bl_page_put(o, "<tr><th scope=\"row\"><span class=\"key s%d\"></span>%s</th><td>%s</td>", series_of(v, text_of(point, "series")),
+                    text_of(point, "series"), text_of(point, "budget"));
+        for (size_t k = 0; k < BL_COUNTOF(names); k++)
+            if (has[k]) kind_cell(o, kind_of(point, names[k]));
+        bl_page_raw(o, "</tr>\n");
+    }
+    bl_page_raw(o, "</tbody></table></div>\n<p class=\"caption\">Mean bits of weights (W) and of the values read (A); below them how many of the "
+                   "layers are bound by computing, the others by moving data.</p>\n");
 }
 
 static void table_cell(bl_report *r, double v, const char *format)
@@ -168,8 +289,10 @@ static void target_part(view *v)
     any |= plot(v, "Accuracy against energy", "energy, mJ", "energy_mj", 1);
     any |= plot(v, "Accuracy against size", "weights, KiB", "size_bytes", 1.0 / 1024);
     if (!any) bl_page_raw(o, "<p>Too few figures for a picture.</p>");
+    times(v);
     bl_page_raw(o, "</div>\n");
     table(v);
+    kinds_table(v);
     bl_page_raw(o, "</section>\n");
 }
 
@@ -187,7 +310,7 @@ bl_status bl_contest_page(bl_ctx *ctx, const json_t *contest, const char *path)
     const json_t *points = json_object_get(contest, "points"), *point;
     size_t i;
     BL_TRY(bl_report_begin(ctx, &in, &r));
-    view v = { .r = &r, .points = points };
+    view v = { .r = &r, .points = points, .flt = 100 * bl_figure_num(contest, "float_top1") };
     json_array_foreach(points, i, point) v.accuracy |= isfinite(bl_figure_num(point, "top1"));
     bl_page *o = &r.page;
     const char *model = text_of(contest, "model");
@@ -202,7 +325,7 @@ bl_status bl_contest_page(bl_ctx *ctx, const json_t *contest, const char *path)
     bl_page_put(o, "</style>\n</head>\n<body>\n<main>\n<h1>%s: recipes beside each other</h1>\n", model);
     double flt = bl_figure_num(contest, "float_top1");
     if (isfinite(flt)) bl_page_put(o, "<p>The float network has %.2f %% of these samples right.</p>\n", 100 * flt);
-    bl_page_raw(o, "<p class=\"caption\">Each point is a plan; the line joins those that no other beats in both. Seconds: from the model "
+    bl_page_raw(o, "<p class=\"caption\">Each point is a plan, a line joins the plans of a recipe; the dotted steps join those that no other plan beats in both. Seconds: from the model "
                    "to the tuned plan, less where an earlier budget left its records.</p>\n");
     json_array_foreach(points, i, point)
         if (!seen_before(points, i, text_of(point, "target"))) {

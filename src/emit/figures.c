@@ -106,6 +106,8 @@ static bl_layer layer_read(const json_t *o)
     return (bl_layer){.name = text_or_empty(o, "name"),
                       .op = text_or_empty(o, "op"),
                       .shape = text_or_empty(o, "shape"),
+                      .kind = text_or_empty(o, "kind"),
+                      .side = text_or_empty(o, "side"),
                       .macs = amount(o, "macs"),
                       .weights = amount(o, "weights"),
                       .size_bytes = amount(o, "size_bytes"),

@@ -135,6 +135,7 @@ static void write_parts(bl_report *r)
     bl_part_results(r);
     bl_part_tradeoff(r);
     bl_part_bits(r);
+    bl_part_kinds(r);
     bl_part_sens(r);
     bl_part_latency(r);
     bl_part_memory(r);

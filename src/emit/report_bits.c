@@ -73,6 +73,7 @@ static void tip(bl_page *o, const bl_layer *l, size_t number)
     if (l->a_in_bits) bl_page_put(o, "\ninput %d bits", l->a_in_bits);
     if (l->a_out_bits) bl_page_put(o, "\noutput %d bits", l->a_out_bits);
     if (isfinite(l->size_bytes)) bl_page_put(o, "\n%s", bl_show_bytes(l->size_bytes, text));
+    if (*l->side) bl_page_put(o, "\nbound by %s", !strcmp(l->side, "moving") ? "moving data" : l->side);
     if (isfinite(l->predicted_us))
         bl_page_put(o, "\npredicted %s", bl_show_ms(l->predicted_us / 1000, text));
     if (isfinite(l->measured_us))
@@ -169,7 +170,7 @@ static void caption(bl_report *r)
 /* ------------------------------------------------------------------ the table */
 
 typedef struct has {
-    bool op, shape, macs, weights, size, predicted, measured, out;
+    bool op, kind, side, shape, macs, weights, size, predicted, measured, out;
 } has;
 
 static has what_there_is(const bl_report *r)
@@ -179,6 +180,8 @@ static has what_there_is(const bl_report *r)
         const bl_layer *l = &r->layers[i];
         h.op |= *l->op != '\0';
         h.shape |= *l->shape != '\0';
+        h.kind |= *l->kind != '\0';
+        h.side |= *l->side != '\0';
         h.macs |= isfinite(l->macs);
         h.weights |= isfinite(l->weights);
         h.size |= isfinite(l->size_bytes);
@@ -210,6 +213,7 @@ static void layer_row(bl_report *r, size_t i, has h)
     bl_part_name(r, l->name);
     bl_page_raw(&r->page, "</th>");
     if (h.op) text_cell(r, l->op);
+    if (h.kind) text_cell(r, l->kind);
     if (h.shape) text_cell(r, l->shape);
     if (h.macs) bl_part_cell(r, l->macs, bl_show_count(l->macs, text), "");
     if (h.weights) bl_part_cell(r, l->weights, bl_show_count(l->weights, text), "");
@@ -218,6 +222,7 @@ static void layer_row(bl_report *r, size_t i, has h)
     if (h.out) bits_cell(r, l->a_out_bits);
     if (h.size) bl_part_cell(r, l->size_bytes, bl_show_bytes(l->size_bytes, text), "");
     if (h.predicted) bl_part_cell(r, l->predicted_us, bl_show_ms(l->predicted_us / 1000, text), "");
+    if (h.side) text_cell(r, !strcmp(l->side, "moving") ? "moving data" : l->side);
     if (h.measured) bl_part_cell(r, l->measured_us, bl_show_ms(l->measured_us / 1000, text), "");
     bl_page_raw(&r->page, "</tr>\n");
 }
@@ -231,6 +236,7 @@ static void table(bl_report *r)
     } columns[] = {{"#", true, false},
                    {"layer", true, true},
                    {"operator", h.op, true},
+                   {"kind", h.kind, true},
                    {"output", h.shape, true},
                    {"MACs", h.macs, false},
                    {"weights", h.weights, false},
@@ -239,6 +245,7 @@ static void table(bl_report *r)
                    {"A bits out", h.out, false},
                    {"size", h.size, false},
                    {"predicted", h.predicted, false},
+                   {"bound by", h.side, true},
                    {"measured", h.measured, false}};
     bl_page_put(&r->page, "<details><summary>All layers as a table (%zu)</summary>\n", r->n_layers);
     bl_page_raw(&r->page, "<div class=\"scroll tall\"><table class=\"sort\">\n<thead><tr>");

@@ -58,7 +58,7 @@ typedef struct bl_row {
 } bl_row;
 
 typedef struct bl_layer {
-    const char *name, *op, *shape; /* "" where missing */
+    const char *name, *op, *shape, *kind, *side; /* "" where missing */
     double macs, weights, size_bytes, predicted_us, measured_us;
     int w_bits, a_in_bits, a_out_bits; /* 0: none or not known */
 } bl_layer;
@@ -158,6 +158,9 @@ void bl_part_tradeoff(bl_report *r);  /* report_tradeoff.c */
 void bl_report_plans(bl_report *r);
 bool bl_report_plan_known(const json_t *front);
 void bl_part_bits(bl_report *r);      /* report_bits.c */
+void bl_part_kinds(bl_report *r);     /* report_kinds.c */
+/* The table alone: kinds as "kinds" of summary.json. */
+void bl_kinds_table(bl_report *r, const json_t *kinds);
 void bl_part_sens(bl_report *r);      /* report_sens.c */
 void bl_part_samples(bl_report *r);   /* report_samples.c */
 void bl_part_latency(bl_report *r);   /* report_latency.c */

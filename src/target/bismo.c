@@ -27,26 +27,35 @@ static double stream(int64_t rows, int64_t array, double a_row, double under, bo
     return skip ? sum - fmax((double)BL_MIN(rows, array) * a_row, under) : sum;
 }
 
-static double product_cycles(const bl_bismo *p, int64_t m, int64_t n, int64_t t_k, int w, int a)
+static bl_work product_work(const bl_bismo *p, int64_t m, int64_t n, int64_t t_k, int w, int a)
 {
     double c = (double)w * a, row_a = (double)a * p->load, row_w = (double)w * p->load;
     int64_t t_m = parts(m, p->array), t_n = parts(n, p->array);
     double load_a = stream(m, p->array, row_a, c, false), load_w = stream(n, p->array, row_w, c, false);
-    if (t_n == 1) return (double)t_k * fmax(load_a, (double)n * row_w + (double)(t_m - 1) * c);
+    bl_work work = { .computing = (double)t_k * (double)t_m * (double)t_n * c };
+    if (t_n == 1) {
+        work.cycles = (double)t_k * fmax(load_a, (double)n * row_w + (double)(t_m - 1) * c);
+        return work;
+    }
     double values_stay = load_a + stream(n, p->array, row_w, (double)t_m * c, true);
     double weights_stay = load_w + (p->load == 1 ? (double)(t_m - 1) * (double)t_n * c
                                                  : stream(m, p->array, row_a, (double)t_n * c, true));
-    return (double)t_k * fmax(fmax((double)m * row_a, (double)n * row_w), fmin(values_stay, weights_stay));
+    work.cycles = (double)t_k * fmax(fmax((double)m * row_a, (double)n * row_w), fmin(values_stay, weights_stay));
+    return work;
 }
 
 bl_work bl_bismo_work(const bl_bismo *p, const bl_mac_shape *s, int w_bits, int a_bits)
 {
-    if (s->depthwise) /* groups of as many channels as the array is wide */
-        return (bl_work){ .cycles = p->batch * product_cycles(p, s->m, p->array, parts(s->groups, p->array), w_bits, a_bits) };
-    bool rows_are_samples = s->m == 1 && !s->product; /* a fully connected layer takes the batch as one image */
-    int64_t m = rows_are_samples ? p->batch : s->m, images = rows_are_samples ? 1 : p->batch;
-    return (bl_work){ .cycles = (double)images * (double)s->groups *
-                                product_cycles(p, m, s->n, parts(s->k, p->dot_bits), w_bits, a_bits) };
+    bool rows_are_samples = s->m == 1 && !s->product && !s->depthwise; /* a fully connected layer takes the batch as one image */
+    int64_t m = rows_are_samples ? p->batch : s->m, times = rows_are_samples ? s->groups : p->batch * s->groups;
+    bl_work work;
+    if (s->depthwise) { /* groups of as many channels as the array is wide */
+        work = product_work(p, s->m, p->array, parts(s->groups, p->array), w_bits, a_bits);
+        times = p->batch;
+    } else {
+        work = product_work(p, m, s->n, parts(s->k, p->dot_bits), w_bits, a_bits);
+    }
+    return (bl_work){ .cycles = (double)times * work.cycles, .computing = (double)times * work.computing };
 }
 
 static bl_work priced(const void *accelerator, const bl_mac_shape *shape, int w_bits, int a_bits)

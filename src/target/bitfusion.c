@@ -29,7 +29,7 @@ bl_work bl_bitfusion_work(const bl_bitfusion *p, const bl_mac_shape *s, int w_bi
     double columns = s->depthwise ? (double)parts(s->groups, p->columns) : (double)s->groups * (double)parts(s->n, p->columns);
     double compute = p->batch * (double)s->m * columns * rows;
     double moved = (double)s->weights * w_bits + p->batch * (double)(s->in + s->out) * a_bits;
-    bl_work work = { .cycles = fmax(compute, moved / p->memory_bits) };
+    bl_work work = { .cycles = fmax(compute, moved / p->memory_bits), .computing = compute };
     work.energy_nj = 1e-3 * (p->memory_pj_a_bit * moved + p->unit_pj_a_cycle * p->rows * p->columns * work.cycles);
     return work;
 }

@@ -32,6 +32,7 @@ json_t *bl_cost_cell_json(const bl_cost_cell *x)
         if (x->at[s].q1_ns > 0) json_object_set_new(o, state_keys[s], time_json(&x->at[s]));
     if (x->dense_ns > 0) json_object_set_new(o, "dense_q1_ns", json_real(x->dense_ns));
     if (x->energy_nj > 0) json_object_set_new(o, "energy_nj", json_real(x->energy_nj));
+    if (x->computing_ns > 0) json_object_set_new(o, "computing_ns", json_real(x->computing_ns));
     if (x->packed_bytes) json_object_set_new(o, "packed_bytes", json_integer((json_int_t)x->packed_bytes));
     if (x->noisy) json_object_set_new(o, "noisy", json_true());
     return o;
@@ -66,6 +67,8 @@ bl_status bl_cost_cell_read(bl_ctx *ctx, const char *place, const json_t *o, bl_
     x.dense_ns = json_number_value(json_object_get(o, "dense_q1_ns"));
     x.energy_nj = json_number_value(json_object_get(o, "energy_nj"));
     if (!(x.energy_nj >= 0)) return bl_fail(ctx, BL_DATA, place, "make it again", "a negative energy for %s", x.key);
+    x.computing_ns = json_number_value(json_object_get(o, "computing_ns")); /* absent: 0, not known */
+    if (!(x.computing_ns >= 0)) return bl_fail(ctx, BL_DATA, place, "make it again", "a negative time for %s", x.key);
     x.noisy = json_is_true(json_object_get(o, "noisy"));
     x.w_bits = (int)w;
     x.a_in = (int)in;

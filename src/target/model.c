@@ -68,7 +68,7 @@ static bl_status add_cell(bl_cost *cost, const char *key, int w, int a, bl_work 
 {
     double ns = work.cycles * 1e3 / mhz;
     bl_cost_cell cell = { .key = key, .w_bits = w, .a_in = a, .kernel = "model", .q1_ns = ns, .median_ns = ns, .p90_ns = ns,
-                          .energy_nj = work.energy_nj };
+                          .energy_nj = work.energy_nj, .computing_ns = work.computing * 1e3 / mhz };
     return bl_cost_add(cost, &cell);
 }
 

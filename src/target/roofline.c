@@ -15,6 +15,13 @@ static double ns_at(const bl_cost_cell *x, bl_state state)
     return x->at[state].q1_ns;
 }
 
+const char *bl_cost_side(const bl_cost *cost, const bl_cost_cell *x, bl_state state)
+{
+    if (cost->model) return !(x->computing_ns > 0) ? NULL : x->q1_ns > WAITS * x->computing_ns ? "moving" : "computing";
+    if (!(x->at[BL_STATE_L2].q1_ns > 0)) return NULL;
+    return ns_at(x, state) > WAITS * x->at[BL_STATE_L2].q1_ns ? "moving" : "computing";
+}
+
 /* Where the weights of the network that was checked are. */
 static bl_state state_of(const bl_cost *cost)
 {

@@ -35,6 +35,7 @@ typedef struct bl_cost_cell {
     };
     double dense_ns;            /* lower quartile on dense data in L2, 0: not measured */
     double energy_nj;           /* of a model; 0: not known */
+    double computing_ns;        /* of a model: how long its multipliers work; 0: not known */
     size_t packed_bytes;        /* weights as this kernel reads them */
     bool noisy;                 /* p90 / p10 stayed above 1.15 */
 } bl_cost_cell;
@@ -93,7 +94,7 @@ typedef struct bl_mac_shape {
 bl_status bl_mac_shape_of(bl_ctx *ctx, const bl_graph *graph, int node, bl_mac_shape *out, bool *is_layer);
 
 /* What a layer takes for a whole batch. */
-typedef struct bl_work { double cycles, energy_nj; } bl_work;
+typedef struct bl_work { double cycles, energy_nj, computing; } bl_work; /* computing: cycles that the multipliers work */
 
 /* BISMO, bit serial: a square array of dot products of dot_bits bits; load cycles a row of one bit plane. */
 typedef struct bl_bismo { int batch, array, dot_bits, load; double clock_mhz; } bl_bismo;
@@ -118,6 +119,19 @@ bl_status bl_cost_read_table(bl_ctx *ctx, const bl_graph *graph, const bl_menu *
 /* What binds each layer shape of a measured record, with the best that fewer bits bring where the network's weights
  * are: [{"key", "gain" (1: none beyond a tie), "w_bits", "a_bits", "bound": "computing" | "weights"}]; caller decrefs. */
 json_t *bl_cost_roofline(const bl_cost *cost);
+/* Which side a cell is on: "computing" or "moving" data; NULL where the record does not say. */
+const char *bl_cost_side(const bl_cost *cost, const bl_cost_cell *cell, bl_state state);
+
+/* ------------------------------------------------------------------ explain.c: what a choice does with which layers */
+
+/* "first", "last", "depthwise", "pointwise", "convolution", "fully connected" or "product" (of two activations); NULL: no layer. */
+const char *bl_layer_kind(bl_ctx *ctx, const bl_graph *graph, int node);
+/* Side of the roofline of a layer at its widths; NULL where the record does not say. */
+const char *bl_layer_side(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, int node,
+                          const bl_candidate *choice, bl_state state);
+/* By kind, in the network's order: [{"kind", "layers", "w_bits", "a_bits" (means; absent: no weights), "ns", "computing", "moving"
+ * (layers on that side)}]; caller decrefs.  NULL: see the error. */
+json_t *bl_choice_kinds(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, const bl_cost *cost, const bl_candidate *choice);
 
 /* Has the whole network an integer form?  Lowers it once on stand-in grids, so that what is refused is
  * refused before hours of work. */

@@ -17,8 +17,11 @@ json_is "the first" "$t/all/compare.json" points.0.series mixed
 json_has "figures of a model with energy" "$t/all/compare.json" points.8.energy_mj points.8.latency_ms points.8.size_bytes points.8.sqnr_db points.8.seconds
 json_lacks "no energy on BISMO" "$t/all/compare.json" points.0.energy_mj
 json_lacks "no accuracy without labels" "$t/all/compare.json" points.0.top1
-check "two and three pictures" test "$(grep -c '<svg' "$t/all/compare.html")" -eq 5
-check "16 rows on the page" test "$(grep -c '<tr><th scope' "$t/all/compare.html")" -eq 16
+check "two and three pictures, for wide and narrow windows" test "$(grep -c '<svg' "$t/all/compare.html")" -eq 10
+check "16 rows of figures and 16 of bits on the page" test "$(grep -c '<tr><th scope' "$t/all/compare.html")" -eq 32
+check "what each took" grep -q 'Time each took' "$t/all/compare.html"
+json_is "kinds of layers" "$t/all/compare.json" points.0.kinds.0.kind first
+prints "bits by kind of layer" '^bitfusion: mean bits by kind of layer'
 check "nothing is loaded from anywhere" sh -c "! grep -q 'https\\?://' '$t/all/compare.html'"
 for target in bismo-edge bitfusion; do
     for recipe in mixed haq amed uniform; do check "records of $recipe on $target" test -f "$t/all/$target/$recipe/plan-latency=0.6.json"; done

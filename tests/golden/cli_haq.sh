@@ -38,8 +38,12 @@ ok 0 "eight bits" "$bitlathe" measure $resnet8 --target bitfusion -o "$t/int8" -
 int8=$(json "$t/out" int8_energy_mj)
 ok 0 "price of the plan" "$bitlathe" measure $resnet8 --target bitfusion --plan "$t/whole/plan.json" -o "$t/price" --json
 holds "within the budget" "$(json "$t/out" energy_mj) <= 0.6 * $int8 * 1.000001"
+json_is "the first layer" "$t/out" kinds.0.kind first
+json_is "the ends keep 8 bits" "$t/out" kinds.0.w_bits 8.0
+json_has "kinds" "$t/out" kinds.0.ns kinds.1.kind kinds.1.computing kinds.1.moving
 ok 0 "on another target" "$bitlathe" measure $resnet8 --target bismo-edge --plan "$t/whole/plan.json" -o "$t/price"
 prints "on another target" 'on bismo-edge: .* ms$'
+prints "bits by kind of layer" '^  last  *1  *8\.00  *8\.00 '
 ok 0 "random beside it" "$bitlathe" search $words --set search=random -o "$t/random"
 json_is "method of random" "$t/random/plan.json" solver.method random
 

@@ -157,6 +157,7 @@ typedef struct bench {
     bl_search_input in;
     bl_budget budget;
     int asked, fail_at;
+    double right;               /* share of the samples that the float network has right; NaN: no labels */
     bool free_to_exceed;        /* the search asks about policies beyond the budget too */
 } bench;
 
@@ -166,7 +167,7 @@ static bl_status score(void *user, const int *choice, bl_score *out)
     bench *b = user;
     if (++b->asked == b->fail_at) return bl_fail(b->t->ctx, BL_INTERRUPTED, "oracle", "", "stopped here");
     double v = bl_choice_objective(b->t->menu, b->sens, choice);
-    *out = (bl_score){ .kl = v, .sqnr_db = -10 * log10(v + 1e-9), .top1 = 0.9 * exp(-v), .drop = 0.9 - 0.9 * exp(-v), .cross_entropy = 0.1 + v };
+    *out = (bl_score){ .kl = v, .sqnr_db = -10 * log10(v + 1e-9), .top1 = b->right * exp(-v), .drop = b->right - b->right * exp(-v), .cross_entropy = 0.1 + v };
     double total[BL_N_METRIC];
     bl_candidate c[16];
     tiny_candidates(b->t, choice, c);
@@ -177,7 +178,7 @@ static bl_status score(void *user, const int *choice, bl_score *out)
 
 static bench bench_new(uint64_t seed, double share)
 {
-    bench b = { .t = tiny_new_net(1, tiny_residual, 4) };
+    bench b = { .t = tiny_new_net(1, tiny_residual, 4), .right = 0.9 };
     bl_menu_options o = { .w_bits = { 2, 3, 4, 5, 6, 7, 8 }, .n_w = 7, .a_bits = { 2, 3, 4, 5, 6, 7, 8 }, .n_a = 7 };
     double total[BL_N_METRIC];
     assert_ok(b.t->ctx, bl_menu_make(b.t->ctx, b.t->g, &o, &b.t->menu));
@@ -269,6 +270,28 @@ static void rewards_by_name(void **state)
     bench_free(&b);
 }
 
+/* Samples that the network was taught with say nothing by points; samples without labels have none. */
+static void reward_of_taught_samples(void **state)
+{
+    static const struct { double right; bl_reward_kind kind; } cases[] = { { 0.97, BL_REWARD_ACCURACY }, { 0.971, BL_REWARD_KL },
+                                                                           { 1, BL_REWARD_KL }, { NAN, BL_REWARD_SQNR } };
+    (void)state;
+    bench b = bench_new(3, 0.6);
+    b.budget.limit = 1e18;
+    for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
+        bl_reward r;
+        b.right = cases[i].right;
+        bench_point(&b, "auto", 0);
+        assert_ok(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r));
+        assert_int_equal(r.kind, cases[i].kind);
+        assert_non_null(r.why);
+        bench_point(&b, "accuracy", 0); /* asked for by name it stays, where there are labels */
+        if (isnan(b.right)) assert_fails(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r), BL_DATA, "labelled");
+        else assert_ok(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r));
+    }
+    bench_free(&b);
+}
+
 static void what_is_refused(void **state)
 {
     (void)state;
@@ -327,6 +350,42 @@ static void walk_of_amed(void **state)
     }
 }
 
+/* Work of a layer is never shorter than its computing, and the side follows from both. */
+static void sides_of_the_roofline(void **state)
+{
+    (void)state;
+    static const bl_mac_shape shapes[] = {
+        { .m = 1024, .n = 64, .k = 576, .groups = 1, .in = 65536, .out = 65536, .weights = 36864 },
+        { .m = 1024, .n = 1, .k = 9, .groups = 64, .in = 65536, .out = 65536, .weights = 576, .depthwise = true },
+        { .m = 1, .n = 10, .k = 64, .groups = 1, .in = 64, .out = 10, .weights = 640 },
+    };
+    for (size_t i = 0; i < BL_COUNTOF(shapes); i++)
+        for (int w = 1; w <= 8; w++)
+            for (int a = 1; a <= 8; a++) {
+                const bl_work work[] = { bl_bismo_work(&bl_bismo_edge, &shapes[i], w, a), bl_bismo_work(&bl_bismo_cloud, &shapes[i], w, a),
+                                         bl_bitfusion_work(&bl_bitfusion_haq, &shapes[i], w, a) };
+                for (size_t k = 0; k < BL_COUNTOF(work); k++) {
+                    assert_true(work[k].computing > 0);
+                    assert_true(work[k].cycles >= work[k].computing * (1 - 1e-12));
+                }
+            }
+    /* By hand: 64 parts of 16 rows x 4 parts of 16 columns, 3 parts of 256, 8 x 8 passes, 16 images. */
+    bl_work wide = bl_bismo_work(&bl_bismo_cloud, &shapes[0], 8, 8);
+    assert_float_equal(wide.computing, 16.0 * 3 * 64 * 4 * 64, 1e-6);
+    bl_cost model = { .model = true };
+    bl_cost_cell cell = { .at = { { .q1_ns = 124 } }, .computing_ns = 100 };
+    assert_string_equal(bl_cost_side(&model, &cell, BL_STATE_L2), "computing");
+    cell.q1_ns = 126;
+    assert_string_equal(bl_cost_side(&model, &cell, BL_STATE_L2), "moving");
+    cell.computing_ns = 0;
+    assert_null(bl_cost_side(&model, &cell, BL_STATE_L2));
+    bl_cost clock = { .model = false };
+    bl_cost_cell far = { .at = { { .q1_ns = 100 }, { .q1_ns = 130 } } };
+    assert_string_equal(bl_cost_side(&clock, &far, BL_STATE_L2), "computing");
+    assert_string_equal(bl_cost_side(&clock, &far, BL_STATE_L3), "moving");
+    assert_string_equal(bl_cost_side(&clock, &far, BL_STATE_DRAM), "moving");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,8 +394,10 @@ int main(void)
         cmocka_unit_test(agent_learns),
         cmocka_unit_test(agent_beats_the_dice),
         cmocka_unit_test(rewards_by_name),
+        cmocka_unit_test(reward_of_taught_samples),
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(walk_of_amed),
+        cmocka_unit_test(sides_of_the_roofline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
