@@ -10,7 +10,7 @@ quick="--set episodes=6 --set sense=8 --set calibrate=16"
 
 words="$resnet8 --recipes mixed,haq,amed,uniform --target bismo-edge,bitfusion --budget latency=0.8,0.6 $quick $data -o $t/all"
 ok 0 "four recipes on two targets" "$bitlathe" compare $words
-check "a row a plan" test "$(grep -c ' latency=0\.[86] ' "$t/out")" -eq 16
+check "a row of figures and one of bits a plan" test "$(grep -c ' latency=0\.[86] ' "$t/out")" -eq 32
 prints "two targets" '^bitfusion'
 json_is "model" "$t/all/compare.json" model resnet8_fmnist.onnx
 json_is "the first" "$t/all/compare.json" points.0.series mixed
