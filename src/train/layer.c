@@ -29,6 +29,7 @@ static bl_status describe_conv(bl_ctx *ctx, const bl_graph *g, const bl_node *n,
     l->channels = x->dim[1];
     l->taps = w3.kernel[0] * w3.kernel[1] * w3.kernel[2];
     l->k = l->channels / l->groups * l->taps;
+    l->depthwise = l->groups > 1 && l->groups == l->channels && l->outputs == l->channels;
     l->positions = w3.out[0] * w3.out[1] * w3.out[2];
     return BL_OK;
 }
@@ -74,86 +75,123 @@ bl_status bl_layer_describe(bl_ctx *ctx, const bl_graph *g, int node, bl_arena *
     return BL_OK;
 }
 
+/* Where the model keeps weight j (canonical) of an output. */
+static int64_t stored_at(const bl_layer *l, int64_t o, int64_t j)
+{
+    int64_t per = l->k / l->taps;
+    if (l->transposed) return j * l->outputs + o;
+    return o * l->k + j % per * l->taps + j / per;
+}
+
 void bl_layer_weights(const bl_layer *l, const float *stored, float *canonical)
 {
     for (int64_t o = 0; o < l->outputs; o++)
-        for (int64_t j = 0; j < l->k; j++)
-            canonical[o * l->k + j] = l->transposed ? stored[j * l->outputs + o] : stored[o * l->k + j];
+        for (int64_t j = 0; j < l->k; j++) canonical[o * l->k + j] = stored[stored_at(l, o, j)];
 }
 
 void bl_layer_store(const bl_layer *l, const float *canonical, float *stored)
 {
     for (int64_t o = 0; o < l->outputs; o++)
-        for (int64_t j = 0; j < l->k; j++)
-            stored[l->transposed ? j * l->outputs + o : o * l->k + j] = canonical[o * l->k + j];
+        for (int64_t j = 0; j < l->k; j++) stored[stored_at(l, o, j)] = canonical[o * l->k + j];
 }
 
 /* ------------------------------------------------------------------ samples */
 
+/* planes x places to places x planes, in blocks that stay in the first cache. */
+static void turn(const float *from, int64_t planes, int64_t places, float *to)
+{
+    enum { BLOCK = 16 };
+    for (int64_t p = 0; p < places; p += BLOCK)
+        for (int64_t c = 0; c < planes; c += BLOCK)
+            for (int64_t i = p; i < BL_MIN(p + BLOCK, places); i++)
+                for (int64_t j = c; j < BL_MIN(c + BLOCK, planes); j++) to[i * planes + j] = from[j * places + i];
+}
+
+void bl_layer_turn_input(const bl_layer *l, const float *from, float *to)
+{
+    if (l->conv) turn(from, l->channels, l->in_size / l->channels, to);
+    else memcpy(to, from, (size_t)l->in_size * sizeof *to);
+}
+
+void bl_layer_turn_output(const bl_layer *l, const float *from, float *to)
+{
+    if (l->conv) turn(from, l->outputs, l->positions, to);
+    else memcpy(to, from, (size_t)l->out_size * sizeof *to);
+}
+
+bl_status bl_layer_room(bl_ctx *ctx, const bl_layer *l, int64_t n, bl_arena *a, bl_layer_samples *out)
+{
+    *out = (bl_layer_samples){.n = n};
+    out->x = bl_alloc(a, (size_t)n, (size_t)l->in_size * sizeof(float));
+    out->t = bl_alloc(a, (size_t)n, (size_t)l->out_size * sizeof(float));
+    return out->x && out->t ? BL_OK : bl_pending(ctx);
+}
+
 typedef struct capture {
-    int value;
-    int64_t size;
-    float *to;
+    const bl_layer *layers;
+    const bl_layer_samples *room;
+    int n;
+    bool inputs, targets;
 } capture;
 
-static bl_status keep_value(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+static bl_status keep_values(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
 {
-    capture *c = user;
-    const bl_tensor *t = bl_walk_value(walk, c->value);
+    const capture *c = user;
     (void)chunk, (void)worker;
-    if (!t) return BL_UNAVAILABLE;
-    memcpy(c->to + first * c->size, t->data, (size_t)(count * c->size) * sizeof(float));
+    for (int i = 0; i < c->n; i++) {
+        const bl_layer *l = &c->layers[i];
+        const bl_tensor *x = bl_walk_value(walk, l->input), *y = bl_walk_value(walk, l->output);
+        if (!x || !y) return BL_UNAVAILABLE;
+        for (int64_t s = 0; s < count; s++) {
+            if (c->inputs)
+                bl_layer_turn_input(l, (const float *)x->data + s * l->in_size, c->room[i].x + (first + s) * l->in_size);
+            if (c->targets)
+                bl_layer_turn_output(l, (const float *)y->data + s * l->out_size, c->room[i].t + (first + s) * l->out_size);
+        }
+    }
     return BL_OK;
 }
 
-bl_status bl_layer_capture(bl_ctx *ctx, const bl_graph *g, const bl_layer *l, bl_data *data, const int64_t *index,
-                           int64_t n, bl_fake *fake, bl_arena *arena, bl_layer_samples *out)
+bl_status bl_layers_capture(bl_ctx *ctx, const bl_graph *g, const bl_layer *layers, const bl_layer_samples *room,
+                            int n_layers, bl_data *data, const int64_t *index, bl_fake *fake, bool inputs, bool targets)
 {
-    bl_shards s = {.graph = g, .data = data, .index = index, .n = n, .keep_all = true, .run = true, .fake = fake};
-    capture x = {l->input, l->in_size, bl_alloc(arena, (size_t)n, (size_t)l->in_size * sizeof(float))};
-    capture t = {l->output, l->out_size, bl_alloc(arena, (size_t)n, (size_t)l->out_size * sizeof(float))};
+    bl_shards s = {.graph = g, .data = data, .index = index, .n = room[0].n, .keep_all = true, .run = true, .fake = fake};
+    capture c = {layers, room, n_layers, inputs, targets};
+    return bl_shards_run(ctx, &s, keep_values, &c);
+}
 
-    if (!x.to || !t.to) return bl_pending(ctx);
-    *out = (bl_layer_samples){n, x.to, t.to};
-    BL_TRY(bl_shards_run(ctx, &s, keep_value, &x));
-    s.fake = NULL;
-    return bl_shards_run(ctx, &s, keep_value, &t);
+/* One tap of a position: a stretch of channels, or zeros beside the sample. */
+static void gather_tap(const bl_layer *l, const float *from, float *out, int64_t tap, int64_t stride)
+{
+    int64_t each = l->depthwise ? l->channels : l->channels / l->groups, n = l->depthwise ? 1 : l->groups;
+
+    for (int64_t g = 0; g < n; g++) {
+        float *to = out + g * stride + tap * each;
+        if (from) memcpy(to, from + g * each, (size_t)each * sizeof *to);
+        else memset(to, 0, (size_t)each * sizeof *to);
+    }
 }
 
 void bl_layer_gather(const bl_layer *l, const float *x, int64_t position, float *out, int64_t stride)
 {
     const bl_window *w = &l->win;
-    int64_t per_group, plane, at[3];
+    int64_t at[3], tap = 0;
 
     if (!l->conv) {
         memcpy(out, x + position * l->k, (size_t)l->k * sizeof *out);
         return;
     }
-    per_group = l->channels / l->groups;
-    plane = w->in[0] * w->in[1] * w->in[2];
     at[2] = position % w->out[2] * w->stride[2] - w->pad_begin[2];
     at[1] = position / w->out[2] % w->out[1] * w->stride[1] - w->pad_begin[1];
     at[0] = position / w->out[2] / w->out[1] * w->stride[0] - w->pad_begin[0];
-    for (int64_t c = 0; c < l->channels; c++) {
-        const float *from = x + c * plane;
-        float *to = out + c / per_group * stride + c % per_group * l->taps;
-        for (int64_t i = 0; i < w->kernel[0]; i++)
-            for (int64_t j = 0; j < w->kernel[1]; j++) {
-                int64_t d = at[0] + i * w->dilation[0], h = at[1] + j * w->dilation[1];
-                bool in = d >= 0 && d < w->in[0] && h >= 0 && h < w->in[1];
-                for (int64_t m = 0; m < w->kernel[2]; m++) {
-                    int64_t v = at[2] + m * w->dilation[2];
-                    *to++ = in && v >= 0 && v < w->in[2] ? from[(d * w->in[1] + h) * w->in[2] + v] : 0.0f;
-                }
+    for (int64_t i = 0; i < w->kernel[0]; i++)
+        for (int64_t j = 0; j < w->kernel[1]; j++) {
+            int64_t d = at[0] + i * w->dilation[0], h = at[1] + j * w->dilation[1];
+            bool in = d >= 0 && d < w->in[0] && h >= 0 && h < w->in[1];
+            for (int64_t m = 0; m < w->kernel[2]; m++, tap++) {
+                int64_t v = at[2] + m * w->dilation[2];
+                bool here = in && v >= 0 && v < w->in[2];
+                gather_tap(l, here ? x + ((d * w->in[1] + h) * w->in[2] + v) * l->channels : NULL, out, tap, stride);
             }
-    }
-}
-
-void bl_layer_target(const bl_layer *l, const float *t, int64_t position, float *out)
-{
-    if (!l->conv) {
-        memcpy(out, t + position * l->outputs, (size_t)l->outputs * sizeof *out);
-        return;
-    }
-    for (int64_t o = 0; o < l->outputs; o++) out[o] = t[o * l->positions + position];
+        }
 }

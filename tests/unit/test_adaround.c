@@ -140,20 +140,24 @@ static bl_status check_layer(void *user, bl_walk *walk, size_t chunk, int64_t fi
     (void)chunk, (void)first, (void)worker;
     int64_t n = l->outputs * l->k, per = l->outputs / l->groups;
     float *w = malloc((size_t)n * sizeof *w), *in = malloc((size_t)(l->groups * l->k) * sizeof *in);
-    float *want = malloc((size_t)l->outputs * sizeof *want);
+    float *xs = malloc((size_t)l->in_size * sizeof *xs), *ys = malloc((size_t)l->out_size * sizeof *ys);
     bl_layer_weights(l, bl_walk_value(walk, l->weight)->data, w);
-    for (int64_t s = 0; s < count; s++)
+    for (int64_t s = 0; s < count; s++) {
+        bl_layer_turn_input(l, x + s * l->in_size, xs);
+        bl_layer_turn_output(l, y + s * l->out_size, ys);
         for (int64_t p = 0; p < l->positions; p++) {
-            bl_layer_gather(l, x + s * l->in_size, p, in, l->k);
-            bl_layer_target(l, y + s * l->out_size, p, want);
+            const float *want = ys + p * l->outputs;
+            bl_layer_gather(l, xs, p, in, l->k);
             for (int64_t o = 0; o < l->outputs; o++) {
                 double sum = l->bias_data ? l->bias_data[o] : 0;
-                for (int64_t j = 0; j < l->k; j++) sum += (double)w[o * l->k + j] * in[o / per * l->k + j];
+                for (int64_t j = 0; j < l->k; j++) sum += (double)w[o * l->k + j] * in[l->depthwise ? j * l->groups + o : o / per * l->k + j];
                 sum = fmin(fmax(sum, l->lo), l->hi);
                 if (fabs(sum - want[o]) > 1e-4 * (1 + fabs(sum))) return BL_INTERNAL;
             }
         }
-    free(want);
+    }
+    free(ys);
+    free(xs);
     free(in);
     free(w);
     return BL_OK;

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Sections of tools/figures, which reads this file: rounding that is learned.
+
+rounding_row() { # NETWORK WxAy TUNE BAR
+    local w=${2%%A*} a=${2##*A}
+    network "$1" || return
+    pmp_row "$1 $2 $3 (bar $4)" --weights-bits ${w#W} --act-bits $a --act-range mse --tune $3
+}
+
+# All weights but those of the ends rounded by learning, on pictures that nothing was learned from.
+figures_adaround() {
+    echo "AdaRound on 256 calibration samples (ImageNet: 64), ends at 8 bits, ranges mse; points of top-1 against float"
+    printf '%-34s %9s %8s %7s %6s %7s  %s\n' network bytes top-1 points s.e. flips command
+    while read -r name widths bar; do
+        rounding_row $name $widths adaround $bar
+    done <<END
+resnet20_cifar10 W4A8 0.4
+resnet20_cifar10 W3A8 1.2
+resnet20_cifar10 W2A8 4.5
+resnet20_cifar10 W4A4 1.6
+mobilenetv3s_cifar10 W4A8 0.4
+resnet56_cifar10 W4A8 0.4
+mobilenet_v1_0.75_224 W6A8 2
+mobilenet_v1_0.75_224 W4A8 10
+END
+    echo
+}
