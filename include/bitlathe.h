@@ -119,6 +119,7 @@ typedef struct bl_sens bl_sens;       /* accuracy cost per (unit, candidate) */
 typedef struct bl_cost bl_cost;       /* chip cost per operator shape and widths */
 typedef struct bl_plan bl_plan;       /* the choice: a grid for each quantizer */
 typedef struct bl_weights bl_weights; /* constants that tuning replaced */
+typedef struct bl_rounded bl_rounded; /* weights rounded by learning, one set a width */
 typedef struct bl_program bl_program; /* integers only; what runs */
 typedef struct bl_exec bl_exec;       /* a loaded program with its memory */
 
@@ -249,6 +250,21 @@ BL_API bl_status bl_calibrate(bl_ctx *ctx, const bl_graph *graph, bl_data *data,
 BL_API bl_status bl_stats_write(bl_ctx *ctx, const bl_graph *graph, bl_stats *stats, const char *path);
 BL_API bl_status bl_stats_read(bl_ctx *ctx, const bl_graph *graph, const char *path, bl_stats **out);
 
+/* ------------------------------------------------------------------ weights rounded by learning */
+
+typedef struct bl_round_options {
+    int64_t samples;            /* evenly spaced over the set; 0: 256 */
+    bl_grid_options grids;      /* of which only those of weights count */
+    const char *folder;         /* keeps each set (rounded.w4.blw), also half made: who is stopped goes on from there;
+                                   NULL: nowhere */
+} bl_round_options;
+
+/* AdaRound of every layer by itself, from the float network's inputs, at each of the menu's widths from 2 to 7 bits:
+ * what a plan's weights can be put together from.  No labels are used.  options may be NULL. */
+BL_API bl_status bl_round(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu, bl_data *data,
+                          const bl_round_options *options, bl_rounded **out);
+BL_API void bl_rounded_free(bl_rounded *rounded);
+
 /* ------------------------------------------------------------------ SENS */
 
 typedef struct bl_sense_options {
@@ -261,6 +277,7 @@ typedef struct bl_sense_options {
     double mask_share;          /* of its weights that a mask sets to zero; 0: 0.125 */
     bool mask_by_width;         /* share 1 - width/8 instead, and no scaling to the width's error */
     bool weights_only;          /* values stay float */
+    const bl_rounded *rounded;  /* weights out of these sets; NULL, or a width that they lack: to nearest */
 } bl_sense_options;
 
 typedef struct bl_sense_input {

@@ -4,15 +4,18 @@
 rounding_row() { # NETWORK WxAy TUNE BAR
     local w=${2%%A*} a=${2##*A}
     network "$1" || return
+    rm -rf "$t/sets"
     pmp_row "$1 $2 $3 (bar $4)" --weights-bits ${w#W} --act-bits $a --act-range mse --tune $3
 }
 
-# All weights but those of the ends rounded by learning, on pictures that nothing was learned from.
+# All weights but those of the ends rounded by learning, on pictures that nothing was learned from.  ROUNDING_ROWS: an
+# expression for some of them.
 figures_adaround() {
     echo "AdaRound on 256 calibration samples (ImageNet: 64), ends at 8 bits, ranges mse; points of top-1 against float"
     printf '%-34s %9s %8s %7s %6s %7s  %s\n' network bytes top-1 points s.e. flips command
+    local name widths bar
     while read -r name widths bar; do
-        rounding_row $name $widths adaround $bar
+        [[ "$name $widths" =~ ${ROUNDING_ROWS:-.} ]] && rounding_row $name $widths adaround $bar
     done <<END
 resnet20_cifar10 W4A8 0.4
 resnet20_cifar10 W3A8 1.2
@@ -23,5 +26,17 @@ resnet56_cifar10 W4A8 0.4
 mobilenet_v1_0.75_224 W6A8 2
 mobilenet_v1_0.75_224 W4A8 10
 END
+    echo
+}
+
+# Blocks instead of layers.
+figures_brecq() {
+    local tune
+    echo "BRECQ beside AdaRound, 256 calibration samples, ends at 8 bits, ranges mse; points of top-1 against float"
+    printf '%-34s %9s %8s %7s %6s %7s  %s\n' network bytes top-1 points s.e. flips command
+    for tune in brecq adaround stitched; do
+        rounding_row resnet20_cifar10 W3A8 $tune 1.2
+        rounding_row resnet20_cifar10 W2A8 $tune 4.5
+    done
     echo
 }

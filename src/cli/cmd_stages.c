@@ -285,7 +285,7 @@ static bl_status name_weights(state *s, bl_plan *plan)
     bl_pipeline *p = &s->p;
     const bl_tuner *tuner = p->recipe.tune ? bl_tuner_find(p->recipe.tune) : NULL;
     const char *path = bl_pipeline_path(p, "weights.blw");
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune) };
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune), p->rounded };
     bl_weights *w = NULL;
     bl_hash key;
     if (!tuner || !bl_file_exists(path)) return BL_OK;

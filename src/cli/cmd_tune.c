@@ -89,7 +89,7 @@ static bl_status tune_plan(state *s, const bl_graph *g, bl_plan *plan)
     bl_weights *w = NULL;
     BL_TRY(find_tuner(s, plan, &tuner));
     BL_TRY(bl_cli_data(&s->cli, g, NULL, &data));
-    bl_tune_input in = { g, plan, data, 0, bl_tuner_words(s->tuner) };
+    bl_tune_input in = { .graph = g, .plan = plan, .data = data, .words = bl_tuner_words(s->tuner) };
     int64_t *index;
     bl_status st = bl_data_pick(data, s->cli.data.limit ? s->cli.data.limit : SAMPLES, s->cli.arena, &index, &in.samples);
     if (st == BL_OK) st = bl_tune(s->cli.ctx, tuner, &in, &w);

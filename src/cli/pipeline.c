@@ -242,6 +242,7 @@ void bl_pipeline_close(bl_pipeline *p)
     bl_prices_free(p->prices);
     bl_cost_free(p->cost);
     bl_sens_free(p->sens);
+    bl_rounded_free(p->rounded);
     bl_stats_free(p->stats);
     bl_menu_free(p->menu);
     bl_data_free(p->data);
@@ -339,7 +340,8 @@ bl_sense_options bl_pipeline_sense_options(const bl_pipeline *p)
 {
     const bl_recipe *r = &p->recipe;
     return (bl_sense_options){ .metric = r->sensitivity, .samples = r->sense, .sqnr_eps = r->sqnr_eps, .grids = r->grids, .masks = r->masks,
-                               .mask_share = r->mask_share, .mask_by_width = r->mask_by_width, .weights_only = r->weights_only };
+                               .mask_share = r->mask_share, .mask_by_width = r->mask_by_width, .weights_only = r->weights_only,
+                               .rounded = p->rounded };
 }
 
 /* Is what lies at path made from all that the recipe says now?  Then it is p->sens. */
@@ -404,8 +406,19 @@ static bl_status sense_by_ranks(bl_pipeline *p, bl_sense_input *in, const char *
     return bl_sens_read(p->ctx, p->graph, p->menu, path, &p->sens);
 }
 
+bl_status bl_pipeline_rounded(bl_pipeline *p)
+{
+    if (!p->recipe.rounding || p->rounded) return BL_OK;
+    uint64_t start = bl_now_ns();
+    bl_round_options o = { .samples = p->stats->samples, .grids = p->recipe.grids, .folder = p->dir };
+    BL_TRY(bl_round(p->ctx, p->graph, p->menu, p->data, &o, &p->rounded));
+    bl_pipeline_time(p, "round", start);
+    return BL_OK;
+}
+
 bl_status bl_pipeline_sens(bl_pipeline *p)
 {
+    BL_TRY(in_turn(p, bl_pipeline_rounded));
     uint64_t start = bl_now_ns();
     char *path = p->dir ? bl_pipeline_path(p, "sens.json") : NULL;
     bl_sense_options o = bl_pipeline_sense_options(p);
@@ -502,7 +515,8 @@ bl_status bl_pipeline_tune(bl_pipeline *p, bl_plan *plan, const char *path, bl_w
     *out = NULL;
     if (!p->recipe.tune) return BL_OK;
     const bl_tuner *tuner = bl_tuner_find(p->recipe.tune);
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune) };
+    BL_TRY(bl_pipeline_rounded(p)); /* a search without sensitivities has not asked yet */
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune), p->rounded };
     bl_hash key;
     BL_TRY(bl_tune_key(p->ctx, tuner, &in, &key));
     if (path && bl_file_exists(path)) {
@@ -571,7 +585,7 @@ bl_status bl_pipeline_ask(void *user, const int *choice, bl_score *out)
     bool known = false;
     BL_TRY(bl_pipeline_plan(p, choice, p->recipe.name, &plan));
     const bl_tuner *tuner = p->recipe.tune ? bl_tuner_find(p->recipe.tune) : NULL;
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune) };
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune), p->rounded };
     bl_hash key;
     bl_status s = tuner ? bl_tune_key(p->ctx, tuner, &in, &key) : BL_OK;
     if (s == BL_OK) s = bl_oracle_recall(p->judge, plan, tuner ? &key : NULL, out, &known);
@@ -592,7 +606,7 @@ static bl_status ask_oracle(void *user, const int *choice, bl_score *out)
     bl_hash key;
     BL_TRY(bl_pipeline_plan(p, choice, p->recipe.name, &plan));
     const bl_tuner *tuner = p->recipe.loop_tune ? bl_tuner_find(p->recipe.loop_tune) : NULL;
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.loop_tune) };
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.loop_tune), p->rounded };
     bl_status s = tuner ? bl_tune_key(p->ctx, tuner, &in, &key) : BL_OK;
     if (s == BL_OK) s = bl_oracle_recall(p->oracle, plan, tuner ? &key : NULL, out, &known);
     if (s == BL_OK && !known && tuner) s = bl_tune(p->ctx, tuner, &in, &w);

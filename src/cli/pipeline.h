@@ -21,6 +21,7 @@ typedef struct bl_pipeline {
     json_t *samples;            /* distilled.json, where samples were made and not given */
     bl_menu *menu;
     bl_stats *stats;
+    bl_rounded *rounded;        /* sets of rounded weights, where the recipe wants them */
     bl_sens *sens;
     bl_cost *cost;
     bl_prices *prices;
@@ -74,6 +75,8 @@ bl_status bl_pipeline_ranges(bl_pipeline *p);
 /* Where nothing is asked for and int8 is below the recipe's `rescue`: a menu with 16-bit values and a floor.
  * *told: what was found, in words; NULL: int8 will do. */
 bl_status bl_pipeline_rescue(bl_pipeline *p, const char **told);
+/* Sets of weights rounded by learning, where the recipe's `rounding` is adaround; each kept in the folder. */
+bl_status bl_pipeline_rounded(bl_pipeline *p);
 bl_status bl_pipeline_sens(bl_pipeline *p);
 bl_status bl_pipeline_cost(bl_pipeline *p);     /* and prices, and the int8 baseline */
 bl_status bl_pipeline_oracle(bl_pipeline *p);

@@ -224,21 +224,51 @@ static bl_status view_node(bl_ctx *ctx, const bl_graph *graph, int node, bl_aren
     return BL_OK;
 }
 
+/* What is left of a view when dead nodes are gone. */
+static bl_status copy_view(bl_ctx *ctx, const bl_graph *view, const uint8_t *dead, bl_graph **out)
+{
+    bl_graph *result = NULL;
+    BL_TRY(bl_graph_copy(ctx, view, dead, &result));
+    bl_status status = bl_graph_rehash(ctx, result);
+    if (status != BL_OK) bl_graph_free(result);
+    else *out = result;
+    return status;
+}
+
 bl_status bl_graph_extract(bl_ctx *ctx, const bl_graph *graph, int node, bl_graph **out)
 {
-    bl_graph view, *result = NULL;
+    bl_graph view;
     uint8_t *dead;
     BL_CHECK(ctx, node >= 0 && node < graph->n_nodes);
     bl_arena *scratch = bl_arena_new(ctx, "extracting a node");
     BL_ALLOC_TRY(ctx, scratch);
     bl_status status = view_node(ctx, graph, node, scratch, &view, &dead);
-    if (status == BL_OK) status = bl_graph_copy(ctx, &view, dead, &result);
+    if (status == BL_OK) status = copy_view(ctx, &view, dead, out);
     bl_arena_free(scratch);
-    if (status == BL_OK) status = bl_graph_rehash(ctx, result);
-    if (status != BL_OK)
-        bl_graph_free(result);
-    else
-        *out = result;
+    return status;
+}
+
+bl_status bl_graph_between(bl_ctx *ctx, const bl_graph *graph, int first, int last, int in, int out, bl_graph **result)
+{
+    bl_graph view = *graph;
+    BL_CHECK(ctx, first >= 0 && last < graph->n_nodes && graph->values[out].producer >= first);
+    bl_arena *scratch = bl_arena_new(ctx, "cutting a graph");
+    BL_ALLOC_TRY(ctx, scratch);
+    uint8_t *dead = BL_NEW(scratch, uint8_t, (size_t)graph->n_nodes);
+    bl_status status = dead ? BL_OK : bl_pending(ctx);
+    for (int i = 0; dead && i < graph->n_nodes; i++) dead[i] = i < first || i > last;
+    for (int i = first; status == BL_OK && i <= last; i++)
+        for (int k = 0; k < graph->nodes[i].n_in; k++) {
+            int v = graph->nodes[i].in[k], p = v >= 0 ? graph->values[v].producer : -1;
+            bool made = v < 0 || v == in || graph->values[v].t.data || (p >= first && p <= last);
+            if (!made && status == BL_OK)
+                status = bl_fail(ctx, BL_INTERNAL, graph->values[v].name, "", "flows into a part of the network beside its input");
+        }
+    view.inputs = &in;
+    view.outputs = &out;
+    view.n_inputs = view.n_outputs = 1;
+    if (status == BL_OK) status = copy_view(ctx, &view, dead, result);
+    bl_arena_free(scratch);
     return status;
 }
 

@@ -88,6 +88,10 @@ bl_status bl_graph_rebatch(bl_ctx *ctx, const bl_graph *graph, int64_t batch, bl
 /* One node with its inputs as graph inputs (constants stay constants): what `measure` lowers. */
 bl_status bl_graph_extract(bl_ctx *ctx, const bl_graph *graph, int node, bl_graph **out);
 
+/* What nodes first..last make of value `in`, up to value `out`: one input, one output, BL_INTERNAL where another value
+ * flows in.  Names stay; node numbers do not. */
+bl_status bl_graph_between(bl_ctx *ctx, const bl_graph *graph, int first, int last, int in, int out, bl_graph **result);
+
 /* graph.json for `inspect`: nodes, values, shapes, constants' sizes, MACs.  Caller decrefs. */
 json_t *bl_graph_json(bl_ctx *ctx, const bl_graph *graph);
 

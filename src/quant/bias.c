@@ -152,7 +152,10 @@ static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_weight
     if (!codes || !t->lost || !t->bias_data) return bl_pending(c->ctx);
     t->bias_from = b->data;
     memcpy(t->bias_data, b->data, n_bias * sizeof(float));
-    bl_weight_codes(w, q->scale, q->n_scale, q->axis, q->bits, q->narrow, codes);
+    bl_tensor now = *w;
+    const float *changed = bl_weights_find(out, t->weight);
+    if (changed) now.data = (void *)(uintptr_t)changed;
+    bl_weight_codes(&now, q->scale, q->n_scale, q->axis, q->bits, q->narrow, codes);
     bl_weight_decode(w, codes, q->scale, q->n_scale, q->axis, t->lost);
     for (size_t i = 0; i < n; i++) t->lost[i] -= ((const float *)w->data)[i];
     BL_TRY(layer_shape(c, a, t));
@@ -209,7 +212,9 @@ bl_status bl_tune_bias_correction(bl_ctx *ctx, const bl_tune_input *in, bl_weigh
     BL_ALLOC_TRY(ctx, scratch);
     correction c = { .ctx = ctx, .g = g, .layers = BL_NEW(scratch, tap_mean, (size_t)g->n_nodes),
                      .first = BL_NEW(scratch, size_t, (size_t)g->n_nodes) };
-    out->items = BL_NEW(out->arena, bl_weight_item, (size_t)g->n_nodes);
+    bl_weight_item *before = out->items; /* weights that another tuner rounded */
+    out->items = BL_NEW(out->arena, bl_weight_item, (size_t)(g->n_nodes + out->n_items));
+    if (out->items && before) memcpy(out->items, before, (size_t)out->n_items * sizeof *before);
     bl_status s = c.layers && c.first && out->items ? BL_OK : bl_pending(ctx);
     for (int i = 0; s == BL_OK && i < g->n_nodes; i++)
         if (can_correct(g, in->plan, i)) s = add_layer(&c, in->plan, i, out);

@@ -242,6 +242,7 @@ typedef struct bl_tune_input {
     bl_data *data;
     int64_t samples;
     const char *words;          /* behind the tuner's name: "epochs=3,rate=0.01"; NULL: none */
+    const bl_rounded *rounded;  /* sets that are there already (bl_round); changes the time, not the result */
 } bl_tune_input;
 
 typedef struct bl_tuner {

@@ -45,8 +45,8 @@ bl_status bl_tune_key(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *i
     bl_hash plan;
     char text[512];
     BL_TRY(bl_plan_content(ctx, in->plan, &plan));
-    snprintf(text, sizeof text, "%s %s %s %s %lld%s%.200s", tuner->name, in->graph->hash.hex, plan.hex, bl_data_hash(in->data).hex,
-             (long long)in->samples, in->words ? " " : "", in->words ? in->words : "");
+    snprintf(text, sizeof text, "%s %s %s %s %lld %llu%s%.200s", tuner->name, in->graph->hash.hex, plan.hex, bl_data_hash(in->data).hex,
+             (long long)in->samples, (unsigned long long)ctx->options.seed, in->words ? " " : "", in->words ? in->words : "");
     *out = bl_hash_of(text, strlen(text));
     return BL_OK;
 }
@@ -79,6 +79,6 @@ bl_status bl_tune_plan(bl_ctx *ctx, const bl_graph *graph, bl_plan *plan, bl_dat
     BL_TRY(bl_tuner_check(ctx, tuner));
     const bl_tuner *row = bl_tuner_find(tuner);
     if (samples < 0) return bl_fail(ctx, BL_USAGE, row->name, "give 0 or more", "a negative number of samples");
-    bl_tune_input in = { graph, plan, data, samples ? samples : 256, bl_tuner_words(tuner) };
+    bl_tune_input in = { .graph = graph, .plan = plan, .data = data, .samples = samples ? samples : 256, .words = bl_tuner_words(tuner) };
     return bl_tune(ctx, row, &in, out);
 }

@@ -108,7 +108,7 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
         { "about", &r->about }, { "train", &r->train }, { "sensitivity", &r->sensitivity }, { "target", &r->target },
         { "search", &r->search }, { "walk", &r->walk }, { "tune", &r->tune }, { "act_range", &r->grids.act_range },
         { "weight_range", &r->grids.weight_range }, { "reward", &r->reward }, { "agent", &r->agent },
-        { "loop_tune", &r->loop_tune } };
+        { "loop_tune", &r->loop_tune }, { "rounding", &r->rounding } };
     for (size_t i = 0; i < BL_COUNTOF(texts); i++)
         if (!strcmp(texts[i].key, key)) {
             *texts[i].to = bl_strdup(p->arena, value);
@@ -168,6 +168,8 @@ static bl_status check_recipe(const parser *p)
     if (!p->r->search || !bl_search_find(p->r->search)) return bad(p, "unknown search", p->r->search ? p->r->search : "");
     if (p->r->walk) BL_TRY(bl_curve_check(p->ctx, p->r->walk));
     if (p->r->sensitivity && !bl_sensitivity_find(p->r->sensitivity)) return bad(p, "unknown sensitivity", p->r->sensitivity);
+    if (p->r->rounding && !strcmp(p->r->rounding, "nearest")) p->r->rounding = NULL;
+    if (p->r->rounding && strcmp(p->r->rounding, "adaround")) return bad(p, "neither nearest nor adaround", p->r->rounding);
     if (p->r->tune && !strcmp(p->r->tune, "none")) p->r->tune = NULL;
     if (p->r->tune && !bl_tuner_find(p->r->tune)) return bad(p, "unknown tuner", p->r->tune);
     if (p->r->tune) BL_TRY(bl_tuner_check(p->ctx, p->r->tune));

@@ -35,6 +35,7 @@ typedef struct bl_recipe {
     int64_t episodes;           /* of searches that ask the oracle; 0: as many as suit the search */
     const char *reward;         /* what they maximise; NULL: auto */
     const char *agent;          /* of ddpg: code (NULL) or paper */
+    const char *rounding;       /* adaround: sensitivities see weights rounded by learning; NULL: to nearest */
     const char *loop_tune;      /* row of tuners.def before each answer of the oracle, NULL: none */
 } bl_recipe;
 

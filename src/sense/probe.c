@@ -5,6 +5,7 @@
  * network side by side would be several times the network.
  */
 #include "sense/probe.h"
+#include "train/train.h"
 
 #include <math.h>
 #include <string.h>
@@ -169,7 +170,11 @@ static bl_status change_layer(run *r, size_t i, int l, unsigned worker, bl_walk 
 
     if (q->w_bits) {
         const bl_weight_grid *grid = &r->weights[r->first[i] + (size_t)l];
-        bl_weight_codes(w, grid->scale, grid->n_scale, grid->axis, grid->bits, grid->narrow, r->codes[worker]);
+        const bl_rounded *sets = r->p->in->options ? r->p->in->options->rounded : NULL;
+        const float *made = sets ? bl_rounded_find(sets, v, q->w_bits) : NULL;
+        bl_tensor t = *w;
+        if (made) t.data = (void *)(uintptr_t)made; /* on the grid already */
+        bl_weight_codes(&t, grid->scale, grid->n_scale, grid->axis, grid->bits, grid->narrow, r->codes[worker]);
         bl_weight_decode(w, r->codes[worker], grid->scale, grid->n_scale, grid->axis, r->buffer[worker]);
     } else {
         bl_mark mark = bl_arena_mark(r->arena[worker]);

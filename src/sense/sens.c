@@ -31,7 +31,9 @@ char *bl_sense_settings(bl_arena *arena, const bl_sense_options *o)
     const char *share = !masks || m.by_width ? "1 - width/8" : bl_format(arena, "%.6g", m.share);
     if (!share) return NULL;
     const char *text = masks ? bl_format(arena, "%d masks of %s", m.masks, share) : "";
-    return text ? bl_format(arena, "%s%s%s", text, masks && o->weights_only ? ", " : "", o && o->weights_only ? "weights only" : "") : NULL;
+    if (text && o && o->weights_only) text = bl_format(arena, "%s%sweights only", text, *text ? ", " : "");
+    if (text && o && o->rounded) text = bl_format(arena, "%s%srounded by learning", text, *text ? ", " : "");
+    return text ? bl_strdup(arena, text) : NULL;
 }
 
 int bl_metric_value(const bl_graph *graph, int output)

@@ -51,6 +51,22 @@ bl_status bl_distilled_fits(bl_ctx *ctx, const bl_graph *graph, const bl_distil_
 /* At most 16 samples side by side as base64 of a PNG, in the arena; NULL where they are no pictures. */
 bl_status bl_samples_picture(bl_ctx *ctx, bl_arena *arena, const bl_tensor *x, char **out);
 
+/* ------------------------------------------------------------------ rounded.c: sets of rounded weights */
+
+/* A constant as a set has it; NULL: not there. */
+const float *bl_rounded_find(const bl_rounded *rounded, int value, int bits);
+
+/* One constant of one layer, to be rounded on q's grid into stored. */
+typedef struct bl_round_job {
+    int node;
+    bl_quantizer q;
+    float *stored;
+    bool done;                  /* false: this layer cannot */
+} bl_round_job;
+/* Jobs in the order of their nodes; told (NULL: nobody) after each. */
+bl_status bl_round_jobs(bl_ctx *ctx, const bl_graph *graph, bl_data *data, int64_t samples, bl_round_job *jobs, size_t n,
+                        bl_status (*told)(void *user, size_t job), void *user);
+
 /* ------------------------------------------------------------------ trainer.c: a network learns */
 
 struct bl_train_epoch;

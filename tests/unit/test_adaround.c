@@ -22,7 +22,7 @@ static void make_plan(tiny *t, int w_bits)
 
 static bl_weights *tune(tiny *t)
 {
-    bl_tune_input in = { t->g, t->plan, t->data, 64, NULL };
+    bl_tune_input in = { .graph = t->g, .plan = t->plan, .data = t->data, .samples = 64 };
     bl_weights *w = NULL;
     assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find("adaround"), &in, &w));
     return w;
@@ -115,7 +115,7 @@ static void test_eight_bits_correct_biases(void **state)
     tiny *t = tiny_new_net(2, tiny_residual, 64);
     make_plan(t, 8);
     bl_weights *w = tune(t), *other = NULL;
-    bl_tune_input in = { t->g, t->plan, t->data, 64, NULL };
+    bl_tune_input in = { .graph = t->g, .plan = t->plan, .data = t->data, .samples = 64 };
     (void)state;
     assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find("bias-correction"), &in, &other));
     assert_true(w->n_items >= 2);

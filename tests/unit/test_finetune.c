@@ -170,7 +170,7 @@ static void test_finetune(void **state)
     const bl_tuner *row = bl_tuner_find(name);
     assert_string_equal(row->name, "finetune");
     assert_ok(q.ctx, bl_tuner_check(q.ctx, name));
-    bl_tune_input in = { q.p, q.plan, q.data, 64, bl_tuner_words(name) };
+    bl_tune_input in = { .graph = q.p, .plan = q.plan, .data = q.data, .samples = 64, .words = bl_tuner_words(name) };
     double loss = loss_of(&q, q.plan, NULL, &right[0]);
     assert_ok(q.ctx, bl_tune_key(q.ctx, row, &in, &key));
     assert_ok(q.ctx, bl_plan_content(q.ctx, q.plan, &before));
