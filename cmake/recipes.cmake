@@ -26,3 +26,5 @@ bl_embed(src/emit/c/runtime.c.in c_runtime_embedded.h) # sections between /*== N
 bl_embed(src/emit/c/fixed.c.in c_fixed_embedded.h)
 bl_embed(src/emit/v/parts.v.in verilog_parts_embedded.h)
 bl_embed(src/emit/v/tb.v.in verilog_tb_embedded.h)
+bl_embed(src/emit/v/stream.v.in verilog_stream_embedded.h)
+bl_embed(src/emit/v/tb_stream.v.in verilog_tb_stream_embedded.h)

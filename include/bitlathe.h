@@ -401,6 +401,8 @@ typedef struct bl_export_options {
     int pipeline;       /* verilog: registers behind every so many levels of logic; 0: combinational */
     int extra_depth;    /* verilog: levels that sharing sums may add to a layer; -1: any */
     bool unshared;      /* verilog: each sum by itself, for comparison */
+    bool stream;        /* verilog: a window layer is one circuit that moves over the picture, a position a cycle */
+    int64_t luts_max;   /* verilog: a design of more look-up tables is refused; 0: any */
     const bl_data *samples; /* verilog: what the test bench feeds; NULL: random codes */
     int64_t n_samples;  /* at most so many of them; 0: all */
 } bl_export_options;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_INT4, KEY_PLAIN, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS, KEY_PIPELINE, KEY_DEPTH, KEY_UNSHARED };
+enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_INT4, KEY_PLAIN, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS, KEY_PIPELINE, KEY_DEPTH, KEY_UNSHARED, KEY_STREAM, KEY_LUTS };
 
 typedef struct state {
     bl_cli cli;
@@ -13,7 +13,7 @@ typedef struct state {
     bl_export_options o;
 } state;
 
-enum { LEVELS_MAX = 1000, EXTRA_DEPTH = 2, PIPELINE = 4 };
+enum { LEVELS_MAX = 1000, EXTRA_DEPTH = 2, PIPELINE = 4, LUTS_MAX = 1182240 /* of a VU9P */ };
 
 static const struct argp_option export_options[] = {
     { "format", KEY_FORMAT, "NAME", 0, "row of `bitlathe list exporters` (qdq)", 1 },
@@ -23,6 +23,8 @@ static const struct argp_option export_options[] = {
     { "reduce-range", KEY_REDUCE, NULL, 0, "8-bit weights on -64..63, for CPUs without VNNI", 1 },
     { "pipeline", KEY_PIPELINE, "N", 0, "verilog: registers behind every N levels of logic; 0: combinational (4)", 2 },
     { "extra-depth", KEY_DEPTH, "N", 0, "verilog: levels that sharing sums may add to each layer; -1: any (2)", 2 },
+    { "luts", KEY_LUTS, "N", 0, "verilog: refuse a design of more look-up tables than this by the estimate; 0: none (1182240)", 2 },
+    { "stream", KEY_STREAM, NULL, 0, "verilog: convolutions and pools as one window each that moves over the picture, a position a cycle", 2 },
     { "unshared", KEY_UNSHARED, NULL, 0, "verilog: every sum by itself, for comparison", 2 },
     { "model", KEY_MODEL, "FILE", 0, "the ONNX file, when it is not where the run found it", 1 },
     { "plan", KEY_PLAN, "FILE", 0, "another plan of that network", 1 },
@@ -37,6 +39,14 @@ static error_t levels(state *s, const char *option, const char *arg, int lo, int
     bool minus = lo < 0 && !strcmp(arg, "-1");
     if (!minus && (!bl_parse_u64(arg, &v) || v > LEVELS_MAX)) return bl_cli_bad(&s->cli, option, arg, "give a whole number");
     *out = minus ? -1 : (int)v;
+    return 0;
+}
+
+static error_t luts(state *s, const char *arg)
+{
+    uint64_t v;
+    if (!bl_parse_u64(arg, &v) || v > INT64_MAX) return bl_cli_bad(&s->cli, "--luts", arg, "give a whole number");
+    s->o.luts_max = (int64_t)v;
     return 0;
 }
 
@@ -55,6 +65,8 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_PIPELINE: return levels(s, "--pipeline", arg, 0, &s->o.pipeline);
     case KEY_DEPTH: return levels(s, "--extra-depth", arg, -1, &s->o.extra_depth);
     case KEY_UNSHARED: s->o.unshared = true; return 0;
+    case KEY_STREAM: s->o.stream = true; return 0;
+    case KEY_LUTS: return luts(s, arg);
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -181,7 +193,7 @@ static bl_status report_run(state *s)
 
 int bl_cmd_export(int argc, char **argv)
 {
-    state s = { .o = { .pipeline = PIPELINE, .extra_depth = EXTRA_DEPTH } };
+    state s = { .o = { .pipeline = PIPELINE, .extra_depth = EXTRA_DEPTH, .luts_max = LUTS_MAX } };
     const bl_verb verb = { "export", "RUNDIR|FIXED.json", "The quantized network of a run in another tool's form.",
                            "bitlathe export run --format qdq -o net.qdq.onnx", export_options, parse, true, 1, 1 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);

@@ -277,13 +277,13 @@ static void put_outputs(bl_text *t, const bl_circuit *c)
     }
 }
 
-static void put_module(bl_text *t, const bl_circuit *c)
+void bl_verilog_module(bl_text *t, const bl_circuit *c, const char *name)
 {
     const bl_fixed_net *net = c->net;
     const bl_fixed_layer *last = &net->layers[net->n_layers - 1];
     int layer = -1;
-    bl_text_put(t, "/* The network.  Element 0 stands lowest in x and in y; ports.csv has all fields. */\nmodule bl_net (%sinput wire [%lld:0] x, output %s [%lld:0] y);\n",
-                c->stages ? "input wire clk, " : "", (long long)BL_MAX(bl_bus_width(net->in, net->n_in), 1) - 1, c->stages ? "reg" : "wire",
+    bl_text_put(t, "module %s (%sinput wire [%lld:0] x, output %s [%lld:0] y);\n",
+                name, c->stages ? "input wire clk, " : "", (long long)BL_MAX(bl_bus_width(net->in, net->n_in), 1) - 1, c->stages ? "reg" : "wire",
                 (long long)BL_MAX(bl_bus_width(last->out, last->n_out), 1) - 1);
     for (int k = 0; k < c->n_cells && t->status == BL_OK; k++) {
         if (c->cells[k].layer != layer) {
@@ -301,6 +301,11 @@ static void put_module(bl_text *t, const bl_circuit *c)
     bl_text_put(t, "endmodule\n");
 }
 
+void bl_verilog_parts(bl_text *t)
+{
+    bl_text_raw(t, parts, strlen(parts));
+}
+
 bl_status bl_verilog_write(bl_ctx *ctx, const bl_circuit *c, const char *dir)
 {
     bl_text t;
@@ -311,9 +316,9 @@ bl_status bl_verilog_write(bl_ctx *ctx, const bl_circuit *c, const char *dir)
     if (c->stages) bl_text_put(&t, ",\n * %d cycles from x to y, a new sample every cycle. */\n", c->stages);
     else bl_text_put(&t, ",\n * combinational. */\n");
     bl_text_put(&t, "`default_nettype none\n\n");
-    bl_text_raw(&t, parts, strlen(parts));
-    bl_text_put(&t, "\n");
-    put_module(&t, c);
+    bl_verilog_parts(&t);
+    bl_text_put(&t, "\n/* The network.  Element 0 stands lowest in x and in y; ports.csv has all fields. */\n");
+    bl_verilog_module(&t, c, "bl_net");
     bl_text_put(&t, "`default_nettype wire\n");
     return bl_text_close(&t);
 }

@@ -24,6 +24,9 @@ int64_t bl_bus_width(const bl_fixed_grid *grid, int64_t n);
 void bl_bus_hex(const bl_fixed_grid *grid, int64_t n, const int64_t *codes, char *out);
 
 bl_status bl_verilog_write(bl_ctx *ctx, const bl_circuit *c, const char *dir);
+/* The modules of which a circuit is made; a circuit as a module of this name. */
+void bl_verilog_parts(bl_text *t);
+void bl_verilog_module(bl_text *t, const bl_circuit *c, const char *name);
 /* tb.v, vectors.hex, scripts of vendors' tools, ports.csv, README.txt. */
 typedef struct bl_vectors {
     int64_t n;
@@ -31,6 +34,13 @@ typedef struct bl_vectors {
     const char *origin;         /* one line on where they come from */
 } bl_vectors;
 bl_status bl_verilog_beside(bl_ctx *ctx, const bl_circuit *c, const bl_vectors *v, const char *dir);
+/* Of that: scripts for all tools; a line a sample of codes; what the figures mean; n fields of a bus in ports.csv. */
+bl_status bl_verilog_scripts(bl_ctx *ctx, const char *dir, bool clocked);
+bl_status bl_vectors_write(bl_ctx *ctx, const char *dir, const char *name, const bl_fixed_grid *grid, int64_t n, const int64_t *codes,
+                           int64_t samples);
+void bl_verilog_meaning(bl_text *t);
+void bl_ports_put(bl_text *t, const char *side, const bl_fixed_grid *grid, int64_t n);
+int64_t bl_circuit_luts(const bl_circuit *c);
 /* net_fixed.c and .h: the same integers in C99. */
 bl_status bl_fixed_c_write(bl_ctx *ctx, const bl_fixed_net *net, const char *dir);
 

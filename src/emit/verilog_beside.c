@@ -31,8 +31,8 @@ static bl_status write_bench(bl_ctx *ctx, const bl_circuit *c, const bl_vectors 
     return bl_text_close(&t);
 }
 
-static bl_status write_vectors(bl_ctx *ctx, const char *dir, const char *name, const bl_fixed_grid *grid, int64_t n, const int64_t *codes,
-                               int64_t samples)
+bl_status bl_vectors_write(bl_ctx *ctx, const char *dir, const char *name, const bl_fixed_grid *grid, int64_t n, const int64_t *codes,
+                           int64_t samples)
 {
     bl_arena *a = bl_arena_new(ctx, "vectors");
     char *line = a ? BL_NEW(a, char, (size_t)bl_bus_width(grid, n) / 4 + 4) : NULL;
@@ -99,9 +99,23 @@ static const char ice40[] =
     "synth_ice40 -top bl_net\n"
     "stat\n";
 
+bl_status bl_verilog_scripts(bl_ctx *ctx, const char *dir, bool clocked)
+{
+    BL_TRY(write_text(ctx, dir, "vivado.tcl", vivado));
+    BL_TRY(write_text(ctx, dir, "quartus.tcl", quartus));
+    BL_TRY(write_text(ctx, dir, "net.sdc", clocked ? "create_clock -name clk -period 5.0 [get_ports clk]\n" : "# combinational\n"));
+    BL_TRY(write_text(ctx, dir, "xilinx.ys", xilinx));
+    return write_text(ctx, dir, "ice40.ys", ice40);
+}
+
 /* ------------------------------------------------------------------ fields and figures */
 
-static void put_ports(bl_text *t, const char *side, const bl_fixed_grid *grid, int64_t n)
+int64_t bl_circuit_luts(const bl_circuit *c)
+{
+    return c->luts_sum + c->luts_clip + c->luts_round + c->luts_max;
+}
+
+void bl_ports_put(bl_text *t, const char *side, const bl_fixed_grid *grid, int64_t n)
 {
     int64_t at = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -116,8 +130,8 @@ static bl_status write_ports(bl_ctx *ctx, const bl_circuit *c, const char *dir)
     bl_text t;
     bl_text_open(ctx, &t, dir, "ports.csv");
     bl_text_put(&t, "bus,element,lowest_bit,bits,signed,fraction_bits\n");
-    put_ports(&t, "x", c->net->in, c->n_in);
-    put_ports(&t, "y", last_layer(c)->out, c->n_out);
+    bl_ports_put(&t, "x", c->net->in, c->n_in);
+    bl_ports_put(&t, "y", last_layer(c)->out, c->n_out);
     return bl_text_close(&t);
 }
 
@@ -135,7 +149,7 @@ static bl_status write_figures(bl_ctx *ctx, const bl_circuit *c, const char *dir
     json_t *o = json_pack("{s:f, s:f, s:I, s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "ebops1", cost.ebops1, "ebops2",
                           cost.ebops2, "weights_left", (json_int_t)cost.weights_left, "adders", (json_int_t)c->adders, "depth", c->depth,
                           "cycles", c->stages, "pipeline", c->options.pipeline, "luts",
-                          (json_int_t)(c->luts_sum + c->luts_clip + c->luts_round + c->luts_max), "luts_sums", (json_int_t)c->luts_sum,
+                          (json_int_t)bl_circuit_luts(c), "luts_sums", (json_int_t)c->luts_sum,
                           "luts_clips", (json_int_t)c->luts_clip, "luts_roundings", (json_int_t)c->luts_round, "luts_maxima",
                           (json_int_t)c->luts_max, "flip_flops", (json_int_t)c->flip_flops, "layers", layers);
     bl_arena *a = bl_arena_new(ctx, "figures");
@@ -147,10 +161,19 @@ static bl_status write_figures(bl_ctx *ctx, const bl_circuit *c, const char *dir
     return st;
 }
 
+void bl_verilog_meaning(bl_text *t)
+{
+    bl_text_put(t,
+        "The estimate counts a table for each bit that an adder or a clip computes.  yosys rebuilds it closely; it\n"
+        "ranks networks.  Neither is what Vivado or Quartus report: they pack, retime and place differently, and\n"
+        "their figures, above all clock rates, come from their own runs alone.  The two scripts for them were\n"
+        "written by their manuals and not run where this file was made.\n");
+}
+
 static bl_status write_readme(bl_ctx *ctx, const bl_circuit *c, const bl_vectors *v, const char *dir)
 {
     bl_text t;
-    int64_t luts = c->luts_sum + c->luts_clip + c->luts_round + c->luts_max;
+    int64_t luts = bl_circuit_luts(c);
     bl_text_open(ctx, &t, dir, "README.txt");
     bl_text_put(&t,
         "The network ");
@@ -171,24 +194,16 @@ static bl_status write_readme(bl_ctx *ctx, const bl_circuit *c, const bl_vectors
     else bl_text_put(&t, "combinational.\n");
     bl_text_put(&t, "Look-up tables, estimated: %lld (sums %lld, ReLU and saturation %lld, roundings %lld, maxima %lld).\n\n", (long long)luts,
         (long long)c->luts_sum, (long long)c->luts_clip, (long long)c->luts_round, (long long)c->luts_max);
-    bl_text_put(&t,
-        "The estimate counts a table for each bit that an adder or a clip computes.  yosys rebuilds it closely; it\n"
-        "ranks networks.  Neither is what Vivado or Quartus report: they pack, retime and place differently, and\n"
-        "their figures, above all clock rates, come from their own runs alone.  The two scripts for them were\n"
-        "written by their manuals and not run where this file was made.\n");
+    bl_verilog_meaning(&t);
     return bl_text_close(&t);
 }
 
 bl_status bl_verilog_beside(bl_ctx *ctx, const bl_circuit *c, const bl_vectors *v, const char *dir)
 {
     BL_TRY(write_bench(ctx, c, v, dir));
-    BL_TRY(write_vectors(ctx, dir, "vectors_in.hex", c->net->in, c->n_in, v->in, v->n));
-    BL_TRY(write_vectors(ctx, dir, "vectors_out.hex", last_layer(c)->out, c->n_out, v->out, v->n));
-    BL_TRY(write_text(ctx, dir, "vivado.tcl", vivado));
-    BL_TRY(write_text(ctx, dir, "quartus.tcl", quartus));
-    BL_TRY(write_text(ctx, dir, "net.sdc", c->stages ? "create_clock -name clk -period 5.0 [get_ports clk]\n" : "# combinational\n"));
-    BL_TRY(write_text(ctx, dir, "xilinx.ys", xilinx));
-    BL_TRY(write_text(ctx, dir, "ice40.ys", ice40));
+    BL_TRY(bl_vectors_write(ctx, dir, "vectors_in.hex", c->net->in, c->n_in, v->in, v->n));
+    BL_TRY(bl_vectors_write(ctx, dir, "vectors_out.hex", last_layer(c)->out, c->n_out, v->out, v->n));
+    BL_TRY(bl_verilog_scripts(ctx, dir, c->stages > 0));
     BL_TRY(write_ports(ctx, c, dir));
     BL_TRY(write_figures(ctx, c, dir));
     return write_readme(ctx, c, v, dir);

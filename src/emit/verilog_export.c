@@ -5,11 +5,12 @@
  * with the executor on every one of them before a file is written.
  */
 #include "emit/emit.h"
-#include "emit/verilog.h"
+#include "emit/stream.h"
 
 #include <string.h>
+#include <unistd.h>
 
-enum { RANDOM_VECTORS = 256, VECTORS_BYTES_MAX = 1 << 30 };
+enum { RANDOM_VECTORS = 256, RANDOM_PICTURES = 16, VECTORS_BYTES_MAX = 1 << 30 };
 
 typedef struct maker {
     bl_ctx *ctx;
@@ -19,6 +20,8 @@ typedef struct maker {
     int64_t n_in, n_out;
     int64_t *in, *out;
     bl_vectors v;
+    bl_stream *stream;
+    bool writing;               /* files of this export may be there */
 } maker;
 
 /* First all codes at their least, then at their greatest, then anything. */
@@ -54,7 +57,7 @@ static bl_status make_vectors(maker *m)
 {
     const bl_data *data = m->options->samples;
     size_t n, work = bl_fixed_work(m->net);
-    m->v.n = data ? bl_data_samples(data) : RANDOM_VECTORS;
+    m->v.n = data ? bl_data_samples(data) : m->options->stream ? RANDOM_PICTURES : RANDOM_VECTORS;
     if (data && m->options->n_samples) m->v.n = BL_MIN(m->v.n, m->options->n_samples);
     m->v.origin = data ? bl_data_name(data) : "random codes";
     if (!bl_mul_size((size_t)m->v.n, (size_t)(m->n_in + m->n_out), &n) || n > VECTORS_BYTES_MAX / sizeof(int64_t))
@@ -71,33 +74,80 @@ static bl_status make_vectors(maker *m)
     return BL_OK;
 }
 
-static bl_status compare(const maker *m, const bl_circuit *c)
+static bl_status differs(const maker *m, int64_t sample)
+{
+    return bl_fail(m->ctx, BL_INTERNAL, m->net->name, "please report this", "the circuit differs from the executor in sample %lld",
+                   (long long)sample);
+}
+
+/* One of both is NULL. */
+static bl_status compare(const maker *m, const bl_circuit *c, const bl_stream *t)
 {
     bl_arena *a = bl_arena_new(m->ctx, "circuit check");
-    int64_t *values = a ? BL_NEW(a, int64_t, (size_t)c->n_cells) : NULL, *out = a ? BL_NEW(a, int64_t, (size_t)m->n_out) : NULL;
+    int64_t *values = a ? BL_NEW(a, int64_t, c ? (size_t)c->n_cells : bl_stream_work(t)) : NULL;
+    int64_t *out = a ? BL_NEW(a, int64_t, (size_t)m->n_out) : NULL;
     bl_status st = values && out ? BL_OK : bl_pending(m->ctx);
     for (int64_t s = 0; s < m->v.n && st == BL_OK; s++) {
-        bl_circuit_run(c, m->in + s * m->n_in, out, values);
-        if (memcmp(out, m->out + s * m->n_out, (size_t)m->n_out * sizeof *out))
-            st = bl_fail(m->ctx, BL_INTERNAL, m->net->name, "please report this", "the circuit differs from the executor in sample %lld",
-                         (long long)s);
+        if (c) bl_circuit_run(c, m->in + s * m->n_in, out, values);
+        else bl_stream_run(t, m->in + s * m->n_in, out, values);
+        st = memcmp(out, m->out + s * m->n_out, (size_t)m->n_out * sizeof *out) ? differs(m, s) : bl_check_interrupt(m->ctx);
     }
     bl_arena_free(a);
     return st;
+}
+
+static bl_status fits(const maker *m, int64_t luts)
+{
+    if (!m->options->luts_max || luts <= m->options->luts_max) return BL_OK;
+    return bl_fail(m->ctx, BL_UNAVAILABLE, m->net->name, m->options->stream ? "use fewer bits, or say --luts 0" : "use fewer bits, --stream, or --luts 0",
+                   "the design takes %lld look-up tables, more than the limit of %lld", (long long)luts, (long long)m->options->luts_max);
+}
+
+static bl_status write_unrolled(maker *m, const bl_circuit_options *co, const char *path)
+{
+    bl_circuit *c;
+    BL_TRY(bl_circuit_make(m->arena, m->net, co, &c));
+    BL_TRY(fits(m, bl_circuit_luts(c)));
+    BL_TRY(compare(m, c, NULL));
+    BL_TRY(bl_make_dir(m->ctx, path));
+    m->writing = true;
+    BL_TRY(bl_fixed_c_write(m->ctx, m->net, path));
+    BL_TRY(bl_verilog_beside(m->ctx, c, &m->v, path));
+    return bl_verilog_write(m->ctx, c, path);
+}
+
+static bl_status write_stream(maker *m, const bl_circuit_options *co, const char *path)
+{
+    BL_TRY(bl_stream_make(m->arena, m->net, co, &m->stream));
+    BL_TRY(fits(m, bl_stream_luts(m->stream)));
+    BL_TRY(compare(m, NULL, m->stream));
+    BL_TRY(bl_make_dir(m->ctx, path));
+    m->writing = true;
+    BL_TRY(bl_fixed_c_write(m->ctx, m->net, path));
+    return bl_stream_write(m->ctx, m->stream, &m->v, path);
+}
+
+/* Part of a design is none: what was written goes, and the folder, if nothing else is in it. */
+static void take_back(const maker *m, const char *path)
+{
+    static const char *const names[] = { "net.v", "tb.v", "vectors_in.hex", "vectors_out.hex", "net_fixed.c", "net_fixed.h", "ports.csv",
+                                         "hardware.json", "xilinx.ys", "ice40.ys", "vivado.tcl", "quartus.tcl", "net.sdc", "README.txt" };
+    for (size_t i = 0; i < BL_COUNTOF(names); i++) {
+        char *file = bl_path_join(m->arena, path, names[i]);
+        if (file) (void)unlink(file);
+    }
+    (void)rmdir(path);
 }
 
 static bl_status write_all(maker *m, const char *path)
 {
     const bl_export_options *o = m->options;
     bl_circuit_options co = { .pipeline = o->pipeline, .extra_depth = o->extra_depth, .unshared = o->unshared };
-    bl_circuit *c;
     BL_TRY(make_vectors(m));
-    BL_TRY(bl_circuit_make(m->arena, m->net, &co, &c));
-    BL_TRY(compare(m, c));
-    BL_TRY(bl_make_dir(m->ctx, path));
-    BL_TRY(bl_fixed_c_write(m->ctx, m->net, path));
-    BL_TRY(bl_verilog_beside(m->ctx, c, &m->v, path));
-    return bl_verilog_write(m->ctx, c, path);
+    bl_status st = o->stream ? write_stream(m, &co, path) : write_unrolled(m, &co, path);
+    if (st != BL_OK && m->writing) take_back(m, path);
+    bl_stream_free(m->stream);
+    return st;
 }
 
 bl_status bl_export_fixed_verilog(bl_ctx *ctx, const bl_fixed_net *net, const bl_export_options *options, const char *path)

@@ -68,6 +68,18 @@ static bl_fixed_grid traced(bl_fixed_grid g, double least, double most, bool wra
     return g;
 }
 
+/* Positions of a channel that learned one width keep one grid: a window that moves over them needs it. */
+static void merge_positions(bl_hgq_grid *g, int64_t channels)
+{
+    for (int pass = 0; pass < 2; pass++) /* to the first position, and back */
+        for (int64_t e = channels; e < g->n; e++) {
+            int64_t from = pass ? e % channels : e, to = pass ? e : e % channels;
+            if (g->group[from] != g->group[to]) continue;
+            g->least[to] = fminf(g->least[to], g->least[from]);
+            g->most[to] = fmaxf(g->most[to], g->most[from]);
+        }
+}
+
 /* Least and greatest of each element over the known rows, through the training's own forward pass. */
 void bl_hgq_trace(bl_hgq *h)
 {
@@ -89,6 +101,7 @@ void bl_hgq_trace(bl_hgq *h)
     }
     for (int n = -1; n < h->n_layers; n++) {
         bl_hgq_grid *g = n < 0 ? &h->in : &h->layer[n].grid;
+        merge_positions(g, n < 0 ? h->in_c : h->layer[n].out_c);
         for (int64_t e = 0; e < g->n; e++)
             g->final[e] = traced(grid_of(g, e), (double)g->least[e], (double)g->most[e], wraps && n >= 0);
     }

@@ -5,7 +5,7 @@
  * of a model never become text of the hardware; a wrong vector is noticed.
  */
 #include "emit/emit.h"
-#include "emit/verilog.h"
+#include "emit/stream.h"
 #include "fixed_build.h"
 
 #include <unistd.h>
@@ -76,6 +76,77 @@ static void circuits(void **state)
     }
 }
 
+/* ------------------------------------------------------------------ streams */
+
+/* A convolution with padding and stride, a pool with padding, a grouped convolution, two dense layers or none: one grid a
+ * channel. */
+static bl_fixed_net *stream_net(bl_rng *r, bool dense_behind)
+{
+    bl_fixed_net *net;
+    int n = dense_behind ? 5 : 2;
+    bool max = bl_rng_below(r, 2), pad = dense_behind && bl_rng_below(r, 2), ever = dense_behind && bl_rng_below(r, 2);
+    assert_ok(ctx, bl_fixed_new(ctx, "stream", n, (int32_t[]){ 3, 9, 8 }, &net));
+    fixed_random_input(net, r);
+    for (int64_t i = 0; i < net->n_in; i++) net->in[i] = net->in[i / 72 * 72];
+    bl_fixed_layer *l = net->layers;
+    l[0] = (bl_fixed_layer){ .kind = BL_FIXED_CONV, .out_c = 4, .out_h = pad ? 9 : 7, .out_w = pad ? 8 : 6, .kernel_h = 3, .kernel_w = 3,
+                             .stride_h = 1, .stride_w = 1, .pad_top = pad, .pad_left = pad, .groups = 1, .relu = true };
+    l[1] = (bl_fixed_layer){ .kind = max ? BL_FIXED_MAX_POOL : BL_FIXED_AVERAGE_POOL, .out_c = 4, .out_h = 3, .out_w = 3, .kernel_h = 2,
+                             .kernel_w = 2, .stride_h = 2, .stride_w = 2, .pad_top = ever, .pad_left = ever, .groups = 1 };
+    if (dense_behind) {
+        l[2] = (bl_fixed_layer){ .kind = BL_FIXED_CONV, .out_c = 6, .out_h = 3, .out_w = 2, .kernel_h = 1, .kernel_w = 2, .stride_h = 1,
+                                 .stride_w = 1, .groups = 2, .relu = true };
+        for (int i = 3; i < 5; i++)
+            l[i] = (bl_fixed_layer){ .kind = BL_FIXED_DENSE, .out_c = 5, .out_h = 1, .out_w = 1, .kernel_h = 1, .kernel_w = 1,
+                                     .stride_h = 1, .stride_w = 1, .groups = 1, .relu = i == 3 };
+    }
+    for (int i = 0; i < n; i++) {
+        assert_ok(ctx, bl_fixed_shape(ctx, net, i));
+        fixed_random_layer(&l[i], r, 0.4);
+        int64_t plane = (int64_t)l[i].out_h * l[i].out_w;
+        for (int64_t e = 0; e < l[i].n_out; e++) l[i].out[e] = l[i].out[e / plane * plane];
+    }
+    if (dense_behind && bl_rng_below(r, 2)) assert_ok(ctx, bl_fixed_prune(ctx, net));
+    else assert_ok(ctx, bl_fixed_finish(ctx, net));
+    return net;
+}
+
+/* Pruning may leave a channel grids that no one grid can stand for; most networks are streams. */
+static void streams(void **state)
+{
+    (void)state;
+    bl_rng r = bl_rng_make(12, "streams", 0);
+    int made = 0;
+    for (int n = 0; n < 60; n++) {
+        bl_fixed_net *net = stream_net(&r, n % 4 != 0);
+        bl_arena *a = bl_arena_new(ctx, "test");
+        bl_circuit_options o = { .pipeline = n % 4, .extra_depth = 1 };
+        bl_stream *s = NULL;
+        bl_status st = bl_stream_make(a, net, &o, &s);
+        if (st != BL_OK) assert_fails(ctx, st, BL_UNAVAILABLE, "different grids");
+        made += st == BL_OK;
+        const bl_fixed_layer *last = &net->layers[net->n_layers - 1];
+        int64_t *in = calloc((size_t)net->n_in, sizeof *in), *want = calloc((size_t)last->n_out, sizeof *want);
+        int64_t *got = calloc((size_t)last->n_out, sizeof *got), *work = calloc(bl_fixed_work(net) + 1, sizeof *work);
+        int64_t *values = st == BL_OK ? calloc(bl_stream_work(s), sizeof *values) : NULL;
+        for (int run = 0; run < 20 && st == BL_OK; run++) {
+            for (int64_t i = 0; i < net->n_in; i++) in[i] = random_code(&r, net->in[i], net->in_overflow);
+            bl_fixed_run(net, in, want, work);
+            bl_stream_run(s, in, got, values);
+            assert_memory_equal(got, want, (size_t)last->n_out * sizeof *got);
+        }
+        free(in), free(want), free(got), free(work), free(values);
+        bl_stream_free(s);
+        bl_arena_free(a);
+        bl_fixed_free(net);
+    }
+    assert_true(made >= 40);
+    bl_fixed_net *flat = random_net(&r, 2);
+    bl_export_options o = { .stream = true };
+    assert_fails(ctx, bl_export_fixed_verilog(ctx, flat, &o, folder), BL_UNAVAILABLE, "begins with");
+    bl_fixed_free(flat);
+}
+
 /* ------------------------------------------------------------------ simulated */
 
 static bool have(const char *tool)
@@ -117,13 +188,23 @@ static void simulated(void **state)
         skip();
     }
     bl_rng r = bl_rng_make(8, "simulated", 0);
-    for (int n = 0; n < 16; n++) {
+    for (int n = 0; n < 12; n++) {
         char dir[300];
         snprintf(dir, sizeof dir, "%s/sim%d", folder, n);
         bl_fixed_net *net = random_net(&r, n);
         bl_export_options o = { .pipeline = n % 4, .extra_depth = n % 3, .unshared = n == 9 };
         assert_ok(ctx, bl_export_fixed_verilog(ctx, net, &o, dir));
         assert_simulated(dir, "256 samples, 0 wrong");
+        bl_fixed_free(net);
+    }
+    for (int n = 0; n < 5; n++) {
+        char dir[300];
+        snprintf(dir, sizeof dir, "%s/stream%d", folder, n);
+        bl_fixed_net *net = stream_net(&r, n != 3);
+        bl_export_options o = { .pipeline = n % 4, .stream = true };
+        bl_status st = bl_export_fixed_verilog(ctx, net, &o, dir);
+        if (st == BL_OK) assert_simulated(dir, "16 samples, 0 wrong");
+        else assert_fails(ctx, st, BL_UNAVAILABLE, "different grids");
         bl_fixed_free(net);
     }
     /* The bench notices one wrong digit. */
@@ -210,13 +291,24 @@ static void refused(void **state)
     FILE *f = fopen(dir, "w");
     assert_int_equal(fclose(f), 0);
     assert_fails(ctx, bl_export_fixed_verilog(ctx, net, NULL, dir), BL_CANTCREATE, "file");
+    /* Too large: nothing is made.  A file that cannot be written: nothing of the others stays. */
+    bl_export_options small = { .luts_max = 3 };
+    snprintf(dir, sizeof dir, "%s/large", folder);
+    assert_fails(ctx, bl_export_fixed_verilog(ctx, net, &small, dir), BL_UNAVAILABLE, "more than the limit of 3");
+    assert_int_equal(access(dir, F_OK), -1);
+    snprintf(dir, sizeof dir, "%s/part/net.v", folder);
+    assert_ok(ctx, bl_make_dir(ctx, dir));
+    snprintf(dir, sizeof dir, "%s/part", folder);
+    assert_int_not_equal(bl_export_fixed_verilog(ctx, net, NULL, dir), BL_OK);
+    snprintf(dir, sizeof dir, "%s/part/tb.v", folder);
+    assert_int_equal(access(dir, F_OK), -1);
     bl_fixed_free(net);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(circuits), cmocka_unit_test(simulated), cmocka_unit_test(in_c),
+        cmocka_unit_test(circuits), cmocka_unit_test(streams), cmocka_unit_test(simulated), cmocka_unit_test(in_c),
         cmocka_unit_test(names),    cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
