@@ -121,6 +121,7 @@ static void list_schedules(lister *l)
 
 static void list_hgq(lister *l)
 {
+    for (size_t i = 0; i < bl_n_hgq_networks; i++) row(l, bl_hgq_networks[i].name, bl_format(l->cli->arena, "network %s: %s", bl_hgq_networks[i].sizes, bl_hgq_networks[i].help));
     for (size_t i = 0; i < bl_n_hgq_settings; i++) row(l, bl_hgq_settings[i].key, bl_hgq_settings[i].help);
 }
 

@@ -47,20 +47,22 @@ static bl_status widest_uniform(bl_pipeline *p, bl_search_result *found)
 
 static bl_status score_plan(contest_round *r, bl_pipeline *p, const bl_plan *plan, const bl_weights *w, json_t *point)
 {
+    bl_program *program;
     bl_eval_result e;
-    bl_score s;
+    bl_score score;
+    double ebops = NAN;
     if (!r->eval) {
         BL_TRY(bl_pipeline_oracle(p));
-        BL_TRY(bl_oracle_score(p->oracle, plan, w, &s));
-        figure(point, "sqnr_db", s.sqnr_db);
-        return BL_OK;
+        BL_TRY(bl_oracle_score(p->oracle, plan, w, &score));
+        figure(point, "sqnr_db", score.sqnr_db);
     }
-    bl_program *program;
     BL_TRY(bl_lower(p->ctx, p->graph, plan, w, &program));
     bl_eval_subject subject = { .program = program };
-    bl_status st = bl_eval(p->ctx, &subject, r->eval, &(bl_eval_options){ .limit = r->c->eval_limit }, &e);
+    bl_status s = bl_program_ebops(p->ctx, program, &ebops);
+    if (s == BL_OK && r->eval) s = bl_eval(p->ctx, &subject, r->eval, &(bl_eval_options){ .limit = r->c->eval_limit }, &e);
     bl_program_free(program);
-    BL_TRY(st);
+    figure(point, "ebops", ebops);
+    if (s != BL_OK || !r->eval) return s;
     figure(point, "top1", e.top1);
     bl_eval_free(&e);
     return BL_OK;
@@ -197,12 +199,13 @@ static void print_points(const json_t *answer)
     json_array_foreach(json_object_get(answer, "points"), i, point) {
         const char *target = json_string_value(json_object_get(point, "target")), *budget = json_string_value(json_object_get(point, "budget"));
         if (strcmp(target, last))
-            printf("%s\n  %-16s %-18s %9s %9s %9s %10s %9s %8s\n", target, "", "budget", "top-1 %", "SQNR dB", "KiB", "ms", "mJ", "seconds");
+            printf("%s\n  %-16s %-18s %9s %9s %9s %12s %10s %9s %8s\n", target, "", "budget", "top-1 %", "SQNR dB", "KiB", "EBOPs", "ms", "mJ", "seconds");
         last = target;
         printf("  %-16s %-18s", json_string_value(json_object_get(point, "series")), budget ? budget : "-");
         cell(point, "top1", 100, 9, 2);
         cell(point, "sqnr_db", 1, 9, 2);
         cell(point, "size_bytes", 1.0 / 1024, 9, 1);
+        cell(point, "ebops", 1, 12, 0);
         cell(point, "latency_ms", 1, 10, 4);
         cell(point, "energy_mj", 1, 9, 4);
         cell(point, "seconds", 1, 8, 1);
@@ -276,8 +279,8 @@ bl_status bl_contest_run(bl_cli *cli, const bl_contest *contest)
 
 bool bl_contest_is_run(bl_cli *cli, const char *path)
 {
-    char *summary = bl_path_join(cli->arena, path, "summary.json");
-    return summary && bl_file_exists(summary);
+    char *summary = bl_path_join(cli->arena, path, "summary.json"), *front = bl_path_join(cli->arena, path, "front.json");
+    return (summary && bl_file_exists(summary)) || (front && bl_file_exists(front));
 }
 
 static double number(const json_t *o, const char *key)
@@ -299,17 +302,40 @@ static void add_row(json_t *points, const char *series, const char *target, cons
     figure(o, "sqnr_db", number(row, "sqnr_db"));
     figure(o, "size_bytes", number(row, "size_bytes"));
     figure(o, "bops", number(row, "bops"));
+    figure(o, "ebops", number(row, "ebops"));
     figure(o, "latency_ms", isfinite(ms) ? ms : number(row, "predicted_latency_ms"));
     figure(o, "energy_mj", number(row, "predicted_energy_mj"));
     figure(o, "seconds", seconds);
     json_array_append_new(points, o);
 }
 
+/* The front of a training of every width: a point each, whose cost is EBOPs alone. */
+static bl_status add_front(bl_cli *cli, const char *path, json_t *points)
+{
+    json_t *front, *p;
+    size_t i;
+    char *file = bl_path_join(cli->arena, path, "front.json"), *series = bl_strdup(cli->arena, bl_path_base(path));
+    if (!file || !series) return bl_pending(cli->ctx);
+    BL_TRY(bl_json_read(cli->ctx, file, &front));
+    json_array_foreach(json_object_get(front, "points"), i, p) {
+        double test = number(p, "test_top1");
+        json_t *o = json_pack("{s:s, s:s, s:s}", "series", series, "target", "no target", "budget", "-");
+        figure(o, "top1", isfinite(test) ? test : number(p, "held_out_top1"));
+        figure(o, "ebops", number(p, "ebops1"));
+        json_array_append_new(points, o);
+    }
+    json_decref(front);
+    return BL_OK;
+}
+
 static bl_status add_run(bl_cli *cli, const char *path, json_t *points, const char **model)
 {
+    char *summary = bl_path_join(cli->arena, path, "summary.json");
+    BL_ALLOC_TRY(cli->ctx, summary);
+    if (!bl_file_exists(summary)) return add_front(cli, path, points);
     json_t *s, *row;
     size_t i;
-    BL_TRY(bl_json_read(cli->ctx, bl_path_join(cli->arena, path, "summary.json"), &s));
+    BL_TRY(bl_json_read(cli->ctx, summary, &s));
     const char *target = json_string_value(json_object_get(s, "target")), *name = json_string_value(json_object_get(s, "model"));
     char *series = bl_strdup(cli->arena, bl_path_base(path));
     if (!*model) *model = name ? bl_strdup(cli->arena, name) : NULL;

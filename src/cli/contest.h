@@ -18,4 +18,7 @@ bl_status bl_contest_run(bl_cli *cli, const bl_contest *contest);
 bool bl_contest_is_run(bl_cli *cli, const char *path);
 bl_status bl_contest_of_runs(bl_cli *cli);
 
+/* ebops.c: effective bit operations of a program's layers, exact spans. */
+bl_status bl_program_ebops(bl_ctx *ctx, const bl_program *program, double *out);
+
 #endif

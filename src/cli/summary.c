@@ -2,6 +2,8 @@
 /* summary.json piece by piece; figures that were not taken are absent, never zero. */
 #include "cli/summary.h"
 
+#include "cli/contest.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -54,6 +56,7 @@ static uint64_t float_bytes(const bl_graph *g)
 json_t *bl_contender_json(bl_pipeline *p, const bl_contender *c)
 {
     json_t *o = json_object();
+    double ebops;
     json_object_set_new(o, "name", json_string(c->name));
     if (c->evaluated) {
         figure(o, "top1", c->eval.top1);
@@ -71,6 +74,7 @@ json_t *bl_contender_json(bl_pipeline *p, const bl_contender *c)
     }
     if (c->file_bytes) count(o, "file_bytes", c->file_bytes);
     if (c->program) count(o, "memory_bytes", c->program->memory_bytes);
+    if (c->program && bl_program_ebops(p->ctx, c->program, &ebops) == BL_OK) figure(o, "ebops", ebops);
     if (c->scored) figure(o, "sqnr_db", c->score.sqnr_db);
     double predicted = c->plan && !p->cost->model ? bl_plan_predicted(c->plan, "latency_ns") * 1e-6 : NAN;
     if (c->timed && isfinite(predicted)) figure(o, "prediction_error", predicted / c->timing.q1_ms - 1);

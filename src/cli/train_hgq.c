@@ -105,6 +105,16 @@ static json_t *agreement_json(const bl_hgq_agreement *a)
                      (json_int_t)a->differ, "right", (json_int_t)a->right);
 }
 
+static json_t *scaled_json(const bl_hgq_facts *f)
+{
+    json_t *mean = json_array(), *deviation = json_array();
+    for (int64_t e = 0; e < f->scaled; e++) {
+        json_array_append_new(mean, bl_json_real((double)f->mean[e]));
+        json_array_append_new(deviation, bl_json_real((double)f->deviation[e]));
+    }
+    return json_pack("{s:o, s:o}", "mean", mean, "std", deviation);
+}
+
 /* front.json as it stands; the chosen point where the training is over. */
 static json_t *front_json(state *s, bool over)
 {
@@ -120,12 +130,15 @@ static json_t *front_json(state *s, bool over)
     if (!isnan(f.float_held)) json_object_set_new(flt, "held_out_top1", bl_json_real(f.float_held));
     if (!isnan(f.float_test)) json_object_set_new(flt, "test_top1", bl_json_real(f.float_test));
     json_object_set_new(o, "float", flt);
+    if (f.scaled) json_object_set_new(o, "scaled", scaled_json(&f));
     for (size_t p = 0; p < bl_hgq_points(s->h); p++) json_array_append_new(points, point_json(s, bl_hgq_point_at(s->h, p)));
     json_object_set_new(o, "points", points);
     json_object_set_new(o, "done", json_boolean(over));
     if (over) {
         json_object_set_new(o, "chosen", json_integer((json_int_t)s->chosen));
         json_object_set_new(o, "feasible", json_boolean(s->feasible));
+    }
+    if (over && !s->o.uniform_real) {
         json_object_set_new(o, "integers", json_pack("{s:o, s:o}", "held_out", agreement_json(&s->agree[0]), "test",
                                                      agreement_json(&s->agree[1])));
     }
@@ -215,6 +228,17 @@ static void say_agreement(const char *what, const bl_hgq_agreement *a)
                (long long)a->differ, (long long)a->outputs, (long long)a->rows, what, 100.0 * (double)a->right / (double)a->rows);
 }
 
+/* The words with which other verbs read the same rows. */
+static void say_scaled(const bl_hgq_facts *f)
+{
+    if (!f->scaled) return;
+    printf("rows were scaled as by --mean ");
+    for (int64_t e = 0; e < f->scaled; e++) printf("%s%.9g", e ? "," : "", (double)f->mean[e]);
+    printf(" --std ");
+    for (int64_t e = 0; e < f->scaled; e++) printf("%s%.9g", e ? "," : "", (double)f->deviation[e]);
+    printf("\n");
+}
+
 static bl_status say(state *s)
 {
     bl_hgq_facts f = bl_hgq_facts_of(s->h);
@@ -239,6 +263,7 @@ static bl_status say(state *s)
         printf("; float %.0f us a step of %lld", 1e6 * f.float_seconds / (double)f.float_steps,
                (long long)BL_MIN(s->o.float_batch, f.samples));
     printf("\n");
+    say_scaled(&f);
     say_agreement("held-out", &s->agree[0]);
     say_agreement("test", &s->agree[1]);
     return BL_OK;
@@ -246,15 +271,20 @@ static bl_status say(state *s)
 
 /* ------------------------------------------------------------------ all of it */
 
+static bl_status write_integers(state *s)
+{
+    BL_TRY(bl_hgq_agree(s->h, s->chosen, BL_HGQ_HELD, &s->agree[0]));
+    BL_TRY(bl_hgq_agree(s->h, s->chosen, BL_HGQ_TEST, &s->agree[1]));
+    BL_TRY(write_net(s, s->chosen, bl_path_join(s->cli.arena, s->cli.output, "fixed.json")));
+    return s->points ? write_points(s) : BL_OK;
+}
+
 static bl_status finish(state *s)
 {
     if (!bl_hgq_points(s->h)) return bl_fail(s->cli.ctx, BL_INTERNAL, "hgq", "please report this", "no point");
     BL_TRY(bl_hgq_test(s->h));
     choose(s);
-    BL_TRY(bl_hgq_agree(s->h, s->chosen, BL_HGQ_HELD, &s->agree[0]));
-    BL_TRY(bl_hgq_agree(s->h, s->chosen, BL_HGQ_TEST, &s->agree[1]));
-    BL_TRY(write_net(s, s->chosen, bl_path_join(s->cli.arena, s->cli.output, "fixed.json")));
-    if (s->points) BL_TRY(write_points(s));
+    if (!s->o.uniform_real) BL_TRY(write_integers(s));
     BL_TRY(write_front(s, true));
     BL_TRY(say(s));
     (void)unlink(s->part);
@@ -264,16 +294,26 @@ static bl_status finish(state *s)
     return BL_GOAL;
 }
 
+/* An architecture has no weights yet. */
+static bl_status open_graph(state *s, bl_graph **graph)
+{
+    const bl_architecture *arch = bl_architecture_find(s->model);
+    if (!arch) return bl_cli_float_model(&s->cli, s->model, false, graph);
+    s->o.random = true;
+    return bl_architecture_make(s->cli.ctx, arch, NULL, 10, graph);
+}
+
 static bl_status open_all(state *s, bl_data **data)
 {
     bl_ctx *ctx = s->cli.ctx;
     bl_tensor input;
     bl_graph *graph = NULL;
-    bool sizes = bl_hgq_sizes_input(s->model, &input);
+    const char *list = bl_hgq_network_sizes(s->model);
+    bool sizes = bl_hgq_sizes_input(list, &input);
     s->o.limit = s->cli.data.limit;
-    if (!sizes) BL_TRY(bl_cli_float_model(&s->cli, s->model, false, &graph));
+    if (!sizes) BL_TRY(open_graph(s, &graph));
     bl_status st = sizes ? bl_data_open(ctx, &s->cli.data, &input, data) : bl_cli_data(&s->cli, graph, NULL, data);
-    if (st == BL_OK) st = bl_hgq_open(ctx, graph, sizes ? s->model : NULL, *data, &s->o, &s->h);
+    if (st == BL_OK) st = bl_hgq_open(ctx, graph, sizes ? list : NULL, *data, &s->o, &s->h);
     bl_graph_free(graph);
     return st;
 }
@@ -307,8 +347,8 @@ static bl_status teach(state *s)
 int bl_train_by_recipe(int argc, char **argv)
 {
     static const bl_verb verb = {
-        .name = "train", .words = "MODEL.onnx | SIZES", .options = options, .parse = parse, .data = true, .args_min = 1, .args_max = 1,
-        .help = "Teaches a network, or one of dense layers by their sizes, and the bits of its every weight and activation.",
+        .name = "train", .words = "MODEL.onnx | SIZES | NAME", .options = options, .parse = parse, .data = true, .args_min = 1, .args_max = 1,
+        .help = "Teaches a network, one of dense layers by their sizes, or a named one (`bitlathe list hgq`, `list architectures`), and the bits of its every weight and activation.",
         .example = "bitlathe train 16-64-32-32-26 --recipe hgq --data csv:letter.csv --mean 8 --std 4 --set held_out=2400 "
                    "--set test=4000 --budget ebops=25000 -o run" };
     state s = { .budget = NAN, .floor = NAN };

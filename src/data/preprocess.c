@@ -198,6 +198,17 @@ static bl_status view_picture(const bl_source *s, bl_view *v)
     return BL_OK;
 }
 
+/* As many means or deviations as a sample has numbers: each is a channel. */
+static void view_features(const bl_source *s, bl_view *v)
+{
+    const bl_data_options *o = s->options;
+    if (v->windows > 1 || v->channels > 1 || s->input_count < 2) return;
+    if (o->n_mean != s->input_count && o->n_std != s->input_count) return;
+    v->channels = s->input_count;
+    v->width = v->out_w = 1;
+    v->c_step = v->y_step = 1;
+}
+
 static bl_status channel_check(const bl_source *s, const bl_view *v, const char *key, int n)
 {
     BL_CHECK(s->ctx, n >= 0 && n <= BL_DATA_CHANNELS_MAX);
@@ -213,6 +224,7 @@ bl_status bl_view_make(const bl_source *s, bl_view *v)
     bool picture = s->picture || o->resize || o->crop || o->bgr || o->nhwc_stored;
     *v = (bl_view){.windows = 1};
     BL_TRY(picture ? view_picture(s, v) : view_plain(s, v));
+    if (!picture) view_features(s, v);
     BL_TRY(channel_check(s, v, "--mean", o->n_mean));
     BL_TRY(channel_check(s, v, "--std", o->n_std));
     v->per_channel = o->n_mean > 1 || o->n_std > 1;

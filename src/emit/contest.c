@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Many plans of one network on one page: for each target accuracy against latency, size and energy, a line a
- * recipe, and all figures in a table.  Points that no other beats in both are joined by the front.
+ * Many plans of one network on one page: accuracy against effective bit operations, which depend on no target; then
+ * for each target accuracy against latency, size and energy, and all figures in a table.  Points that no other beats in
+ * both are joined by the front.
  */
 #include "emit/report_private.h"
 
@@ -16,7 +17,7 @@ typedef struct spot { double x, y; int series; const char *tip; } spot;
 typedef struct view {
     bl_report *r;
     const json_t *points;
-    const char *target;
+    const char *target;         /* NULL: all of them */
     const char *series[SERIES_MAX];
     int n_series;
     bool accuracy;              /* top-1; else SQNR */
@@ -60,7 +61,7 @@ static int gather(view *v, const char *cost, double scale, spot *out)
     int n = 0;
     json_array_foreach(v->points, i, point) {
         double x = scale * bl_figure_num(point, cost), y = quality(v, point);
-        if (strcmp(text_of(point, "target"), v->target) || !isfinite(x) || !isfinite(y) || n == POINTS_MAX) continue;
+        if ((v->target && strcmp(text_of(point, "target"), v->target)) || !isfinite(x) || !isfinite(y) || n == POINTS_MAX) continue;
         char *tip = bl_format(v->r->page.arena, "%s %s: %.4g, %.2f", text_of(point, "series"), text_of(point, "budget"), x, y);
         out[n++] = (spot){ x, y, series_of(v, text_of(point, "series")), tip ? tip : "" };
     }
@@ -265,7 +266,7 @@ static void table(view *v)
     const json_t *point;
     size_t i;
     bl_page_raw(&r->page, "<div class=\"scroll\"><table><thead><tr><th>recipe</th><th>budget</th><th>top-1, %</th><th>SQNR, dB</th>"
-                          "<th>KiB</th><th>ms</th><th>mJ</th><th>seconds</th></tr></thead><tbody>\n");
+                          "<th>KiB</th><th>EBOPs</th><th>ms</th><th>mJ</th><th>seconds</th></tr></thead><tbody>\n");
     json_array_foreach(v->points, i, point) {
         if (strcmp(text_of(point, "target"), v->target)) continue;
         bl_page_put(&r->page, "<tr><th scope=\"row\"><span class=\"key s%d\"></span>%s</th><td>%s%s</td>", series_of(v, text_of(point, "series")),
@@ -273,6 +274,7 @@ static void table(view *v)
         table_cell(r, 100 * bl_figure_num(point, "top1"), "%.2f");
         table_cell(r, bl_figure_num(point, "sqnr_db"), "%.2f");
         table_cell(r, bl_figure_num(point, "size_bytes") / 1024, "%.1f");
+        table_cell(r, bl_figure_num(point, "ebops"), "%.0f");
         table_cell(r, bl_figure_num(point, "latency_ms"), "%.4g");
         table_cell(r, bl_figure_num(point, "energy_mj"), "%.4g");
         table_cell(r, bl_figure_num(point, "seconds"), "%.1f");
@@ -294,6 +296,21 @@ static void target_part(view *v)
     table(v);
     kinds_table(v);
     bl_page_raw(o, "</section>\n");
+}
+
+/* One picture for all targets, where there is any trade to see. */
+static void ebops_part(view *v)
+{
+    v->target = NULL;
+    const json_t *point;
+    size_t i;
+    int n = 0;
+    json_array_foreach(v->points, i, point) n += isfinite(bl_figure_num(point, "ebops")) && isfinite(quality(v, point));
+    if (n < 2) return;
+    bl_page_raw(&v->r->page, "<section><h2>Effective bit operations</h2>\n<p class=\"caption\">Bits of an input times bits of the "
+                             "weight it meets, summed over all products.</p>\n<div class=\"pair\">");
+    plot(v, "Accuracy against EBOPs", "EBOPs, thousands", "ebops", 1e-3);
+    bl_page_raw(&v->r->page, "</div>\n</section>\n");
 }
 
 static bool seen_before(const json_t *points, size_t at, const char *target)
@@ -327,6 +344,7 @@ bl_status bl_contest_page(bl_ctx *ctx, const json_t *contest, const char *path)
     if (isfinite(flt)) bl_page_put(o, "<p>The float network has %.2f %% of these samples right.</p>\n", 100 * flt);
     bl_page_raw(o, "<p class=\"caption\">Each point is a plan, a line joins the plans of a recipe; the dotted steps join those that no other plan beats in both. Seconds: from the model "
                    "to the tuned plan, less where an earlier budget left its records.</p>\n");
+    ebops_part(&v);
     json_array_foreach(points, i, point)
         if (!seen_before(points, i, text_of(point, "target"))) {
             v.target = text_of(point, "target");

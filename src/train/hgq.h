@@ -40,6 +40,7 @@ typedef struct bl_hgq_options {
     bl_hgq_ramp ramp;
     double beta, beta_end;      /* price of an EBOP in loss; log: from beta to beta_end */
     double beta_hold;           /* share of the training before the ramp */
+    double beta_ramp;           /* where the ramp begins; 0: beta */
     double target;              /* pid: EBOPs */
     double gamma;               /* price of a bit */
     double weight_bits;         /* significant bits at first */
@@ -51,9 +52,11 @@ typedef struct bl_hgq_options {
     bl_fixed_overflow overflow; /* of activations.  WRAP: i follows the data, nothing is clipped in training */
     bool group_norm;            /* the price's gradient on a shared width is divided by sqrt of how many share it */
     int64_t uniform_bits;       /* > 0: every width is this one, only where it lies is learned (the baseline) */
+    bool uniform_real;          /* its steps are any numbers: no fixed-point network is behind its price */
     int64_t parallel;           /* positions of a convolution computed at once; 0: all */
     int64_t teacher, teacher_epochs; /* width of a teacher's hidden layers; 0: none */
     double teacher_share, teacher_heat, smoothing; /* what is wanted of a row, beside its label */
+    bool standard;              /* numbers of a row are scaled by their mean and deviation over the rows learned from */
     bool random;                /* weights are drawn anew */
     const char *checkpoint;     /* file for what has been done so far; NULL: none */
     void (*told)(void *user, const bl_hgq_point *point, const char *stage); /* after each cycle; may be NULL */
@@ -74,6 +77,11 @@ typedef struct bl_hgq bl_hgq;
  * NULL, the dense layers of `sizes`, "16-64-32-32-26", with weights drawn by the seed. */
 bl_status bl_hgq_open(bl_ctx *ctx, const bl_graph *graph, const char *sizes, bl_data *data, const bl_hgq_options *options,
                       bl_hgq **out);
+/* Rows of hgq_networks.def: names that stand for such lists. */
+typedef struct bl_hgq_network { const char *name, *sizes, *help; } bl_hgq_network;
+extern const bl_hgq_network bl_hgq_networks[];
+extern const size_t bl_n_hgq_networks;
+const char *bl_hgq_network_sizes(const char *name); /* name itself where no row is called so */
 /* What the network of such sizes takes, for bl_data_open.  false: no such list. */
 bool bl_hgq_sizes_input(const char *sizes, bl_tensor *input);
 void bl_hgq_close(bl_hgq *h);
@@ -89,6 +97,8 @@ typedef struct bl_hgq_facts {
     double float_held, float_test, teacher_held; /* accuracy without quantizers; NaN where there was none */
     int64_t samples, held_out, test, parameters, steps, float_steps, cycles_done, resumed;
     double seconds, float_seconds; /* of training itself */
+    const float *mean, *deviation; /* by which rows were scaled (standard), `scaled` of them; else 0 */
+    int64_t scaled;
 } bl_hgq_facts;
 bl_hgq_facts bl_hgq_facts_of(const bl_hgq *h);
 

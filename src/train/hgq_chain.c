@@ -20,6 +20,20 @@ static int32_t next_size(const char **text)
     return (int32_t)n;
 }
 
+const bl_hgq_network bl_hgq_networks[] = {
+#define X(name, sizes, help) { name, sizes, help },
+#include "train/hgq_networks.def"
+#undef X
+};
+const size_t bl_n_hgq_networks = BL_COUNTOF(bl_hgq_networks);
+
+const char *bl_hgq_network_sizes(const char *name)
+{
+    for (size_t i = 0; i < bl_n_hgq_networks; i++)
+        if (!strcmp(bl_hgq_networks[i].name, name)) return bl_hgq_networks[i].sizes;
+    return name;
+}
+
 bool bl_hgq_sizes_input(const char *sizes, bl_tensor *input)
 {
     int32_t first = next_size(&sizes);

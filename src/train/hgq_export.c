@@ -33,26 +33,35 @@ static int64_t there(int32_t c, int64_t places, int64_t e)
     return e % c * places + e / c;
 }
 
-static void weights_put(const bl_hgq_layer *l, bl_fixed_layer *to)
+/* Steps that are no powers of two (uniform_real) become the nearest ones: the codes, which have the price, stay. */
+static float whole_step(const bl_hgq *h, const bl_hgq_layer *l, float q)
+{
+    if (!h->o.uniform_real) return q;
+    return exp2f(-rintf(l->f_of[0])) * rintf(q * exp2f(l->f_of[0]));
+}
+
+static void weights_put(const bl_hgq *h, const bl_hgq_layer *l, bl_fixed_layer *to)
 {
     int64_t in_places = (int64_t)l->in_h * l->in_w, window = (int64_t)l->kernel_h * l->kernel_w;
     for (int64_t t = 0; t < l->taps; t++)
         for (int64_t c = 0; c < l->out_c; c++) {
             int64_t at = l->kind == BL_FIXED_CONV ? (c * l->in_c + t % l->in_c) * window + t / l->in_c
                                                   : c * l->taps + there(l->in_c, in_places, t);
-            weight_put(to, at, l->q[t * l->out_c + c]);
+            weight_put(to, at, whole_step(h, l, l->q[t * l->out_c + c]));
         }
     for (int64_t c = 0; c < l->out_c; c++) {
         int f;
-        integer_of(l->bias[c], &to->bias[c], &f);
+        integer_of(h->o.uniform_real ? rintf(ldexpf(l->bias[c], 10)) * 0x1p-10f : l->bias[c], &to->bias[c], &f);
         to->bias_f[c] = (int8_t)f;
     }
 }
 
-static bl_fixed_grid grid_of(const bl_hgq_grid *g, int64_t e)
+/* wraps: the bits before the point are still to come from the range. */
+static bl_fixed_grid grid_of(const bl_hgq_grid *g, int64_t e, bool wraps)
 {
-    if (!(g->bits[e] > 0)) return (bl_fixed_grid){ 0, 0, 0 };
     int f = (int)lrintf(log2f(g->scale[e])), k = g->sign[e];
+    if (wraps) return (bl_fixed_grid){ (int8_t)k, (int8_t)(1 - f), (int8_t)f };
+    if (!(g->bits[e] > 0)) return (bl_fixed_grid){ 0, 0, 0 };
     return (bl_fixed_grid){ (int8_t)k, (int8_t)((int)g->bits[e] - k - f), (int8_t)f };
 }
 
@@ -103,7 +112,7 @@ void bl_hgq_trace(bl_hgq *h)
         bl_hgq_grid *g = n < 0 ? &h->in : &h->layer[n].grid;
         merge_positions(g, n < 0 ? h->in_c : h->layer[n].out_c);
         for (int64_t e = 0; e < g->n; e++)
-            g->final[e] = traced(grid_of(g, e), (double)g->least[e], (double)g->most[e], wraps && n >= 0);
+            g->final[e] = traced(grid_of(g, e, wraps && n >= 0), (double)g->least[e], (double)g->most[e], wraps && n >= 0);
     }
 }
 
@@ -156,7 +165,7 @@ static void layer_put(const bl_hgq *h, const bl_hgq_layer *l, bl_fixed_layer *to
         pool_grids(l, in, to->out);
         return;
     }
-    weights_put(l, to);
+    weights_put(h, l, to);
     if (l->grid.n) grids_put(&l->grid, to->out, l->out_c);
 }
 

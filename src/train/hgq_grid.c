@@ -19,16 +19,22 @@ static float bounded(float v, float most)
     return v > most ? most : v;
 }
 
+/* Where a grid lies: at a power of two, but for the baseline whose steps are any numbers (LSQ). */
+static float place_of(const bl_hgq *h, float i)
+{
+    return h->o.uniform_real ? fminf(fmaxf(i, -23), 23) : bounded(i, 23);
+}
+
 /* ------------------------------------------------------------------ activations */
 
 void bl_hgq_grid_set(bl_hgq *h, bl_hgq_grid *g)
 {
     bool wraps = h->o.overflow == BL_WRAP && g != &h->in, narrow = h->o.overflow == BL_SAT_SYM;
     for (int64_t e = 0; e < g->n; e++) {
-        float i = bounded(h->params[g->i.at + g->group[e]], 23), f = bounded(h->params[g->f.at + g->group[e]], g->f_most);
+        float i = g->tied ? place_of(h, h->params[g->i.at + g->group[e]]) : bounded(h->params[g->i.at + g->group[e]], 23), f = bounded(h->params[g->f.at + g->group[e]], g->f_most);
         float k = g->sign[e];
         if (g->tied) f = (float)g->tied - k - i;
-        if (i < -f) i = -f;
+        if (!g->tied && i < -f) i = -f;
         float width = k + i + f;
         g->scale[e] = exp2f(f);
         g->step[e] = exp2f(-f);
@@ -36,7 +42,8 @@ void bl_hgq_grid_set(bl_hgq *h, bl_hgq_grid *g)
         g->lo[e] = g->relu ? 0 : wraps ? -INFINITY : k > 0 ? -exp2f(i) + (narrow ? g->step[e] : 0) : 0;
         g->bits[e] = width;
         if (width > 0) continue;
-        g->bits[e] = g->lo[e] = g->hi[e] = 0;
+        g->bits[e] = 0;
+        if (!wraps) g->lo[e] = g->hi[e] = 0; /* else i has yet to follow what comes */
     }
 }
 
@@ -83,7 +90,7 @@ static void spread_widths(bl_hgq *h, bl_hgq_layer *l)
     const float *wf = h->params + l->wf.at, *wi = h->params + l->wi.at;
     for (int64_t j = 0; j < l->w.n; j++) {
         int32_t at = l->w_group[j];
-        float b = bounded(wf[at], 23), i = bounded(wi[at], 23);
+        float b = bounded(wf[at], 23), i = place_of(h, wi[at]);
         l->f_of[j] = clips(h) ? b - i : b;
         if (clips(h)) l->limit[j] = b > 0 ? exp2f(i) - exp2f(i - b) : 0;
     }
@@ -101,6 +108,18 @@ static void biases_set(bl_hgq *h, bl_hgq_layer *l)
     }
 }
 
+/* Steps that are no powers of two, one a layer. */
+static void real_weights(bl_hgq *h, bl_hgq_layer *l)
+{
+    const float *w = h->params + l->w.at;
+    float step = exp2f(-l->f_of[0]), limit = l->limit[0];
+    for (int64_t j = 0; j < l->w.n; j++) {
+        float c = fminf(fmaxf(w[j], -limit), limit);
+        l->q[j] = floorf(c / step + 0.5f) * step;
+        l->d[j] = c - l->q[j];
+    }
+}
+
 void bl_hgq_weights_set(bl_hgq *h, bl_hgq_layer *l)
 {
     const float *w = h->params + l->w.at, *f = h->params + l->wf.at;
@@ -108,7 +127,8 @@ void bl_hgq_weights_set(bl_hgq *h, bl_hgq_layer *l)
         spread_widths(h, l);
         f = l->f_of;
     }
-    h->loops->weights(l->w.n, w, f, l->limit, l->q, l->d, l->bits);
+    if (h->o.uniform_real) real_weights(h, l);
+    else h->loops->weights(l->w.n, w, f, l->limit, l->q, l->d, l->bits);
     if (clips(h))
         for (int64_t j = 0; j < l->w.n; j++) l->bits[j] = fmaxf(bounded(h->params[l->wf.at + l->w_group[j]], 23), 0);
     biases_set(h, l);

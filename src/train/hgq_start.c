@@ -27,6 +27,35 @@ static bl_status parts(bl_hgq *h, const bl_data *data)
     return BL_OK;
 }
 
+/* By the mean and deviation of each number over the rows that are learned from; as --mean and --std do it. */
+static bl_status standardize(bl_hgq *h)
+{
+    int64_t all = h->rows + h->held + h->test;
+    float *mean, *deviation;
+    if (h->per > BL_DATA_CHANNELS_MAX || h->per != h->in_c)
+        return bl_fail(h->ctx, BL_USAGE, "standard", "give --mean and --std", "rows of %lld numbers are not scaled one by one",
+                       (long long)h->per);
+    BL_ALLOC_TRY(h->ctx, mean = BL_NEW(h->arena, float, (size_t)h->per));
+    BL_ALLOC_TRY(h->ctx, deviation = BL_NEW(h->arena, float, (size_t)h->per));
+    for (int64_t e = 0; e < h->per; e++) {
+        double sum = 0, square = 0;
+        for (int64_t r = 0; r < h->rows; r++) sum += (double)h->x[r * h->per + e];
+        sum /= (double)h->rows;
+        for (int64_t r = 0; r < h->rows; r++) {
+            double d = (double)h->x[r * h->per + e] - sum;
+            square += d * d;
+        }
+        mean[e] = (float)sum;
+        deviation[e] = (float)sqrt(square / (double)h->rows);
+        if (!(deviation[e] > 0) || !isfinite(deviation[e])) deviation[e] = 1;
+        for (int64_t r = 0; r < all; r++) h->x[r * h->per + e] = (h->x[r * h->per + e] - mean[e]) / deviation[e];
+    }
+    h->facts.mean = mean;
+    h->facts.deviation = deviation;
+    h->facts.scaled = h->per;
+    return BL_OK;
+}
+
 bl_status bl_hgq_rows(bl_hgq *h, bl_data *data)
 {
     BL_TRY(parts(h, data));
@@ -49,6 +78,7 @@ bl_status bl_hgq_rows(bl_hgq *h, bl_data *data)
         if (h->labels[r] < 0) return bl_fail(h->ctx, BL_DATA, bl_data_name(data), "label it", "row %lld has no label", (long long)r);
     }
     bl_arena_reset(h->arena, mark);
+    if (h->o.standard) BL_TRY(standardize(h));
     bl_hgq_labels_wanted(h);
     return BL_OK;
 }

@@ -52,6 +52,8 @@ bl_status bl_hgq_open(bl_ctx *ctx, const bl_graph *graph, const char *sizes, bl_
     h->batch_most = BL_MAX(BL_MAX(options->batch, options->float_batch), 256);
     h->facts.float_held = h->facts.float_test = h->facts.teacher_held = NAN;
     bl_status s = BL_OK;
+    if (options->uniform_real && !options->uniform_bits)
+        s = bl_fail(ctx, BL_USAGE, "uniform_real", "set uniform_bits as well", "learned widths lie at powers of two");
     if (options->cycles > options->epochs)
         s = bl_fail(ctx, BL_USAGE, "hgq", "set fewer cycles", "%lld cycles in %lld epochs", (long long)options->cycles,
                     (long long)options->epochs);
@@ -176,7 +178,9 @@ static void set_beta(bl_hgq *h, double t)
     double hold = h->o.beta_hold;
     if (h->o.ramp == BL_HGQ_PID) return;
     h->beta = h->o.beta;
-    if (h->o.ramp == BL_HGQ_LOG && t > hold && h->o.beta > 0) h->beta *= pow(h->o.beta_end / h->o.beta, (t - hold) / (1 - hold));
+    if (h->o.ramp != BL_HGQ_LOG || t <= hold) return;
+    if (h->o.beta_ramp > 0) h->beta = h->o.beta_ramp;
+    if (h->beta > 0) h->beta *= pow(h->o.beta_end / h->beta, (t - hold) / (1 - hold));
 }
 
 /* The epoch that ends cycle c, from 0. */

@@ -17,11 +17,12 @@ json_is "the first" "$t/all/compare.json" points.0.series mixed
 json_has "figures of a model with energy" "$t/all/compare.json" points.8.energy_mj points.8.latency_ms points.8.size_bytes points.8.sqnr_db points.8.seconds
 json_lacks "no energy on BISMO" "$t/all/compare.json" points.0.energy_mj
 json_lacks "no accuracy without labels" "$t/all/compare.json" points.0.top1
-check "two and three pictures, for wide and narrow windows" test "$(grep -c '<svg' "$t/all/compare.html")" -eq 10
+check "two and three pictures and one of EBOPs, for wide and narrow windows" test "$(grep -c '<svg' "$t/all/compare.html")" -eq 12
 check "16 rows of figures and 16 of bits on the page" test "$(grep -c '<tr><th scope' "$t/all/compare.html")" -eq 32
 check "what each took" grep -q 'Time each took' "$t/all/compare.html"
 json_is "kinds of layers" "$t/all/compare.json" points.0.kinds.0.kind first
 prints "bits by kind of layer" '^bitfusion: mean bits by kind of layer'
+json_has "EBOPs of a plan" "$t/all/compare.json" points.0.ebops points.15.ebops
 check "nothing is loaded from anywhere" sh -c "! grep -q 'https\\?://' '$t/all/compare.html'"
 for target in bismo-edge bitfusion; do
     for recipe in mixed haq amed uniform; do check "records of $recipe on $target" test -f "$t/all/$target/$recipe/plan-latency=0.6.json"; done
@@ -38,6 +39,14 @@ done
 ok 0 "two runs" "$bitlathe" compare "$t/run0.8" "$t/run0.6" -o "$t/runs"
 prints "the first run" '  run0.8 '
 prints "uniform beside them" '  uniform .*int8'
+check "EBOPs of uniform 8 bit in a run" test "$(json "$t/runs/compare.json" points.1.ebops | cut -d. -f1)" -gt 10000000
+mkdir -p "$t/front"
+echo '{"points":[{"ebops1":1000.0,"held_out_top1":0.5,"test_top1":0.25},{"ebops1":2000.0,"held_out_top1":0.75}]}' >"$t/front/front.json"
+ok 0 "a run and a front" "$bitlathe" compare "$t/run0.8" "$t/front" --json
+cp "$t/out" "$t/object.json"
+json_is "a point of the front" "$t/object.json" points.2.top1 0.25
+json_is "its cost" "$t/object.json" points.2.ebops 1000.0
+json_is "held-out accuracy where no other is" "$t/object.json" points.3.top1 0.75
 check "a page of runs" grep -q '<svg' "$t/runs/compare.html"
 
 # ---- what makes no sense

@@ -54,11 +54,33 @@ ok 64 "eval fixed.json without data" "$bitlathe" eval "$t/one/fixed.json"
 sed 's/"weights": \[/"weights": [3,/' "$t/one/fixed.json" >"$t/damaged.json"
 ok 65 "eval of a damaged one" "$bitlathe" eval "$t/damaged.json" $data
 for words in "teacher=12 --set teacher_epochs=5 --set smoothing=0.1" "overflow=WRAP" "weights=kbi" "act_share=tensor --set weight_share=channel" "uniform_bits=4" "round=TRN" "ramp=pid --set target=300" \
-    "overflow=SAT_SYM --set act_share=channel --set round=RND_CONV"; do
+    "overflow=SAT_SYM --set act_share=channel --set round=RND_CONV" "overflow=WRAP --set act_share=tensor --set round=RND_INF" \
+    "round=TRN_ZERO" "round=RND_ZERO" "round=RND_MIN_INF" "standard=yes --set beta_ramp=1e-5 --set beta_hold=0.2" "ramp=constant"; do
     ok 0 "hgq $words" "$bitlathe" train 4-8-3 --recipe hgq $data $few --set $words -o "$t/run"
     prints "hgq $words" '^integers: 0 of 600 outputs of 200 test rows differ'
+    check "hgq $words: learns (chance is 40 %)" test "$(sed -n 's/.*test rows differ.*, \([0-9]*\)\.[0-9]* % right/\1/p' "$t/out")" -ge 60
     rm -rf "$t/run"
 done
+ok 0 "one width, steps of any size" "$bitlathe" train 4-8-3 --recipe hgq $data $few --set uniform_bits=4 --set uniform_real=yes --set ramp=constant --set beta=0 -o "$t/real"
+json_lacks "no integers behind them" "$t/real/front.json" integers
+check "nor a network" test ! -e "$t/real/fixed.json"
+json_has "their price" "$t/real/front.json" points.0.ebops1
+ok 64 "steps of any size for learned widths" "$bitlathe" train 4-8-3 --recipe hgq $data $few --set uniform_real=yes -o "$t/run"
+ok 64 "a number of a picture is not scaled by itself" "$bitlathe" train conv3 --recipe hgq --data raw:$t/pictures,u8,4x1x28x28,$t/labels --set standard=yes --set held_out=1 --set test=1 -o "$t/run"
+
+# The words that repeat the scaling give the same answers; a table of Weka's, a named network and its recipe.
+awk -F, 'BEGIN { print "@relation task\n@attribute a numeric\n@attribute b real\n@attribute c real\n@attribute d real\n@attribute class {x,y,z}\n@data" }
+    NR > 1 { print $1 "," 10 * $2 "," $3 + 100 "," $4 "," substr("xyz", $5 + 1, 1) }' "$t/task.csv" >"$t/task.arff"
+ok 0 "a table of Weka's" "$bitlathe" train 4-8-3 --recipe hgq --data arff:$t/task.arff $few --set standard=yes -o "$t/arff"
+words=$(sed -n 's/^rows were scaled as by //p' "$t/out")
+right=$(sed -n 's/.*test rows differ.*, \([0-9.]*\) % right/\1/p' "$t/out")
+tail -n 200 "$t/task.arff" | { sed -n '1,/@data/p' "$t/task.arff"; cat; } >"$t/test.arff"
+ok 0 "the test rows on integers" "$bitlathe" eval "$t/arff/fixed.json" --data arff:$t/test.arff $words --json
+check "as many right" test "$(json "$t/out" top1 | awk '{ printf "%.2f", 100 * $1 }')" = "$right"
+awk -F, 'BEGIN { srand(5) } NR > 1 { printf "%d", $5; for (i = 0; i < 16; i++) printf ",%g", $(i % 4 + 1) + rand(); print "" }' "$t/task.csv" |
+    { echo label,a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p; cat; } >"$t/wide.csv"
+ok 0 "jets" "$bitlathe" train jets --recipe jets --data csv:$t/wide.csv --set epochs=80 --set cycles=4 --set held_out=150 --set test=200 -o "$t/jets"
+prints "jets" '^integers: 0 of 1000 outputs of 200 test rows differ'
 
 # Stopped once there is something to go on from; then gone on with.
 longer="--set epochs=400 --set cycles=40 --set batch=64 --set float_epochs=5 --set held_out=150 --set test=200"

@@ -400,12 +400,80 @@ static void description(void **state)
     open_fails(f, "@/d.json", "", input_of(4, 1, 3, 2, 1), BL_USAGE, "\"x\"");
 }
 
+static void arff_forms(void **state)
+{
+    fixture *f = *state;
+    float x[6];
+    const struct {
+        const char *text;
+        int label[2];
+    } row[] = {
+        {"% a table\n\n@RELATION 'x y'\n@ATTRIBUTE 'p q' NUMERIC\n@attribute r real\n@attribute class {g, q,'w'}\n@DATA\n1,2,w\n3,4,'g'\n",
+         {2, 0}},
+        {"@relation x\r\n@attribute class {b,a}\r\n@attribute p integer\r\n@attribute q numeric\r\n@data\r\na,1,2\r\n\r\nb,3,4",
+         {1, 0}},
+        {"@relation x\n@attribute p numeric\n@attribute q numeric\n@attribute label integer\n@data\n1,2,7\n3,4,0\n", {7, 0}},
+        {"@relation x\n@attribute p numeric\n@attribute q numeric\n@data\n1,2\n3,4\n", {-1, -1}},
+    };
+    for (size_t k = 0; k < BL_COUNTOF(row); k++) {
+        save_text(f, "t.arff", row[k].text);
+        bl_data *d = open_fine(f, "arff:@/t.arff", "", input_of(2, 1, 2, 0, 0));
+        assert_int_equal(bl_data_samples(d), 2);
+        assert_ok(f->ctx, bl_data_read(d, 0, 2, x));
+        for (int i = 0; i < 4; i++)
+            if (x[i] != (float)(i + 1)) fail_msg("form %zu value %d: %g", k, i, (double)x[i]);
+        for (int i = 0; i < 2; i++) assert_int_equal(bl_data_label(d, i), row[k].label[i]);
+        bl_data_free(d);
+    }
+    const struct {
+        const char *text, *says;
+    } wrong[] = {
+        {"", "no @data"},
+        {"@relation x\n@attribute p numeric\n", "no @data"},
+        {"@data\n1,2\n", "line 1: no attributes"},
+        {"p,q\n1,2\n", "line 1: no such declaration"},
+        {"@attribute p string\n@data\n", "line 1: an attribute of another type"},
+        {"@attribute p {a}\n@attribute q {b}\n@data\n", "line 2: a second attribute of words"},
+        {"@attribute p {a}\n@data\na\n", "one attribute only"},
+        {"@attribute p numeric\n@attribute c {a,b}\n@data\n", "no samples"},
+        {"@attribute p numeric\n@attribute c {a,b}\n@data\n1,2,a\n", "3 fields for 2 attributes"},
+        {"@attribute p numeric\n@attribute q numeric\n@attribute c {a,b}\n@data\n1,2,a\n3,4,c\n", "line 6, field 3: \"c\" is no class"},
+        {"@attribute p numeric\n@attribute q numeric\n@attribute c {a,b}\n@data\n1,?,a\n", "line 5, field 2: \"?\" is no number"},
+    };
+    for (size_t k = 0; k < BL_COUNTOF(wrong); k++) {
+        save_text(f, "t.arff", wrong[k].text);
+        open_fails(f, "arff:@/t.arff", "", input_of(2, 1, 2, 0, 0), BL_DATA, wrong[k].says);
+    }
+}
+
+/* As many means as numbers: one each. */
+static void scaled_one_by_one(void **state)
+{
+    fixture *f = *state;
+    float x[4];
+    save_text(f, "t.csv", "1,5,0\n12,7,1\n");
+    bl_data *d = open_fine(f, "csv:@/t.csv", "mean=1,5 std=2,4", input_of(2, 1, 2, 0, 0));
+    assert_ok(f->ctx, bl_data_read(d, 0, 2, x));
+    assert_true(x[0] == 0 && x[1] == 0 && x[2] == 5.5f && x[3] == 0.5f);
+    bl_hash one = bl_data_hash(d);
+    bl_data_free(d);
+    d = open_fine(f, "csv:@/t.csv", "mean=1,5 std=4,2", input_of(2, 1, 2, 0, 0));
+    assert_string_not_equal(one.hex, bl_data_hash(d).hex);
+    bl_data_free(d);
+    d = open_fine(f, "csv:@/t.csv", "mean=1,5 std=2", input_of(2, 1, 2, 0, 0));
+    assert_ok(f->ctx, bl_data_read(d, 0, 2, x));
+    assert_true(x[2] == 5.5f && x[3] == 1);
+    bl_data_free(d);
+    open_fails(f, "csv:@/t.csv", "mean=1,5,6", input_of(2, 1, 2, 0, 0), BL_USAGE, "3 numbers for 1 channel");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(cifar_records), TEST(idx_plain_and_gzip), TEST(idx_wide_types), TEST(raw_types),
         TEST(csv_forms),     TEST(label_files),        TEST(words),          TEST(description),
+        TEST(arff_forms),    TEST(scaled_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

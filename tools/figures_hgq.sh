@@ -1,0 +1,128 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Sections hgq and jets of tools/figures: fronts of HGQ.
+
+hgq_points() { # FRONT: held-out accuracy, test accuracy, EBOPs of each point, cheapest first
+    awk -F'[:,]' '/"held_out_top1"/ { h = $2 } /"test_top1"/ { t = $2 } /"ebops1"/ { print 100 * h, 100 * t, $2 + 0 }' "$1"
+}
+
+hgq_at() { # FRONT EBOPS: test accuracy of the point that held-out rows choose among those at most so dear
+    hgq_points "$1" | awk -v most="$2" '$3 <= most && $1 > h { h = $1; t = $2 } END { print h ? t : "-" }'
+}
+
+hgq_below() { # FRONT LEVEL: EBOPs at which accuracy on the test rows crosses LEVEL, by an isotonic fit over the logarithm of EBOPs
+    hgq_points "$1" | awk -v level="$2" '
+        { n++; v[n] = $2; w[n] = 1; x[n] = log($3)
+          while (n > 1 && v[n - 1] >= v[n]) {
+              v[n - 1] = (v[n - 1] * w[n - 1] + v[n] * w[n]) / (w[n - 1] + w[n])
+              x[n - 1] = (x[n - 1] * w[n - 1] + x[n] * w[n]) / (w[n - 1] + w[n])
+              w[n - 1] += w[n]; n--
+          } }
+        END {
+            if (n && v[1] >= level) { printf "%.0f", exp(x[1]); exit }
+            for (i = 2; i <= n; i++)
+                if (v[i] >= level) { printf "%.0f", exp(x[i - 1] + (x[i] - x[i - 1]) * (level - v[i - 1]) / (v[i] - v[i - 1])); exit }
+            print "-"
+        }'
+}
+
+hgq_median() { # NUMBERS, one a line, dashes last
+    sort -g | awk '{ x[NR] = $1 } END { print x[int((NR + 1) / 2)] }'
+}
+
+letter_words() {
+    echo "letter --recipe hgq --data csv:$shared/data/letter/letter.csv --mean 8 --std 4 --set held_out=2400 --set test=4000 --set teacher=256 --set teacher_epochs=60 --threads 1"
+}
+
+# HGQ_SEEDS (1) and HGQ_EPOCHS (12000): three seeds take about six minutes of one core.
+figures_hgq() {
+    local seeds=${HGQ_SEEDS:-1} epochs=${HGQ_EPOCHS:-12000} seed n words flt row
+    [ -r "$shared/data/letter/letter.csv" ] || { echo "skipped: hgq: no $shared/data/letter/letter.csv"; return; }
+    words="$(letter_words) --set epochs=$epochs --set cycles=34 --set beta=5e-8 --set beta_hold=0.09 --set beta_ramp=1e-6 --set beta_end=6e-5 --budget ebops=25000"
+    echo "HGQ on Letter: 13,600 rows learned, 2,400 choose, 4,000 test; one training, one front; seeds $seeds, $epochs epochs"
+    echo "test accuracy, % (below the float network of the same seed) at most so many EBOPs, exact spans; bars 0.5 at 25000, 2 at 16000, 5 at 12000"
+    printf '%-6s %7s %15s %15s %15s %15s %15s %7s %8s  %s\n' seed float 25000 21000 16000 15000 12000 differ seconds command
+    for seed in $seeds; do
+        run "$bitlathe" train $words --seed $seed -o "$t/hgq$seed" || return
+        flt=$(json "$t/hgq$seed/front.json" float.test_top1)
+        row=""
+        for n in 25000 21000 16000 15000 12000; do
+            row+=$(printf '%16s' "$(hgq_at "$t/hgq$seed/front.json" $n | awk -v f="$flt" '{ if ($1 == "-") print; else printf "%.2f (%+.2f)", $1, $1 - 100 * f }')")
+        done
+        printf '%-6s %7.2f%s %7d %8s  %s\n' $seed "$(awk "BEGIN { print 100 * $flt }")" "$row" "$(json "$t/hgq$seed/front.json" integers.test.differ)" \
+            "$seconds" "$(shown "$bitlathe" train $words --seed $seed -o T/hgq$seed)"
+    done
+    hgq_beside "$seeds"
+    echo
+}
+
+hgq_row() { # NAME FRONT SEEDS COMMAND: the last point of a front beside the points of the seeds' fronts that are at most so dear
+    local held test ebops own seed
+    hgq_points "$2" | tail -n 1 >"$t/point"
+    read -r held test ebops <"$t/point"
+    own=$(for seed in $3; do hgq_at "$t/hgq$seed/front.json" "$ebops"; done | hgq_median)
+    printf '%-22s %9.0f %9.2f %7.2f %7s %7s  %s\n' "$1" "$ebops" "$held" "$test" "$own" \
+        "$(awk -v a="$own" -v b="$test" 'BEGIN { if (a == "-") print a; else printf "%+.2f", a - b }')" "$4"
+}
+
+hgq_beside() { # SEEDS: other ways to choose widths, in the same engine with the same teacher
+    local b step words
+    echo "One width for all (its steps powers of two, or any number: LSQ; 200 epochs), and one width a layer, learned; beside each the"
+    echo "median of the seeds' points at most so dear: bar -0.30"
+    printf '%-22s %9s %9s %7s %7s %7s  %s\n' widths EBOPs "held out" test HGQ better command
+    for step in no yes; do
+        for b in 8 7 6 5 4 3 2; do
+            words="$(letter_words) --set uniform_bits=$b --set uniform_real=$step --set epochs=200 --set cycles=1 --set decay=0.05 --set ramp=constant --set beta=0"
+            run "$bitlathe" train $words -o "$t/uniform$b$step" || return
+            hgq_row "$b, $([ $step = yes ] && echo "any step" || echo "powers of two")" "$t/uniform$b$step/front.json" "$1" "$(shown "$bitlathe" train $words -o T/uniform)"
+        done
+    done
+    words="$(letter_words) --set weight_share=tensor --set act_share=tensor --set epochs=2000 --set cycles=20 --set beta=1e-6 --set beta_end=6e-5"
+    run "$bitlathe" train $words -o "$t/layers" || return
+    for b in 60000 40000 25000 16000; do
+        hgq_points "$t/layers/front.json" | awk -v most=$b '$3 <= most { printf "\"held_out_top1\": %.6f,\n\"test_top1\": %.6f,\n\"ebops1\": %s,\n", $1 / 100, $2 / 100, $3 }' >"$t/kept"
+        [ ! -s "$t/kept" ] || hgq_row "a layer, at most $b" "$t/kept" "$1" "$(shown "$bitlathe" train $words -o T/layers)"
+    done
+}
+
+# JETS_SEEDS (1), JETS_EPOCHS (A 4000, B 7000)
+figures_jets() {
+    local task seed rows levels level words flt mean bars epochs b
+    [ -r /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] || { echo "skipped: jets: no Fashion-MNIST"; return; }
+    for task in A B; do
+        tools/jet-shaped $task >"$t/$task.csv" || return
+        rows="--set held_out=9000 --set test=10000" bars="17000 9000 6200 3000" epochs=${JETS_EPOCHS:-4000}
+        [ $task = A ] || { rows="--set held_out=4500 --set test=5000" bars="8500 4300 2600 1250" epochs=${JETS_EPOCHS:-7000}; }
+        words="jets --recipe hgq --data csv:$t/$task.csv --set standard=yes $rows --set teacher=256 --set teacher_epochs=30 --set float_epochs=100 --threads 1"
+        local long="--set epochs=$epochs --set cycles=30 --set beta=1e-7 --set beta_hold=0.05 --set beta_ramp=4e-7 --set beta_end=1.5e-4"
+        for seed in ${JETS_SEEDS:-1}; do
+            run "$bitlathe" train $words $long --seed $seed -o "$t/jets$task$seed" || return
+            echo "$(json "$t/jets$task$seed/front.json" float.test_top1)" >>"$t/float$task"
+        done
+        mean=$(awk '{ s += $1 } END { printf "%.2f", 100 * s / NR }' "$t/float$task")
+        echo "Task $task of the shape of LHC jets, seeds ${JETS_SEEDS:-1}; float $mean % (mean of the seeds)"
+        echo "EBOPs at which the front crosses so many points below it; bars $bars at 1, 2, 3, 5 points"
+        printf '%-8s %8s %8s %8s %8s %8s  %s\n' seed 0.5 1 2 3 5 command
+        for seed in ${JETS_SEEDS:-1}; do
+            printf '%-8s' $seed
+            for level in 0.5 1 2 3 5; do
+                hgq_below "$t/jets$task$seed/front.json" "$(awk "BEGIN { print $mean - $level }")" >"$t/crossed"
+                printf ' %8s' "$(cat "$t/crossed")"
+                echo "$(cat "$t/crossed")" >>"$t/at$task$level"
+            done
+            echo "  $(shown "$bitlathe" train $words $long --seed $seed -o T/jets)"
+        done
+        printf '%-8s' median
+        for level in 0.5 1 2 3 5; do printf ' %8s' "$(sed 's/^-$/inf/' "$t/at$task$level" | hgq_median)"; done
+        echo
+        printf '%-8s' "fewer" # than uniform 8 bit by the nominal count: 4256 weights of 8 bits times 8 bits of input
+        for level in 0.5 1 2 3 5; do printf ' %8s' "$(sed 's/^-$/inf/' "$t/at$task$level" | hgq_median | awk '{ if ($1 == "inf") print "-"; else printf "%.1f", 272384 / $1 }')"; done
+        echo "  than uniform 8 bit, nominal (272,384); bars 10 at 0.5 points, 20 at 2"
+        for b in 8 6 4; do
+            local uniform="--set uniform_bits=$b --set epochs=150 --set cycles=1 --set ramp=constant --set beta=0"
+            run "$bitlathe" train $words $uniform -o "$t/jets$task.u$b" || return
+            hgq_points "$t/jets$task.u$b/front.json" | tail -n 1 | awk -v b=$b '{ printf "uniform %d bits: %.2f %% at %.0f EBOPs\n", b, $2, $3 }'
+        done
+        echo
+    done
+}
