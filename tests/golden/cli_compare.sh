@@ -42,11 +42,11 @@ prints "uniform beside them" '  uniform .*int8'
 check "EBOPs of uniform 8 bit in a run" test "$(json "$t/runs/compare.json" points.1.ebops | cut -d. -f1)" -gt 10000000
 mkdir -p "$t/front"
 echo '{"points":[{"ebops1":1000.0,"held_out_top1":0.5,"test_top1":0.25},{"ebops1":2000.0,"held_out_top1":0.75}]}' >"$t/front/front.json"
-ok 0 "a run and a front" "$bitlathe" compare "$t/run0.8" "$t/front" --json
+ok 0 "a run and a front" "$bitlathe" compare "$t/front" "$t/run0.8" --json
 cp "$t/out" "$t/object.json"
-json_is "a point of the front" "$t/object.json" points.2.top1 0.25
-json_is "its cost" "$t/object.json" points.2.ebops 1000.0
-json_is "held-out accuracy where no other is" "$t/object.json" points.3.top1 0.75
+json_is "a point of the front" "$t/object.json" points.0.top1 0.25
+json_is "its cost" "$t/object.json" points.0.ebops 1000.0
+json_is "held-out accuracy where no other is" "$t/object.json" points.1.top1 0.75
 check "a page of runs" grep -q '<svg' "$t/runs/compare.html"
 
 # ---- what makes no sense
