@@ -147,6 +147,18 @@ static bl_status finish_index(state *s)
 
 /* ---- programs */
 
+/* What running took beside what was promised before anything was taken: equal, as running takes nothing. */
+static bl_status say_memory(state *s, const bl_exec *e)
+{
+    uint64_t promised, taken;
+    bl_exec_memory(e, &promised, &taken);
+    if (s->cli.json)
+        return bl_cli_json(&s->cli, json_pack("{s:s, s:I, s:I}", "out", s->out, "promised_bytes", (json_int_t)promised,
+                                              "peak_bytes", (json_int_t)taken));
+    printf("memory: %llu bytes promised, %llu taken\n", (unsigned long long)promised, (unsigned long long)taken);
+    return BL_OK;
+}
+
 typedef struct program_run { state *s; bl_exec *e; const bl_program *p; } program_run;
 
 /* Plain elements are written as they are. */
@@ -229,8 +241,10 @@ static bl_status run_program(state *s, const bl_program *p, const inputs *in)
     for (uint32_t i = 0; i < p->n_inputs; i++) give_input(r.e, i, &in->t[i]);
     bl_status st = bl_exec_run(r.e, s->all ? step_hook : NULL, &r);
     for (uint32_t i = 0; st == BL_OK && i < p->n_outputs; i++) st = take_output(s, r.e, p, i);
+    if (st == BL_OK) st = finish_index(s);
+    if (st == BL_OK) st = say_memory(s, r.e);
     bl_exec_free(r.e);
-    return st == BL_OK ? finish_index(s) : st;
+    return st;
 }
 
 /* ---- float networks */

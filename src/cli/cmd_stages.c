@@ -348,6 +348,7 @@ static bl_status prefer(state *s, const bl_graph *g, const bl_plan *plan, bl_pro
     if (!s->cost) BL_TRY(beside(s, s->plan, "cost.json", &s->cost));
     if (!s->cost) return BL_OK;
     BL_TRY(bl_cost_read(s->cli.ctx, s->cost, &cost));
+    bl_pipeline_elsewhere(&s->cli, s->cost, cost);
     bl_status st = bl_cost_prefer(s->cli.ctx, cost, g, plan, p);
     bl_cost_free(cost);
     return st;

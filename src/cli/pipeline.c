@@ -439,14 +439,20 @@ bl_status bl_pipeline_sens(bl_pipeline *p)
     return BL_OK;
 }
 
+void bl_pipeline_elsewhere(bl_cli *cli, const char *path, const bl_cost *cost)
+{
+    if (cost->model || !cost->has_latency || bl_cost_is_here(cli->ctx, cost)) return;
+    json_t *here = bl_machine_json(cli->ctx);
+    char *there = bl_cost_machine_text(cli->arena, cost->machine), *this = bl_cost_machine_text(cli->arena, here);
+    json_decref(here);
+    if (there && this) bl_note(cli->ctx, "%s was measured on %s, this is %s", path, there, this);
+}
+
 /* Of this machine, or only its words for it when the record comes from a file. */
 static bool cost_fits(bl_pipeline *p, const bl_cost *c)
 {
-    json_t *here = bl_machine_json(p->ctx);
-    bool fits = same(c->graph, p->graph->hash) && same(c->menu, p->menu->hash) && !strcmp(c->target, p->target) &&
-                json_equal(here, c->machine);
-    json_decref(here);
-    return fits;
+    return same(c->graph, p->graph->hash) && same(c->menu, p->menu->hash) && !strcmp(c->target, p->target) &&
+           bl_cost_is_here(p->ctx, c);
 }
 
 /* Of the user, as the XDG rules say; NULL: none. */
@@ -491,11 +497,7 @@ static bl_status find_cost(bl_pipeline *p)
     } else {
         BL_TRY(bl_cost_is_table(p->target) ? bl_cost_read_table(p->ctx, p->graph, p->menu, p->target, &p->cost)
                                            : bl_cost_read(p->ctx, p->target, &p->cost));
-        json_t *here = bl_machine_json(p->ctx);
-        if (!p->cost->model && !json_equal(here, p->cost->machine))
-            bl_note(p->ctx, "%s was measured on %s, this is %s", p->target,
-                    json_string_value(json_object_get(p->cost->machine, "cpu")), bl_cpu_name());
-        json_decref(here);
+        bl_pipeline_elsewhere(p->cli, p->target, p->cost);
         if (p->dir) BL_TRY(bl_cost_write(p->ctx, p->cost, bl_pipeline_path(p, "cost.json")));
     }
     return BL_OK;

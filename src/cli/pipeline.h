@@ -79,6 +79,8 @@ bl_status bl_pipeline_rescue(bl_pipeline *p, const char **told);
 bl_status bl_pipeline_rounded(bl_pipeline *p);
 bl_status bl_pipeline_sens(bl_pipeline *p);
 bl_status bl_pipeline_cost(bl_pipeline *p);     /* and prices, and the int8 baseline */
+/* A note with both identities, where a record was measured on another machine or under another cap. */
+void bl_pipeline_elsewhere(bl_cli *cli, const char *path, const bl_cost *cost);
 bl_status bl_pipeline_oracle(bl_pipeline *p);
 bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out);
 /* Under mpirun: the answers that no other answer depends on, each rank its part, joined for the search of rank 0. */

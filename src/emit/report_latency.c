@@ -161,10 +161,21 @@ typedef struct shape {
     const char *key;
     double ns8, ns; /* at 8 bits, and the least at narrower widths; NAN: not measured */
     double tie;     /* relative difference that the clock cannot tell apart for this shape */
+    double wait;    /* at 8 bits: time with weights where the network's are, to that with weights in L2; NAN: none */
     int w_bits, a_bits;
 } shape;
 
-static void shape_see(shape *s, const json_t *cell)
+/* A fifth of the time is waiting for weights, as `measure` has it. */
+#define WAITS 1.25
+
+/* Key of the times in the state that the network's weights are in: "l3", "dram"; NULL: L2 or not said. */
+static const char *far_key(const json_t *cost)
+{
+    const char *state = bl_figure_text(json_array_get(bl_figure_at(cost, "checks"), 0), "state");
+    return !state ? NULL : !strcmp(state, "L3") ? "l3" : !strcmp(state, "DRAM") ? "dram" : NULL;
+}
+
+static void shape_see(shape *s, const json_t *cell, const char *far)
 {
     double q1 = bl_figure_num(cell, "q1_ns"), ns = q1 > 0 ? q1 : bl_figure_num(cell, "median_ns");
     int w = (int)fmin(fmax(bl_figure_num(cell, "w_bits"), 0), 64);
@@ -176,14 +187,19 @@ static void shape_see(shape *s, const json_t *cell)
         s->w_bits = w;
         s->a_bits = a;
     }
-    if (!narrow && !(bl_figure_num(cell, "a_out_bits") < 8))
-        s->ns8 = fmin(s->ns8, ns); /* passes over NAN */
+    if (narrow || bl_figure_num(cell, "a_out_bits") < 8) return;
+    if (!(s->ns8 <= ns)) {
+        double there = far ? bl_figure_num(bl_figure_at(cell, far), "q1_ns") : NAN;
+        s->wait = w > 0 ? (there > 0 ? there / ns : 1) : NAN;
+        s->ns8 = ns;
+    }
 }
 
 /* Shapes in the order of the record; NULL when none or out of memory. */
 static shape *shapes_gather(bl_report *r, size_t *n)
 {
     const json_t *cells = bl_figure_at(r->in.cost, "cells");
+    const char *far = far_key(r->in.cost);
     json_t *index = json_object();
     shape *list = BL_NEW(r->page.arena, shape, json_array_size(cells));
     if (!list || !index) r->page.failed = true;
@@ -195,10 +211,10 @@ static shape *shapes_gather(bl_report *r, size_t *n)
         const json_t *known = json_object_get(index, key);
         size_t at = known ? (size_t)json_integer_value(known) : *n;
         if (!known) {
-            list[(*n)++] = (shape){.key = key, .ns8 = NAN, .ns = NAN, .tie = BL_REPORT_TIE};
+            list[(*n)++] = (shape){.key = key, .ns8 = NAN, .ns = NAN, .wait = NAN, .tie = BL_REPORT_TIE};
             json_object_set_new(index, key, json_integer((json_int_t)at));
         }
-        shape_see(&list[at], cell);
+        shape_see(&list[at], cell, far);
     }
     const json_t *groups = bl_figure_at(r->in.cost, "groups");
     for (size_t i = 0; i < json_array_size(groups) && !r->page.failed; i++) {
@@ -220,7 +236,7 @@ static bool comparable(const shape *s)
 static void shape_rows(bl_report *r, const shape *list, size_t n)
 {
     static const char *const columns[] = {"operator shape", "8 bits", "fastest below", "ratio",
-                                          "at"};
+                                          "at", "bound by"};
     bl_page_raw(&r->page, "<div class=\"scroll tall\"><table class=\"sort\">\n<thead><tr>");
     for (size_t c = 0; c < BL_COUNTOF(columns); c++)
         bl_page_put(&r->page, "<th scope=\"col\">%s</th>", columns[c]);
@@ -235,22 +251,31 @@ static void shape_rows(bl_report *r, const shape *list, size_t n)
         snprintf(text, sizeof text, "%.2f", fmin(s->ns / s->ns8, 1e6));
         bl_part_cell(r, s->ns / s->ns8, text, "");
         if (s->w_bits)
-            bl_page_put(&r->page, "<td>W%dA%d</td></tr>\n", s->w_bits, s->a_bits);
+            bl_page_put(&r->page, "<td>W%dA%d</td>", s->w_bits, s->a_bits);
         else
-            bl_page_put(&r->page, "<td>A%d</td></tr>\n", s->a_bits);
+            bl_page_put(&r->page, "<td>A%d</td>", s->a_bits);
+        bl_page_put(&r->page, "<td>%s</td></tr>\n",
+                    isnan(s->wait) ? "" : s->wait > WAITS ? "weights" : "computing");
     }
     bl_page_raw(
         &r->page,
         "</tbody></table></div>\n<p class=\"caption\">Time of one operator by itself, with 8 "
-        "bits and with the fewer bits that are fastest; a ratio below 1 is a gain.</p></div>\n");
+        "bits and with the fewer bits that are fastest; a ratio below 1 is a gain. Bound by weights: at 8 "
+        "bits a fifth of the time or more is waiting for weights from where the network's are, so that fewer "
+        "bits of them can help whatever the kernel; bound by computing: only a kernel that computes faster on "
+        "narrow widths can.</p></div>\n");
 }
 
 static void shapes(bl_report *r, const shape *list, size_t n)
 {
-    size_t both = 0, gain = 0;
+    size_t both = 0, gain = 0, computing = 0, weights = 0;
     for (size_t i = 0; i < n; i++) {
-        both += comparable(&list[i]);
-        gain += comparable(&list[i]) && list[i].ns < list[i].ns8 * (1 - list[i].tie);
+        bool gains = list[i].ns < list[i].ns8 * (1 - list[i].tie);
+        if (!comparable(&list[i])) continue;
+        both++;
+        gain += gains;
+        computing += !gains && list[i].wait <= WAITS;
+        weights += !gains && list[i].wait > WAITS;
     }
     bl_page_raw(&r->page, "<div><h3>What narrow widths gain on this target</h3>\n<p>");
     if (gain)
@@ -259,8 +284,12 @@ static void shapes(bl_report *r, const shape *list, size_t n)
         bl_page_put(&r->page, "None of the %zu operator shapes runs", both);
     bl_page_put(&r->page,
                 " faster with fewer than 8 bits by more than the clock leaves open (%.0f&nbsp;%%, "
-                "or the difference of two equal runs).%s</p>\n",
+                "or the difference of two equal runs).%s",
                 BL_REPORT_TIE * 100, gain ? "" : " Fewer bits save bytes here, not time.");
+    if (computing + weights)
+        bl_page_put(&r->page, " Of the layers that gain none, %zu are bound by computing, %zu by streaming weights.",
+                    computing, weights);
+    bl_page_raw(&r->page, "</p>\n");
     shape_rows(r, list, n);
 }
 

@@ -47,7 +47,7 @@ static bl_status make_table(bl_ctx *ctx, bl_arena *a, exact *e)
     BL_TRY(bl_price_state(ctx, g, m, e->in->cost, c, &state));
     BL_TRY(make_edges(ctx, a, e));
     for (int i = 0; i < g->n_nodes; i++) {
-        int u = bl_node_priced(g, i) ? m->unit_of_value[g->nodes[i].in[0]] : -1;
+        int u = bl_node_priced(g, i) ? m->unit_of_value[bl_node_input(g, i)] : -1;
         if (u < 0) continue;
         int v = m->unit_of_value[g->nodes[i].out[0]], k = e->n_nodes++;
         e->in_unit[k] = u;

@@ -58,6 +58,23 @@ json_t *bl_machine_json(bl_ctx *ctx)
                      "l3_bytes", (json_int_t)l3, "tool", BL_VERSION_STRING, "float", bl_walk_backend());
 }
 
+bool bl_cost_is_here(bl_ctx *ctx, const bl_cost *cost)
+{
+    json_t *here = bl_machine_json(ctx), *value;
+    const char *key;
+    bool same = true;
+    json_object_foreach(here, key, value) same &= json_equal(value, json_object_get(cost->machine, key));
+    json_decref(here);
+    return same;
+}
+
+char *bl_cost_machine_text(bl_arena *arena, const json_t *machine)
+{
+    const char *cpu = json_string_value(json_object_get(machine, "cpu")), *isa = json_string_value(json_object_get(machine, "isa"));
+    const char *tool = json_string_value(json_object_get(machine, "tool"));
+    return bl_format(arena, "%s (%s, version %s)", cpu ? cpu : "a CPU without a name", isa ? isa : "any instruction set", tool ? tool : "unknown");
+}
+
 bl_cost *bl_cost_new(bl_ctx *ctx)
 {
     bl_arena *a = bl_arena_new(ctx, "cost");

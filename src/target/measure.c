@@ -301,7 +301,7 @@ static void add_pair(shape *s, int w, int in, int out)
 
 static void add_node(const bl_graph *g, const bl_menu *m, int node, shape *s)
 {
-    int u = m->unit_of_value[g->nodes[node].in[0]], v = m->unit_of_value[g->nodes[node].out[0]];
+    int u = m->unit_of_value[bl_node_input(g, node)], v = m->unit_of_value[g->nodes[node].out[0]];
     const bl_unit *in = &m->units[u], *out = &m->units[v];
     bool layer = m->unit_of_layer[node] >= 0;
     for (int c = 0; c < in->n_candidates; c++)
@@ -316,7 +316,7 @@ static bl_status collect_shapes(bl_ctx *ctx, const bl_graph *g, const bl_menu *m
     BL_ALLOC_TRY(ctx, shapes);
     *n = 0;
     for (int i = 0; i < g->n_nodes; i++) {
-        if (!bl_node_priced(g, i) || m->unit_of_value[g->nodes[i].in[0]] < 0) continue;
+        if (!bl_node_priced(g, i) || m->unit_of_value[bl_node_input(g, i)] < 0) continue;
         const char *key = bl_node_key(a, g, i);
         BL_ALLOC_TRY(ctx, key);
         size_t k = 0;

@@ -11,11 +11,18 @@ static const bl_value *first_output(const bl_graph *g, int node)
     return n->n_out < 1 || n->out[0] < 0 ? NULL : &g->values[n->out[0]];
 }
 
+int bl_node_input(const bl_graph *g, int node)
+{
+    const bl_node *n = &g->nodes[node];
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] >= 0 && !g->values[n->in[i]].t.data && (i == 0 || g->values[n->in[i]].t.type == BL_F32)) return n->in[i];
+    return -1;
+}
+
 bool bl_node_priced(const bl_graph *g, int node)
 {
     const bl_value *y = first_output(g, node);
-    const bl_node *n = &g->nodes[node];
-    return y && y->t.type == BL_F32 && n->n_in > 0 && n->in[0] >= 0 && !g->values[n->in[0]].t.data;
+    return y && y->t.type == BL_F32 && bl_node_input(g, node) >= 0;
 }
 
 static void put(char *buf, size_t cap, size_t *at, const char *format, ...) BL_PRINTF(4, 5);
@@ -128,8 +135,8 @@ static double tie_of(const bl_cost *cost, const char *key)
 
 static int input_unit(const bl_graph *g, const bl_menu *m, int node)
 {
-    const bl_node *n = &g->nodes[node];
-    return n->in[0] >= 0 ? m->unit_of_value[n->in[0]] : -1;
+    int v = bl_node_input(g, node);
+    return v >= 0 ? m->unit_of_value[v] : -1;
 }
 
 /* A state that was not measured is as the nearer one. */

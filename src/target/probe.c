@@ -29,7 +29,7 @@ static bl_status choose_widths(bl_ctx *ctx, const bl_graph *g, const bl_menu *m,
 {
     int out_unit = m->unit_of_value[g->nodes[0].out[0]];
     for (int u = 0; u < m->n_units; u++) {
-        int want = u == out_unit && u != m->unit_of_value[g->nodes[0].in[0]] ? p->a_out : p->a_in;
+        int want = u == out_unit && u != m->unit_of_value[bl_node_input(g, 0)] ? p->a_out : p->a_in;
         choice[u] = -1;
         for (int c = 0; c < m->units[u].n_candidates; c++)
             if (m->units[u].candidates[c].a_bits == want || m->units[u].fixed_grid) choice[u] = c;

@@ -128,7 +128,7 @@ static bool widths_of(const bl_graph *g, const bl_plan *plan, int node, int *w, 
     if (!bl_node_priced(g, node)) return false;
     int weight = bl_layer_weight(g, node);
     *w = weight < 0 ? 0 : bits_of(plan, weight);
-    *in = bits_of(plan, n->in[0]);
+    *in = bits_of(plan, bl_node_input(g, node));
     *out = bits_of(plan, n->out[0]);
     return *in > 0 && *out > 0;
 }

@@ -152,6 +152,10 @@ const bl_cost_cell *bl_cost_best(const bl_cost *cost, const char *key, int w_bit
 bl_status bl_cost_prefer(bl_ctx *ctx, const bl_cost *cost, const bl_graph *graph, const bl_plan *plan, bl_program *program);
 /* This machine as COST records name it; caller decrefs. */
 json_t *bl_machine_json(bl_ctx *ctx);
+/* Was the record measured on this machine, capped as now, by this version?  (A record says more than a machine.) */
+bool bl_cost_is_here(bl_ctx *ctx, const bl_cost *cost);
+/* "AMD EPYC, avx2": who measured; in the arena. */
+char *bl_cost_machine_text(bl_arena *arena, const json_t *machine);
 
 /* Operator, attributes and shapes of a node, the key of its cells; in the arena. */
 char *bl_node_key(bl_arena *arena, const bl_graph *graph, int node);
@@ -159,6 +163,8 @@ char *bl_node_key(bl_arena *arena, const bl_graph *graph, int node);
 void bl_edge_key(char *buf, size_t cap, bool input, int rank, const int64_t *dim);
 /* Is the node an integer step with a price: float output, not a constant? */
 bool bl_node_priced(const bl_graph *graph, int node);
+/* The value that flows into a node, the first that is no constant; -1: none. */
+int bl_node_input(const bl_graph *graph, int node);
 
 /* ------------------------------------------------------------------ prices */
 

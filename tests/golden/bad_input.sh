@@ -274,5 +274,15 @@ ok 69 "instruction set of another machine" "$bitlathe" eval $resnet8 $data --isa
 checks=$((checks + 1))
 BL_ISA=sse9 "$bitlathe" eval $resnet8 $data >"$t/out" 2>"$t/err"
 [ $? -eq 64 ] || fail "BL_ISA=sse9" "$(cat "$t/err")"
+
+# ---- a record of another machine, or of this one under another cap: used, and said
+measure="$data --limit 4 --weights-bits 8 --act-bits 8 --measure-seconds 0.001 --no-cache"
+ok 0 "a record under another cap" "$bitlathe" measure $resnet8 --weights-bits 8 --act-bits 8 --measure-seconds 0.001 --no-cache --isa ref -o "$t/ref"
+ok 0 "its own machine" "$bitlathe" search $resnet8 $measure --isa ref --target "$t/ref/cost.json" -o "$t/same"
+check "its own machine: no warning" bash -c "! grep -q 'was measured on' $t/err"
+if [ "$(uname -m)" = x86_64 ] && grep -qw avx2 /proc/cpuinfo; then
+    ok 0 "another machine" "$bitlathe" search $resnet8 $measure --isa avx2 --target "$t/ref/cost.json" -o "$t/other"
+    says "another machine" 'was measured on .*(ref, .*, this is .*(avx2, '
+fi
 no_leftovers "no temporary files" "$t"
 finish

@@ -130,6 +130,50 @@ static void constants_cost_in_either_place(void **state)
     assert_true(latency[0] > 0 && latency[0] == latency[1]);
 }
 
+/* Operators that cannot swap their operands, the constant first. */
+static onnx_build *with_constants_first(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,3,6,6");
+    ob_floats(b, "w", "3,3,3,3", NULL);
+    ob_floats(b, "c", "3,1,1", NULL);
+    ob_floats(b, "d", "3,1,1", NULL);
+    ob_floats(b, "m", "6,4", NULL);
+    ob_node(b, "Conv", "x,w", "a0");
+    ob_node(b, "Relu", "a0", "a");
+    ob_node(b, "Sub", "c,a", "difference");
+    ob_node(b, "MatMul", "m,difference", "product");
+    ob_node(b, "Div", "d,product", "y");
+    ob_output(b, "y");
+    return b;
+}
+
+static void what_flows_in_second_costs_too(void **state)
+{
+    (void)state;
+    tiny *t = tiny_new_net(1, with_constants_first, 4);
+    bl_menu_options o = { .w_bits = { 8 }, .n_w = 1, .a_bits = { 8, 4 }, .n_a = 2 };
+    bl_measure_options m = { .seconds = 0.001 };
+    bl_cost *cost = NULL;
+    bl_prices *prices = NULL;
+    bl_candidate c[16];
+    int priced = 0;
+    assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &o, &t->menu));
+    assert_ok(t->ctx, bl_measure(t->ctx, t->g, t->menu, "here", &m, &cost));
+    assert_ok(t->ctx, bl_prices_make(t->ctx, t->g, t->menu, cost, &prices));
+    for (int u = 0; u < t->menu->n_units; u++) c[u] = t->menu->units[u].candidates[0];
+    for (int i = 0; i < t->g->n_nodes; i++) {
+        double ns = bl_price_node(t->ctx, t->g, t->menu, cost, i, c, BL_STATE_L2);
+        priced += isfinite(ns);
+        assert_true(bl_node_input(t->g, i) >= 0 && !t->g->values[bl_node_input(t->g, i)].t.data);
+    }
+    assert_int_equal(priced, t->g->n_nodes);
+    assert_true(t->g->n_nodes >= 4);
+    bl_prices_free(prices);
+    bl_cost_free(cost);
+    tiny_free(t);
+}
+
 /* Within max(3 %, A/A spread) of the widest cell a width has its price. */
 static void ties_go_to_the_wider_width(void **state)
 {
@@ -296,6 +340,7 @@ int main(void)
         cmocka_unit_test(counted_by_hand),
         cmocka_unit_test(separable_is_never_below_exact),
         cmocka_unit_test(constants_cost_in_either_place),
+        cmocka_unit_test(what_flows_in_second_costs_too),
         cmocka_unit_test(ties_go_to_the_wider_width),
         cmocka_unit_test(keys_name_what_costs),
         cmocka_unit_test(record_there_and_back),

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Sourced by tools/figures: mixed plans for time against our own int8, at one instruction set.
+#   FIGURES_ISA     the sets ("avx2")
+#   BENCH_PREFIX    what runs the stopwatch, such as "chrt -f 5" on a machine that others use too
+
+# One row: drop in points with its standard error, milliseconds of int8 and of the plan (lower quartiles, interleaved).
+speed_row() { # ISA RATIO MENU...
+    local isa=$1 ratio=$2 name top1 float bench
+    shift 2
+    name=$(basename "$net" .onnx)
+    rm -rf "$t/run"
+    run ${BENCH_PREFIX:-} "$bitlathe" measure "$net" --isa $isa "$@" --no-cache --threads 1 -o "$t/run" || return
+    run "$bitlathe" quantize "$net" $calibration --isa $isa --target here "$@" --budget latency=$ratio --no-bench -o "$t/run" || return
+    run "$bitlathe" compare "$net" "$t/run/model.blp" $words --isa $isa --json || return
+    float=$(json "$t/out" models.0.top1) top1=$(json "$t/out" models.1.top1)
+    local drop error
+    drop=$(awk "BEGIN { printf \"%+.2f\", 100 * ($top1 - $float) }")
+    error=$(figure pairs.0.drop_standard_error %.2f 100)
+    run ${BENCH_PREFIX:-} "$bitlathe" bench "$t/run/model.blp" "$t/run/baselines/int8.blp" --isa $isa --threads 1 --seconds 3 --json || return
+    bench=$(for i in 0 1; do json "$t/out" items.$i.latency_ms.q1; done | awk '{ ms[NR] = $1 } END { printf "%9.3f %9.3f %7.2f", ms[2], ms[1], ms[2] / ms[1] }')
+    printf '%-26s %-11s %6s %8s %6s %s %5.1f  %s\n' "$name" $isa "$ratio" "$drop" "$error" "$bench" \
+        "$(figure aa_spread %.1f 100)" "$(shown "$bitlathe" quantize "$net" $calibration --isa $isa --target here "$@" --budget latency=$ratio -o T/run)"
+}
+
+# What a chip says that offers nothing: the layers that gain, and what binds the others.
+roof_row() { # ISA MENU...
+    local isa=$1
+    shift
+    rm -rf "$t/run"
+    run ${BENCH_PREFIX:-} "$bitlathe" measure "$net" --isa $isa "$@" --no-cache --threads 1 -o "$t/run" || return
+    printf '%-26s %-11s %s\n' "$(basename "$net" .onnx)" $isa "$(grep 'gain no time' "$t/out")"
+}
+
+figures_mixed-speed() {
+    local isa file name menu
+    echo "Mixed plans against our own int8 in time (one thread, batch 1, lower quartiles of interleaved runs)"
+    printf '%-26s %-11s %6s %8s %6s %9s %9s %7s %5s  %s\n' network isa budget points error int8-ms plan-ms faster A/A-% command
+    for isa in ${FIGURES_ISA:-avx2}; do
+        while IFS='|' read -r net words calibration value <&3; do
+            name=$(basename "$net" .onnx)
+            case $name in
+            resnet20_cifar10) menu="--weights-bits 4,5,6,7,8 --act-bits 4,5,6,7,8" ratio=0.68 ;;
+            mobilenet_v1_0.75_224) menu="--weights-bits 4,5,6,7,8 --act-bits 5,6,7,8" ratio=0.74 ;;
+            *) continue ;;
+            esac
+            files_here "$words $calibration" || { echo "skipped: $name: data are not here"; continue; }
+            speed_row $isa $ratio $menu
+        done 3<"$t/networks"
+    done
+    for isa in avx512 avx512vbmi; do
+        while IFS='|' read -r net words calibration value <&3; do
+            case $(basename "$net" .onnx) in resnet20_cifar10 | mobilenet_v1_0.75_224) ;; *) continue ;; esac
+            roof_row $isa --weights-bits 1,2,4,8 --act-bits 1,2,4,8
+        done 3<"$t/networks"
+    done
+    rm -rf "$t/run"
+    echo
+}
