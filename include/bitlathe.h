@@ -245,6 +245,15 @@ typedef struct bl_calibrate_options {
  * order: the same bytes for any number of threads.  No labels are used. */
 BL_API bl_status bl_calibrate(bl_ctx *ctx, const bl_graph *graph, bl_data *data,
                               const bl_calibrate_options *options, bl_stats **out);
+typedef struct bl_split {
+    int sites, cut, parts;      /* values that could be cut, those that were, and into how many in all */
+} bl_split;
+
+/* What a depthwise layer reads, cut into classes of channels of similar range, each with its own grid: the same network
+ * in real numbers, for values whose channels share one grid badly.  Only where two bits are lost on average, into the
+ * fewest of at most `classes` (2 to 16) that leave one.  graph: prepared; samples 0: 256; told may be NULL. */
+BL_API bl_status bl_split_channels(bl_ctx *ctx, const bl_graph *graph, bl_data *data, int64_t samples, int classes,
+                                   bl_split *told, bl_graph **out);
 /* Records are written whole or not at all and carry the hash of what they were made from; reading one
  * of another network is BL_DATA.  The same holds for every _write and _read below. */
 BL_API bl_status bl_stats_write(bl_ctx *ctx, const bl_graph *graph, bl_stats *stats, const char *path);

@@ -68,6 +68,9 @@ bl_status bl_ranks_sum(bl_cli *cli, int64_t *v, int n); /* of all ranks, known t
 /* For a parse function: an option's value makes no sense. */
 error_t bl_cli_bad(bl_cli *cli, const char *option, const char *value, const char *remedy);
 
+/* cmd_import.c: what is in a graph. */
+bl_status bl_cli_print_graph(bl_cli *cli, const bl_graph *graph);
+
 /* Prints a JSON object on standard output and takes it. */
 bl_status bl_cli_json(bl_cli *cli, json_t *value);
 

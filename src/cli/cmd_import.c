@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* bitlathe import, bitlathe prepare: what is in a model, as it stands or folded and fused. */
+/* bitlathe import: what is in a model. */
 #include "cli/cli.h"
 
 #include <stdio.h>
 
-static bl_status print_graph(bl_cli *cli, const bl_graph *g)
+bl_status bl_cli_print_graph(bl_cli *cli, const bl_graph *g)
 {
     json_t *j = bl_graph_json(cli->ctx, g);
     if (!j) return bl_pending(cli->ctx);
@@ -36,30 +36,18 @@ static bl_status print_graph(bl_cli *cli, const bl_graph *g)
     return BL_OK;
 }
 
-static int run(bool prepared, const bl_verb *verb, int argc, char **argv)
-{
-    bl_cli cli = { 0 };
-    bl_graph *g;
-    int code = bl_cli_open(&cli, &cli, verb, argc, argv);
-    if (code) return code;
-    bl_status s = bl_cli_model(&cli, cli.args[0], prepared, &g, NULL);
-    if (s == BL_OK) {
-        s = print_graph(&cli, g);
-        bl_graph_free(g);
-    }
-    return bl_cli_close(&cli, s);
-}
-
 int bl_cmd_import(int argc, char **argv)
 {
     const bl_verb verb = { "import", "MODEL.onnx", "Reads an ONNX file, checks it, says what is in it.",
                            "bitlathe import net.onnx --dim N=1 -o graph.json", NULL, NULL, false, 1, 1 };
-    return run(false, &verb, argc, argv);
-}
-
-int bl_cmd_prepare(int argc, char **argv)
-{
-    const bl_verb verb = { "prepare", "MODEL.onnx", "Folds constants and BatchNormalization, fuses activations; says what is left.",
-                           "bitlathe prepare net.onnx --json", NULL, NULL, false, 1, 1 };
-    return run(true, &verb, argc, argv);
+    bl_cli cli = { 0 };
+    bl_graph *g;
+    int code = bl_cli_open(&cli, &cli, &verb, argc, argv);
+    if (code) return code;
+    bl_status s = bl_cli_model(&cli, cli.args[0], false, &g, NULL);
+    if (s == BL_OK) {
+        s = bl_cli_print_graph(&cli, g);
+        bl_graph_free(g);
+    }
+    return bl_cli_close(&cli, s);
 }

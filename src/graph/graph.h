@@ -85,6 +85,21 @@ bl_status bl_graph_training(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
  * outlive *out.  BL_UNAVAILABLE when some node fixes the batch (a hard-coded Reshape). */
 bl_status bl_graph_rebatch(bl_ctx *ctx, const bl_graph *graph, int64_t batch, bl_graph **out);
 
+/* ---- split.c: channels of what a depthwise Conv reads, on several grids */
+enum { BL_SPLIT_MOST = 16 };
+typedef struct bl_split_site {
+    int layer, function, depthwise; /* nodes: Conv, elementwise function of its output (-1: none), reader */
+    int value;                  /* what is cut */
+    int64_t channels;
+    int n_classes;              /* below 2: left alone */
+    const int *class_of;        /* [channels] */
+    double loss, loss_split;    /* mean over channels of (greatest span on the grid / own span)^2, whole and cut */
+} bl_split_site;
+/* All values of a prepared graph that could be cut; in the arena. */
+bl_status bl_split_find(bl_ctx *ctx, const bl_graph *graph, bl_arena *arena, bl_split_site **sites, int *n);
+/* The same network with these values cut. */
+bl_status bl_graph_split(bl_ctx *ctx, const bl_graph *graph, const bl_split_site *sites, int n, bl_graph **out);
+
 /* One node with its inputs as graph inputs (constants stay constants): what `measure` lowers. */
 bl_status bl_graph_extract(bl_ctx *ctx, const bl_graph *graph, int node, bl_graph **out);
 

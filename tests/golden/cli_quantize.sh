@@ -218,6 +218,18 @@ ok 0 "export of an equalised run" "$bitlathe" export "$t/eq" --format qdq -o "$t
 check "export of an equalised run" cmp "$t/eq.onnx" "$t/eq/model.qdq.onnx"
 ok 65 "its plan without --equalise" "$bitlathe" lower $mobilenet --plan "$t/eq/plan.json" -o "$t/none"
 
+# ---- channels split by range: the same network in float, another file; least squares after
+samples=${data#--recipe * }
+ok 0 "channels split" "$bitlathe" prepare $mobilenet $samples --split-channels 3 -o "$t/split.onnx"
+says "channels split" 'values in front of depthwise layers were cut'
+ok 0 "the split network" "$bitlathe" compare $mobilenet "$t/split.onnx" $samples --json
+json_is "the split network" "$t/out" pairs.0.flips.total 0
+ok 0 "refitted" "$bitlathe" quantize "$t/split.onnx" -o "$t/refit" $data --target counted --weights-bits 8 --act-bits 8 --tune refit --no-bench
+check "refitted" test -s "$t/refit/model.qdq.onnx"
+ok 64 "one class" "$bitlathe" prepare $mobilenet $samples --split-channels 1 -o "$t/none.onnx"
+ok 64 "split without samples" "$bitlathe" prepare $mobilenet --split-channels 4 -o "$t/none.onnx"
+check "no file of a refused split" test ! -e "$t/none.onnx"
+
 # ---- where int8 does not reach the recipe's SQNR, values may have 16 bits: as many as it takes, at the same size
 ok 0 "int8 alone" quantize $resnet8 -o "$t/plain" $data --target counted --weights-bits 8 --act-bits 8 --no-bench
 int8=$(json "$t/plain/summary.json" int8.sqnr_db)
