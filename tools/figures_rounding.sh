@@ -4,7 +4,6 @@
 rounding_row() { # NETWORK WxAy TUNE BAR
     local w=${2%%A*} a=${2##*A}
     network "$1" || return
-    rm -rf "$t/sets"
     pmp_row "$1 $2 $3 (bar $4)" --weights-bits ${w#W} --act-bits $a --act-range mse --tune $3
 }
 
