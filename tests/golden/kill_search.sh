@@ -43,6 +43,6 @@ haq="$resnet8 --recipe haq $quick $data --target bitfusion --budget energy=0.6"
 killed_at_random ddpg 1 $haq --set episodes=36
 killed_at_random random 1 $haq --set search=random --set episodes=36
 killed_at_random metropolis 1 $resnet8 --recipe amed --set episodes=24 $quick $data --target bismo-edge
-killed_at_random pareto-greedy 1 $resnet8 --recipe pmp $quick --set tune=bias-correction $data --target counted --floor sqnr=12
+killed_at_random pareto-greedy 1 $resnet8 --recipe pmp $quick --set rounding=nearest --set tune=bias-correction $data --target counted --floor sqnr=12
 killed_at_random knapsack 1 $resnet8 --recipe mixed $quick $data --target counted --floor sqnr=12
 finish
