@@ -220,6 +220,7 @@ typedef struct bl_menu_options {
     bool equal_concat;          /* a Concat and its parts share a grid: it then only copies */
     bool anchored;              /* where a function takes 0 to a (a gate: 1/2), a is exactly a code of its
                                    output: runtimes then have one more form for it */
+    bool codebook;              /* weights of 1 to 7 bits are codebooks: bl_grid_options has the same flag */
 } bl_menu_options;
 BL_API bl_menu_options bl_menu_options_default(void);
 /* graph must be prepared; options may be NULL. */
@@ -233,6 +234,7 @@ typedef struct bl_grid_options {
     bool narrow;                /* restricted symmetric weight grids */
     bool power_of_two;          /* scales are powers of two, zero points 0 or the middle: what hardware of
                                    adders alone needs */
+    bool codebook;              /* weights of 1 to 7 bits are a layer's 2^bits shared numbers (k-means) */
 } bl_grid_options;
 
 /* ------------------------------------------------------------------ STATS */

@@ -38,3 +38,37 @@ figures_hawq() {
     rm -rf "$t/hessian"
     echo
 }
+
+codebook_row() { # LABEL SEARCH-WORDS...: one plan after bias correction and after training; leaves its bytes in $size
+    local label=$1 d=$t/book tune row="" took=0
+    shift
+    rm -rf "$d"
+    run "$bitlathe" search "$net" $calibration --target counted --codebook --no-keep-ends --act-bits 8 -o "$d" "$@" || return
+    size=$(json "$d/plan.json" predicted.size_bytes)
+    cp "$d/plan.json" "$t/book.plan.json"
+    for tune in bias-correction "$codebook_tuned"; do
+        cp "$t/book.plan.json" "$d/plan.json"
+        run "$bitlathe" tune "$d" $calibration --tune $tune || return
+        took=$seconds
+        run "$bitlathe" lower "$net" --plan "$d/plan.json" -o "$d/model.blp" || return
+        run "$bitlathe" eval "$d/model.blp" $words --json || return
+        row+=$(printf ' %8.2f' "$(awk "BEGIN { print 100 * $(json "$t/out" top1) }")")
+    done
+    printf '%-14s %9.0f%s %8s  %s\n' "$label" "$size" "$row" "$took" \
+        "$(shown "$bitlathe" search "$net" $calibration --target counted --codebook --no-keep-ends --act-bits 8 "$@" -o T/run)"
+}
+
+# Codebooks of one width everywhere beside widths chosen by the search at the same bytes (indices and tables).
+figures_codebook() {
+    local bits limit size codebook_tuned=${CODEBOOK_TUNED:-finetune:epochs=1,rate=0.0002}
+    resnet20 || return 0
+    echo "k-means codebooks, resnet20, values at 8 bits, every layer counted: top-1 of 5,000 CIFAR-10 test pictures after bias"
+    echo "correction, and after $codebook_tuned on the 8,000 of train_a.bin; float $value"
+    printf '%-14s %9s %8s %8s %8s  %s\n' widths bytes "k-means" trained seconds command
+    for bits in 2 3 4; do
+        codebook_row "$bits everywhere" --recipe uniform --weights-bits $bits || continue
+        limit=$size
+        codebook_row "$bits on average" --set sensitivity=kl --set sense=128 --weights-bits 1,2,3,4,5,6,7 --budget size=${limit}B
+    done
+    echo
+}

@@ -48,7 +48,7 @@ typedef struct bl_recipe_words {
     const char *recipe, *weight_bits, *act_bits, *target, *act_range, *weight_range, *tune;
     const char *budget[BL_MCKP_BUDGETS_MAX];
     int n_budgets;
-    bool per_tensor, narrow, power_of_two, no_ends, equal_concat, anchored, no_cache;
+    bool per_tensor, narrow, power_of_two, codebook, no_ends, equal_concat, anchored, no_cache;
     double measure_seconds, sqnr_eps;
     const char *candidates, *groups, *walk;
     const char *floor[BL_N_FLOOR], *minimize, *floor_data;

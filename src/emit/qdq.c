@@ -193,11 +193,13 @@ static const char *weight(bl_qdq *q, int v, const bl_quantizer *k, const float *
     bl_qdq_parts p = bl_qdq_parts_new(q, value_name(q, v));
     if (!codes || !zero || !scale) return NULL;
     t.data = (void *)(uintptr_t)constant_data(q, v);
-    bl_weight_codes(&t, scale, k->n_scale, k->axis, halved ? 7 : k->bits, k->narrow && !halved,
-                    codes);
+    bl_weight_grid grid = bl_quantizer_grid(k);
+    if (halved) grid.bits = 7, grid.narrow = false;
+    grid.scale = (float *)(uintptr_t)scale;
+    bl_grid_codes(&t, &grid, codes);
     if (more) codes = more_zeros(q, &t, codes, more);
     bl_qdq_tensor(q, p.scale, BL_F32, rank, &n_scale, scale);
-    if (q->options.int4 && k->bits <= 4) {
+    if (q->options.int4 && k->bits <= 4 && !k->n_table) {
         bl_qdq_tensor_int4(q, p.codes, t.rank, t.dim, codes);
         bl_qdq_tensor_int4(q, p.zero, rank, &n_scale, zero);
         q->n_int4++;
@@ -379,9 +381,10 @@ static void check_quantizer(bl_qdq *q, const bl_quantizer *k)
 {
     const char *place = value_name(q, k->value);
     const bl_tensor *t = &q->graph->values[k->value].t;
-    if (k->kind != BL_Q_AFFINE)
-        return fail(q, place, "use affine grids, or another exporter",
-                    "a codebook or fixed-point quantizer has no QDQ form");
+    if (!bl_quantizer_has_codes(k))
+        return fail(q, place, "use affine grids, or another exporter", "a fixed-point quantizer has no QDQ form");
+    if (k->n_table && q->options.reduce_range)
+        return fail(q, place, "leave out --reduce-range", "the codes of a codebook reach 127");
     if (k->bits < 1 || k->bits > (k->weight ? 8 : 16) || k->n_scale < 1)
         return fail(q, place, "plan it with 1 to 8 bits", "its width has no QDQ form");
     if (k->group > 1 || (k->weight ? k->n_scale > 1 && k->axis < 0 : k->n_scale > 1))

@@ -169,7 +169,8 @@ static bl_status conv_read(const bl_dnn *dnn, const bl_node *node, conv_dims *c)
     return BL_OK;
 }
 
-/* Tries one pair of orders; *pd NULL when there is nothing fast. */
+/* Tries one pair of orders; *pd NULL when there is nothing fast.  In training Winograd's transform of the weights is part
+ * of the primitive, which does it by its own loops; beforehand it is a slow reorder, once a step. */
 static bl_status conv_try(const bl_dnn *dnn, const bl_node *node, const conv_dims *c, dnnl_alg_kind_t alg,
                           const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
                           dnnl_primitive_desc_t *pd)
@@ -183,7 +184,7 @@ static bl_status conv_try(const bl_dnn *dnn, const bl_node *node, const conv_dim
                                          dnnl_format_tag_any));
     DNN_TRY(dnnl_memory_desc_init_by_tag(&bias, 1, c->filters, dnnl_f32, dnnl_a));
     if (dnnl_dilated_convolution_forward_desc_init(
-            &desc, dnnl_forward_inference, alg, src, &weight,
+            &desc, dnn->training ? dnnl_forward_training : dnnl_forward_inference, alg, src, &weight,
             biased ? &bias : NULL, dst, c->stride, c->dilation, c->begin, c->end) != dnnl_success)
         return BL_OK;
     return make_pd(dnn, node, &desc, pd);

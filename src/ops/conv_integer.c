@@ -47,7 +47,12 @@ static bl_status finish_layer(bl_lowering *low, bl_step *step, const int8_t *cod
     conv->s.in_bits = x->bits;
     conv->s.out_bits = y->bits;
     conv->s.weight_bits = w->bits;
-    BL_TRY(low->pack(low, codes, n * k, w->bits, &conv->weights));
+    if (w->index_bits) {
+        conv->index_bits = w->index_bits;
+        BL_TRY(low->book(low, codes, n * k, w, &conv->weights, &conv->table));
+    } else {
+        BL_TRY(low->pack(low, codes, n * k, w->bits, &conv->weights));
+    }
     BL_TRY(low->blob(low, b, n * sizeof *b, &conv->bias));
     BL_TRY(low->blob(low, m, n * sizeof *m, &conv->mult));
     return low->emit(low, step);

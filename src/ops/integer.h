@@ -31,12 +31,16 @@ typedef struct bl_iweight {
     const int8_t *codes;
     const float *scale;
     int n_scale, axis, bits;
+    const int8_t *table;        /* codebook: the 2^index_bits codes that there are, in order; bits is then 8 */
+    int index_bits;             /* 0: none */
 } bl_iweight;
 
 typedef struct bl_step_conv {
     bl_conv_shape s;
     int32_t zero_in, zero_out, lo, hi;
     uint64_t weights, bias, mult; /* offsets into the constants; weights are bit-packed canonical codes */
+    uint64_t table;             /* codebook: of 2^index_bits codes; weights are then bit-packed indices */
+    int32_t index_bits, reserved; /* 0: no codebook */
 } bl_step_conv;
 
 typedef struct bl_step_pair {
@@ -127,6 +131,8 @@ typedef struct bl_lowering {
     bl_status (*blob)(struct bl_lowering *low, const void *data, size_t bytes, uint64_t *offset);
     /* Bit-packs canonical codes (two's complement, width bits; +-1 as one bit when bits is 1). */
     bl_status (*pack)(struct bl_lowering *low, const int8_t *codes, size_t n, int bits, uint64_t *offset);
+    /* Codes out of a codebook: bit-packed indices, and the table. */
+    bl_status (*book)(struct bl_lowering *low, const int8_t *codes, size_t n, const bl_iweight *w, uint64_t *offset, uint64_t *table);
     /* A one-element constant tensor with this code, for fills. */
     bl_status (*code)(struct bl_lowering *low, const bl_ivalue *like, int32_t code, int *number);
     /* A row-major tensor for the time of this node, with like's dims, bits and grid. */

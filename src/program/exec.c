@@ -119,7 +119,7 @@ static bl_status pack_conv(bl_exec *e, uint32_t i, bl_arena *scratch)
     int8_t *codes = BL_NEW(scratch, int8_t, n);
     void *packed = bl_alloc(e->weights, row->packed_bytes(&v->s), 1);
     if (!codes || !packed) return bl_pending(e->ctx);
-    bl_unpack_codes(e->p->constants + v->weights, n, v->s.weight_bits, codes);
+    bl_conv_codes(e->p, v, n, codes);
     row->pack(&v->s, codes, v->zero_in, e->steps[i].a.conv.bias, packed);
     e->steps[i].a.conv.packed = packed;
     return BL_OK;

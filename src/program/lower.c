@@ -65,6 +65,20 @@ static bl_status pack_weights(bl_lowering *low, const int8_t *codes, size_t n, i
     return add_blob(low, packed, bytes, offset);
 }
 
+static bl_status pack_book(bl_lowering *low, const int8_t *codes, size_t n, const bl_iweight *w, uint64_t *offset, uint64_t *table)
+{
+    bl_pbuilder *b = low->user;
+    size_t entries = (size_t)1 << w->index_bits;
+    int8_t *index = BL_NEW(low->scratch, int8_t, n);
+    BL_ALLOC_TRY(low->ctx, index);
+    for (size_t i = 0; i < n; i++) /* two's complement, as packing wants it */
+        index[i] = (int8_t)(bl_codebook_index(w->table, (int)entries, codes[i]) - (int)(entries / 2));
+    for (size_t i = 0; w->index_bits == 1 && i < n; i++) index[i] = index[i] < 0 ? -1 : 1;
+    BL_TRY(pack_weights(low, index, n, w->index_bits, offset));
+    b->p->weight_bytes += entries;
+    return add_blob(low, w->table, entries, table);
+}
+
 static bl_status emit_step(bl_lowering *low, const bl_step *step)
 {
     bl_pbuilder *b = low->user;
@@ -110,7 +124,7 @@ static bl_status quantizer_of(bl_pbuilder *b, int v, const bl_quantizer **out)
     if (q < 0)
         return bl_fail(b->ctx, BL_DATA, name, "add a quantizer to the plan or search again",
                        "the plan has no grid for this value");
-    if (b->plan->quantizers[q].kind != BL_Q_AFFINE)
+    if (b->plan->quantizers[q].kind != BL_Q_AFFINE && !bl_quantizer_has_codes(&b->plan->quantizers[q]))
         return bl_fail(b->ctx, BL_UNAVAILABLE, name, "use an affine grid for this value",
                        "only affine grids have an integer form here");
     *out = &b->plan->quantizers[q];
@@ -209,9 +223,10 @@ bl_status bl_build_weight(bl_pbuilder *b, bl_arena *scratch, int layer, bl_iweig
     bl_tensor *kept = BL_NEW(scratch, bl_tensor, 1);
     if (!codes || !kept) return bl_pending(b->ctx);
     *kept = t;
-    bl_weight_codes(&t, q->scale, q->n_scale, q->axis, q->bits, q->narrow, codes);
+    bl_weight_grid grid = bl_quantizer_grid(q);
+    bl_grid_codes(&t, &grid, codes);
     *w = (bl_iweight){ .t = kept, .codes = codes, .scale = q->scale, .n_scale = q->n_scale, .axis = q->axis,
-                       .bits = q->bits };
+                       .bits = bl_quantizer_code_bits(q), .table = q->table, .index_bits = q->n_table ? q->bits : 0 };
     return BL_OK;
 }
 
@@ -282,7 +297,7 @@ static bl_status lower_node(bl_pbuilder *b, bl_arena *scratch, int i)
     if (!in || !outs || !constant) return bl_pending(b->ctx);
     bl_iweight weight;
     bl_lowering low = { .ctx = b->ctx, .scratch = scratch, .node = n, .in = in, .constant = constant, .user = b,
-                        .outs = outs, .n_out = n->n_out, .emit = emit_step, .blob = add_blob, .pack = pack_weights,
+                        .outs = outs, .n_out = n->n_out, .emit = emit_step, .blob = add_blob, .pack = pack_weights, .book = pack_book,
                         .code = constant_code, .temp = temp_tensor, .alias = share_memory };
     for (int k = 0; k < n->n_in; k++)
         if (n->in[k] >= 0) BL_TRY(lower_input(b, scratch, n, k, in, constant));

@@ -30,3 +30,18 @@ void bl_unpack_codes(const uint8_t *packed, size_t n, int bits, int8_t *codes)
         else codes[i] = (int8_t)((int)(code ^ (1u << (bits - 1))) - (1 << (bits - 1)));
     }
 }
+
+size_t bl_conv_weight_bytes(const bl_step_conv *v, size_t n)
+{
+    return bl_packed_bytes(n, v->index_bits ? v->index_bits : v->s.weight_bits);
+}
+
+void bl_conv_codes(const bl_program *p, const bl_step_conv *v, size_t n, int8_t *codes)
+{
+    const int8_t *table = (const int8_t *)(p->constants + v->table);
+    int half = v->index_bits ? 1 << (v->index_bits - 1) : 0;
+
+    bl_unpack_codes(p->constants + v->weights, n, v->index_bits ? v->index_bits : v->s.weight_bits, codes);
+    for (size_t i = 0; v->index_bits && i < n; i++) /* one bit unpacks to -1 and 1 */
+        codes[i] = table[v->index_bits == 1 ? codes[i] > 0 : codes[i] + half];
+}

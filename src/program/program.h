@@ -114,6 +114,9 @@ bl_dtype bl_edge_type(const bl_program *p, uint32_t edge);
 size_t bl_packed_bytes(size_t n, int bits);
 void bl_pack_codes(const int8_t *codes, size_t n, int bits, uint8_t *out);
 void bl_unpack_codes(const uint8_t *packed, size_t n, int bits, int8_t *codes);
+/* All n weights of a convolution step, out of its codebook where it has one. */
+void bl_conv_codes(const bl_program *p, const bl_step_conv *v, size_t n, int8_t *codes);
+size_t bl_conv_weight_bytes(const bl_step_conv *v, size_t n); /* as stored, without a table */
 
 /* ------------------------------------------------------------------ executor */
 

@@ -114,7 +114,8 @@ static bl_status check_bound(const check *c, const bl_step_conv *v, const bl_pte
     const uint8_t *packed = c->p->constants + v->weights;
     const int32_t *bias = (const int32_t *)(const void *)(c->p->constants + v->bias);
     int64_t top = x->bits <= 8 ? 255 : 65535, reach = BL_MAX(v->zero_in, top - v->zero_in);
-    int bits = s->weight_bits;
+    const int8_t *table = (const int8_t *)(c->p->constants + v->table);
+    int bits = v->index_bits ? v->index_bits : s->weight_bits;
     size_t at = 0;
     for (int32_t o = 0; o < s->out_c; o++) {
         int64_t sum = llabs((int64_t)bias[o]);
@@ -122,7 +123,8 @@ static bl_status check_bound(const check *c, const bl_step_conv *v, const bl_pte
             unsigned word = packed[at / 8];
             if (at % 8 + (size_t)bits > 8) word |= (unsigned)packed[at / 8 + 1] << 8;
             int code = (int)((word >> (at % 8)) & ((1u << bits) - 1));
-            code = bits == 1 ? 1 : code >= 1 << (bits - 1) ? (1 << bits) - code : code;
+            if (v->index_bits) code = abs(table[(unsigned)code ^ (bits == 1 ? 0 : 1u << (bits - 1))]);
+            else code = bits == 1 ? 1 : code >= 1 << (bits - 1) ? (1 << bits) - code : code;
             sum += reach * code;
         }
         NEED(s->acc64 || sum <= INT32_MAX, "the weights may overflow the accumulator");
@@ -151,7 +153,9 @@ static bl_status check_conv(const check *c, const bl_step_conv *v, const bl_pten
          "a convolution larger than its tensors");
     int64_t k = (int64_t)s->kernel_h * s->kernel_w * (s->in_c / s->groups);
     NEED(bl_mul_i64(k, s->out_c, &n_w) && n_w <= (int64_t)1 << 40, "a weight too large");
-    NEED(blob_ok(c->p, v->weights, bl_packed_bytes((size_t)n_w, s->weight_bits)) &&
+    NEED(between(v->index_bits, 0, 7) && (!v->index_bits || (s->weight_bits == 8 && blob_ok(c->p, v->table, (uint64_t)1 << v->index_bits))),
+         "a codebook of impossible shape");
+    NEED(blob_ok(c->p, v->weights, bl_conv_weight_bytes(v, (size_t)n_w)) &&
          blob_ok(c->p, v->bias, 4 * (uint64_t)s->out_c) && blob_ok(c->p, v->mult, 4 * (uint64_t)s->out_c),
          "constants outside the file");
     int32_t in_top = (1 << x->bits) - 1, out_top = (1 << y->bits) - 1;

@@ -155,7 +155,8 @@ static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_weight
     bl_tensor now = *w;
     const float *changed = bl_weights_find(out, t->weight);
     if (changed) now.data = (void *)(uintptr_t)changed;
-    bl_weight_codes(&now, q->scale, q->n_scale, q->axis, q->bits, q->narrow, codes);
+    bl_weight_grid grid = bl_quantizer_grid(q);
+    bl_grid_codes(&now, &grid, codes);
     bl_weight_decode(w, codes, q->scale, q->n_scale, q->axis, t->lost);
     for (size_t i = 0; i < n; i++) t->lost[i] -= ((const float *)w->data)[i];
     BL_TRY(layer_shape(c, a, t));

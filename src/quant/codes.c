@@ -88,6 +88,7 @@ typedef struct grid_job {
     bl_weight_grid *out;
     const bl_observer *observer;
     bool power_of_two;
+    bl_ctx *ctx;
 } grid_job;
 
 /* Any scale holds zeros, but the channel's bias lies on a grid of it [Q4]: the largest of the others keeps
@@ -105,6 +106,7 @@ static bl_status run_grid_job(void *arg, size_t i, unsigned worker)
     grid_job *j = (grid_job *)arg + i;
     size_t n = j->s.outer * j->s.inner;
     (void)worker;
+    if (j->out->n_table) return bl_codebook_make(j->ctx, j->w, j->out);
     for (size_t c = 0; c < j->s.size; c++) {
         gather(j->w->data, j->s, c, j->channel);
         float scale = slice_scale(j->channel, n, j->out->bits, j->out->narrow, j->observer);
@@ -130,11 +132,48 @@ bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *lay
         slices s = slice(w, axis);
         out[i] = (bl_weight_grid){ .bits = bits[i], .narrow = options && options->narrow, .axis = axis,
                                    .n_scale = (int)s.size, .scale = BL_NEW(arena, float, s.size) };
-        jobs[i] = (grid_job){ .w = w, .s = s, .out = &out[i], .observer = observer, .power_of_two = options && options->power_of_two,
+        jobs[i] = (grid_job){ .ctx = ctx, .w = w, .s = s, .out = &out[i], .observer = observer, .power_of_two = options && options->power_of_two,
                               .channel = BL_NEW(arena, float, s.outer * s.inner) };
         if (!out[i].scale || !jobs[i].channel) return bl_pending(ctx);
+        if (!options || !options->codebook || !bl_codebook_width(bits[i])) continue;
+        if (options->power_of_two)
+            return bl_fail(ctx, BL_USAGE, "--codebook", "leave one of them out", "a codebook's scales are no powers of two");
+        out[i].n_table = 1 << bits[i];
+        out[i].table = BL_NEW(arena, int8_t, (size_t)out[i].n_table);
+        BL_ALLOC_TRY(ctx, out[i].table);
     }
     return bl_parallel_for(ctx, n, run_grid_job, jobs);
+}
+
+bl_weight_grid bl_quantizer_grid(const bl_quantizer *q)
+{
+    return (bl_weight_grid){ .bits = q->bits, .axis = q->axis, .n_scale = q->n_scale, .narrow = q->narrow, .scale = q->scale,
+                             .n_table = q->n_table, .table = q->table };
+}
+
+bool bl_quantizer_has_codes(const bl_quantizer *q)
+{
+    return q->kind == BL_Q_AFFINE || (q->kind == BL_Q_CODEBOOK && q->weight);
+}
+
+int bl_quantizer_code_bits(const bl_quantizer *q)
+{
+    return q->kind == BL_Q_CODEBOOK ? 8 : q->bits;
+}
+
+void bl_grid_codes(const bl_tensor *w, const bl_weight_grid *g, int8_t *codes)
+{
+    slices s = slice(w, g->axis);
+    const float *x = w->data;
+
+    if (!g->n_table) {
+        bl_weight_codes(w, g->scale, g->n_scale, g->axis, g->bits, g->narrow, codes);
+        return;
+    }
+    for (size_t o = 0, i = 0; o < s.outer; o++)
+        for (size_t c = 0; c < s.size; c++)
+            for (size_t k = 0; k < s.inner; k++, i++)
+                codes[i] = g->table[bl_codebook_index(g->table, g->n_table, x[i] / g->scale[g->n_scale > 1 ? c : 0])];
 }
 
 void bl_weight_codes(const bl_tensor *w, const float *scale, int n_scale, int axis, int bits, bool narrow,

@@ -32,7 +32,7 @@ void bl_bias_on_grid(const float *bias, int n, float sx, const bl_quantizer *w, 
 
 static bl_status need_affine(const bl_fake *f, const bl_quantizer *q)
 {
-    return q->kind == BL_Q_AFFINE
+    return q->kind == BL_Q_AFFINE || (q->weight && bl_quantizer_has_codes(q))
                ? BL_OK
                : bl_fail(f->ctx, BL_UNAVAILABLE, f->g->values[q->value].name, "use affine grids here",
                          "this kind of quantizer has no fake-quantized form in the float walk");
@@ -53,7 +53,8 @@ static bl_status fake_layer(bl_fake *f, const bl_weights *weights, int layer)
     int8_t *codes = BL_NEW(f->arena, int8_t, count);
     float *real = BL_NEW(f->arena, float, count);
     if (!codes || !real) return bl_pending(f->ctx);
-    bl_weight_codes(&t, q->scale, q->n_scale, q->axis, q->bits, q->narrow, codes);
+    bl_weight_grid grid = bl_quantizer_grid(q);
+    bl_grid_codes(&t, &grid, codes);
     bl_weight_decode(&t, codes, q->scale, q->n_scale, q->axis, real);
     f->constant[w] = real;
     if (b < 0) return BL_OK;

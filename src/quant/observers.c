@@ -4,7 +4,7 @@
  * Sources: algorithms of LAPQ/BRECQ (80 shrink steps, norm 2.4), HAWQ (percentile), TensorRT (entropy), ACIQ
  * (arXiv 1810.05723: where a uniform grid of b bits clips a Gaussian with the least squared error).
  */
-#include "quant/quant.h"
+#include "quant/cumulative.h"
 
 #include <string.h>
 
@@ -275,6 +275,18 @@ static double gaussian_clip(const float *w, size_t n, size_t step, int bits, boo
     for (size_t i = 0; i < n; i++) square += (double)w[i * step] * w[i * step];
     double clip = gaussian_level(bits) * sqrt(square / (double)BL_MAX(n, 1));
     return clip > 0 ? fmin(clip, most) : most;
+}
+
+/* ---- cumulative: cumulative.c */
+
+static void cumulative_range(const bl_value_stats *s, int bits, double *lo, double *hi)
+{
+    bl_cumulative_range(s, bits, lo, hi);
+}
+
+static double cumulative_clip(const float *w, size_t n, size_t step, int bits, bool narrow)
+{
+    return bl_cumulative_clip(w, n, step, bits, narrow);
 }
 
 /* ---- auto: what stands in where nobody has measured (bl_ranges_choose) */

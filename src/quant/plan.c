@@ -215,6 +215,10 @@ static bl_status add_weights(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const b
         q->n_scale = grids[i].n_scale;
         q->scale = grids[i].scale;
         q->narrow = grids[i].narrow;
+        q->kind = grids[i].n_table ? BL_Q_CODEBOOK : BL_Q_AFFINE;
+        q->n_table = grids[i].n_table;
+        q->table = grids[i].table;
+        if (q->n_table) q->range = "k-means";
     }
     for (size_t i = 0; i < n; i++) /* once all grids stand: layers may share them */
         widen_for_bias(g, layers[i], p->quantizers[p->of_value[g->nodes[layers[i]].in[0]]].scale[0],

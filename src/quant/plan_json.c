@@ -18,6 +18,13 @@ static json_t *floats_json(const float *x, int n)
     return a;
 }
 
+static json_t *codes_json(const int8_t *x, int n)
+{
+    json_t *a = json_array();
+    for (int i = 0; i < n; i++) json_array_append_new(a, json_integer(x[i]));
+    return a;
+}
+
 static json_t *ints_json(const int32_t *x, int n)
 {
     json_t *a = json_array();
@@ -47,7 +54,9 @@ static json_t *quantizer_json(const bl_graph *g, const bl_quantizer *q)
         json_object_set_new(o, "overflow", json_string(q->overflow));
         break;
     case BL_Q_CODEBOOK:
-        json_object_set_new(o, "table", floats_json(q->table, q->n_table));
+        json_object_set_new(o, "scale", floats_json(q->scale, q->n_scale));
+        json_object_set_new(o, "axis", json_integer(q->axis));
+        json_object_set_new(o, "table", codes_json(q->table, q->n_table));
         break;
     }
     if (q->range) json_object_set_new(o, "range", json_string(q->range));
@@ -138,21 +147,47 @@ static bl_status read_ints(const reader *r, const json_t *o, const char *key, co
     return BL_OK;
 }
 
-static bl_status read_affine(const reader *r, const json_t *o, const char *tensor, bl_quantizer *q)
+static bl_status read_scales(const reader *r, const json_t *o, const char *tensor, bl_quantizer *q)
 {
     const bl_tensor *t = &r->g->values[q->value].t;
-    int64_t zero, axis, group;
+    int64_t axis;
     BL_TRY(read_floats(r, o, "scale", tensor, 1 << 24, &q->scale, &q->n_scale));
-    BL_TRY(bl_json_i64(r->ctx, o, "zero", r->path, 0, 65535, &zero));
     BL_TRY(bl_json_i64(r->ctx, o, "axis", r->path, -1, t->rank - 1, &axis));
-    BL_TRY(bl_json_i64(r->ctx, o, "group", r->path, 0, 0, &group));
-    BL_TRY(bl_json_bool(r->ctx, o, "narrow", r->path, &q->narrow));
-    q->zero = (int32_t)zero;
     q->axis = (int)axis;
     int64_t want = axis < 0 ? 1 : t->dim[axis];
     if (q->n_scale != want) return bad(r, tensor, "the number of scales does not fit the axis");
     for (int i = 0; i < q->n_scale; i++)
         if (!(q->scale[i] >= 1e-30f)) return bad(r, tensor, "a scale must be at least 1e-30");
+    return BL_OK;
+}
+
+static bl_status read_codebook(const reader *r, const json_t *o, const char *tensor, bl_quantizer *q)
+{
+    json_t *codes;
+    if (!q->weight || !bl_codebook_width(q->bits)) return bad(r, tensor, "a codebook is of weights, 1 to 7 bits wide");
+    BL_TRY(read_scales(r, o, tensor, q));
+    BL_TRY(bl_json_array(r->ctx, o, "table", r->path, (size_t)1 << q->bits, &codes));
+    q->n_table = 1 << q->bits;
+    q->table = BL_NEW(r->p->arena, int8_t, (size_t)q->n_table);
+    BL_ALLOC_TRY(r->ctx, q->table);
+    if (json_array_size(codes) != (size_t)q->n_table) return bad(r, tensor, "the table does not fit the width");
+    for (int i = 0; i < q->n_table; i++) {
+        const json_t *x = json_array_get(codes, (size_t)i);
+        if (!json_is_integer(x) || llabs(json_integer_value(x)) > 127) return bad(r, tensor, "codes are integers from -127 to 127");
+        q->table[i] = (int8_t)json_integer_value(x);
+        if (i && q->table[i] < q->table[i - 1]) return bad(r, tensor, "the codes of a table stand in order");
+    }
+    return BL_OK;
+}
+
+static bl_status read_affine(const reader *r, const json_t *o, const char *tensor, bl_quantizer *q)
+{
+    int64_t zero, group;
+    BL_TRY(read_scales(r, o, tensor, q));
+    BL_TRY(bl_json_i64(r->ctx, o, "zero", r->path, 0, 65535, &zero));
+    BL_TRY(bl_json_i64(r->ctx, o, "group", r->path, 0, 0, &group));
+    BL_TRY(bl_json_bool(r->ctx, o, "narrow", r->path, &q->narrow));
+    q->zero = (int32_t)zero;
     if (q->weight) {
         if (q->bits > 8) return bad(r, tensor, "weights have at most 8 bits");
         if (q->zero) return bad(r, tensor, "weights are symmetric: zero must be 0");
@@ -227,9 +262,7 @@ static bl_status read_quantizer(const reader *r, const json_t *o)
     q->kind = (bl_qkind)k;
     if (q->kind == BL_Q_AFFINE) BL_TRY(read_affine(r, o, tensor, q));
     else if (q->kind == BL_Q_FIXED) BL_TRY(read_fixed(r, o, tensor, q));
-    else BL_TRY(read_floats(r, o, "table", tensor, 1 << 16, &q->table, &q->n_table));
-    if (q->kind == BL_Q_CODEBOOK && (q->bits > 16 || q->n_table > 1 << q->bits || q->n_table < 1))
-        return bad(r, tensor, "the table does not fit the width");
+    else BL_TRY(read_codebook(r, o, tensor, q));
     BL_TRY(read_text(r, o, "range", &q->range));
     BL_TRY(read_text(r, o, "range_why", &q->why));
     BL_TRY(read_text(r, o, "rounding", &q->rounding));

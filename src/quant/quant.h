@@ -58,6 +58,7 @@ typedef struct bl_unit {
 struct bl_menu {
     bl_arena *arena;
     bl_hash hash;
+    bool codebook;              /* weights of 1 to 7 bits are codebooks: their tables have a price */
     int n_units;
     bl_unit *units;
     int *unit_of_value;         /* -1: not on a grid (constants, integers) */
@@ -129,9 +130,9 @@ typedef struct bl_quantizer {
     int n_fixed;
     int32_t *k, *i, *f;
     const char *round, *overflow;
-    /* codebook: 2^bits centroids */
+    /* codebook: 2^bits codes in order; a weight is one of them times its channel's scale (axis, n_scale, scale) */
     int n_table;
-    float *table;
+    int8_t *table;
 } bl_quantizer;
 
 typedef struct bl_figure { const char *name; double value; } bl_figure;
@@ -174,6 +175,8 @@ typedef struct bl_weight_grid {
     int bits, axis, n_scale;
     bool narrow;
     float *scale;               /* in the caller's arena */
+    int n_table;                /* 0: the grid of `bits`; else a codebook of 2^bits codes */
+    int8_t *table;
 } bl_weight_grid;
 /* Grids of n (layer, bits) pairs at once, side by side; scales live in the arena. */
 bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *layers, const int *bits, size_t n,
@@ -196,7 +199,21 @@ void bl_weight_codes(const bl_tensor *w, const float *scale, int n_scale, int ax
                      int8_t *codes);
 void bl_weight_decode(const bl_tensor *w, const int8_t *codes, const float *scale, int n_scale, int axis,
                       float *out);
+/* The same of any grid of weights. */
+bl_weight_grid bl_quantizer_grid(const bl_quantizer *q);
+void bl_grid_codes(const bl_tensor *w, const bl_weight_grid *grid, int8_t *codes);
+bool bl_quantizer_has_codes(const bl_quantizer *q); /* affine, or a codebook of a weight: int8 codes times scales */
+/* Width of the codes that the kernels see: a codebook's are 8 bits wide. */
+int bl_quantizer_code_bits(const bl_quantizer *q);
 bl_grid bl_affine_grid(const bl_quantizer *q); /* of an activation */
+
+/* ------------------------------------------------------------------ codebooks */
+
+/* k-means of one layer: fills scales and table of a grid; room for both is there. */
+bl_status bl_codebook_make(bl_ctx *ctx, const bl_tensor *w, bl_weight_grid *grid);
+int bl_codebook_index(const int8_t *table, int n, float v); /* of the nearest code; the table is in order */
+bool bl_codebook_width(int bits);               /* 1..7; 8 bits are codes as they are */
+size_t bl_codebook_bytes(size_t n, int bits);   /* of n indices and their table */
 /* n numbers on the int32 grid of a bias [Q4], back in reals; sx: scale of the layer's input. */
 void bl_bias_on_grid(const float *bias, int n, float sx, const bl_quantizer *w, float *out);
 
@@ -209,11 +226,12 @@ typedef struct bl_weight_item {
     int64_t count;
 } bl_weight_item;
 
-/* Scales that were learned for the quantizer of a value. */
+/* Scales that were learned for the quantizer of a value, or the codes of its codebook. */
 typedef struct bl_grid_item {
     int value;
     const float *scale;
     int64_t count;
+    bool table;
 } bl_grid_item;
 
 struct bl_weights {

@@ -272,6 +272,7 @@ static bl_status hash_menu(bl_ctx *ctx, const bl_graph *g, bl_menu *m)
     bl_hasher *h = bl_hasher_new(m->arena);
     BL_ALLOC_TRY(ctx, h);
     bl_hash_text(h, g->hash.hex);
+    if (m->codebook) bl_hash_text(h, "codebook");
     for (int u = 0; u < m->n_units; u++) {
         bl_hash_text(h, m->units[u].name);
         if (m->units[u].anchor != 0) bl_hash_text(h, "anchored"); /* on what, the network says */
@@ -347,6 +348,7 @@ static bl_status menu_build(bl_ctx *ctx, const bl_graph *g, const bl_menu_option
     mark_behind(g, behind);
     find_ends(g, m, leads, behind);
     if (o->anchored) find_anchors(g, m);
+    m->codebook = o->codebook;
     BL_TRY(make_candidates(ctx, m, o));
     return hash_menu(ctx, g, m);
 }

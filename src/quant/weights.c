@@ -9,7 +9,7 @@
 enum { SECTION_HEAD = 1, SECTION_ITEMS = 2, SECTION_NAMES = 3, SECTION_DATA = 4, SECTION_GRIDS = 5 };
 
 typedef struct stored_item {
-    uint32_t name, zero;        /* offset into the names */
+    uint32_t name, table;       /* offset into the names; a grid: 1 for a codebook's codes */
     uint64_t offset, count;     /* floats in the data */
     char replaces[32];          /* of a grid: zeros */
 } stored_item;
@@ -46,18 +46,40 @@ bl_status bl_weights_seal(bl_ctx *ctx, const bl_graph *g, bl_weights *w)
     return BL_OK;
 }
 
+static bool grid_fits(const bl_plan *plan, const bl_grid_item *item)
+{
+    const bl_quantizer *q = plan->of_value[item->value] >= 0 ? &plan->quantizers[plan->of_value[item->value]] : NULL;
+    if (!q || !bl_quantizer_has_codes(q)) return false;
+    if (!item->table) return q->n_scale == item->count;
+    return q->weight && bl_codebook_width(q->bits) && item->count == 1 << q->bits;
+}
+
+/* Codes of a codebook: the plan's weight becomes one where it was none. */
+static bl_status use_table(bl_ctx *ctx, bl_plan *plan, const bl_grid_item *item)
+{
+    bl_quantizer *q = &plan->quantizers[plan->of_value[item->value]];
+    int8_t *table = BL_NEW(plan->arena, int8_t, (size_t)item->count);
+
+    BL_ALLOC_TRY(ctx, table);
+    for (int64_t i = 0; i < item->count; i++) table[i] = (int8_t)item->scale[i];
+    q->kind = BL_Q_CODEBOOK;
+    q->range = "k-means";
+    q->n_table = (int)item->count;
+    q->table = table;
+    return BL_OK;
+}
+
 bl_status bl_plan_use_weights(bl_ctx *ctx, bl_plan *plan, bl_weights *w)
 {
+    for (int i = 0; i < w->n_grids; i++)
+        if (!grid_fits(plan, &w->grids[i]))
+            return bl_fail(ctx, BL_DATA, "weights", "give the weights that the plan names", "grids of another plan");
+    if (w->n_grids) BL_TRY(bl_plan_content(ctx, plan, &w->plan));
     for (int i = 0; i < w->n_grids; i++) {
         const bl_grid_item *item = &w->grids[i];
-        const bl_quantizer *q = plan->of_value[item->value] >= 0 ? &plan->quantizers[plan->of_value[item->value]] : NULL;
-        if (!q || q->kind != BL_Q_AFFINE || q->n_scale != item->count)
-            return bl_fail(ctx, BL_DATA, "weights", "give the weights that the plan names", "grids of another plan");
+        if (item->table) BL_TRY(use_table(ctx, plan, item));
+        else memcpy(plan->quantizers[plan->of_value[item->value]].scale, item->scale, (size_t)item->count * sizeof(float));
     }
-    if (w->n_grids) BL_TRY(bl_plan_content(ctx, plan, &w->plan));
-    for (int i = 0; i < w->n_grids; i++)
-        memcpy(plan->quantizers[plan->of_value[w->grids[i].value]].scale, w->grids[i].scale,
-               (size_t)w->grids[i].count * sizeof(float));
     plan->weights = w->hash;
     return BL_OK;
 }
@@ -97,8 +119,11 @@ bl_status bl_weights_write(bl_ctx *ctx, const bl_graph *graph, bl_weights *weigh
         items[i] = pack(&p, graph->values[w->value].name, w->data, w->count);
         memcpy(items[i].replaces, w->replaces.hex, 32);
     }
-    for (int i = 0; s == BL_OK && i < weights->n_grids; i++)
-        grids[i] = pack(&p, graph->values[weights->grids[i].value].name, weights->grids[i].scale, weights->grids[i].count);
+    for (int i = 0; s == BL_OK && i < weights->n_grids; i++) {
+        const bl_grid_item *item = &weights->grids[i];
+        grids[i] = pack(&p, graph->values[item->value].name, item->scale, item->count);
+        grids[i].table = item->table;
+    }
     if (s == BL_OK) {
         char head[64] = { 0 };
         memcpy(head, graph->hash.hex, 32);
@@ -158,9 +183,12 @@ static bl_status read_grid(bl_ctx *ctx, const bl_graph *g, const char *path, con
     BL_TRY(read_floats(ctx, path, in, names, data, &name, &x));
     int v = bl_graph_find_value(g, name);
     if (v < 0) return bl_fail(ctx, BL_DATA, path, "give the weights of this network", "\"%s\" is no value of the network", name);
-    for (uint64_t i = 0; i < in->count; i++)
+    for (uint64_t i = 0; in->table == 1 && i < in->count; i++)
+        if (fabsf(x[i]) > 127 || x[i] != rintf(x[i]) || (i && x[i] < x[i - 1]))
+            return bl_fail(ctx, BL_DATA, path, "make the file again", "the codes of \"%s\" are no table in order", name);
+    for (uint64_t i = 0; in->table != 1 && i < in->count; i++)
         if (!(x[i] > 0)) return bl_fail(ctx, BL_DATA, path, "make the file again", "a scale of \"%s\" is not above zero", name);
-    *out = (bl_grid_item){ .value = v, .count = (int64_t)in->count, .scale = x };
+    *out = (bl_grid_item){ .value = v, .count = (int64_t)in->count, .scale = x, .table = in->table == 1 };
     return BL_OK;
 }
 
@@ -174,7 +202,7 @@ static bl_status read_items(bl_ctx *ctx, const bl_graph *g, const char *path, bl
     const bl_section *grids = bl_section_find(s, n, SECTION_GRIDS);
     if (!head || !items || !names || !data || head->size != 64 || items->size % sizeof(stored_item) ||
         items->size / sizeof(stored_item) > (uint64_t)g->n_values ||
-        (grids && (grids->size % sizeof(stored_item) || grids->size / sizeof(stored_item) > (uint64_t)g->n_values)))
+        (grids && (grids->size % sizeof(stored_item) || grids->size / sizeof(stored_item) > 2 * (uint64_t)g->n_values)))
         return bl_fail(ctx, BL_DATA, path, "make the file again", "a section is missing or has a wrong size");
     if (memcmp(head->data, g->hash.hex, 32))
         return bl_fail(ctx, BL_DATA, path, "give the weights of this network", "the record of another network");

@@ -128,6 +128,11 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
     if (!strcmp(key, "anchored")) return set_flag(p, value, &r->menu.anchored);
     if (!strcmp(key, "per_tensor")) return set_flag(p, value, &r->grids.per_tensor);
     if (!strcmp(key, "narrow")) return set_flag(p, value, &r->grids.narrow);
+    if (!strcmp(key, "codebook")) {
+        BL_TRY(set_flag(p, value, &r->grids.codebook));
+        r->menu.codebook = r->grids.codebook;
+        return BL_OK;
+    }
     if (!strcmp(key, "power_of_two")) return set_flag(p, value, &r->grids.power_of_two);
     if (!strcmp(key, "data")) {
         r->distilled = !strcmp(value, "distilled");

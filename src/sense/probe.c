@@ -76,7 +76,7 @@ static bl_status mark_unit(run *r, bl_arena *a, int u)
 static bl_grid_options grids_of(const bl_sens *s)
 {
     return (bl_grid_options){ .act_range = s->act_range, .weight_range = s->weight_range, .per_tensor = s->per_tensor,
-                              .narrow = s->narrow, .power_of_two = s->power_of_two };
+                              .narrow = s->narrow, .power_of_two = s->power_of_two, .codebook = s->codebook };
 }
 
 /* Grids of every layer and width that some probe asks for, side by side. */
@@ -174,7 +174,7 @@ static bl_status change_layer(run *r, size_t i, int l, unsigned worker, bl_walk 
         const float *made = sets ? bl_rounded_find(sets, v, q->w_bits) : NULL;
         bl_tensor t = *w;
         if (made) t.data = (void *)(uintptr_t)made; /* on the grid already */
-        bl_weight_codes(&t, grid->scale, grid->n_scale, grid->axis, grid->bits, grid->narrow, r->codes[worker]);
+        bl_grid_codes(&t, grid, r->codes[worker]);
         bl_weight_decode(w, r->codes[worker], grid->scale, grid->n_scale, grid->axis, r->buffer[worker]);
     } else {
         bl_mark mark = bl_arena_mark(r->arena[worker]);
@@ -306,7 +306,7 @@ bl_status bl_weight_error(bl_ctx *ctx, const bl_sense_input *in, const bl_sens *
 
     if (!codes || !real) return bl_pending(ctx);
     BL_TRY(bl_weight_grids(arena, in->graph, &layer, &bits, 1, &options, &grid));
-    bl_weight_codes(w, grid.scale, grid.n_scale, grid.axis, bits, grid.narrow, codes);
+    bl_grid_codes(w, &grid, codes);
     bl_weight_decode(w, codes, grid.scale, grid.n_scale, grid.axis, real);
     for (int64_t i = 0; i < n; i++) {
         double x = ((const float *)w->data)[i], e = x - real[i];

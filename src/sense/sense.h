@@ -19,7 +19,7 @@ struct bl_sens {
     bl_hash hash, graph, stats, menu, data;
     const char *metric;         /* row of sensitivities.def */
     const char *weight_range, *act_range;
-    bool per_tensor, narrow, power_of_two; /* how weights were put on grids */
+    bool per_tensor, narrow, power_of_two, codebook; /* how weights were put on grids */
     double sqnr_eps;
     const char *settings;       /* bl_sense_settings */
     int64_t samples;

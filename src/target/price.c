@@ -83,17 +83,18 @@ void bl_edge_key(char *buf, size_t cap, bool input, int rank, const int64_t *dim
 
 /* ---- counted prices */
 
-static double layer_bytes(const bl_graph *g, int layer, int w_bits)
+static double layer_bytes(const bl_graph *g, const bl_menu *m, int layer, int w_bits)
 {
     const bl_tensor *w = &g->values[bl_layer_weight(g, layer)].t;
+    if (m->codebook) return (double)bl_codebook_bytes((size_t)bl_tensor_count(w), w_bits);
     return (double)bl_packed_bytes((size_t)bl_tensor_count(w), w_bits);
 }
 
-static bl_status layer_bops(bl_ctx *ctx, const bl_graph *g, int layer, bl_candidate c, double *out)
+static bl_status layer_bops(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, int layer, bl_candidate c, double *out)
 {
     int64_t macs;
     BL_TRY(bl_graph_macs(ctx, g, layer, &macs));
-    *out = (double)macs * c.w_bits * c.a_bits;
+    *out = (double)macs * (m->codebook && c.w_bits ? 8 : c.w_bits) * c.a_bits; /* what indices stand for are int8 codes */
     return BL_OK;
 }
 
@@ -295,6 +296,8 @@ static bl_status add_latency(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, c
 
 static bl_status fill_prices(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_prices *p)
 {
+    if (m->codebook && (cost->has_latency || cost->has_energy))
+        return bl_fail(ctx, BL_UNAVAILABLE, "codebooks", "use --target counted", "this target prices linear grids; a codebook saves bytes alone");
     for (int k = 0; k < BL_N_METRIC; k++) {
         if ((k == BL_M_LATENCY && !cost->has_latency) || (k == BL_M_ENERGY && !cost->has_energy) || k == BL_M_MEMORY) continue;
         p->column[k] = BL_NEW(p->arena, double *, (size_t)m->n_units);
@@ -308,9 +311,9 @@ static bl_status fill_prices(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, c
         for (int l = 0; l < m->units[u].n_layers; l++)
             for (int c = 0; c < m->units[u].n_candidates; c++) {
                 double bops;
-                BL_TRY(layer_bops(ctx, g, m->units[u].layers[l], m->units[u].candidates[c], &bops));
+                BL_TRY(layer_bops(ctx, g, m, m->units[u].layers[l], m->units[u].candidates[c], &bops));
                 p->column[BL_M_BOPS][u][c] += bops;
-                p->column[BL_M_SIZE][u][c] += layer_bytes(g, m->units[u].layers[l], m->units[u].candidates[c].w_bits);
+                p->column[BL_M_SIZE][u][c] += layer_bytes(g, m, m->units[u].layers[l], m->units[u].candidates[c].w_bits);
             }
     BL_TRY(add_products(ctx, g, m, p));
     if (cost->has_energy) BL_TRY(add_modelled(ctx, g, m, cost, BL_M_ENERGY, p));
@@ -399,7 +402,7 @@ bl_status bl_price_state(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const
             bl_mark mark = bl_arena_mark(a);
             char *key = bl_node_key(a, g, node);
             const bl_cost_cell *x = key && v >= 0 ? bl_cost_find(cost, key, choice[u].w_bits, choice[u].a_bits, choice[v].a_bits) : NULL;
-            weights += x && x->packed_bytes ? (double)x->packed_bytes : layer_bytes(g, node, choice[u].w_bits);
+            weights += x && x->packed_bytes ? (double)x->packed_bytes : layer_bytes(g, m, node, choice[u].w_bits);
             bl_arena_reset(a, mark);
         }
     bl_arena_free(a);
@@ -415,9 +418,9 @@ bl_status bl_price_exact(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const
     for (int u = 0; u < m->n_units; u++)
         for (int l = 0; l < m->units[u].n_layers; l++) {
             double bops;
-            BL_TRY(layer_bops(ctx, g, m->units[u].layers[l], choice[u], &bops));
+            BL_TRY(layer_bops(ctx, g, m, m->units[u].layers[l], choice[u], &bops));
             total[BL_M_BOPS] += bops;
-            total[BL_M_SIZE] += layer_bytes(g, m->units[u].layers[l], choice[u].w_bits);
+            total[BL_M_SIZE] += layer_bytes(g, m, m->units[u].layers[l], choice[u].w_bits);
         }
     for (int i = 0; i < g->n_nodes; i++) {
         int a, b;

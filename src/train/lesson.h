@@ -40,6 +40,7 @@ typedef struct bl_lesson {
     const uint32_t *batch;      /* samples of the step under way */
     int64_t epoch, step;        /* from 0, from 1 */
     double rate;
+    double done;                /* share of the training, 0 to 1 */
     uint64_t version;           /* of the weights */
     bl_worker worker[BL_TRAINERS_MAX];
 } bl_lesson;

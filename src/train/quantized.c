@@ -24,10 +24,14 @@ double bl_pact_slope(double v, double lo, double hi)
     return v >= hi ? 1 : 0;
 }
 
-static const struct { double (*slope)(double, double, double); bool weights, ends, decays; } kinds[] = {
-    [BL_QT_lsq] = {bl_lsq_slope, true, false, false},
-    [BL_QT_pact] = {bl_pact_slope, false, true, true},
-    [BL_QT_ste] = {NULL, false, false, false},
+const bl_quant_rule bl_quant_rule_lsq = {.weights = true, .slope = bl_lsq_slope};
+const bl_quant_rule bl_quant_rule_pact = {.ends = true, .decays = true, .slope = bl_pact_slope};
+const bl_quant_rule bl_quant_rule_ste = {0};
+
+static const bl_quant_rule *const rules[] = {
+#define X(symbol, name, help) [BL_QT_##symbol] = &bl_quant_rule_##symbol,
+#include "train/quant_trainers.def"
+#undef X
 };
 
 const bl_quant_trainer bl_quant_trainers[] = {
@@ -53,8 +57,8 @@ static bl_status make_site(bl_study *s, bl_lesson *l, int q)
     int v = bl_graph_find_value(l->net, of->name);
     bl_site *site = &s->site[s->n];
 
-    if (k->kind != BL_Q_AFFINE || (k->weight && k->bits < 2))
-        return bl_fail(l->ctx, BL_UNAVAILABLE, of->name, "plan affine grids of 2 bits or more",
+    if (!bl_quantizer_has_codes(k) || (k->weight && k->bits < 2 && !k->n_table))
+        return bl_fail(l->ctx, BL_UNAVAILABLE, of->name, "plan codebooks, or affine grids of 2 bits or more",
                        "this grid cannot be trained");
     if (of->t.data && !k->weight) return BL_OK; /* a constant operand: nothing flows back */
     if (v < 0 || (k->weight && bl_tensor_count(&l->net->values[v].t) != bl_tensor_count(&of->t)))
@@ -73,6 +77,7 @@ static bl_status make_site(bl_study *s, bl_lesson *l, int q)
         site->hi = (float)hi;
         site->real = BL_NEW(l->arena, float, (size_t)bl_tensor_count(&of->t));
         BL_ALLOC_TRY(l->ctx, site->real);
+        if (k->n_table) BL_TRY(bl_study_cluster(s, l, site));
     } else {
         int from = l->net->values[v].producer;
         site->grid = bl_affine_grid(k);
@@ -83,6 +88,8 @@ static bl_status make_site(bl_study *s, bl_lesson *l, int q)
         site->lo = (float)(site->grid.lo - site->grid.zero);
         site->hi = (float)(site->grid.hi - site->grid.zero);
     }
+    site->now_lo = site->lo;
+    site->now_hi = site->hi;
     s->site_of[v] = s->n++;
     return BL_OK;
 }
@@ -92,7 +99,9 @@ static void learn_scale(bl_study *s, bl_lesson *l, bl_site *site, const bl_menu 
     const bl_quantizer *k = &s->plan->quantizers[site->quantizer];
     int unit = site->weight ? -1 : menu->unit_of_value[k->value];
 
-    if (!kinds[s->row->kind].slope || (site->weight && !kinds[s->row->kind].weights) || !(site->hi > 0)) return;
+    const bl_quant_rule *rule = s->rule;
+
+    if ((!rule->slope && !rule->wanted) || (site->weight && !rule->weights) || !(site->hi > 0) || site->cluster) return;
     if (unit >= 0 && (menu->units[unit].fixed_grid || menu->units[unit].anchor != 0)) return;
     for (bl_site *other = s->site; unit >= 0 && other < site; other++) {
         const bl_quantizer *o = &s->plan->quantizers[other->quantizer];
@@ -105,10 +114,10 @@ static void learn_scale(bl_study *s, bl_lesson *l, bl_site *site, const bl_menu 
         return;
     }
     double n = (double)bl_tensor_count(&l->net->values[site->value].t) / site->n_scale;
-    site->unit = kinds[s->row->kind].ends ? site->hi : 1;
-    site->scaled = kinds[s->row->kind].ends ? 1 : (float)(1 / sqrt(n * site->hi));
+    site->unit = rule->ends ? site->hi : 1;
+    site->scaled = rule->ends ? 1 : (float)(1 / sqrt(n * site->hi));
     site->extra = s->n_extra;
-    s->extra[s->n_extra++] = (size_t)site->n_scale;
+    s->extra[s->n_extra++] = (size_t)site->n_scale + (size_t)rule->more;
 }
 
 bl_status bl_study_open(bl_study *s, bl_lesson *l)
@@ -116,6 +125,7 @@ bl_status bl_study_open(bl_study *s, bl_lesson *l)
     size_t n = (size_t)s->plan->n_quantizers, values = (size_t)l->net->n_values;
     bl_menu *menu;
 
+    s->rule = rules[s->row->kind];
     s->site = BL_NEW(l->arena, bl_site, n);
     s->extra = BL_NEW(l->arena, size_t, n);
     s->site_of = BL_NEW(l->arena, int, values);
@@ -144,25 +154,63 @@ void bl_study_begin(const bl_study *s, const bl_lesson *l)
             l->params.state[figure(s, l, s->site[i].extra)->first + (size_t)c] = s->site[i].scale[c] * s->site[i].unit;
 }
 
+/* Scales that follow: a tenth of the way to what this step's values wanted, or a weight's own numbers want. */
+static void follow(const bl_study *s, const bl_lesson *l, bl_site *site)
+{
+    const bl_param *p = figure(s, l, site->extra);
+    const bl_tensor *t = &l->net->values[site->value].t;
+    size_t n = (size_t)bl_tensor_count(t), inner = 1;
+    double weight;
+
+    if (site->weight) {
+        for (int d = t->rank - 1; site->n_scale > 1 && d > site->axis; d--) inner *= (size_t)t->dim[d];
+        for (int c = 0; c < site->n_scale; c++) {
+            size_t at = site->n_scale > 1 ? (size_t)c * inner : 0, each = site->n_scale > 1 ? inner : n;
+            double sum = 0, of = 0;
+            for (; at < n; at += inner * (size_t)site->n_scale) {
+                double want = s->rule->wanted(site, (const float *)t->data + at, each, &weight);
+                sum += want * want * weight; /* squares, so that pieces of a channel add up */
+                of += weight;
+            }
+            if (sum > 0) site->scale[c] = (float)sqrt(sum / of);
+        }
+    } else if (l->grads && l->step > site->followed && (weight = l->grads[p->first + 1]) > 0) {
+        site->scale[0] = (float)(0.9 * (double)site->scale[0] + 0.1 * l->grads[p->first] / weight);
+    } else if (l->step != site->followed) {
+        return; /* as the state has them */
+    }
+    site->followed = l->step;
+    for (int c = 0; c < site->n_scale; c++) l->params.state[p->first + (size_t)c] = site->scale[c] * site->unit;
+}
+
 void bl_study_renew(bl_study *s, const bl_lesson *l)
 {
     for (int i = 0; i < s->n; i++) {
         bl_site *site = &s->site[i];
         const float *planned = s->plan->quantizers[site->quantizer].scale;
-        for (int c = 0; site->extra >= 0 && c < site->n_scale; c++) {
-            float now = l->params.state[figure(s, l, site->extra)->first + (size_t)c] / site->unit;
-            site->scale[c] = fmaxf(now, planned[c] * 1e-3f); /* a grid never turns over */
-        }
+        const float *learned = site->extra >= 0 ? l->params.state + figure(s, l, site->extra)->first : NULL;
+        if (learned && s->rule->wanted) follow(s, l, site);
+        for (int c = 0; learned && c < site->n_scale; c++)
+            site->scale[c] = fmaxf(learned[c] / site->unit, planned[c] * 1e-3f); /* a grid never turns over */
         site->grid.scale = site->scale[0];
         if (!site->weight) continue;
+        if (site->cluster) {
+            bl_study_means(l, site);
+            continue;
+        }
         const bl_tensor *t = &l->net->values[site->value].t;
         int64_t n = bl_tensor_count(t), inner = 1;
+        if (s->rule->levels) s->rule->levels(l, site, &site->now_lo, &site->now_hi);
         for (int d = t->rank - 1; site->n_scale > 1 && d > site->axis; d--) inner *= t->dim[d];
         for (int64_t k = 0; k < n; k++) {
-            float step = site->scale[site->n_scale > 1 ? k / inner % site->n_scale : 0];
-            float v = ((const float *)t->data)[k] / step;
-            v = v > site->lo ? v : site->lo;
-            v = v < site->hi ? v : site->hi;
+            float step = site->scale[site->n_scale > 1 ? k / inner % site->n_scale : 0], x = ((const float *)t->data)[k];
+            if (learned && s->rule->mix) {
+                s->rule->mix(l, site, learned + site->n_scale, x, step, &site->real[k]);
+                continue;
+            }
+            float v = x / step;
+            v = v > site->now_lo ? v : site->now_lo;
+            v = v < site->now_hi ? v : site->now_hi;
             site->real[k] = bl_rne_f32(v) * step;
         }
     }
@@ -216,26 +264,36 @@ void bl_study_forward(const bl_study *s, bl_pupil *p, int value, bl_tensor *t)
 }
 
 /* Gradient by the rounded tensor into that by the real one; the learned figures get theirs added. */
-static void pass_back(const bl_study *s, const bl_site *site, const float *x, float *g, int64_t n, int64_t inner,
-                      double *learned)
+static void pass_back(const bl_study *s, const bl_lesson *l, const bl_site *site, const float *x, float *g, int64_t n,
+                      int64_t inner, double *learned)
 {
-    double (*slope)(double, double, double) = kinds[s->row->kind].slope;
+    const bl_quant_rule *r = s->rule;
+    const float *more = r->mix && learned && site->weight ? l->params.state + figure(s, l, site->extra)->first + site->n_scale : NULL;
+    float lo = site->now_lo, hi = site->now_hi;
 
     for (int64_t k = 0; k < n; k++) {
         int64_t c = site->n_scale > 1 ? k / inner % site->n_scale : 0;
         float v = x[k] / site->scale[c];
-        if (learned) learned[c] += (double)g[k] * slope(v, site->lo, site->hi) * site->scaled;
-        if (v < site->lo || v > site->hi) g[k] = 0;
+        if (more) r->mix_slopes(l, site, more, x[k], site->scale[c], g[k], learned + site->n_scale);
+        if (learned && r->slope) learned[c] += (double)g[k] * r->slope(v, lo, hi) * site->scaled;
+        if (r->pass) g[k] *= (float)r->pass(v, lo, hi);
+        else if (v < lo || v > hi) g[k] = 0;
     }
 }
 
-void bl_study_backward(const bl_study *s, bl_pupil *p, int value, bl_tensor *grad)
+void bl_study_backward(const bl_study *s, const bl_lesson *l, bl_pupil *p, int value, bl_tensor *grad)
 {
     int i = s->site_of[value];
     const bl_site *site = &s->site[i];
 
     if (i < 0 || site->weight) return;
-    pass_back(s, site, p->raw[i], grad->data, bl_tensor_count(grad), 1, site->extra >= 0 ? p->grad[site->extra] : NULL);
+    double *learned = site->extra >= 0 ? p->grad[site->extra] : NULL;
+    pass_back(s, l, site, p->raw[i], grad->data, bl_tensor_count(grad), 1, learned);
+    if (learned && s->rule->wanted) {
+        double weight, want = s->rule->wanted(site, p->raw[i], (size_t)bl_tensor_count(grad), &weight);
+        learned[0] += want * weight;
+        learned[1] += weight;
+    }
     for (int64_t k = 0; k < bl_tensor_count(grad); k++)
         if (!(p->raw[i][k] > site->clamp_lo && p->raw[i][k] < site->clamp_hi)) ((float *)grad->data)[k] = 0;
 }
@@ -245,12 +303,12 @@ void bl_study_finish(const bl_study *s, bl_pupil *p, const bl_lesson *l, float *
     for (int i = 0; i < l->params.n - s->n_extra; i++) {
         const bl_param *q = &l->params.param[i];
         int at = s->site_of[q->value];
-        if (at < 0) continue;
+        if (at < 0 || s->site[at].cluster) continue; /* the mean of a cluster moves as its weights do */
         const bl_site *site = &s->site[at];
         const bl_tensor *t = &l->net->values[q->value].t;
         int64_t inner = 1;
         for (int d = t->rank - 1; site->n_scale > 1 && d > site->axis; d--) inner *= t->dim[d];
-        pass_back(s, site, t->data, grads + q->first, (int64_t)q->n, inner,
+        pass_back(s, l, site, t->data, grads + q->first, (int64_t)q->n, inner,
                   site->extra >= 0 ? p->grad[site->extra] : NULL);
     }
     for (int i = 0; i < s->n_extra; i++)
@@ -259,5 +317,5 @@ void bl_study_finish(const bl_study *s, bl_pupil *p, const bl_lesson *l, float *
 
 bool bl_study_decays(const bl_quant_trainer *row)
 {
-    return kinds[row->kind].decays;
+    return rules[row->kind]->decays;
 }

@@ -5,6 +5,36 @@
 
 #include "train/lesson.h"
 
+struct bl_study;
+struct bl_site;
+
+/* What a row of quant_trainers.def does; v is a number over its scale, lo and hi are the grid's ends in steps. */
+typedef struct bl_quant_rule {
+    bool weights;               /* the scales of weights are learned too */
+    bool ends;                  /* the learned figure is the upper end, not the scale */
+    bool decays;                /* learned figures decay */
+    int more;                   /* learned figures of a tensor beside its scales */
+    double (*slope)(double v, double lo, double hi); /* of the rounded number, in steps, by the figure; NULL: scales stay */
+    double (*pass)(double v, double lo, double hi);  /* of the rounded number by the real one; NULL: 1 inside, 0 outside */
+    /* Ends of a weight's grid in this step; NULL: the plan's. */
+    void (*levels)(const bl_lesson *l, const struct bl_site *site, float *lo, float *hi);
+    /* A weight made otherwise than by rounding, from the `more` figures; g times its slopes by them is added. */
+    void (*mix)(const bl_lesson *l, const struct bl_site *site, const float *figure, float x, float scale, float *out);
+    void (*mix_slopes)(const bl_lesson *l, const struct bl_site *site, const float *figure, float x, float scale, double g,
+                       double *more);
+    /* Scales that follow the numbers (more is then 1): the scale that n of them want, and with what weight. */
+    double (*wanted)(const struct bl_site *site, const float *x, size_t n, double *weight);
+} bl_quant_rule;
+
+#define X(symbol, name, help) extern const bl_quant_rule bl_quant_rule_##symbol;
+#include "train/quant_trainers.def"
+#undef X
+
+double bl_dropbits_pass(double v, double lo, double hi);
+void bl_dqa_shares(double done, const float *alpha, double *share); /* of the three widths */
+double bl_daq_step(int bits);                                     /* of the best uniform quantizer of a Gaussian, in deviations */
+double bl_daq_wanted(const struct bl_site *site, const float *x, size_t n, double *weight);
+
 /* A tensor on its grid. */
 typedef struct bl_site {
     int value, quantizer;       /* of the graph that is trained; of the plan */
@@ -17,10 +47,16 @@ typedef struct bl_site {
     bl_grid grid;               /* of a value; the scale is scale[0] */
     float *scale;               /* as of this step */
     float *real;                /* a weight's numbers on the grid */
+    float now_lo, now_hi;       /* ends in this step */
+    int64_t followed;           /* step at which the scales followed last */
+    uint8_t *cluster;           /* of each weight of a codebook, NULL: none; the clusters stay as they are */
+    int n_table;
+    double *centre;             /* mean code of each cluster */
 } bl_site;
 
 typedef struct bl_study {
     const bl_quant_trainer *row;
+    const bl_quant_rule *rule;
     const bl_plan *plan;
     const bl_graph *of;         /* the graph of the plan */
     int n, *site_of;            /* by value of the trained graph, -1: none */
@@ -46,9 +82,13 @@ bl_status bl_study_attach(const bl_study *s, bl_walk *walk);
 bl_status bl_study_pupil(const bl_study *s, const bl_lesson *l, bl_arena *arena, bl_pupil **out);
 /* A value as the walk has computed it goes on its grid; pupil NULL: nothing is kept. */
 void bl_study_forward(const bl_study *s, bl_pupil *p, int value, bl_tensor *t);
-void bl_study_backward(const bl_study *s, bl_pupil *p, int value, bl_tensor *grad);
+void bl_study_backward(const bl_study *s, const bl_lesson *l, bl_pupil *p, int value, bl_tensor *grad);
 /* The piece's gradients: those of weights from their rounded form to the real one, those of figures. */
 void bl_study_finish(const bl_study *s, bl_pupil *p, const bl_lesson *l, float *grads);
+/* Codebooks (study_codebook.c): every weight becomes the mean of its cluster, the mean a code in steps of its scale. */
+bl_status bl_study_cluster(bl_study *s, bl_lesson *l, bl_site *site);
+void bl_study_means(const bl_lesson *l, bl_site *site);
+void bl_study_table(const bl_site *site, float *codes); /* in order */
 void bl_study_clear(const bl_study *s, bl_pupil *p);
 bool bl_study_decays(const bl_quant_trainer *row); /* the learned figures */
 

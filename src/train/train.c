@@ -148,6 +148,7 @@ static bl_status run_epoch(school *c, bl_train_epoch *e)
         double loss;
         l->step = c->s.done * c->steps + i;
         l->rate = bl_train_rate(&l->o, l->schedule, l->step, c->steps);
+        l->done = (double)l->step / (double)(l->o.epochs * c->steps);
         BL_TRY(bl_lesson_step(l, c->mine + i * l->o.batch, &loss));
         e->loss += loss / (double)c->steps;
         e->rate = l->rate;
@@ -221,14 +222,19 @@ static bl_status take_grids(school *c, bl_weights *w)
     bl_study *s = &c->study;
 
     bl_study_renew(s, &c->l);
-    w->grids = BL_NEW(w->arena, bl_grid_item, (size_t)s->n);
+    w->grids = BL_NEW(w->arena, bl_grid_item, 2 * (size_t)s->n);
     BL_ALLOC_TRY(c->l.ctx, w->grids);
     for (int i = 0; i < s->n; i++) {
         const bl_site *site = &s->site[i];
         float *copy = BL_NEW(w->arena, float, (size_t)site->n_scale);
         BL_ALLOC_TRY(c->l.ctx, copy);
         memcpy(copy, site->scale, (size_t)site->n_scale * sizeof *copy);
-        w->grids[w->n_grids++] = (bl_grid_item){s->plan->quantizers[site->quantizer].value, copy, site->n_scale};
+        w->grids[w->n_grids++] = (bl_grid_item){s->plan->quantizers[site->quantizer].value, copy, site->n_scale, false};
+        if (!site->cluster) continue;
+        float *codes = BL_NEW(w->arena, float, (size_t)site->n_table);
+        BL_ALLOC_TRY(c->l.ctx, codes);
+        bl_study_table(site, codes);
+        w->grids[w->n_grids++] = (bl_grid_item){s->plan->quantizers[site->quantizer].value, codes, site->n_table, true};
     }
     return BL_OK;
 }

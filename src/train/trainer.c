@@ -184,7 +184,7 @@ static bl_status seed_loss(void *user, int value, const bl_tensor *y, bl_tensor 
         l->losses[s->piece] +=
             l->loss->of(&l->o, (const float *)y->data + i * n, n, x + i * l->per, label_of(l, index[i]),
                         1.0 / (double)l->o.batch, (float *)grad->data + i * n);
-    if (s->pupil) bl_study_backward(l->study, s->pupil, value, grad);
+    if (s->pupil) bl_study_backward(l->study, l, s->pupil, value, grad);
     return BL_OK;
 }
 

@@ -201,6 +201,32 @@ static void gaussian_suits_gaussians(void **state)
     assert_range("gaussian", &h, 16, -6, 6);
 }
 
+/* Against HAQ's formula in numpy (histogram of sqrt rule, cumsum, interp twice) on the cubes of a shuffled ramp. */
+static void cumulative_cuts_as_haq_does(void **state)
+{
+    static const double want[] = { 1.309145446618398, 1.75292356411616, 1.930434811115265 };
+    enum { N = 2000 };
+    static histogram h;
+    float w[N];
+    double lo, hi;
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        double v = (i * 7919 % N + 0.5) / N * 2 - 1;
+        w[i] = (float)(v * v * v * 2);
+    }
+    for (int bits = 2; bits <= 4; bits++)
+        assert_true(fabs(bl_observer_find("cumulative")->clip(w, N, 1, bits, true) - want[bits - 2]) < 1e-6);
+    double most = bl_observer_find("minmax")->clip(w, N, 1, 5, true);
+    assert_true(bl_observer_find("cumulative")->clip(w, N, 1, 5, true) == most); /* five bits keep all */
+    most = bl_observer_find("minmax")->clip(w, 3, 1, 4, true);
+    assert_true(bl_observer_find("cumulative")->clip(w, 3, 1, 4, true) == most); /* three numbers: as they are */
+    fill_histogram(&h, 5, 0, 8, 20000);
+    bl_observer_find("cumulative")->range(&h.s, 8, &lo, &hi);
+    assert_true(lo == 0 && hi == 6); /* values end at 6 */
+    bl_observer_find("cumulative")->range(&h.s, 3, &lo, &hi);
+    assert_true(lo == 0 && hi > 3 && hi <= 6);
+}
+
 static void weight_clips(void **state)
 {
     float w[6000];
@@ -747,7 +773,7 @@ int main(void)
         cmocka_unit_test(percentile_is_the_smallest_cut),
         cmocka_unit_test(mse_is_the_best_of_80),
         cmocka_unit_test(mse_ends_stands_still),
-        cmocka_unit_test(entropy_cuts_where_least_is_lost),
+        cmocka_unit_test(entropy_cuts_where_least_is_lost), cmocka_unit_test(cumulative_cuts_as_haq_does),
         cmocka_unit_test(gaussian_suits_gaussians),
         cmocka_unit_test(weight_clips),
         cmocka_unit_test(ranges_of_codes),
