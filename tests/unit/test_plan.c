@@ -192,24 +192,25 @@ static void fixed_and_codebook(void **state)
     bl_plan *back = NULL;
     bl_quantizer *q = (bl_quantizer *)(uintptr_t)grid_of(n->t->plan, n->t->g, "c.w"), *x = &n->t->plan->quantizers[0];
     int32_t k[16], i[16], f[16];
-    float table[6] = { -1.5f, -0.25f, 0, 0.1f, 1.0f / 3, 7e-20f };
+    int8_t table[8] = { -127, -20, -3, 0, 9, 9, 40, 127 };
+    float scale = 1.0f / 3;
     for (int e = 0; e < 16; e++) k[e] = e % 2, i[e] = e - 8, f[e] = 12 - e;
     *q = (bl_quantizer){ .kind = BL_Q_FIXED, .value = q->value, .weight = true, .bits = 24, .n_fixed = 16, .k = k, .i = i,
                          .f = f, .round = "RND", .overflow = "SAT_SYM", .axis = -1 };
     *x = (bl_quantizer){ .kind = BL_Q_FIXED, .value = x->value, .bits = 9, .n_fixed = 1, .k = k + 1, .i = i + 9, .f = f,
                          .round = "TRN", .overflow = "WRAP", .range = "traced", .axis = -1 };
     q = (bl_quantizer *)(uintptr_t)grid_of(n->t->plan, n->t->g, "b.w");
-    *q = (bl_quantizer){ .kind = BL_Q_CODEBOOK, .value = q->value, .weight = true, .bits = 3, .n_table = 6, .table = table,
-                         .axis = -1 };
+    *q = (bl_quantizer){ .kind = BL_Q_CODEBOOK, .value = q->value, .weight = true, .bits = 3, .n_table = 8, .table = table,
+                         .n_scale = 1, .scale = &scale, .axis = -1 };
     assert_ok(n->t->ctx, bl_plan_write(n->t->ctx, n->t->g, n->t->plan, n->path));
     assert_ok(n->t->ctx, bl_plan_read(n->t->ctx, n->t->g, n->path, &back));
     assert_same_quantizers(n->t->plan, back);
     bl_hash a, b;
     assert_ok(n->t->ctx, bl_plan_content(n->t->ctx, back, &a));
-    ((bl_quantizer *)(uintptr_t)grid_of(back, n->t->g, "b.w"))->table[3] = 0.11f;
+    ((bl_quantizer *)(uintptr_t)grid_of(back, n->t->g, "b.w"))->table[3] = 1;
     assert_ok(n->t->ctx, bl_plan_content(n->t->ctx, back, &b));
     assert_string_not_equal(a.hex, b.hex);
-    /* No integer form and no fake form yet: a sentence, no crash. */
+    /* Fixed point has no form here: a sentence, no crash. */
     bl_program *program = NULL;
     bl_fake *fake = NULL;
     assert_fails(n->t->ctx, bl_lower(n->t->ctx, n->t->g, back, NULL, &program), BL_UNAVAILABLE, "affine");
