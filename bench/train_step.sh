@@ -6,6 +6,7 @@
 # difference of their steps, so that starting costs nothing; ours reads and normalises its pictures, PyTorch's are
 # random numbers that lie there already.  Two figures each: wall clock, and processor time, which a busy machine
 # changes less.  PyTorch in its usual order of elements (NCHW) and with channels last.  Skipped by name without torch.
+# Then our ResNet-20 on CIFAR-10's pictures at batch 128, flipped and shifted, and the time of an epoch of 50,000.
 cd "$(dirname "$0")/.." || exit 1
 [ $# -ge 1 ] || { echo "usage: bench/train_step.sh BUILD [ROUNDS] [THREADS]" >&2; exit 64; }
 bitlathe=$1/bitlathe rounds=${2:-7} threads=${3:-1} python=${PYTHON:-/usr/bin/python3} fashion=/usr/share/datasets/fashion-mnist
@@ -81,3 +82,17 @@ for who in ours torch_plain torch_last; do
     awk -v who=$who -v w="$(median $who 2)" -v p="$(median $who 3)" -v o="$(median ours 2)" -v q="$(median ours 3)" \
         'BEGIN { printf "%-28s %10.1f %10.1f %6.2f %6.2f\n", who, w, p, w / o, p / q }'
 done
+
+cifar=${BITLATHE_SHARED:-../shared}/data/cifar10/train_a.bin
+[ -r "$cifar" ] || { echo "skipped: resnet20: no $cifar"; exit 0; }
+resnet20() { # STEPS
+    "$bitlathe" train --arch resnet20 --data "cifar:$cifar" --mean 125.3,123,113.9 --std 63,62.1,66.7 --flip --pad 4 \
+        --limit $((128 * $1)) --held-out 0 --epochs 1 --batch 128 --threads "$threads" --fresh -o "$t/net.onnx"
+}
+few=4 many=24
+for round in $(seq "$rounds"); do
+    echo "resnet20 $(timed resnet20 $few) $(timed resnet20 $many)" |
+        awk -v n=$((many - few)) '{ print $1, 1000 * ($4 - $2) / n, 1000 * ($5 - $3) / n }' >>"$t/all"
+done
+awk -v w="$(median resnet20 2)" -v p="$(median resnet20 3)" \
+    'BEGIN { printf "%-28s %10.1f %10.1f   an epoch of 50,000: %.0f s, %.0f s of a processor\n", "ResNet-20, batch 128", w, p, w * 0.390625, p * 0.390625 }'

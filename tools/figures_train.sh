@@ -72,3 +72,32 @@ figures_codebook() {
     done
     echo
 }
+
+hawq_plan() { # LABEL WORDS...: searched, tuned as the recipe says, lowered, judged
+    local label=$1 d=$t/hawq
+    shift
+    rm -rf "$d"
+    run "$bitlathe" search "$net" $calibration --target counted -o "$d" "$@" || return
+    size=$(json "$d/plan.json" predicted.size_bytes)
+    run "$bitlathe" tune "$d" $calibration --tune "$hawq_tuned" || return
+    local took=$seconds
+    run "$bitlathe" lower "$net" --plan "$d/plan.json" -o "$d/model.blp" || return
+    run "$bitlathe" eval "$d/model.blp" $words --json || return
+    printf '  %-26s %9.0f %8.2f %8s  %s\n' "$label" "$size" "$(awk "BEGIN { print 100 * $(json "$t/out" top1) }")" "$took" \
+        "$(shown "$bitlathe" search "$net" $calibration --target counted "$@" -o T/run)"
+}
+
+# HAWQ from the trace to integers: weights of 2, 4 and 8 bits at half of int8's bytes and at W4's, values at 8.
+figures_hawq_plans() {
+    local name size hawq_tuned=${HAWQ_TUNED:-finetune:epochs=1,rate=0.0002} narrow="--set narrow=yes --set act_range=mse-ends --weight-range minmax"
+    echo "HAWQ beside one width, all after $hawq_tuned on the calibration set: bytes, top-1 on test data, seconds of training"
+    for name in ${HAWQ_NETWORKS:-resnet20_cifar10 mobilenetv3s_cifar10}; do
+        network $name || continue
+        echo "$name, float $value"
+        hawq_plan "W8A8" --recipe uniform $narrow --weights-bits 8 --act-bits 8 || continue
+        hawq_plan "HAWQ, half of W8A8's bytes" --recipe hawq --budget size=0.5
+        hawq_plan "W4A8, ends at 8" --recipe uniform $narrow --weights-bits 4 --act-bits 8 || continue
+        hawq_plan "HAWQ, W4A8's bytes" --recipe hawq --budget size=$(printf '%.0f' "$size")B
+    done
+    echo
+}

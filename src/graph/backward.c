@@ -255,11 +255,7 @@ static void open_grad(bl_place *p, bool packed)
 /* The fused activation passes nothing where the output lies at a bound.  In the order at hand. */
 static void mask(const bl_node *node, const bl_tensor *y, bl_tensor *g)
 {
-    const float *v = y->data;
-    float *to = g->data, lo = node->lo, hi = node->hi;
-    int64_t n = bl_tensor_count(y);
-
-    for (int64_t i = 0; i < n; i++) to[i] = v[i] > lo && v[i] < hi ? to[i] : 0.0f;
+    bl_wide_mask(g->data, y->data, bl_tensor_count(y), node->lo, node->hi);
 }
 
 /* A node's own facet can work on the packed orders of all that it touches. */
@@ -336,7 +332,7 @@ static bl_status close_input(bl_back *back, int value, bool packed, bool first, 
     BL_TRY(bl_walk_need(back->walk, value, g, packed));
     n = bl_walk_buffer_bytes(back->walk, value, packed) / sizeof(float);
     to = packed ? g->packed : g->t.data;
-    for (size_t i = 0; i < n; i++) to[i] += data[i];
+    bl_wide_add(to, data, (int64_t)n);
     open_grad(g, packed);
     return BL_OK;
 }

@@ -74,14 +74,7 @@ static bl_status open_output(bl_walk *walk, int value, bl_place *place, bool pac
 
 static void clamp(const bl_node *node, bl_tensor *t)
 {
-    float *x = t->data, lo = node->lo, hi = node->hi;
-    int64_t n = bl_tensor_count(t);
-
-    if (t->type != BL_F32 || !t->data || !bl_node_clamps(node)) return;
-    for (int64_t i = 0; i < n; i++) { /* a NaN compares false and stays */
-        float v = x[i] < lo ? lo : x[i];
-        x[i] = v > hi ? hi : v;
-    }
+    if (t->type == BL_F32 && t->data && bl_node_clamps(node)) bl_wide_clamp(t->data, bl_tensor_count(t), node->lo, node->hi);
 }
 
 static bl_status run_dnn(bl_walk *walk, int n)

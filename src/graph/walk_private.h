@@ -30,4 +30,9 @@ size_t bl_walk_buffer_bytes(const bl_walk *walk, int value, bool packed);
 /* Sees to it that the place holds the value in that order. */
 bl_status bl_walk_need(bl_walk *walk, int value, bl_place *place, bool packed);
 
+/* wide.c: in place, n elements.  Clamped to lo..hi; gradient g kept where y lies within them; added. */
+void bl_wide_clamp(float *x, int64_t n, float lo, float hi);
+void bl_wide_mask(float *restrict g, const float *restrict y, int64_t n, float lo, float hi);
+void bl_wide_add(float *restrict to, const float *restrict more, int64_t n);
+
 #endif

@@ -81,7 +81,7 @@ static void assert_same_quantizers(const bl_plan *a, const bl_plan *b)
             assert_string_equal(p->round, q->round);
             assert_string_equal(p->overflow, q->overflow);
         } else {
-            assert_memory_equal(p->table, q->table, (size_t)p->n_table * sizeof(float));
+            assert_memory_equal(p->table, q->table, (size_t)p->n_table);
         }
     }
 }
@@ -274,7 +274,7 @@ static void nonsense(void **state)
         { "c", "axis", "-2", "axis" },                    { "c", "group", "16", "group" },
         { "c", "narrow", "1", "narrow" },                 { "c", "kind", "\"float\"", "unknown kind" },
         { "c", "kind", "7", "kind" },                     { "c", "kind", "\"fixed\"", "\"k\"" },
-        { "c", "kind", "\"codebook\"", "\"table\"" },     { "c", "tensor", "\"d\"", "not in the network" },
+        { "c", "kind", "\"codebook\"", "of weights" },      { "c", "tensor", "\"d\"", "not in the network" },
         { "c", "tensor", "\"sum\"", "named twice" },      { "c", "tensor", "7", "tensor" },
         { "c", "role", "\"weight\"", "role" },            { "c", "role", "\"constant\"", "role" },
         { "c", "role", "\"nothing\"", "role" },           { "c", "role", NULL, "role" },
@@ -309,9 +309,14 @@ static void nonsense_of_other_kinds(void **state)
         { "{\"kind\":\"fixed\",\"k\":[1],\"i\":[1],\"f\":[1],\"overflow\":\"SAT\"}", "round" },
         { "{\"kind\":\"fixed\",\"k\":[1],\"i\":[1],\"f\":[1],\"round\":\"RND\",\"overflow\":3}", "overflow" },
         { "{\"kind\":\"codebook\",\"table\":[]}", "does not fit" },
-        { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[1,2,3]}", "does not fit" },
-        { "{\"kind\":\"codebook\",\"bits\":17,\"table\":[1,2,3]}", "does not fit" },
-        { "{\"kind\":\"codebook\",\"table\":[1,1e99]}", "a number that is none" } };
+        { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[1,2,3]}", "more than 2" },
+        { "{\"kind\":\"codebook\",\"bits\":2,\"table\":[1,2,3]}", "does not fit" },
+        { "{\"kind\":\"codebook\",\"bits\":17,\"table\":[1,2,3]}", "1 to 7 bits" },
+        { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[1,2],\"scale\":[]}", "scales" },
+        { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[1,1e99]}", "integers" },
+        { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[1,1.5]}", "integers" },
+        { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[-128,0]}", "integers" },
+        { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[3,2]}", "in order" } };
     net *n = *state;
     bl_ctx *ctx = n->t->ctx;
     assert_ok(ctx, bl_plan_write(ctx, n->t->g, n->t->plan, n->path));
