@@ -323,6 +323,8 @@ static void edges(void **state)
     plan_bits(&q, 2, true);
     snprintf(path, sizeof path, "%s/model.onnx", dir);
     assert_ok(q.ctx, bl_export_qdq(q.ctx, q.p, q.plan, NULL, NULL, path));
+    bl_export_options halved = { .reduce_range = true };
+    assert_int_equal(bl_export_qdq(q.ctx, q.p, q.plan, NULL, &halved, path), BL_UNAVAILABLE);
     static const struct { int at; int8_t to; } wrong[] = { { 0, 100 }, { 3, -128 } };
     for (size_t i = 0; i < BL_COUNTOF(wrong); i++) { /* out of order, out of range */
         bl_quantizer *k = NULL;

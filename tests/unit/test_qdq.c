@@ -439,8 +439,8 @@ static void test_refusals(void **state)
     (void)state;
     net *t = conv_net(0, 8);
     finish(t, Y);
-    t->p.quantizers[2].kind = BL_Q_CODEBOOK;
-    REFUSES(t, BL_UNAVAILABLE, "codebook");
+    t->p.quantizers[2].kind = BL_Q_FIXED;
+    REFUSES(t, BL_UNAVAILABLE, "fixed-point");
 
     t = conv_net(0, 8);
     finish(t, Y);
