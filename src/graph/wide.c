@@ -12,7 +12,7 @@
 #define WIDE
 #endif
 
-WIDE void bl_wide_clamp(float *x, int64_t n, float lo, float hi)
+WIDE static void clamp(float *x, int64_t n, float lo, float hi)
 {
     for (int64_t i = 0; i < n; i++) { /* a NaN compares false and stays */
         float v = x[i] < lo ? lo : x[i];
@@ -20,12 +20,28 @@ WIDE void bl_wide_clamp(float *x, int64_t n, float lo, float hi)
     }
 }
 
-WIDE void bl_wide_mask(float *restrict g, const float *restrict y, int64_t n, float lo, float hi)
+WIDE static void mask(float *restrict g, const float *restrict y, int64_t n, float lo, float hi)
 {
     for (int64_t i = 0; i < n; i++) g[i] = y[i] > lo && y[i] < hi ? g[i] : 0.0f;
 }
 
-WIDE void bl_wide_add(float *restrict to, const float *restrict more, int64_t n)
+WIDE static void add(float *restrict to, const float *restrict more, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) to[i] += more[i];
+}
+
+/* A cloned function is exported whatever its visibility says, so these are not the clones themselves. */
+void bl_wide_clamp(float *x, int64_t n, float lo, float hi)
+{
+    clamp(x, n, lo, hi);
+}
+
+void bl_wide_mask(float *restrict g, const float *restrict y, int64_t n, float lo, float hi)
+{
+    mask(g, y, n, lo, hi);
+}
+
+void bl_wide_add(float *restrict to, const float *restrict more, int64_t n)
+{
+    add(to, more, n);
 }

@@ -198,6 +198,47 @@ static void test_finetune(void **state)
     planned_free(&again);
 }
 
+/* What the oracle said of a trained plan is found by the plan before training, in another process too: a search that is
+ * started again does not train again. */
+static void test_remembered(void **state)
+{
+    char dir[] = "/tmp/bl-tune-XXXXXX", trials[64];
+    const char *name = "finetune:epochs=1,batch=16,micro=8";
+    planned q, again;
+    bl_weights *w;
+    bl_oracle *oracle;
+    bl_hash key;
+    bl_score said, found;
+    bool known;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(trials, sizeof trials, "%s/trials.jsonl", dir);
+    plan_small(&q, 1, dir);
+    bl_tune_input in = { q.p, q.plan, q.data, 64, bl_tuner_words(name) };
+    assert_ok(q.ctx, bl_tune(q.ctx, bl_tuner_find(name), &in, &w));
+    assert_true(w->n_grids > 0); /* the plan has changed */
+    assert_ok(q.ctx, bl_oracle_new(q.ctx, q.p, q.data, 32, trials, &oracle));
+    assert_ok(q.ctx, bl_oracle_score(oracle, q.plan, w, &said));
+    bl_oracle_free(oracle);
+    bl_weights_free(w);
+    planned_free(&q);
+
+    plan_small(&again, 1, dir);
+    bl_tune_input same = { again.p, again.plan, again.data, 64, bl_tuner_words(name) };
+    assert_ok(again.ctx, bl_tune_key(again.ctx, bl_tuner_find(name), &same, &key));
+    assert_ok(again.ctx, bl_oracle_new(again.ctx, again.p, again.data, 32, trials, &oracle));
+    assert_ok(again.ctx, bl_oracle_recall(oracle, again.plan, &key, &found, &known));
+    assert_true(known && found.remembered && found.sqnr_db == said.sqnr_db && found.top1 == said.top1);
+    same.words = "epochs=2,batch=16,micro=8"; /* another training is another answer */
+    assert_ok(again.ctx, bl_tune_key(again.ctx, bl_tuner_find(name), &same, &key));
+    assert_ok(again.ctx, bl_oracle_recall(oracle, again.plan, &key, &found, &known));
+    assert_false(known);
+    assert_ok(again.ctx, bl_oracle_recall(oracle, again.plan, NULL, &found, &known)); /* as is none */
+    assert_false(known);
+    bl_oracle_free(oracle);
+    planned_free(&again);
+}
+
 static void test_words(void **state)
 {
     bl_ctx *ctx = test_ctx(1, 0);
@@ -215,6 +256,6 @@ static void test_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_slopes), cmocka_unit_test(test_on_grids),
-                                        cmocka_unit_test(test_finetune), cmocka_unit_test(test_words) };
+                                        cmocka_unit_test(test_finetune), cmocka_unit_test(test_remembered), cmocka_unit_test(test_words) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
