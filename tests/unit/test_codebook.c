@@ -246,7 +246,7 @@ static void tuner_makes_them(void **state)
     plan_bits(&q, 3, false);
     linear = q.plan;
     assert_false(same_content(q.ctx, booked_plan, linear));
-    bl_tune_input in = { q.p, linear, q.data, 8, NULL };
+    bl_tune_input in = { .graph = q.p, .plan = linear, .data = q.data, .samples = 8 };
     assert_ok(q.ctx, bl_tune(q.ctx, bl_tuner_find("codebook"), &in, &w));
     assert_true(same_content(q.ctx, booked_plan, linear));
     snprintf(path, sizeof path, "%s/weights.blw", dir);

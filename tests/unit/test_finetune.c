@@ -214,7 +214,7 @@ static void test_remembered(void **state)
     assert_non_null(mkdtemp(dir));
     snprintf(trials, sizeof trials, "%s/trials.jsonl", dir);
     plan_small(&q, 1, dir);
-    bl_tune_input in = { q.p, q.plan, q.data, 64, bl_tuner_words(name) };
+    bl_tune_input in = { .graph = q.p, .plan = q.plan, .data = q.data, .samples = 64, .words = bl_tuner_words(name) };
     assert_ok(q.ctx, bl_tune(q.ctx, bl_tuner_find(name), &in, &w));
     assert_true(w->n_grids > 0); /* the plan has changed */
     assert_ok(q.ctx, bl_oracle_new(q.ctx, q.p, q.data, 32, trials, &oracle));
@@ -224,7 +224,7 @@ static void test_remembered(void **state)
     planned_free(&q);
 
     plan_small(&again, 1, dir);
-    bl_tune_input same = { again.p, again.plan, again.data, 64, bl_tuner_words(name) };
+    bl_tune_input same = { .graph = again.p, .plan = again.plan, .data = again.data, .samples = 64, .words = bl_tuner_words(name) };
     assert_ok(again.ctx, bl_tune_key(again.ctx, bl_tuner_find(name), &same, &key));
     assert_ok(again.ctx, bl_oracle_new(again.ctx, again.p, again.data, 32, trials, &oracle));
     assert_ok(again.ctx, bl_oracle_recall(oracle, again.plan, &key, &found, &known));
