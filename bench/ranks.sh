@@ -3,9 +3,9 @@
 # How a search's pieces scale to many machines: simulated from times measured here, one thread a rank.
 #   bench/ranks.sh BUILD [EPISODES]            EPISODES (60) are measured, 600 and 100,000 simulated
 # Measured: the serial start of rank 0 (with calibration), that of the others (from its records), each episode's answer
-# (trials.jsonl), joining 10,000 of them, and rank 0's last walk with every answer known.  Simulated: episodes go round the
-# ranks in turn, as --shard and mpirun have it; a run takes
-#   start + start of the others + the slowest rank's episodes + joining + last walk.
+# (trials.jsonl), joining 10,000 of them, the grids that every process makes once, and what an answer that is known takes
+# in rank 0's last walk.  Simulated: episodes go round the ranks in turn, as --shard and mpirun have it; a run takes
+#   start + start of the others + grids + the slowest rank's episodes + joining + grids + last walk.
 # Where MPI is installed, two ranks that really ran stand beside the simulation's two.
 #   RANKS_MODEL, RANKS_DATA   another network and its `--data ...` words; BENCH_PREFIX: such as "chrt -f 5"
 cd "$(dirname "$0")/.." || exit 1
@@ -30,6 +30,12 @@ timed "$bitlathe" search $words --shard 99999/99999 -o "$t/run"; first=$took
 timed "$bitlathe" search $words --shard 99999/99999 -o "$t/run"; others=$took
 timed "$bitlathe" search $words -o "$t/run"; one=$took
 timed "$bitlathe" search $words -o "$t/run"; last=$took
+grids=$(awk "BEGIN { g = $last - $others; print (g > 0 ? g : 0) }")
+# A thousand answers of two samples are soon there: what each takes when it is known.
+many="${words/sense=128/sense=2} --set episodes=1000"
+timed "$bitlathe" search $many -o "$t/many"
+timed "$bitlathe" search $many -o "$t/many"
+known=$(awk "BEGIN { k = ($took - $last) / (1000 - $episodes); printf \"%.6f\", (k > 0 ? k : 0) }")
 sed 's/.*"seconds": *\([0-9.e+-]*\).*/\1/' "$t/run/trials.jsonl" >"$t/pieces"
 n=$(wc -l <"$t/pieces")
 # Fifty parts of 200 other answers: what joining takes goes with the lines.
@@ -40,20 +46,19 @@ for part in $(seq 50); do
 done
 timed "$bitlathe" merge "$t"/parts/*.jsonl -o "$t/whole.jsonl"; join=$took
 echo "$(basename "$model"), $n answers measured on $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), one thread${BENCH_PREFIX:+, under $BENCH_PREFIX}"
-echo "start $first s, start of the others $others s, $n episodes alone $one s, last walk over $episodes known answers $last s, joining 10,000 answers $join s"
+echo "start $first s, start of the others $others s, $n episodes alone $one s, grids $grids s, a known answer $known s, joining 10,000 answers $join s"
 awk '{ s += $1; if ($1 > m) m = $1 } END { printf "an episode %.4f s (slowest %.4f)\n", s / NR, m }' "$t/pieces"
 printf '%9s %6s %12s %9s %11s\n' episodes ranks seconds speed-up efficiency
 for all in 600 100000; do
-    awk -v all=$all -v first="$first" -v others="$others" -v join="$join" -v last="$last" -v known="$episodes" '
+    awk -v all=$all -v first="$first" -v others="$others" -v join="$join" -v grids="$grids" -v known="$known" '
         { piece[n++] = $1 }
         END {
             srand(1)
             for (e = 0; e < all; e++) drawn[e] = piece[int(rand() * n)]
-            walk = (last - others) * all / known; if (walk < 0) walk = 0
             for (k = split("1 2 4 10 32 100 316 1000", ranks, " "); ++i <= k;) {
                 r = ranks[i]; slowest = 0
                 for (p = 0; p < r; p++) { s = 0; for (e = p; e < all; e += r) s += drawn[e]; if (s > slowest) slowest = s }
-                s = first + slowest + walk + (r > 1 ? others + join * all / 10000 : 0)
+                s = first + grids + slowest + (r > 1 ? others + join * all / 10000 + grids + known * all : 0)
                 if (r == 1) alone = s
                 printf "%9d %6d %12.1f %9.1f %10.0f%%\n", all, r, s, alone / s, 100 * alone / s / r
             }

@@ -3,7 +3,8 @@
 # alike and judged once on test data.  A case that is finished lies in HAQ_KEEP (BUILD/figures-haq) and is not done
 # again; what a kill interrupts goes on where it was.
 #   HAQ_CASES      some of the cases only: NETWORK:TARGET:LEVEL words, * allowed, such as 'resnet20*:bismo-*:W4A4'
-#   HAQ_EPISODES   300, HAQ_TUNE, HAQ_SENSE: how long; another length is another folder
+#   HAQ_EPISODES   300, HAQ_SENSE 64: how long the search; another length is another folder
+#   HAQ_TUNE       what both sides get after it, a row of `bitlathe list tuners`; plans that are there are taken
 HAQ_EPISODES=${HAQ_EPISODES:-300}
 HAQ_SENSE=${HAQ_SENSE:-64}
 HAQ_TUNE=${HAQ_TUNE:-finetune:epochs=1,samples=4000,flip=1,pad=4}
@@ -18,18 +19,17 @@ haq_levels() { # TARGET: 5 to 7 bits cost as much as 8 on Bit Fusion
 
 haq_here() { # sets net, words, calibration, value, keep of $name
     network $name || return
-    keep=${HAQ_KEEP:-${bitlathe%/bitlathe}/figures-haq}/$(printf '%s' "$HAQ_EPISODES $HAQ_SENSE $HAQ_TUNE" | cksum | cut -d' ' -f1)
+    keep=${HAQ_KEEP:-${bitlathe%/bitlathe}/figures-haq}/$HAQ_EPISODES-$HAQ_SENSE
+    how=$(printf '%s' "$HAQ_TUNE" | tr -c 'a-z0-9.' _)
     mkdir -p "$keep"
 }
 
-# A plan's folder tuned and lowered, unless it is; the program appears under its name when it is whole.
+# A folder's plan tuned and lowered into a folder within, unless it is; the program appears there when it is whole.
 haq_tuned() { # FOLDER
-    [ -f "$1/model.blp" ] && return
-    [ -f "$1/untuned.json" ] || cp "$1/plan.json" "$1/untuned.json"
-    cp "$1/untuned.json" "$1/plan.json"
-    run "$bitlathe" tune "$1" $calibration --tune "$HAQ_TUNE" --threads 1 || return
-    echo "$seconds" >"$1/tune.seconds"
-    run "$bitlathe" lower "$net" --plan "$1/plan.json" -o "$1/model.blp"
+    [ -f "$1/$how/model.blp" ] && return
+    run "$bitlathe" tune "$net" "$1/plan.json" $calibration --tune "$HAQ_TUNE" --threads 1 -o "$1/$how" || return
+    echo "$seconds" >"$1/$how/tune.seconds"
+    run "$bitlathe" lower "$net" --plan "$1/$how/plan.json" -o "$1/$how/model.blp"
 }
 
 # The search of a folder, unless it is done.
@@ -45,7 +45,6 @@ haq_searched() { # FOLDER WORDS...
 
 haq_uniform() { # LEVEL: every layer at these widths, the ends too, as HAQ's tables have it; leaves it in $plain
     plain=$keep/$name.uniform.$1
-    [ -f "$plain/model.blp" ] && return
     haq_searched "$plain" --target counted --recipe uniform $haq_grids --weights-bits ${1:1:1} --act-bits ${1:3:1} --no-keep-ends && haq_tuned "$plain"
 }
 
@@ -64,11 +63,12 @@ haq_list() { # FOLDER
     [ -f "$1/sens.json" ] || cp "$list/sens.json" "$1/sens.json"
 }
 
-# Top-1 of two programs on the same test pictures, their difference with its paired error; kept in ROW.
-haq_compared() { # ROW FOLDER FOLDER
-    [ -f "$1" ] && return
-    run "$bitlathe" compare "$2/model.blp" "$3/model.blp" $words --threads 1 --json || return
-    printf '%s\n' "$(json "$t/out" models.0.top1) $(json "$t/out" models.1.top1) $(json "$t/out" pairs.0.drop_standard_error)" >"$1.part" && mv "$1.part" "$1"
+# Top-1 of the uniform plan and of a folder's on the same test pictures, their difference with its paired error: $row.
+haq_compared() { # FOLDER
+    row=$1/$how/row
+    [ -f "$row" ] && return
+    run "$bitlathe" compare "$plain/$how/model.blp" "$1/$how/model.blp" $words --threads 1 --json || return
+    printf '%s\n' "$(json "$t/out" models.0.top1) $(json "$t/out" models.1.top1) $(json "$t/out" pairs.0.drop_standard_error)" >"$row.part" && mv "$row.part" "$row"
 }
 
 haq_wanted() { # TARGET LEVEL
@@ -84,12 +84,12 @@ haq_case() { # TARGET LEVEL
     haq_uniform $2 && haq_price "$plain" $1 latency_ms || return
     limit=$price
     haq_list "$d" && haq_searched "$d" --target $1 --recipe haq $haq_estimate --set episodes=$HAQ_EPISODES --budget latency=${limit}ms && haq_tuned "$d" || return
-    haq_compared "$d/row" "$plain" "$d" && haq_price "$d" $1 latency_ms || return
+    haq_compared "$d" && haq_price "$d" $1 latency_ms || return
     awk -v name=$name -v target=$1 -v level=$2 -v limit="$limit" -v ms="$price" -v int8="$int8" -v flt="$value" -v took="$(cat "$d/search.seconds")" \
-        -v tune="$(cat "$d/tune.seconds")" -v command="$(cat "$d/command")" \
+        -v tune="$(cat "$d/$how/tune.seconds")" -v command="$(cat "$d/command")" \
         '{ printf "%-20s %-12s %-5s %9.4f %9.4f %6.2fx %7.2f %7.2f %+6.2f %5.2f %+7.2f %4s %7s %7s  %s\n", name, target, level, limit, ms, int8 / ms, 100 * $1, 100 * $2,
-             100 * ($2 - $1), 100 * $3, 100 * ($2 - flt), ($2 > $1 ? "yes" : $2 == $1 ? "same" : "no"), took, tune, command }' "$d/row"
-    cases=$((cases + 1)) won=$((won + $(awk '{ print ($2 > $1) }' "$d/row")))
+             100 * ($2 - $1), 100 * $3, 100 * ($2 - flt), ($2 > $1 ? "yes" : $2 == $1 ? "same" : "no"), took, tune, command }' "$row"
+    cases=$((cases + 1)) won=$((won + $(awk '{ print ($2 > $1) }' "$d/$how/row")))
 }
 
 # Prices of the policies found for one target on the others (the paper's table 1).
@@ -99,9 +99,9 @@ haq_crossed() {
     printf '  %-14s %12s %12s %12s %10s\n' "found for" $haq_targets "top-1"
     for from in $haq_targets; do
         d=$keep/$name.$from.W4A4.haq
-        [ -f "$d/row" ] || { echo "  $from: not searched yet"; return; }
+        [ -f "$d/$how/row" ] || { echo "  $from: not searched yet"; return; }
         for to in $haq_targets; do haq_price "$d" $to latency_ms && echo "$from $to $price"; done
-        awk -v from=$from '{ print from, "top", 100 * $2 }' "$d/row"
+        awk -v from=$from '{ print from, "top", 100 * $2 }' "$d/$how/row"
     done >"$t/crossed"
     awk -v names="$haq_targets" '{ at[$1, $2] = $3; if (!($2 in least) || $3 < least[$2]) least[$2] = $3 }
         END { n = split(names, k, " "); for (i = 1; i <= n; i++) { printf "  %-14s", k[i]
@@ -120,9 +120,9 @@ haq_rivals() { # TARGET
         words_of="--recipe haq $haq_estimate --set episodes=$HAQ_EPISODES"
         [ $kind != random ] || words_of+=" --set search=random"
         [ $kind != exact ] || words_of+=" --set search=knapsack"
-        haq_list "$d" && haq_searched "$d" --target $1 $words_of --budget latency=${limit}ms && haq_tuned "$d" && haq_compared "$d/row" "$plain" "$d" && haq_price "$d" $1 latency_ms || continue
-        printf '  %-8s %9.4f ms %9.5f %7.2f %% %8s s  %s\n' $kind "$price" "$(json "$d/untuned.json" predicted.objective)" \
-            "$(awk '{ print 100 * $2 }' "$d/row")" "$(cat "$d/search.seconds")" "$(cat "$d/command")"
+        haq_list "$d" && haq_searched "$d" --target $1 $words_of --budget latency=${limit}ms && haq_tuned "$d" && haq_compared "$d" && haq_price "$d" $1 latency_ms || continue
+        printf '  %-8s %9.4f ms %9.5f %7.2f %% %8s s  %s\n' $kind "$price" "$(json "$d/plan.json" predicted.objective)" \
+            "$(awk '{ print 100 * $2 }' "$d/$how/row")" "$(cat "$d/search.seconds")" "$(cat "$d/command")"
     done
 }
 
@@ -130,14 +130,14 @@ haq_rivals() { # TARGET
 haq_ratio() { # TARGET METRIC SHARE UNIT
     local d=$keep/$name.$1.$2-$3.haq
     haq_uniform W8A8 && haq_list "$d" && haq_searched "$d" --target $1 --recipe haq $haq_estimate --set episodes=$HAQ_EPISODES --budget $2=$3 && haq_tuned "$d" || return
-    haq_compared "$d/row" "$plain" "$d" && haq_price "$d" $1 $2_$4 || return
+    haq_compared "$d" && haq_price "$d" $1 $2_$4 || return
     awk -v name=$name -v target=$1 -v metric=$2 -v price="$price" -v int8="$int8" -v unit=$4 -v flt="$value" -v command="$(cat "$d/command")" \
         '{ printf "%-20s %-12s %-8s %9.4f %s, %.2f times less than 8 bit; top-1 %.2f, 8 bit tuned alike %.2f (%+.2f), float %.2f (%+.2f)  %s\n", name, target, metric, price, unit,
-             int8 / price, 100 * $2, 100 * $1, 100 * ($2 - $1), 100 * flt, 100 * ($2 - flt), command }' "$d/row"
+             int8 / price, 100 * $2, 100 * $1, 100 * ($2 - $1), 100 * flt, 100 * ($2 - flt), command }' "$d/$how/row"
 }
 
 figures_haq() {
-    local name target level won=0 cases=0 keep plain price int8 net words calibration value
+    local name target level won=0 cases=0 keep how row plain price int8 net words calibration value
     echo "HAQ at the latency of uniform widths, both after $HAQ_TUNE; top-1 on test pictures, read once a row"
     echo "(uniform: every layer at these widths, as HAQ's tables have it; HAQ keeps the ends at 8 bits and pays for them; $HAQ_EPISODES episodes rewarded by a KL list of $HAQ_SENSE samples)"
     printf '%-20s %-12s %-5s %9s %9s %7s %7s %7s %6s %5s %7s %4s %7s %7s  %s\n' network target level limit-ms HAQ-ms of-8bit uniform HAQ points s.e. to-float won search-s tune-s command
@@ -153,7 +153,7 @@ figures_haq() {
 
 # What the cases above say further; their plans are taken where they lie.
 figures_haq_more() {
-    local name target keep plain price int8 net words calibration value
+    local name target keep how row plain price int8 net words calibration value
     for name in $haq_networks; do
         haq_here || continue
         haq_crossed

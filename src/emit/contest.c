@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum { SERIES_MAX = 8, POINTS_MAX = 512, WIDTH = 560, NARROW = 340, HEIGHT = 380 };
+#define FAR 3.0                 /* times as far below the best as three quarters of the plans are: below the picture */
 
 typedef struct spot { double x, y; int series; const char *tip; } spot;
 
@@ -62,6 +63,7 @@ static int gather(view *v, const char *cost, double scale, spot *out)
     json_array_foreach(v->points, i, point) {
         double x = scale * bl_figure_num(point, cost), y = quality(v, point);
         if ((v->target && strcmp(text_of(point, "target"), v->target)) || !isfinite(x) || !isfinite(y) || n == POINTS_MAX) continue;
+        if (json_is_false(json_object_get(point, "feasible"))) continue; /* the table says so */
         char *tip = bl_format(v->r->page.arena, "%s %s: %.4g, %.2f", text_of(point, "series"), text_of(point, "budget"), x, y);
         out[n++] = (spot){ x, y, series_of(v, text_of(point, "series")), tip ? tip : "" };
     }
@@ -81,7 +83,7 @@ static void draw_front(bl_plot *p, const spot *s, int n)
     bool open = false;
     double last_x = 0, last_y = 0;
     for (int i = 0; i < n; i++) {
-        if (!(s[i].y > best)) continue;
+        if (!(s[i].y > best) || s[i].y < p->y_lo) continue;
         double x = bl_plot_x(p, s[i].x), y = bl_plot_y(p, s[i].y);
         if (!open) bl_page_put(p->page, "<path class=\"front\" d=\"M%.1f %.1f", x, y);
         else bl_page_put(p->page, "H%.1fV%.1f", x, y);
@@ -100,6 +102,30 @@ static void draw_front(bl_plot *p, const spot *s, int n)
     }
 }
 
+static int falling(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* Where the picture begins: one plan that has lost everything does not press the others together. */
+static double lowest(const bl_plot *p, const spot *s, int n, double *sorted)
+{
+    double low = s[0].y;
+    for (int i = 0; i < n; i++) {
+        sorted[i] = s[i].y;
+        low = fmin(low, s[i].y);
+    }
+    qsort(sorted, (size_t)n, sizeof *sorted, falling);
+    return fmax(low, p->y_hi - FAR * (p->y_hi - sorted[3 * (n - 1) / 4]));
+}
+
+/* In the frame, or at its foot. */
+static double foot(const bl_plot *p, double y)
+{
+    return fmin(bl_plot_y(p, y), p->bottom - 4);
+}
+
 /* What a recipe reaches as its budget grows. */
 static void draw_way(bl_plot *p, const spot *s, int n, int series)
 {
@@ -108,7 +134,7 @@ static void draw_way(bl_plot *p, const spot *s, int n, int series)
         if (s[i].series != series) continue;
         if (!drawn++) bl_page_put(p->page, "<path class=\"way s%d\" d=\"M", series);
         else bl_page_raw(p->page, "L");
-        bl_page_put(p->page, "%.1f %.1f", bl_plot_x(p, s[i].x), bl_plot_y(p, s[i].y));
+        bl_page_put(p->page, "%.1f %.1f", bl_plot_x(p, s[i].x), foot(p, s[i].y));
     }
     if (drawn) bl_page_raw(p->page, "\"/>\n");
 }
@@ -126,16 +152,15 @@ static bool picture(view *v, const char *class, double width, const char *title,
     static const bl_mark_kind kinds[] = { BL_DOT, BL_SQUARE, BL_DIAMOND };
     bl_page *o = &v->r->page;
     spot *s = BL_NEW(o->arena, spot, POINTS_MAX);
-    int n = s ? gather(v, cost, scale, s) : 0;
+    double *sorted = BL_NEW(o->arena, double, POINTS_MAX);
+    int n = s && sorted ? gather(v, cost, scale, s) : 0;
     if (n < 2) return false;
     qsort(s, (size_t)n, sizeof *s, by_x);
     bl_plot p = { .page = o, .left = 52, .right = width - 14, .top = 30, .bottom = HEIGHT - 46, .x_lo = s[0].x, .x_hi = s[n - 1].x,
                   .y_lo = s[0].y, .y_hi = s[0].y };
     if (v->accuracy && isfinite(v->flt)) p.y_hi = v->flt;
-    for (int i = 0; i < n; i++) {
-        p.y_lo = fmin(p.y_lo, s[i].y);
-        p.y_hi = fmax(p.y_hi, s[i].y);
-    }
+    for (int i = 0; i < n; i++) p.y_hi = fmax(p.y_hi, s[i].y);
+    p.y_lo = lowest(&p, s, n, sorted);
     bl_plot_pad(&p.x_lo, &p.x_hi, 0.06, false);
     bl_plot_pad(&p.y_lo, &p.y_hi, 0.08, false);
     if (!bl_plot_reserve(&p, o->arena, 10 * (size_t)n + 32)) return false;
@@ -147,12 +172,17 @@ static bool picture(view *v, const char *class, double width, const char *title,
     for (int i = 0; i < n; i++) {
         char mark[16];
         snprintf(mark, sizeof mark, "s%d", s[i].series);
-        bl_plot_mark(&p, kinds[s[i].series % 3], mark, bl_plot_x(&p, s[i].x), bl_plot_y(&p, s[i].y), s[i].tip);
+        bl_plot_mark(&p, kinds[s[i].series % 3], mark, bl_plot_x(&p, s[i].x), foot(&p, s[i].y), s[i].tip);
+        if (s[i].y < p.y_lo) {
+            char below[BL_SHOW];
+            snprintf(below, sizeof below, "\xE2\x86\x93 %.4g", s[i].y);
+            bl_plot_label(&p, "dim", bl_plot_x(&p, s[i].x), foot(&p, s[i].y), below);
+        }
     }
     for (int k = 0; k < v->n_series; k++) /* one label a series, at its cheapest point: there they lie furthest apart */
         for (int i = 0; i < n; i++)
-            if (s[i].series == k) {
-                bl_plot_label(&p, "dim", bl_plot_x(&p, s[i].x), bl_plot_y(&p, s[i].y), v->series[k]);
+            if (s[i].series == k && s[i].y >= p.y_lo) {
+                bl_plot_label(&p, "dim", bl_plot_x(&p, s[i].x), foot(&p, s[i].y), v->series[k]);
                 break;
             }
     bl_svg_close(o);
@@ -342,7 +372,8 @@ bl_status bl_contest_page(bl_ctx *ctx, const json_t *contest, const char *path)
     bl_page_put(o, "</style>\n</head>\n<body>\n<main>\n<h1>%s: recipes beside each other</h1>\n", model);
     double flt = bl_figure_num(contest, "float_top1");
     if (isfinite(flt)) bl_page_put(o, "<p>The float network has %.2f %% of these samples right.</p>\n", 100 * flt);
-    bl_page_raw(o, "<p class=\"caption\">Each point is a plan, a line joins the plans of a recipe; the dotted steps join those that no other plan beats in both. Seconds: from the model "
+    bl_page_raw(o, "<p class=\"caption\">Each point is a plan, a line joins the plans of a recipe; the dotted steps join those that no other plan beats in both; "
+                   "a figure behind an arrow lies below the picture, plans that keep no budget stand in the table alone. Seconds: from the model "
                    "to the tuned plan, less where an earlier budget left its records.</p>\n");
     ebops_part(&v);
     json_array_foreach(points, i, point)

@@ -29,7 +29,34 @@ struct bl_oracle {
     bool have_clean;
     answer *answers;
     size_t n_answers, cap;
+    uint32_t *slot;             /* place of an answer + 1, by hash; 0: free */
+    size_t n_slots;             /* a power of two, at least twice the answers */
 };
+
+/* A plan's hash is as good as drawn: its first half says where to look. */
+static size_t slot_of(const bl_oracle *o, const bl_hash *plan)
+{
+    char half[17];
+    memcpy(half, plan->hex, 16);
+    half[16] = 0;
+    size_t at = (size_t)strtoull(half, NULL, 16) & (o->n_slots - 1);
+    while (o->slot[at] && strcmp(o->answers[o->slot[at] - 1].plan.hex, plan->hex)) at = (at + 1) & (o->n_slots - 1);
+    return at;
+}
+
+static bl_status grow_slots(bl_oracle *o)
+{
+    size_t n = BL_MAX(256, 2 * o->n_slots);
+    uint32_t *bigger = BL_NEW(o->arena, uint32_t, n);
+    BL_ALLOC_TRY(o->ctx, bigger);
+    o->slot = bigger;
+    o->n_slots = n;
+    for (size_t i = 0; i < o->n_answers; i++) {
+        size_t at = slot_of(o, &o->answers[i].plan);
+        if (!o->slot[at]) o->slot[at] = (uint32_t)i + 1; /* of two lines the first holds */
+    }
+    return BL_OK;
+}
 
 static bl_status remember(bl_oracle *o, bl_hash plan, bl_score score)
 {
@@ -41,7 +68,10 @@ static bl_status remember(bl_oracle *o, bl_hash plan, bl_score score)
         o->answers = bigger;
         o->cap = cap;
     }
+    if (2 * (o->n_answers + 1) > o->n_slots) BL_TRY(grow_slots(o));
+    size_t at = slot_of(o, &plan);
     o->answers[o->n_answers++] = (answer){ plan, score };
+    if (!o->slot[at]) o->slot[at] = (uint32_t)o->n_answers;
     return BL_OK;
 }
 
@@ -244,12 +274,10 @@ int64_t bl_oracle_samples(const bl_oracle *o)
 
 static bool find_answer(const bl_oracle *o, const bl_hash *content, bl_score *out)
 {
-    for (size_t i = 0; i < o->n_answers; i++)
-        if (!strcmp(o->answers[i].plan.hex, content->hex)) {
-            *out = o->answers[i].score;
-            return true;
-        }
-    return false;
+    size_t at = o->n_slots ? slot_of(o, content) : 0;
+    if (!o->n_slots || !o->slot[at]) return false;
+    *out = o->answers[o->slot[at] - 1].score;
+    return true;
 }
 
 bl_status bl_oracle_recall(bl_oracle *o, const bl_plan *plan, const bl_hash *tune_key, bl_score *out, bool *known)
