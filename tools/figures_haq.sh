@@ -95,18 +95,23 @@ haq_case() { # TARGET LEVEL
 # Prices of the policies found for one target on the others (the paper's table 1).
 haq_crossed() {
     local from to d
-    echo "$name: latency in ms of the policy found for a row's target on a column's, each at the latency of W4A4 there; * least of its column"
+    echo "$name: latency in ms of the policy found for a row's target on a column's, each found at the latency of W4A4 on its own;"
+    echo "! beyond what W4A4 takes there, * the most accurate of those within"
     printf '  %-14s %12s %12s %12s %10s\n' "found for" $haq_targets "top-1"
     for from in $haq_targets; do
         d=$keep/$name.$from.W4A4.haq
         [ -f "$d/$how/row" ] || { echo "  $from: not searched yet"; return; }
+        haq_uniform W4A4 && haq_price "$plain" $from latency_ms && echo "limit $from $price"
         for to in $haq_targets; do haq_price "$d" $to latency_ms && echo "$from $to $price"; done
         awk -v from=$from '{ print from, "top", 100 * $2 }' "$d/$how/row"
     done >"$t/crossed"
-    awk -v names="$haq_targets" '{ at[$1, $2] = $3; if (!($2 in least) || $3 < least[$2]) least[$2] = $3 }
-        END { n = split(names, k, " "); for (i = 1; i <= n; i++) { printf "  %-14s", k[i]
-            for (j = 1; j <= n; j++) printf " %11.4f%s", at[k[i], k[j]], at[k[i], k[j]] <= least[k[j]] ? "*" : " "
-            printf " %10.2f\n", at[k[i], "top"] } }' "$t/crossed"
+    awk -v names="$haq_targets" '{ at[$1, $2] = $3 }
+        END { n = split(names, k, " ")
+            for (j = 1; j <= n; j++) for (i = 1; i <= n; i++) if (at[k[i], k[j]] <= at["limit", k[j]] && at[k[i], "top"] > most[j]) { most[j] = at[k[i], "top"]; best[j] = i }
+            for (i = 1; i <= n; i++) { printf "  %-14s", k[i]
+                for (j = 1; j <= n; j++) printf " %11.4f%s", at[k[i], k[j]], (best[j] == i ? "*" : at[k[i], k[j]] > at["limit", k[j]] ? "!" : " ")
+                printf " %10.2f\n", at[k[i], "top"] }
+            printf "  %-14s", "W4A4"; for (j = 1; j <= n; j++) printf " %11.4f ", at["limit", k[j]]; print "" }' "$t/crossed"
 }
 
 # The agent beside as many policies drawn, and beside the exact solver on the same list.
@@ -114,7 +119,7 @@ haq_rivals() { # TARGET
     local limit d kind words_of
     haq_uniform W4A4 && haq_price "$plain" $1 latency_ms || return
     limit=$price
-    echo "$name on $1, at the latency of uniform W4A4 ($(printf %.4f "$limit") ms): predicted KL, then top-1 fine-tuned"
+    echo "$name on $1, at the latency of uniform W4A4 ($(printf %.4f "$limit") ms): predicted KL, then top-1 after $HAQ_TUNE"
     for kind in haq random exact; do
         d=$keep/$name.$1.W4A4.$kind
         words_of="--recipe haq $haq_estimate --set episodes=$HAQ_EPISODES"
