@@ -17,6 +17,11 @@ haq_levels() { # TARGET: 5 to 7 bits cost as much as 8 on Bit Fusion
     case $1 in bitfusion*) echo "W4A4 W6A4 W8A8" ;; *) echo "W4A4 W5A5 W6A6" ;; esac
 }
 
+# Widths to choose from: what a target charges alike is one width there, the widest of them.
+haq_menu() { # TARGET: words in $menu
+    case $1 in bitfusion*) menu="--weights-bits 2,4,8 --act-bits 2,4,8" ;; *) menu="" ;; esac
+}
+
 haq_here() { # sets net, words, calibration, value, keep of $name
     network $name || return
     keep=${HAQ_KEEP:-${bitlathe%/bitlathe}/figures-haq}/$HAQ_EPISODES-$HAQ_SENSE
@@ -55,10 +60,11 @@ haq_price() { # FOLDER TARGET METRIC: of its plan, in ms or mJ; that of eight bi
     int8=$(json "$keep/$name.$2.int8" int8_$3)
 }
 
-# The list of sensitivities is of the network alone: one for all its searches.
-haq_list() { # FOLDER
-    local list=$keep/$name.list
-    [ -f "$list/sens.json" ] || run "$bitlathe" sense "$net" $calibration --recipe haq $haq_estimate --target counted -o "$list" --threads 1 || return
+# The list of sensitivities is of the network and the menu alone: one for all their searches.
+haq_list() { # FOLDER TARGET
+    haq_menu $2
+    local list=$keep/$name.list${menu//[^0-9]/}
+    [ -f "$list/sens.json" ] || run "$bitlathe" sense "$net" $calibration --recipe haq $haq_estimate $menu --target counted -o "$list" --threads 1 || return
     mkdir -p "$1"
     [ -f "$1/sens.json" ] || cp "$list/sens.json" "$1/sens.json"
 }
@@ -83,7 +89,7 @@ haq_case() { # TARGET LEVEL
     local d=$keep/$name.$1.$2.haq limit
     haq_uniform $2 && haq_price "$plain" $1 latency_ms || return
     limit=$price
-    haq_list "$d" && haq_searched "$d" --target $1 --recipe haq $haq_estimate --set episodes=$HAQ_EPISODES --budget latency=${limit}ms && haq_tuned "$d" || return
+    haq_list "$d" $1 && haq_searched "$d" --target $1 --recipe haq $haq_estimate $menu --set episodes=$HAQ_EPISODES --budget latency=${limit}ms && haq_tuned "$d" || return
     haq_compared "$d" && haq_price "$d" $1 latency_ms || return
     awk -v name=$name -v target=$1 -v level=$2 -v limit="$limit" -v ms="$price" -v int8="$int8" -v flt="$value" -v took="$(cat "$d/search.seconds")" \
         -v tune="$(cat "$d/$how/tune.seconds")" -v command="$(cat "$d/command")" \
@@ -122,10 +128,11 @@ haq_rivals() { # TARGET
     echo "$name on $1, at the latency of uniform W4A4 ($(printf %.4f "$limit") ms): predicted KL, then top-1 after $HAQ_TUNE"
     for kind in haq random exact; do
         d=$keep/$name.$1.W4A4.$kind
-        words_of="--recipe haq $haq_estimate --set episodes=$HAQ_EPISODES"
+        haq_menu $1
+        words_of="--recipe haq $haq_estimate $menu --set episodes=$HAQ_EPISODES"
         [ $kind != random ] || words_of+=" --set search=random"
         [ $kind != exact ] || words_of+=" --set search=knapsack"
-        haq_list "$d" && haq_searched "$d" --target $1 $words_of --budget latency=${limit}ms && haq_tuned "$d" && haq_compared "$d" && haq_price "$d" $1 latency_ms || continue
+        haq_list "$d" $1 && haq_searched "$d" --target $1 $words_of --budget latency=${limit}ms && haq_tuned "$d" && haq_compared "$d" && haq_price "$d" $1 latency_ms || continue
         printf '  %-8s %9.4f ms %9.5f %7.2f %% %8s s  %s\n' $kind "$price" "$(json "$d/plan.json" predicted.objective)" \
             "$(awk '{ print 100 * $2 }' "$d/$how/row")" "$(cat "$d/search.seconds")" "$(cat "$d/command")"
     done
@@ -134,7 +141,7 @@ haq_rivals() { # TARGET
 # Energy and latency beside eight bits, at a share of it.
 haq_ratio() { # TARGET METRIC SHARE UNIT
     local d=$keep/$name.$1.$2-$3.haq
-    haq_uniform W8A8 && haq_list "$d" && haq_searched "$d" --target $1 --recipe haq $haq_estimate --set episodes=$HAQ_EPISODES --budget $2=$3 && haq_tuned "$d" || return
+    haq_uniform W8A8 && haq_list "$d" $1 && haq_searched "$d" --target $1 --recipe haq $haq_estimate $menu --set episodes=$HAQ_EPISODES --budget $2=$3 && haq_tuned "$d" || return
     haq_compared "$d" && haq_price "$d" $1 $2_$4 || return
     awk -v name=$name -v target=$1 -v metric=$2 -v price="$price" -v int8="$int8" -v unit=$4 -v flt="$value" -v command="$(cat "$d/command")" \
         '{ printf "%-20s %-12s %-8s %9.4f %s, %.2f times less than 8 bit; top-1 %.2f, 8 bit tuned alike %.2f (%+.2f), float %.2f (%+.2f)  %s\n", name, target, metric, price, unit,
@@ -142,7 +149,7 @@ haq_ratio() { # TARGET METRIC SHARE UNIT
 }
 
 figures_haq() {
-    local name target level won=0 cases=0 keep how row plain price int8 net words calibration value
+    local name target level won=0 cases=0 keep how row menu plain price int8 net words calibration value
     echo "HAQ at the latency of uniform widths, both after $HAQ_TUNE; top-1 on test pictures, read once a row"
     echo "(uniform: every layer at these widths, as HAQ's tables have it; HAQ keeps the ends at 8 bits and pays for them; $HAQ_EPISODES episodes rewarded by a KL list of $HAQ_SENSE samples)"
     printf '%-20s %-12s %-5s %9s %9s %7s %7s %7s %6s %5s %7s %4s %7s %7s  %s\n' network target level limit-ms HAQ-ms of-8bit uniform HAQ points s.e. to-float won search-s tune-s command
@@ -158,7 +165,7 @@ figures_haq() {
 
 # What the cases above say further; their plans are taken where they lie.
 figures_haq_more() {
-    local name target keep how row plain price int8 net words calibration value
+    local name target keep how row menu plain price int8 net words calibration value
     for name in $haq_networks; do
         haq_here || continue
         haq_crossed

@@ -47,6 +47,8 @@ cp "$t/out" "$t/object.json"
 json_is "a point of the front" "$t/object.json" points.0.top1 0.25
 json_is "its cost" "$t/object.json" points.0.ebops 1000.0
 json_is "held-out accuracy where no other is" "$t/object.json" points.1.top1 0.75
+check "the report says which layers are bound by what" grep -q 'bound by' "$t/run0.6/report.html"
+check "the report has bits by kind of layer" grep -q '<section id="kinds">' "$t/run0.6/report.html"
 check "a page of runs" grep -q '<svg' "$t/runs/compare.html"
 
 # ---- what makes no sense
