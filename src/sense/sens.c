@@ -113,7 +113,7 @@ bl_status bl_sens_write(bl_ctx *ctx, const bl_menu *menu, bl_sens *sens, const c
     if (sens->power_of_two) json_object_set_new(r, "power_of_two", json_true());
     if (sens->codebook) json_object_set_new(r, "codebook", json_true());
     if (sens->sqnr_eps > 0) json_object_set_new(r, "sqnr_eps", json_real(sens->sqnr_eps));
-    if (*sens->settings) json_object_set_new(r, "settings", json_string(sens->settings));
+    if (sens->settings && *sens->settings) json_object_set_new(r, "settings", json_string(sens->settings));
     for (int u = 0; u < sens->n_units; u++) {
         if (!sens->cell[u]) continue;
         json_t *cells = json_array();

@@ -165,7 +165,7 @@ void bl_hgq_weights_back(bl_hgq *h, bl_hgq_layer *l)
         shared_back(h, l);
         return;
     }
-    h->loops->width_back(l->taps, l->out_c, h->grads + l->w.at, l->d, l->bits, l->tap_bits, (float)h->beta,
+    h->loops->width_back(l->taps, l->out_c, h->grads + l->w.at, l->d, l->bits, l->tap_bits, (float)h->beta * l->w_norm[0],
                          (float)h->o.gamma, h->grads + l->wf.at);
 }
 

@@ -28,14 +28,31 @@ static int32_t *groups(bl_hgq *h, int64_t n, int64_t channels, bl_hgq_share shar
     return group;
 }
 
-static float *norms(bl_hgq *h, int64_t n, int64_t n_groups)
+/* Positions of a convolution that are there at once. */
+static double at_once(const bl_hgq *h, const bl_hgq_layer *l)
+{
+    if (l->kind != BL_FIXED_CONV) return 1;
+    return (double)(h->o.parallel && h->o.parallel < l->places ? h->o.parallel : l->places);
+}
+
+/* What an activation of layer n is there for, of all its positions; a pool behind it makes one of several. */
+static double share_at_once(const bl_hgq *h, int n)
+{
+    const bl_hgq_layer *l = &h->layer[n], *next = n + 1 < h->n_layers ? l + 1 : NULL;
+    bool pooled = next && (next->kind == BL_FIXED_MAX_POOL || next->kind == BL_FIXED_AVERAGE_POOL);
+    double share = l->kind == BL_FIXED_CONV ? at_once(h, l) / (double)l->places : 1;
+    return pooled ? share / ((double)next->kernel_h * next->kernel_w) : share;
+}
+
+/* times: how often a value stands in hardware, in the paper's own count of what shares a width. */
+static float *norms(bl_hgq *h, int64_t n, int64_t n_groups, double times)
 {
     float *norm = BL_NEW(h->arena, float, (size_t)n_groups);
-    for (int64_t g = 0; norm && g < n_groups; g++) norm[g] = h->o.group_norm ? (float)sqrt((double)n_groups / (double)n) : 1;
+    for (int64_t g = 0; norm && g < n_groups; g++) norm[g] = h->o.group_norm ? (float)sqrt((double)n_groups / ((double)n * times)) : 1;
     return norm;
 }
 
-static bl_status grid_build(bl_hgq *h, bl_hgq_grid *g, int64_t n, int64_t channels, bool relu)
+static bl_status grid_build(bl_hgq *h, bl_hgq_grid *g, int64_t n, int64_t channels, bool relu, double times)
 {
     int64_t n_groups;
     size_t size = (size_t)n;
@@ -45,7 +62,7 @@ static bl_status grid_build(bl_hgq *h, bl_hgq_grid *g, int64_t n, int64_t channe
     g->i_learned = h->o.overflow != BL_WRAP;
     g->f_most = 23;
     BL_ALLOC_TRY(h->ctx, g->group = groups(h, n, channels, h->o.uniform_bits ? BL_HGQ_TENSOR : h->o.act_share, &n_groups));
-    BL_ALLOC_TRY(h->ctx, g->norm = norms(h, n, n_groups));
+    BL_ALLOC_TRY(h->ctx, g->norm = norms(h, n, n_groups, times));
     BL_ALLOC_TRY(h->ctx, g->sign = BL_NEW(h->arena, uint8_t, size));
     BL_ALLOC_TRY(h->ctx, g->final = BL_NEW(h->arena, bl_fixed_grid, size));
     memset(g->sign, !relu, size);
@@ -125,7 +142,7 @@ static bl_status spans(bl_hgq *h)
         if (!multiplies(l)) continue;
         bl_hgq_share share = h->o.uniform_bits ? BL_HGQ_TENSOR : h->o.weight_share;
         BL_ALLOC_TRY(h->ctx, l->w_group = groups(h, l->w.n, l->out_c, share, &n_groups));
-        BL_ALLOC_TRY(h->ctx, l->w_norm = norms(h, l->w.n, n_groups));
+        BL_ALLOC_TRY(h->ctx, l->w_norm = norms(h, l->w.n, n_groups, at_once(h, l)));
         l->wf = take(h, n_groups);
         l->wi = take(h, n_groups);
     }
@@ -135,7 +152,7 @@ static bl_status spans(bl_hgq *h)
 /* Grids, and the widths that layers read and leave. */
 static bl_status flow_build(bl_hgq *h)
 {
-    BL_TRY(grid_build(h, &h->in, h->per, h->in_c, false));
+    BL_TRY(grid_build(h, &h->in, h->per, h->in_c, false, 1));
     float *bits = h->in.bits, *price = h->in.price;
     for (int n = 0; n < h->n_layers; n++) {
         bl_hgq_layer *l = &h->layer[n];
@@ -143,7 +160,7 @@ static bl_status flow_build(bl_hgq *h)
         l->in_price = price;
         if (l->last) break;
         if (multiplies(l)) {
-            BL_TRY(grid_build(h, &l->grid, l->n_out, l->out_c, l->relu));
+            BL_TRY(grid_build(h, &l->grid, l->n_out, l->out_c, l->relu, share_at_once(h, n)));
             l->out_bits = l->grid.bits;
             l->out_price = l->grid.price;
         } else {

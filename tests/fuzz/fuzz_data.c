@@ -26,6 +26,7 @@ static const struct {
     { "raw:@/a,i16,3x4,@/b.csv", { BL_F32, 2, { 1, 4 }, NULL } },
     { "images:@,@/b.csv", { BL_F32, 4, { 1, 3, 4, 4 }, NULL } },
     { "@/a.json", { BL_F32, 2, { 1, 4 }, NULL } },
+    { "arff:@/a", { BL_F32, 2, { 1, 4 }, NULL } },
 };
 
 static char folder[256];

@@ -5,6 +5,7 @@
  */
 #include "test_data_files.h"
 #include "tiny_cost.h"
+#include "fixed_build.h"
 
 #include "search/search.h"
 
@@ -208,6 +209,24 @@ static void record_seeds(void)
     tiny_free(t);
 }
 
+/* ------------------------------------------------------------------ fixed-point networks */
+
+static void fixed_seeds(bl_ctx *ctx, const char *folder)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/fixed.json", folder);
+    for (uint64_t i = 0; i < 4; i++) {
+        char name[32];
+        bl_rng r = bl_rng_make(1, "seed", i);
+        bl_fixed_net *net = i < 2 ? fixed_dense(ctx, &r, 4, (const int[]){ 5, 3 }, 2, 0.2 * (double)i)
+                                  : fixed_windows(ctx, &r, i == 2 ? BL_FIXED_MAX_POOL : BL_FIXED_AVERAGE_POOL);
+        assert_ok(ctx, bl_fixed_write(ctx, net, path));
+        snprintf(name, sizeof name, "%s-%d", i < 2 ? "dense" : "windows", (int)i % 2);
+        seed_file("fixed", name, NULL, 0, path);
+        bl_fixed_free(net);
+    }
+}
+
 /* ------------------------------------------------------------------ texts */
 
 static void text_seeds(void)
@@ -316,6 +335,10 @@ static void data_seeds(fixture *f)
     const char *rows = "label,a,b,c,d\n1,0.5,1,2,3e1\n0,\"4\",5,6,7\n";
     put(f, rows, strlen(rows));
     seed_data(f, "csv", 6, 0, "", 0);
+    const char *table = "% jets\n@relation t\n@attribute 'a b' numeric\n@attribute c REAL\n@attribute d integer\n@attribute e numeric\n"
+                        "@attribute class {g, 'q',w}\n@data\n1,2,3,4,g\n0.5,-1,2,3e1,'w'\n";
+    put(f, table, strlen(table));
+    seed_data(f, "arff", 11, 0, "", 0);
     for (int i = 0; i < 96; i++) put_le(f, i % 4 == 3 ? 0x3f : pattern((size_t)i), 1);
     seed_data(f, "raw-float", 7, 0x80, "\1\2", 2);
     for (int i = 0; i < 24; i++) put_le(f, pattern((size_t)i), 1);
@@ -352,6 +375,7 @@ int main(int argc, char **argv)
         snprintf(name, sizeof name, "random-%d", (int)i);
         seed_program(f->ctx, f->folder, name, tiny_random(f->ctx, i), 1 + (int)i);
     }
+    fixed_seeds(f->ctx, f->folder);
     record_seeds();
     text_seeds();
     data_seeds(f);

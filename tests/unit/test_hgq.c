@@ -390,6 +390,27 @@ static void test_price(void **state)
     close_task(&t);
 }
 
+/* What the price's gradient on a width is divided by: values that share it, times how often they stand in hardware. */
+static void test_sharing(void **state)
+{
+    (void)state;
+    for (int parallel = 0; parallel < 3; parallel += 2) {
+        task t;
+        bl_hgq_options o = few();
+        o.parallel = parallel;
+        o.act_share = BL_HGQ_TENSOR;
+        open_task(&t, NULL, "AveragePool", &o);
+        const bl_hgq_layer *l = t.h->layer;
+        double there = parallel ? parallel : (double)l->places, pooled = l[1].kind == BL_FIXED_AVERAGE_POOL ? (double)l[1].taps : 1;
+        double shared = (double)l->n_out * there / (double)l->places / pooled;
+        assert_true(l->places > 2 && pooled > 1);
+        assert_true(fabs((double)l->w_norm[0] * sqrt(there) - 1) < 1e-6);
+        assert_true(fabs((double)l->grid.norm[0] * sqrt(shared) - 1) < 1e-6);
+        assert_true(fabs((double)t.h->in.norm[0] * sqrt(60) - 1) < 1e-6);
+        close_task(&t);
+    }
+}
+
 /* ------------------------------------------------------------------ integers */
 
 static void check_integers(const char *sizes, const char *pool, const bl_hgq_options *o)
@@ -506,6 +527,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_windows),  cmocka_unit_test(test_price),
+        cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_integers),  cmocka_unit_test(test_loops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
