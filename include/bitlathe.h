@@ -172,12 +172,19 @@ typedef struct bl_equalised {
     int held;               /* channels among them that reach the bound of a Clip (ReLU6) and stay as they are */
     int absorbed;           /* channels whose constant part moved into the next biases */
     int sweeps;
+    int bounded;            /* bl_equalise_tensors: Clips that became bounds by channel */
+    int dead;               /* channels that never leave 0: nothing writes or reads them any more */
+    double noise_first, noise_last; /* sum over layers of expected noise to signal at eight bits */
 } bl_equalised;
 
 /* Cross-layer equalisation and bias absorption (DFQ): the same network in real numbers (absorption: nearly),
  * whose channels have weights of one size, for weights with one scale a tensor.  graph: prepared.  told may be
  * NULL. */
 BL_API bl_status bl_equalise(bl_ctx *ctx, const bl_graph *graph, bl_equalised *told, bl_graph **out);
+
+/* The same with the factors that leave least expected noise with one scale a weight and one a value, by the
+ * statistics of BatchNormalizations.  Upper bounds of Clips become bounds by channel (a Min with a constant). */
+BL_API bl_status bl_equalise_tensors(bl_ctx *ctx, const bl_graph *graph, bl_equalised *told, bl_graph **out);
 
 /* ------------------------------------------------------------------ samples */
 

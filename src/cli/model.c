@@ -18,10 +18,15 @@ static bl_status equalise(bl_cli *cli, bl_graph **graph)
 {
     bl_equalised told;
     bl_graph *from = *graph;
-    bl_status s = bl_equalise(cli->ctx, from, &told, graph);
+    bl_status s = (cli->equalise_noise ? bl_equalise_tensors : bl_equalise)(cli->ctx, from, &told, graph);
     bl_graph_free(from);
     if (s != BL_OK) *graph = NULL;
     BL_TRY(s);
+    if (cli->equalise_noise) {
+        bl_note(cli->ctx, "equalised: %d sets of channels, expected noise to signal %.3g before and %.3g after, %d bounds by channel, %d dead channels",
+                told.classes, told.noise_first, told.noise_last, told.bounded, told.dead);
+        return BL_OK;
+    }
     bl_note(cli->ctx, "equalised: %d sets of channels in %d sweeps, %d channels at a bound stay, %d absorbed into the next biases",
             told.classes, told.sweeps, told.held, told.absorbed);
     return BL_OK;
@@ -94,7 +99,9 @@ bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model
     if (s == BL_OK && !*model) s = bl_pending(cli->ctx);
     if (s == BL_OK) s = run_dims(cli, run_json, run);
     cli->dequantize |= json_is_true(json_object_get(run, "dequantize"));
-    cli->equalise |= json_is_true(json_object_get(run, "equalise"));
+    const json_t *equalised = json_object_get(run, "equalise");
+    cli->equalise_noise |= json_is_string(equalised);
+    cli->equalise |= json_is_true(equalised) || json_is_string(equalised);
     json_decref(run);
     return s;
 }

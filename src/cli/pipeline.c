@@ -230,7 +230,7 @@ bl_status bl_pipeline_begin(bl_pipeline *p)
     for (size_t i = 0; i < p->cli->n_dims; i++)
         json_object_set_new(dims, p->cli->dims[i].name, json_integer(p->cli->dims[i].size));
     if (dims) json_object_set_new(run, "dims", dims);
-    if (p->cli->equalise) json_object_set_new(run, "equalise", json_true());
+    if (p->cli->equalise) json_object_set_new(run, "equalise", p->cli->equalise_noise ? json_string("noise") : json_true());
     bl_status s = bl_json_write(p->ctx, bl_pipeline_path(p, "run.json"), run);
     json_decref(run);
     return s;

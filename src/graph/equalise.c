@@ -21,7 +21,7 @@
  * is a constant: it leaves the bias that writes and enters the biases that read.  Only where the readers do
  * not pad: a padded border holds 0, not c.
  */
-#include "graph/graph_private.h"
+#include "graph/equalise.h"
 
 #include <math.h>
 #include <string.h>
@@ -31,64 +31,43 @@ enum { SWEEPS_MOST = 20 };
 #define DEVIATIONS 3.0      /* absorbed is what lies below this many of them */
 #define REACH 6.0           /* and what flows stays within this many */
 
-/* A layer's weight by (output channel, input channel of its group, tap). */
-typedef struct layer {
-    float *w, *b;               /* b NULL: none */
-    int64_t out, in, taps, groups;
-    int64_t step_out, step_in;  /* elements from one channel to the next */
-    bool writes, reads;         /* its output and input channels may be scaled */
-    bool pads;
-} layer;
-
-typedef struct passage {
-    bl_ctx *ctx;
-    bl_arena *arena;
-    bl_graph *g;
-    int *parent;                /* classes: union-find over values */
-    uint8_t *blocked;           /* by value; what counts is the class's */
-    layer *layers;              /* by node; out 0: not one */
-    double *made, *read;        /* of the class at hand, by channel: r1 and r2 */
-    double *least;              /* and the least factor that keeps it below an upper bound; INFINITY: must not move */
-    bl_equalised *told;
-} passage;
-
-static int root(passage *p, int v)
+int bl_eq_root(bl_eq *p, int v)
 {
     while (p->parent[v] != v) v = p->parent[v] = p->parent[p->parent[v]];
     return v;
 }
 
-static int64_t channels_of(const passage *p, int v)
+int64_t bl_eq_channels(const bl_eq *p, int v)
 {
     const bl_tensor *t = &p->g->values[v].t;
     return t->rank >= 2 && !t->data && t->type == BL_F32 ? t->dim[1] : 0;
 }
 
-static void block(passage *p, int v)
+static void block(bl_eq *p, int v)
 {
     if (v >= 0) p->blocked[v] = 1;
 }
 
-static void unite(passage *p, int a, int b)
+static void unite(bl_eq *p, int a, int b)
 {
-    if (channels_of(p, a) != channels_of(p, b) || !channels_of(p, a)) {
+    if (bl_eq_channels(p, a) != bl_eq_channels(p, b) || !bl_eq_channels(p, a)) {
         block(p, a);
         block(p, b);
         return;
     }
-    p->parent[BL_MAX(root(p, a), root(p, b))] = BL_MIN(root(p, a), root(p, b));
+    p->parent[BL_MAX(bl_eq_root(p, a), bl_eq_root(p, b))] = BL_MIN(bl_eq_root(p, a), bl_eq_root(p, b));
 }
 
 /* ------------------------------------------------------------------ layers */
 
-static float *own_constant(const passage *p, const bl_node *n, int i)
+static float *own_constant(const bl_eq *p, const bl_node *n, int i)
 {
     if (i >= n->n_in || n->in[i] < 0) return NULL;
     const bl_value *v = &p->g->values[n->in[i]];
     return v->t.data && v->t.type == BL_F32 && v->n_readers == 1 && !v->is_output ? v->t.data : NULL;
 }
 
-static bool describe_conv(const bl_node *n, const bl_tensor *w, layer *l)
+static bool describe_conv(const bl_node *n, const bl_tensor *w, bl_eq_layer *l)
 {
     const bl_attr *pads = bl_node_attr(n, "pads");
     const char *automatic = bl_attr_string(n, "auto_pad", "NOTSET");
@@ -105,7 +84,7 @@ static bool describe_conv(const bl_node *n, const bl_tensor *w, layer *l)
     return true;
 }
 
-static bool describe_gemm(const passage *p, const bl_node *n, const bl_tensor *w, layer *l)
+static bool describe_gemm(const bl_eq *p, const bl_node *n, const bl_tensor *w, bl_eq_layer *l)
 {
     bool rows = bl_attr_int(n, "transB", 0) != 0;
     if (w->rank != 2 || bl_attr_int(n, "transA", 0) || p->g->values[n->in[0]].t.rank != 2) return false;
@@ -118,10 +97,10 @@ static bool describe_gemm(const passage *p, const bl_node *n, const bl_tensor *w
     return true;
 }
 
-static void describe(passage *p, int node)
+static void describe(bl_eq *p, int node)
 {
     const bl_node *n = &p->g->nodes[node];
-    layer *l = &p->layers[node], d = { 0 };
+    bl_eq_layer *l = &p->layers[node], d = { 0 };
     d.w = n->n_in >= 2 && n->in[0] >= 0 ? own_constant(p, n, 1) : NULL;
     if (!d.w) return;
     const bl_tensor *w = &p->g->values[n->in[1]].t;
@@ -131,13 +110,13 @@ static void describe(passage *p, int node)
     bool given = n->n_in > 2 && n->in[2] >= 0;
     d.b = given ? own_constant(p, n, 2) : NULL;
     bool bias_fits = !given || (d.b && bl_tensor_count(&p->g->values[n->in[2]].t) == d.out);
-    d.writes = bias_fits && channels_of(p, n->out[0]) == d.out;
-    d.reads = channels_of(p, n->in[0]) == d.in * d.groups;
+    d.writes = bias_fits && bl_eq_channels(p, n->out[0]) == d.out;
+    d.reads = bl_eq_channels(p, n->in[0]) == d.in * d.groups;
     *l = d;
 }
 
 /* Input channel of (output o, channel i of its group). */
-static int64_t input_channel(const layer *l, int64_t o, int64_t i)
+int64_t bl_eq_input(const bl_eq_layer *l, int64_t o, int64_t i)
 {
     return o / (l->out / l->groups) * l->in + i;
 }
@@ -154,7 +133,7 @@ static bool scales_through(const bl_node *n)
 }
 
 /* Flatten or Reshape of one position a channel: channels stay channels. */
-static bool keeps_channels(const passage *p, const bl_node *n)
+static bool keeps_channels(const bl_eq *p, const bl_node *n)
 {
     const bl_tensor *x = &p->g->values[n->in[0]].t, *y = &p->g->values[n->out[0]].t;
     if (!bl_node_is(n, "Flatten") && !bl_node_is(n, "Reshape")) return false;
@@ -162,7 +141,7 @@ static bool keeps_channels(const passage *p, const bl_node *n)
            bl_tensor_count(x) == x->dim[0] * x->dim[1] && bl_tensor_count(y) == bl_tensor_count(x);
 }
 
-static bool same_shape(const passage *p, int a, int b)
+static bool same_shape(const bl_eq *p, int a, int b)
 {
     const bl_tensor *x = &p->g->values[a].t, *y = &p->g->values[b].t;
     return x->rank == y->rank && !memcmp(x->dim, y->dim, (size_t)x->rank * sizeof *x->dim);
@@ -170,7 +149,7 @@ static bool same_shape(const passage *p, int a, int b)
 
 /* A product scales with either operand: the one that has the output's shape, and is made by something else than a
  * gate (a function that bounds its image).  -1: none. */
-static int scaled_operand(const passage *p, const bl_node *n)
+static int scaled_operand(const bl_eq *p, const bl_node *n)
 {
     if (!bl_node_is(n, "Mul") || n->n_in != 2) return -1;
     for (int i = 0; i < 2; i++) {
@@ -181,10 +160,10 @@ static int scaled_operand(const passage *p, const bl_node *n)
     return -1;
 }
 
-static void join_node(passage *p, int node)
+static void join_node(bl_eq *p, int node)
 {
     const bl_node *n = &p->g->nodes[node];
-    const layer *l = &p->layers[node];
+    const bl_eq_layer *l = &p->layers[node];
     int scaled = scaled_operand(p, n);
     bool sum = bl_node_is(n, "Add") || bl_node_is(n, "Sum"), through = n->n_out == 1 && (scales_through(n) || keeps_channels(p, n));
     for (int i = 0; sum && i < n->n_in; i++) sum = n->in[i] >= 0 && !p->g->values[n->in[i]].t.data && same_shape(p, n->in[i], n->out[0]);
@@ -200,44 +179,44 @@ static void join_node(passage *p, int node)
     if (n->hi != INFINITY && n->lo != 0) block(p, n->out[0]);
 }
 
-static void find_classes(passage *p)
+static void find_classes(bl_eq *p)
 {
     bl_graph *g = p->g;
     for (int v = 0; v < g->n_values; v++) {
         p->parent[v] = v;
-        if (g->values[v].is_input || g->values[v].is_output || !channels_of(p, v)) block(p, v);
+        if (g->values[v].is_input || g->values[v].is_output || !bl_eq_channels(p, v)) block(p, v);
     }
     for (int n = 0; n < g->n_nodes; n++) describe(p, n);
     for (int n = 0; n < g->n_nodes; n++) join_node(p, n);
     for (int v = 0; v < g->n_values; v++)
-        if (p->blocked[v]) p->blocked[root(p, v)] = 1;
+        if (p->blocked[v]) p->blocked[bl_eq_root(p, v)] = 1;
 }
 
-static bool writes_class(passage *p, int node, int class)
+bool bl_eq_writes(bl_eq *p, int node, int class)
 {
-    const layer *l = &p->layers[node];
-    return l->out && l->writes && root(p, p->g->nodes[node].out[0]) == class;
+    const bl_eq_layer *l = &p->layers[node];
+    return l->out && l->writes && bl_eq_root(p, p->g->nodes[node].out[0]) == class;
 }
 
-static bool reads_class(passage *p, int node, int class)
+bool bl_eq_reads(bl_eq *p, int node, int class)
 {
-    const layer *l = &p->layers[node];
-    return l->out && l->reads && root(p, p->g->nodes[node].in[0]) == class;
+    const bl_eq_layer *l = &p->layers[node];
+    return l->out && l->reads && bl_eq_root(p, p->g->nodes[node].in[0]) == class;
 }
 
 /* A class worth a look: open, with layers that write and layers that read. */
-static bool is_live(passage *p, int class)
+bool bl_eq_live(bl_eq *p, int class)
 {
     bool writes = false, reads = false;
-    if (root(p, class) != class || p->blocked[class]) return false;
+    if (bl_eq_root(p, class) != class || p->blocked[class]) return false;
     for (int n = 0; n < p->g->n_nodes && !(writes && reads); n++) {
-        writes |= writes_class(p, n, class);
-        reads |= reads_class(p, n, class);
+        writes |= bl_eq_writes(p, n, class);
+        reads |= bl_eq_reads(p, n, class);
     }
     return writes && reads;
 }
 
-static const bl_bn *statistics_of(const passage *p, int value)
+static const bl_bn *statistics_of(const bl_eq *p, int value)
 {
     for (int i = 0; i < p->g->n_bn; i++)
         if (p->g->bn[i].value == value) return &p->g->bn[i];
@@ -245,12 +224,12 @@ static const bl_bn *statistics_of(const passage *p, int value)
 }
 
 /* What upper bounds leave of a class's freedom; a bound without statistics closes the class. */
-static void find_limits(passage *p, int class, int64_t channels)
+static void find_limits(bl_eq *p, int class, int64_t channels)
 {
     for (int64_t c = 0; c < channels; c++) p->least[c] = 0;
     for (int n = 0; n < p->g->n_nodes; n++) {
         const bl_node *node = &p->g->nodes[n];
-        if (node->hi == INFINITY || root(p, node->out[0]) != class) continue;
+        if (node->hi == INFINITY || bl_eq_root(p, node->out[0]) != class) continue;
         const bl_bn *bn = statistics_of(p, node->out[0]);
         for (int64_t c = 0; c < channels; c++) {
             double reach = bn ? bn->beta[c] + REACH * fabs((double)bn->gamma[c]) : INFINITY;
@@ -261,29 +240,29 @@ static void find_limits(passage *p, int class, int64_t channels)
 
 /* ------------------------------------------------------------------ scaling */
 
-static void gather_ranges(passage *p, int class, int64_t channels)
+static void gather_ranges(bl_eq *p, int class, int64_t channels)
 {
     memset(p->made, 0, (size_t)channels * sizeof *p->made);
     memset(p->read, 0, (size_t)channels * sizeof *p->read);
     for (int n = 0; n < p->g->n_nodes; n++) {
-        const layer *l = &p->layers[n];
-        bool writes = writes_class(p, n, class), reads = reads_class(p, n, class);
+        const bl_eq_layer *l = &p->layers[n];
+        bool writes = bl_eq_writes(p, n, class), reads = bl_eq_reads(p, n, class);
         for (int64_t o = 0; (writes || reads) && o < l->out; o++)
             for (int64_t i = 0; i < l->in; i++)
                 for (int64_t k = 0; k < l->taps; k++) {
                     double w = fabs((double)l->w[o * l->step_out + i * l->step_in + k]);
-                    int64_t from = input_channel(l, o, i);
+                    int64_t from = bl_eq_input(l, o, i);
                     if (writes && w > p->made[o]) p->made[o] = w;
                     if (reads && w > p->read[from]) p->read[from] = w;
                 }
     }
 }
 
-static void scale_statistics(passage *p, int class, const double *s)
+static void scale_statistics(bl_eq *p, int class, const double *s)
 {
     for (int i = 0; i < p->g->n_bn; i++) {
         const bl_bn *bn = &p->g->bn[i];
-        if (root(p, bn->value) != class) continue;
+        if (bl_eq_root(p, bn->value) != class) continue;
         for (int c = 0; c < bn->channels; c++) { /* bl_graph_copy made them this graph's own */
             ((float *)bn->gamma)[c] = (float)(bn->gamma[c] / s[c]);
             ((float *)bn->beta)[c] = (float)(bn->beta[c] / s[c]);
@@ -291,14 +270,14 @@ static void scale_statistics(passage *p, int class, const double *s)
     }
 }
 
-static void scale_class(passage *p, int class, const double *s)
+void bl_eq_scale(bl_eq *p, int class, const double *s)
 {
     for (int n = 0; n < p->g->n_nodes; n++) {
-        const layer *l = &p->layers[n];
-        bool writes = writes_class(p, n, class), reads = reads_class(p, n, class);
+        const bl_eq_layer *l = &p->layers[n];
+        bool writes = bl_eq_writes(p, n, class), reads = bl_eq_reads(p, n, class);
         for (int64_t o = 0; (writes || reads) && o < l->out; o++) {
             for (int64_t i = 0; i < l->in; i++) {
-                double f = (reads ? s[input_channel(l, o, i)] : 1) / (writes ? s[o] : 1);
+                double f = (reads ? s[bl_eq_input(l, o, i)] : 1) / (writes ? s[o] : 1);
                 float *w = l->w + o * l->step_out + i * l->step_in;
                 for (int64_t k = 0; k < l->taps; k++) w[k] = (float)(w[k] * f);
             }
@@ -309,9 +288,9 @@ static void scale_class(passage *p, int class, const double *s)
 }
 
 /* One class; returns how far its factors are from 1.  A channel that nothing makes or nobody reads stays. */
-static double equalise_class(passage *p, int class)
+static double equalise_class(bl_eq *p, int class)
 {
-    int64_t channels = channels_of(p, class);
+    int64_t channels = bl_eq_channels(p, class);
     double *s = p->made, moved = 0;
     gather_ranges(p, class, channels);
     find_limits(p, class, channels);
@@ -322,16 +301,16 @@ static double equalise_class(passage *p, int class)
         s[c] = isfinite(p->least[c]) ? fmax(s[c], p->least[c]) : 1;
         moved = fmax(moved, fabs(s[c] - 1));
     }
-    scale_class(p, class, s);
+    bl_eq_scale(p, class, s);
     return moved;
 }
 
-static void equalise_all(passage *p)
+static void equalise_all(bl_eq *p)
 {
     for (int sweep = 0; sweep < SWEEPS_MOST; sweep++) {
         double moved = 0;
         for (int v = 0; v < p->g->n_values; v++)
-            if (is_live(p, v)) moved = fmax(moved, equalise_class(p, v));
+            if (bl_eq_live(p, v)) moved = fmax(moved, equalise_class(p, v));
         p->told->sweeps = sweep + 1;
         if (moved < SETTLED) break;
     }
@@ -340,31 +319,31 @@ static void equalise_all(passage *p)
 /* ------------------------------------------------------------------ absorption */
 
 /* Readers of the value are layers that do not pad, all of them. */
-static bool can_absorb(const passage *p, int value)
+static bool can_absorb(const bl_eq *p, int value)
 {
     for (int n = 0; n < p->g->n_nodes; n++)
         for (int i = 0; i < p->g->nodes[n].n_in; i++) {
             if (p->g->nodes[n].in[i] != value) continue;
-            const layer *l = &p->layers[n];
+            const bl_eq_layer *l = &p->layers[n];
             if (i || !l->out || !l->reads || !l->b || l->pads) return false;
         }
     return !p->g->values[value].is_output;
 }
 
-static void absorb(passage *p, const bl_bn *bn)
+static void absorb(bl_eq *p, const bl_bn *bn)
 {
     int node = p->g->values[bn->value].producer;
-    const layer *from = &p->layers[node];
+    const bl_eq_layer *from = &p->layers[node];
     if (!from->out || !from->writes || !from->b || p->g->nodes[node].lo != 0) return;
     if (!can_absorb(p, bn->value)) return;
     for (int64_t c = 0; c < from->out; c++) {
         double shift = bn->beta[c] - DEVIATIONS * fabs((double)bn->gamma[c]);
         if (!(shift > 0) || bn->beta[c] + REACH * fabs((double)bn->gamma[c]) > p->g->nodes[node].hi * (1 + 1e-6)) continue;
         for (int n = 0; n < p->g->n_nodes; n++) {
-            const layer *l = &p->layers[n];
+            const bl_eq_layer *l = &p->layers[n];
             if (!l->out || p->g->nodes[n].in[0] != bn->value) continue;
             for (int64_t o = 0; o < l->out; o++) {
-                int64_t i = c - input_channel(l, o, 0);
+                int64_t i = c - bl_eq_input(l, o, 0);
                 double sum = 0;
                 if (i < 0 || i >= l->in) continue;
                 for (int64_t k = 0; k < l->taps; k++) sum += l->w[o * l->step_out + i * l->step_in + k];
@@ -379,32 +358,33 @@ static void absorb(passage *p, const bl_bn *bn)
 
 /* ------------------------------------------------------------------ the pass */
 
-static bl_status equalise(passage *p)
+static bl_status equalise(bl_eq *p, bool noise)
 {
     bl_graph *g = p->g;
     size_t most = 1;
     p->parent = BL_NEW(p->arena, int, (size_t)g->n_values);
     p->blocked = BL_NEW(p->arena, uint8_t, (size_t)g->n_values);
-    p->layers = BL_NEW(p->arena, layer, (size_t)g->n_nodes);
+    p->layers = BL_NEW(p->arena, bl_eq_layer, (size_t)g->n_nodes);
     if (!p->parent || !p->blocked || !p->layers) return bl_pending(p->ctx);
     find_classes(p);
-    for (int v = 0; v < g->n_values; v++) most = BL_MAX(most, (size_t)channels_of(p, v));
+    for (int v = 0; v < g->n_values; v++) most = BL_MAX(most, (size_t)bl_eq_channels(p, v));
     p->made = BL_NEW(p->arena, double, most);
     p->read = BL_NEW(p->arena, double, most);
     p->least = BL_NEW(p->arena, double, most);
     if (!p->made || !p->read || !p->least) return bl_pending(p->ctx);
     for (int v = 0; v < g->n_values; v++)
-        if (is_live(p, v)) {
+        if (bl_eq_live(p, v)) {
             p->told->classes++;
-            find_limits(p, v, channels_of(p, v));
-            for (int64_t c = 0; c < channels_of(p, v); c++) p->told->held += isinf(p->least[c]);
+            find_limits(p, v, bl_eq_channels(p, v));
+            for (int64_t c = 0; c < bl_eq_channels(p, v); c++) p->told->held += isinf(p->least[c]);
         }
     equalise_all(p);
-    for (int i = 0; i < g->n_bn; i++) absorb(p, &g->bn[i]);
+    if (noise) BL_TRY(bl_eq_noise(p));
+    for (int i = 0; i < g->n_bn && !noise; i++) absorb(p, &g->bn[i]);
     return bl_graph_rehash(p->ctx, g);
 }
 
-bl_status bl_equalise(bl_ctx *ctx, const bl_graph *graph, bl_equalised *told, bl_graph **out)
+static bl_status run(bl_ctx *ctx, const bl_graph *graph, bool noise, bl_equalised *told, bl_graph **out)
 {
     bl_equalised mine = { 0 };
     bl_graph *g;
@@ -414,8 +394,8 @@ bl_status bl_equalise(bl_ctx *ctx, const bl_graph *graph, bl_equalised *told, bl
     BL_ALLOC_TRY(ctx, arena);
     bl_status s = bl_graph_copy(ctx, graph, NULL, &g);
     if (s == BL_OK) {
-        passage p = { .ctx = ctx, .arena = arena, .g = g, .told = &mine };
-        s = equalise(&p);
+        bl_eq p = { .ctx = ctx, .arena = arena, .g = g, .told = &mine };
+        s = equalise(&p, noise);
         if (s != BL_OK) bl_graph_free(g);
     }
     bl_arena_free(arena);
@@ -423,4 +403,14 @@ bl_status bl_equalise(bl_ctx *ctx, const bl_graph *graph, bl_equalised *told, bl
     if (told) *told = mine;
     *out = g;
     return BL_OK;
+}
+
+bl_status bl_equalise(bl_ctx *ctx, const bl_graph *graph, bl_equalised *told, bl_graph **out)
+{
+    return run(ctx, graph, false, told, out);
+}
+
+bl_status bl_equalise_tensors(bl_ctx *ctx, const bl_graph *graph, bl_equalised *told, bl_graph **out)
+{
+    return run(ctx, graph, true, told, out);
 }

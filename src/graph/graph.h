@@ -100,6 +100,17 @@ bl_status bl_split_find(bl_ctx *ctx, const bl_graph *graph, bl_arena *arena, bl_
 /* The same network with these values cut. */
 bl_status bl_graph_split(bl_ctx *ctx, const bl_graph *graph, const bl_split_site *sites, int n, bl_graph **out);
 
+/* What folded BatchNormalizations say about a value's channels; channels 0: nothing. */
+typedef struct bl_moments {
+    int64_t channels;
+    const double *mean, *variance;
+} bl_moments;
+
+/* By value number, in the arena.  graph: prepared. */
+bl_status bl_channel_moments(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const bl_moments **out);
+/* The same, measured on samples of noise: for networks whose statistics are lost. */
+bl_status bl_channel_moments_measured(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const bl_moments **out);
+
 /* One node with its inputs as graph inputs (constants stay constants): what `measure` lowers. */
 bl_status bl_graph_extract(bl_ctx *ctx, const bl_graph *graph, int node, bl_graph **out);
 

@@ -429,7 +429,7 @@ const bl_op bl_op_prelu = {
 
 const bl_op bl_op_max = {
     .name = "Max",
-    .flags = BL_OP_JOINS | BL_OP_POINTWISE,
+    .flags = BL_OP_JOINS | BL_OP_POINTWISE | BL_OP_PICKS,
     .min_opset = 1,
     .in_min = 1,
     .in_max = MANY_MAX,
@@ -441,7 +441,7 @@ const bl_op bl_op_max = {
 
 const bl_op bl_op_min = {
     .name = "Min",
-    .flags = BL_OP_JOINS | BL_OP_POINTWISE,
+    .flags = BL_OP_JOINS | BL_OP_POINTWISE | BL_OP_PICKS,
     .min_opset = 1,
     .in_min = 1,
     .in_max = MANY_MAX,

@@ -113,6 +113,7 @@ enum {
                               * broadcasting aside: the order of elements in memory does not matter */
     BL_OP_CHANNELS = 1 << 7,  /* works by channel of input 0 in any order of elements (bl_call's block); its
                               * other inputs and outputs are vectors */
+    BL_OP_PICKS = 1 << 10,    /* each output element is one of the inputs': beside constants, one grid for input and output */
     BL_OP_LEARNS = 1 << 8   /* its constant inputs 1 and 2 are learned in training */
 };
 

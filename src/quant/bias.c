@@ -7,6 +7,10 @@
  * Since x^ depends on the corrections of earlier layers, all layers are corrected together and the
  * pass is repeated: a fixed point that depth d reaches after d passes and that three come close to,
  * for the price of three walks instead of one a layer.
+ *
+ * Analytic (section 4.2.1): E[x] by channel is what BatchNormalizations remember, of all that the network was taught
+ * with, instead of what few samples show.  Layers whose input no statistics reach (the first one) are corrected
+ * empirically beside them.
  */
 #include "quant/quant.h"
 
@@ -24,6 +28,7 @@ typedef struct tap_mean {
     float *bias_data;           /* corrected */
     const float *bias_from;
     float *lost;                /* Wq - W, in the weight's own order */
+    const double *known;        /* mean input by channel and tap from statistics; NULL: samples say it */
 } tap_mean;
 
 typedef struct correction {
@@ -34,6 +39,7 @@ typedef struct correction {
     size_t n_sums;              /* doubles of one chunk */
     double *sums;               /* [chunk][layer: channels x taps], then one count a chunk */
     size_t *first;              /* by layer: where its sums start */
+    const bl_moments *moments;  /* by value; NULL: samples say everything */
 } correction;
 
 /* Sum over output positions of the input under one tap; zero outside. */
@@ -71,6 +77,7 @@ static bl_status sum_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first
     memset(sums, 0, c->n_sums * sizeof *sums);
     for (int i = 0; i < c->n; i++) {
         const tap_mean *t = &c->layers[i];
+        if (t->known) continue;
         const bl_tensor *x = bl_walk_value(walk, t->input);
         int64_t per = bl_tensor_count(x) / x->dim[0]; /* dim 0 is the batch */
         for (int64_t s = 0; s < count; s++) {
@@ -137,6 +144,30 @@ static bool can_correct(const bl_graph *g, const bl_plan *p, int layer)
            (conv || (!bl_attr_int(n, "transA", 0) && rank == 2));
 }
 
+/* What statistics say about the layer's input, under each tap: padding counts as zero. */
+static bl_status know_means(correction *c, bl_arena *a, tap_mean *t)
+{
+    const bl_moments *x = c->moments ? &c->moments[t->input] : NULL;
+    if (!x || x->channels != t->channels) return BL_OK;
+    double *mean = BL_NEW(a, double, (size_t)(t->channels * t->taps));
+    int64_t size = t->conv ? (t->win.dims == 2 ? t->win.in[0] * t->win.in[1] : t->win.in[0]) : 1;
+    float *ones = BL_NEW(a, float, (size_t)size);
+    double *inside = BL_NEW(a, double, (size_t)t->taps);
+    if (!mean || !ones || !inside) return bl_pending(c->ctx);
+    for (int64_t i = 0; i < size; i++) ones[i] = 1;
+    inside[0] = 1;
+    if (t->conv) {
+        tap_mean one = *t;
+        one.channels = 1;
+        inside[0] = 0;
+        sum_conv(&one, ones, inside);
+    }
+    for (int64_t i = 0; i < t->channels; i++)
+        for (int64_t k = 0; k < t->taps; k++) mean[i * t->taps + k] = x->mean[i] * inside[k];
+    t->known = mean;
+    return BL_OK;
+}
+
 static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_weights *out)
 {
     bl_arena *a = out->arena;
@@ -160,6 +191,7 @@ static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_weight
     bl_weight_decode(w, codes, q->scale, q->n_scale, q->axis, t->lost);
     for (size_t i = 0; i < n; i++) t->lost[i] -= ((const float *)w->data)[i];
     BL_TRY(layer_shape(c, a, t));
+    BL_TRY(know_means(c, a, t));
     out->items[out->n_items++] = (bl_weight_item){ .value = t->bias, .replaces = bl_hash_of(b->data, n_bias * sizeof(float)),
                                                    .data = t->bias_data, .count = (int64_t)n_bias };
     c->first[c->n++] = c->n_sums;
@@ -169,7 +201,7 @@ static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_weight
 
 static void correct_all(correction *c, size_t n_chunks, double *mean)
 {
-    double count = 0;
+    double count = n_chunks ? 0 : 1;
     memset(mean, 0, c->n_sums * sizeof *mean);
     for (size_t k = 0; k < n_chunks; k++) {
         const double *sums = c->sums + k * c->n_sums;
@@ -182,7 +214,7 @@ static void correct_all(correction *c, size_t n_chunks, double *mean)
         tap_mean *t = &c->layers[i];
         bool transposed = bl_attr_int(&c->g->nodes[t->layer], "transB", 0) != 0;
         for (int64_t o = 0; o < t->outputs; o++)
-            t->bias_data[o] = (float)((double)t->bias_from[o] - shift_of(t, o, mean + c->first[i], transposed));
+            t->bias_data[o] = (float)((double)t->bias_from[o] - shift_of(t, o, t->known ? t->known : mean + c->first[i], transposed));
     }
 }
 
@@ -196,7 +228,10 @@ static bl_status run_passes(correction *c, const bl_tune_input *in, bl_arena *a,
     c->sums = BL_NEW(a, double, (size_t)s.n * c->n_sums);
     double *mean = BL_NEW(a, double, c->n_sums);
     if (!c->sums || !mean) return bl_pending(c->ctx);
-    for (int pass = 0; pass < PASSES; pass++) {
+    bool asks = false;
+    for (int i = 0; i < c->n; i++) asks |= !c->layers[i].known;
+    if (!asks) correct_all(c, 0, mean);
+    for (int pass = 0; asks && pass < PASSES; pass++) {
         BL_TRY(bl_fake_new(c->ctx, in->graph, in->plan, out, &s.fake));
         bl_status st = bl_shards_run(c->ctx, &s, sum_chunk, c);
         bl_fake_free(s.fake);
@@ -206,7 +241,7 @@ static bl_status run_passes(correction *c, const bl_tune_input *in, bl_arena *a,
     return BL_OK;
 }
 
-bl_status bl_tune_bias_correction(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
+static bl_status correct(bl_ctx *ctx, const bl_tune_input *in, bool analytic, bl_weights *out)
 {
     const bl_graph *g = in->graph;
     bl_arena *scratch = bl_arena_new(ctx, "bias correction");
@@ -217,9 +252,20 @@ bl_status bl_tune_bias_correction(bl_ctx *ctx, const bl_tune_input *in, bl_weigh
     out->items = BL_NEW(out->arena, bl_weight_item, (size_t)(g->n_nodes + out->n_items));
     if (out->items && before) memcpy(out->items, before, (size_t)out->n_items * sizeof *before);
     bl_status s = c.layers && c.first && out->items ? BL_OK : bl_pending(ctx);
+    if (s == BL_OK && analytic) s = bl_channel_moments(ctx, scratch, g, &c.moments);
     for (int i = 0; s == BL_OK && i < g->n_nodes; i++)
         if (can_correct(g, in->plan, i)) s = add_layer(&c, in->plan, i, out);
     if (s == BL_OK && c.n) s = run_passes(&c, in, scratch, out);
     bl_arena_free(scratch);
     return s;
+}
+
+bl_status bl_tune_bias_correction(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
+{
+    return correct(ctx, in, false, out);
+}
+
+bl_status bl_tune_bias_analytic(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
+{
+    return correct(ctx, in, true, out);
 }

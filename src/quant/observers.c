@@ -289,6 +289,46 @@ static double cumulative_clip(const float *w, size_t n, size_t step, int bits, b
     return bl_cumulative_clip(w, n, step, bits, narrow);
 }
 
+/* ---- daq: DAQ (arXiv 2012.11230) with its grids fixed after calibration */
+
+/* Step with the least squared error for a Gaussian of deviation 1. */
+static double daq_step(int bits)
+{
+    static const double step[] = { 0, 1.596, 0.996, 0.586, 0.335, 0.188, 0.104, 0.057, 0.031 };
+    return bits < (int)BL_COUNTOF(step) ? step[bits] : INFINITY;
+}
+
+/* Around the mean; behind Relu the deviation is that of the positive values, and the grid begins at 0. */
+static void daq_range(const bl_value_stats *s, int bits, double *lo, double *hi)
+{
+    double step = daq_step(bits), half = (1 << (bits - 1)) - 0.5, count = 1, sum = 0, square = 0;
+    minmax_range(s, bits, lo, hi);
+    if (!isfinite(step)) return;
+    if (s->lo < 0) {
+        double deviation = sqrt(fmax(s->mean_square - s->mean * s->mean, 0));
+        if (!(deviation > 0)) return;
+        *lo = fmax(*lo, fmin(s->mean - half * step * deviation, 0));
+        *hi = fmin(*hi, fmax(s->mean + half * step * deviation, 0));
+        return;
+    }
+    for (int i = 1; i < BL_HIST_BINS; i++) { /* the first bin has the zeros */
+        double x = bin_centre(s, i), n = (double)s->bins[i];
+        count += n;
+        sum += n * x;
+        square += n * x * x;
+    }
+    double deviation = sqrt(fmax(square / count - sum / count * (sum / count), 0));
+    if (deviation > 0) *hi = fmin(*hi, 2 * half * step * deviation);
+}
+
+static double daq_clip(const float *w, size_t n, size_t step, int bits, bool narrow)
+{
+    double square = 0, most = minmax_clip(w, n, step, bits, narrow);
+    for (size_t i = 0; i < n; i++) square += (double)w[i * step] * w[i * step];
+    double clip = BL_MAX((1 << (bits - 1)) - 1, 1) * daq_step(bits) * sqrt(square / (double)BL_MAX(n, 1));
+    return clip > 0 ? fmin(clip, most) : most;
+}
+
 /* ---- auto: what stands in where nobody has measured (bl_ranges_choose) */
 
 static void automatic_range(const bl_value_stats *s, int bits, double *lo, double *hi)

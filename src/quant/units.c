@@ -130,6 +130,18 @@ static void unite_operands(const bl_node *n, const bl_menu_options *o, const int
     }
 }
 
+/* A bound by constants: what flows keeps its grid. */
+static void unite_bounded(const bl_graph *g, const bl_node *n, const int *rank, int *parent)
+{
+    int flows = -1;
+    for (int k = 0; k < n->n_in; k++) {
+        if (n->in[k] < 0 || g->values[n->in[k]].t.data) continue;
+        if (flows >= 0) return;
+        flows = rank[n->in[k]];
+    }
+    if (flows >= 0 && rank[n->out[0]] >= 0) unite(parent, flows, rank[n->out[0]]);
+}
+
 static void unite_grids(const bl_graph *g, const bl_menu_options *o, const int *rank, int *parent)
 {
     for (int i = 0; i < g->n_nodes; i++) {
@@ -139,6 +151,9 @@ static void unite_grids(const bl_graph *g, const bl_menu_options *o, const int *
             if (n->in[0] >= 0) first = rank[n->in[0]];
             for (int k = 0; first >= 0 && k < n->n_out; k++)
                 if (n->out[k] >= 0 && rank[n->out[k]] >= 0) unite(parent, first, rank[n->out[k]]);
+        } else if (n->op->flags & BL_OP_PICKS) {
+            unite_bounded(g, n, rank, parent);
+            unite_operands(n, o, rank, parent);
         } else {
             unite_operands(n, o, rank, parent);
         }

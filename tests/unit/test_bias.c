@@ -291,6 +291,60 @@ static void nothing_to_correct(void **state)
     tiny_free(t);
 }
 
+/* Two layers with statistics, then one that has none behind it: a padded 3x3 one. */
+static onnx_build *remembering(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,3,6,6");
+    ob_floats(b, "w1", "4,3,1,1", NULL);
+    ob_floats(b, "g", "4", (float[]){ 1, 0.5f, 2, 0.1f });
+    ob_floats(b, "b", "4", (float[]){ 0, 1, -1, 3 });
+    ob_floats(b, "m", "4", (float[]){ 0, 0, 0, 0 });
+    ob_floats(b, "v", "4", (float[]){ 1, 1, 1, 1 });
+    ob_floats(b, "w2", "5,4,3,3", NULL);
+    ob_floats(b, "b2", "5", NULL);
+    ob_node(b, "Conv", "x,w1", "c");
+    ob_node(b, "BatchNormalization", "c,g,b,m,v", "n");
+    ob_node(b, "Relu", "n", "r");
+    ob_ints_attr(ob_node(b, "Conv", "r,w2,b2", "y"), b, "pads", "1,1,1,1");
+    ob_output(b, "y");
+    return b;
+}
+
+/* The second layer's input has the means that the first remembers; the first one's is what samples show. */
+static void statistics_say_the_mean(void **state)
+{
+    (void)state;
+    tiny *t = tiny_new_net(1, remembering, SAMPLES);
+    make_plan(t, 4, 8);
+    bl_weights *w, *empirical = tune(t);
+    bl_arena *a = bl_arena_new(t->ctx, "test");
+    const bl_moments *m;
+    bl_tune_input in = { t->g, t->plan, t->data, SAMPLES, NULL };
+    assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find("bias-analytic"), &in, &w));
+    assert_ok(t->ctx, bl_channel_moments(t->ctx, a, t->g, &m));
+    int layer = t->g->n_nodes - 1, b = bl_layer_bias(t->g, layer);
+    float *lost = lost_of(t, layer);
+    const float *from = t->g->values[b].t.data, *got = bl_weights_find(w, b);
+    const bl_moments *x = &m[t->g->nodes[layer].in[0]];
+    for (int o = 0; o < 5; o++) {
+        double moved = 0;
+        for (int i = 0; i < 4; i++)
+            for (int k = 0; k < 9; k++) {
+                double inside = (k / 3 == 1 ? 6 : 5) * (k % 3 == 1 ? 6 : 5) / 36.0;
+                moved += lost[(o * 4 + i) * 9 + k] * x->mean[i] * inside;
+            }
+        if (fabs(got[o] - (from[o] - moved)) > 1e-5) fail_msg("bias %d: %g, not %g", o, got[o], from[o] - moved);
+    }
+    free(lost);
+    int first = bl_layer_bias(t->g, 0);
+    assert_memory_equal(bl_weights_find(w, first), bl_weights_find(empirical, first), 4 * sizeof(float));
+    bl_weights_free(w);
+    bl_weights_free(empirical);
+    bl_arena_free(a);
+    tiny_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +352,7 @@ int main(void)
         cmocka_unit_test(the_mean_output_comes_back),
         cmocka_unit_test(the_same_bytes_for_any_threads),
         cmocka_unit_test(nothing_to_correct),
+        cmocka_unit_test(statistics_say_the_mean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,13 +3,14 @@
 #include "prepare_build.h"
 
 /* Prepared and equalised, outputs compared on the same numbers; the prepared one in *was. */
-static bl_graph *equalised(onnx_build *b, bl_equalised *told, bl_graph **was)
+static bl_graph *equalised_by(bl_status (*pass)(bl_ctx *, const bl_graph *, bl_equalised *, bl_graph **), onnx_build *b,
+                              bl_equalised *told, bl_graph **was)
 {
     bl_ctx *ctx = b->ctx;
     bl_graph *g, *p, *q;
     assert_ok(ctx, ob_import(b, &g));
     assert_ok(ctx, bl_prepare(ctx, g, &p));
-    assert_ok(ctx, bl_equalise(ctx, p, told, &q));
+    assert_ok(ctx, pass(ctx, p, told, &q));
     bl_graph_free(g);
     ob_free(b);
     bl_arena *arena = bl_arena_new(ctx, "test");
@@ -26,6 +27,11 @@ static bl_graph *equalised(onnx_build *b, bl_equalised *told, bl_graph **was)
     bl_arena_free(arena);
     *was = p;
     return q;
+}
+
+static bl_graph *equalised(onnx_build *b, bl_equalised *told, bl_graph **was)
+{
+    return equalised_by(bl_equalise, b, told, was);
 }
 
 /* Greatest |weight| by output channel (rows), or by input channel; w is (outputs, inputs, taps). */
@@ -215,6 +221,80 @@ static void leaves_shared_weights(void **state)
     bl_graph_free(q);
 }
 
+static void norm_and_clip(onnx_build *b, const char *x, const char *stem, const float *gamma, const float *beta, const char *to)
+{
+    char name[5][16], in[100], inner[16];
+    static const char part[] = "gbmv";
+    for (int i = 0; i < 4; i++) snprintf(name[i], sizeof name[i], "%s.%c", stem, part[i]);
+    ob_floats(b, name[0], "4", gamma);
+    ob_floats(b, name[1], "4", beta);
+    ob_floats(b, name[2], "4", (float[]){ 0, 0, 0, 0 });
+    ob_floats(b, name[3], "4", (float[]){ 1, 1, 1, 1 });
+    snprintf(in, sizeof in, "%s,%s,%s,%s,%s", x, name[0], name[1], name[2], name[3]);
+    snprintf(inner, sizeof inner, "%s.n", stem);
+    ob_node(b, "BatchNormalization", in, inner);
+    snprintf(in, sizeof in, "%s,zero,six", inner);
+    ob_node(b, "Clip", in, to);
+}
+
+/* One scale a weight: channels that reach 6 are scaled as well, each keeps its bound; what is dead is left out. */
+static void bounds_by_channel(void **state)
+{
+    onnx_build *b = chain(*state);
+    bl_equalised told;
+    bl_graph *was;
+    static const float gamma[] = { 3, 0.01f, 2, 0.001f }, beta[] = { 2, 0.02f, 4, -3 }, dw[] = { 1, 80, 0.5f, 200 };
+    ob_floats(b, "zero", "", (float[]){ 0 });
+    ob_floats(b, "six", "", (float[]){ 6 });
+    ob_floats(b, "w1", "4,3,1,1", (float[]){ 1, .5f, 0, .2f, .1f, .4f, 0, .3f, -1, .5f, .5f, .5f });
+    ob_floats(b, "w2", "4,1,1,1", dw);
+    ob_floats(b, "w3", "5,4,1,1", NULL);
+    ob_node(b, "Conv", "x,w1", "c1");
+    norm_and_clip(b, "c1", "n1", gamma, beta, "r1");
+    ob_int_attr(ob_node(b, "Conv", "r1,w2", "c2"), b, "group", 4);
+    norm_and_clip(b, "c2", "n2", (float[]){ 1, 1, 1, 1 }, (float[]){ 1, 1, 1, 1 }, "r2");
+    ob_node(b, "Conv", "r2,w3", "y");
+    ob_output(b, "y");
+    bl_graph *q = equalised_by(bl_equalise_tensors, b, &told, &was);
+    int bounds = 0;
+    for (int n = 0; n < q->n_nodes; n++) {
+        const bl_node *node = &q->nodes[n];
+        if (strcmp(node->op->name, "Min")) continue;
+        const bl_tensor *t = &q->values[node->in[1]].t;
+        assert_true(t->rank == 4 && t->dim[1] == 4 && bl_tensor_count(t) == 4);
+        const float *h = t->data;
+        assert_true(h[0] != h[1]);
+        assert_int_equal(q->values[q->bn[bounds].value].producer, q->values[node->in[0]].producer);
+        bounds++;
+    }
+    assert_int_equal(bounds, 2);
+    assert_int_equal(told.bounded, 2);
+    assert_int_equal(told.dead, 1);
+    if (!(told.noise_last < 0.95 * told.noise_first)) fail_msg("noise %g, then %g", told.noise_first, told.noise_last);
+    assert_true(reach(q, "w2", 3, true) == 0);
+    bl_graph_free(was);
+    bl_graph_free(q);
+}
+
+/* Without statistics they are measured, and the network stays what it is. */
+static void measures_for_least_noise(void **state)
+{
+    onnx_build *b = chain(*state);
+    bl_equalised told;
+    bl_graph *was;
+    conv(b, "x", "c1", "6,3,1,1", 1, NULL);
+    ob_node(b, "Relu", "c1", "r1");
+    conv(b, "r1", "c2", "6,1,3,3", 6, "1,1,1,1");
+    ob_node(b, "Relu", "c2", "r2");
+    conv(b, "r2", "c3", "4,6,1,1", 1, NULL);
+    ob_output(b, "c3");
+    bl_graph *q = equalised_by(bl_equalise_tensors, b, &told, &was);
+    assert_int_equal(told.bounded, 0);
+    assert_true(told.noise_last < told.noise_first);
+    bl_graph_free(was);
+    bl_graph_free(q);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +304,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(keeps_upper_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(absorbs_what_is_constant, setup, teardown),
         cmocka_unit_test_setup_teardown(leaves_shared_weights, setup, teardown),
+        cmocka_unit_test_setup_teardown(bounds_by_channel, setup, teardown),
+        cmocka_unit_test_setup_teardown(measures_for_least_noise, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -766,6 +766,31 @@ static int teardown(void **state)
     return 0;
 }
 
+/* Two bits: the grid of DAQ around the mean of what is signed, from 0 where nothing is below it. */
+static void daq_takes_the_step_of_a_gaussian(void **state)
+{
+    static histogram h;
+    (void)state;
+    fill_histogram(&h, 9, -6, 6, 400000);
+    h.s.mean = 0.5;
+    h.s.mean_square = 1.25; /* deviation 1 */
+    assert_range("daq", &h, 2, 0.5 - 1.5 * 0.996, 0.5 + 1.5 * 0.996);
+    assert_range("daq", &h, 16, -6, 6);
+    memset(h.bins, 0, sizeof h.bins);
+    h.s.lo = 0;
+    h.bins[0] = 1000000; /* zeros do not count */
+    h.bins[512] = h.bins[1024] = 50000;
+    double lo, hi, a = 6 * 512.5 / BL_HIST_BINS, b = 6 * 1024.5 / BL_HIST_BINS;
+    bl_observer_find("daq")->range(&h.s, 4, &lo, &hi);
+    assert_true(lo == 0 && fabs(hi / (15 * 0.335 * (b - a) / 2) - 1) < 1e-3);
+    float w[64];
+    for (int i = 0; i < 64; i++) w[i] = i % 2 ? 1.0f : -1.0f;
+    w[0] = 8;
+    double deviation = sqrt((63 + 64) / 64.0);
+    assert_true(fabs(bl_observer_find("daq")->clip(w, 64, 1, 4, false) / (7 * 0.335 * deviation) - 1) < 1e-6);
+    assert_true(bl_observer_find("daq")->clip(w, 64, 1, 8, false) <= 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -775,6 +800,7 @@ int main(void)
         cmocka_unit_test(mse_ends_stands_still),
         cmocka_unit_test(entropy_cuts_where_least_is_lost), cmocka_unit_test(cumulative_cuts_as_haq_does),
         cmocka_unit_test(gaussian_suits_gaussians),
+        cmocka_unit_test(daq_takes_the_step_of_a_gaussian),
         cmocka_unit_test(weight_clips),
         cmocka_unit_test(ranges_of_codes),
         cmocka_unit_test(scales_of_channels),
