@@ -74,3 +74,102 @@ END
     done 3<"$t/networks"
     echo
 }
+
+# What a network's memory is made of, in bytes: weights, one sample's values, the most that one layer reads and writes.
+network_bytes() { # MODEL
+    "$bitlathe" prepare "$1" --json >"$t/graph" || return
+    awk -F'[:, ]+' '
+    /"(inputs|outputs)": \[/ { list = $2 }
+    /"op":/ { node = 1 }
+    /"shape": \[/ { dims = 1; in_shape = 1; next }
+    in_shape && /\]/ { in_shape = 0; if (node) { size[out] = dims; all += dims; take() } else { size[name] = dims; all += dims } next }
+    in_shape { dims *= $2; next }
+    /"name":/ { name = $3; gsub(/"/, "", name); n_in = 0; list = "" }
+    list ~ /inputs/ && node && /^ +"[^"]*",?$/ { v = $2; gsub(/"/, "", v); ins[++n_in] = v }
+    list ~ /outputs/ && /^ +"[^"]*",?$/ { out = $2; gsub(/"/, "", out) }
+    /"op":/ { n_in = 0 }
+    /"weights":/ { weights += $3 }
+    function take(  i, sum) { sum = dims; for (i = 1; i <= n_in; i++) sum += size[ins[i]]; if (sum > most) most = sum }
+    END { printf "%.0f %.0f %.0f\n", 4 * weights, 4 * all, 4 * most }' "$t/graph"
+}
+
+# Memory of whole runs beside 3 x float model + 64 MiB + one micro-batch's tape (16 samples' values and their
+# gradients, at most 64 MiB of values, or one sample) + one layer's inputs and outputs over the calibration samples.
+figures_memory() {
+    echo "Peak memory of whole runs beside 3 x float model + 64 MiB + one micro-batch's tape + one layer over the calibration samples, MiB"
+    printf '%-30s %-10s %7s %7s %4s  %s\n' network run peak limit met command
+    local file words calibration value name label form weights all most samples
+    while IFS='|' read -r file words calibration value <&3; do
+        name=$(basename "$file" .onnx)
+        case $name in resnet20_cifar10 | mobilenetv3s_cifar10 | mobilenet_v1_0.75_224 | mobilenet_v3_small* | mlperf_tiny_kws | vit_tiny_fmnist) ;; *) continue ;; esac
+        files_here "$words $calibration" || { echo "skipped: $name: data are not here"; continue; }
+        read -r weights all most < <(network_bytes "$file") || continue
+        while IFS='|' read -r label form <&4; do
+            rm -rf "$t/run"
+            [ $label = ohq ] && set -- "$file" || set -- "$file" $calibration
+            run "$bitlathe" quantize "$@" --target counted --no-bench $form -o "$t/run" --json || continue
+            samples=$(json "$t/run/summary.json" samples.calibration)
+            awk -v name="$name" -v label="$label" -v peak="$(json "$t/run/summary.json" peak_rss_bytes)" -v w="$weights" -v all="$all" \
+                -v most="$most" -v n="$samples" -v command="$(shown "$bitlathe" quantize "$@" --target counted --no-bench $form -o T/run)" 'BEGIN {
+                m = 1048576; batch = int(64 * m / all); batch = batch > 16 ? 16 : batch < 1 ? 1 : batch
+                limit = 3 * w + 64 * m + 2 * batch * all + most * n
+                printf "%-30s %-10s %7.0f %7.0f %4s  %s\n", name, label, peak / m, limit / m, peak <= limit ? "yes" : "NO", command }'
+            rm -rf "$t/run"
+        done 4<<'END'
+mixed|--budget size=0.6
+ohq|--recipe ohq
+adaround|--weights-bits 4 --act-bits 8 --tune adaround
+END
+    done 3<"$t/networks"
+    echo
+}
+
+# One row of the table: LABEL WORDS..., timed beside the int8 program of the first row.
+table_row() {
+    local label=$1 m=top1 kept=$keep/$name.$1
+    shift
+    if [ ! -s "$kept" ]; then
+        rm -rf "$t/row"
+        run "$bitlathe" quantize "$file" "$@" -o "$t/row" --json || [ $code -eq 1 ] || return
+        [ "$label" != W8A8 ] || cp "$t/row/model.blp" "$keep/$name.int8.blp"
+        local seconds=$seconds mib=$mib
+        run "$bitlathe" compare "$file" "$t/row/model.blp" $words --json || return
+        json "$t/out" models.0.top1 >"$t/has" && [ -s "$t/has" ] || m=auc
+        local a b lost flips ms='-' ratio='-' bytes
+        a=$(json "$t/out" models.0.$m) b=$(json "$t/out" models.1.$m) flips=$(figure pairs.0.flips.total %d)
+        bytes=$(stat -c %s "$t/row/model.blp")
+        if run "$bitlathe" bench "$t/row/model.blp" "$keep/$name.int8.blp" --threads 1 --json; then
+            ms=$(figure items.0.latency_ms.q1 %.3f)
+            ratio=$(awk "BEGIN { printf \"%.2f\", $(json "$t/out" items.0.latency_ms.q1) / $(json "$t/out" items.1.latency_ms.q1) }")
+        fi
+        [ "$label" != W8A8 ] || printf '%-30s %-12s %7.2f %7s %6s %9s %8s %7s %8s %6s\n' "$name" float "$(awk "BEGIN { print 100 * $a }")" - - - - - - - >"$keep/$name.0"
+        printf '%-30s %-12s %7.2f %+7.2f %6s %9.1f %8s %7s %8s %6s  %s\n' "$name" "$label" "$(awk "BEGIN { print 100 * $b }")" \
+            "$(awk "BEGIN { print 100 * ($a - $b) }")" "$flips" "$(awk "BEGIN { print $bytes / 1024 }")" "$ms" "$ratio" "$seconds" "$mib" \
+            "$(shown "$bitlathe" quantize "$file" "$@")" >"$kept"
+        rm -rf "$t/row"
+    fi
+    [ "$label" != W8A8 ] || cat "$keep/$name.0"
+    cat "$kept"
+}
+
+# Every network by every way.  Rows are kept in FIGURES_KEEP (BUILD/figures): a run that was stopped goes on with
+# the next one; empty the folder to take them anew.
+figures_table() {
+    local file words calibration value name keep=${FIGURES_KEEP:-${bitlathe%/bitlathe}/figures} budget
+    mkdir -p "$keep" || return
+    echo "Networks by ways to quantize them: metric and points lost, changed answers, KiB of the program, lower quartile of its latency (one thread) and"
+    echo "its ratio to W8A8 (both in one interleaved run), seconds and peak memory (MiB) of the preparation"
+    printf '%-30s %-12s %7s %7s %6s %9s %8s %7s %8s %6s  %s\n' network way metric lost flips KiB ms of-int8 seconds MiB command
+    while IFS='|' read -r file words calibration value <&3; do
+        name=$(basename "$file" .onnx)
+        case $name in *_fmnist_op17 | *_cifar10_op17) continue ;; esac
+        files_here "$words $calibration" || { echo "skipped: $name: data are not here"; continue; }
+        case $words in *reconstruction-auc*) budget="--act-range minmax" ;; *) budget="" ;; esac
+        table_row W8A8 $calibration --target counted --no-bench --weights-bits 8 --act-bits 8 $budget
+        table_row W4A8 $calibration --target counted --no-bench --weights-bits 4 --act-bits 8 --tune none $budget
+        table_row W4A8-best $calibration --target counted --no-bench --weights-bits 4 --act-bits 8 --equalise --tune adaround $budget
+        table_row OHQ --recipe ohq --no-bench $budget
+        table_row PMP $calibration --recipe pmp --target counted --no-bench --budget size=0.5 $budget
+    done 3<"$t/networks"
+    echo
+}

@@ -7,6 +7,7 @@
  * b costs omega ||W - Q_b(W)||^2 / (r ||W||^2).  By width: a mask of 1 - b/8 as it is, the prototype's sweep.
  * Values are quantized themselves: masks mean nothing there.
  * kl: every candidate quantized for real, one walk each.
+ * drop: the same walks judged by labels, which is what all the others estimate.
  */
 #include "sense/probe.h"
 
@@ -49,19 +50,34 @@ static void mean_kl(const bl_probes *p, size_t i, double *mean, double *error)
 
 static void set_cell(bl_sens *sens, int u, int c, double value, double error)
 {
-    sens->cell[u][c] = (bl_sens_cell){ .value = value, .standard_error = error, .objective = c ? value : 0 };
+    sens->cell[u][c] = (bl_sens_cell){ .value = value, .standard_error = error, .objective = c ? fmax(value, 0) : 0 };
 }
 
 /* ------------------------------------------------------------------ kl */
 
-static bl_status sense_kl(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens, bl_arena *a)
+/* Samples that the clean network has right, less those of the changed one. */
+static double lost_samples(const int *label, const float *clean, const float *changed, int64_t rows, int64_t cols)
+{
+    double lost = 0;
+    for (int64_t r = 0; r < rows; r++, clean += cols, changed += cols) {
+        int64_t a = 0, b = 0;
+        for (int64_t i = 1; i < cols; i++) {
+            if (clean[i] > clean[a]) a = i;
+            if (changed[i] > changed[b]) b = i;
+        }
+        lost += (a == label[r]) - (b == label[r]);
+    }
+    return lost;
+}
+
+static bl_status sense_each(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens, bl_probe_judge *judge, bl_arena *a)
 {
     const bl_menu *m = in->menu;
     size_t n = 0;
     BL_TRY(check_classes(ctx, in->graph));
     for (int u = 0; u < m->n_units; u++) n += m->units[u].n_candidates > 1 ? (size_t)m->units[u].n_candidates : 0;
     bl_probe *list = BL_NEW(a, bl_probe, BL_MAX(n, 1));
-    bl_probes p = { .in = in, .sens = sens, .list = list, .measure = bl_probe_kl };
+    bl_probes p = { .in = in, .sens = sens, .list = list, .measure = bl_probe_kl, .judge = judge };
     BL_ALLOC_TRY(ctx, list);
     for (int u = 0; u < m->n_units; u++)
         for (int c = 0; m->units[u].n_candidates > 1 && c < m->units[u].n_candidates; c++)
@@ -76,6 +92,16 @@ static bl_status sense_kl(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens, 
             set_cell(sens, u, c, mean, error);
         }
     return BL_OK;
+}
+
+static bl_status sense_kl(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens, bl_arena *a)
+{
+    return sense_each(ctx, in, sens, NULL, a);
+}
+
+static bl_status sense_drop(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens, bl_arena *a)
+{
+    return sense_each(ctx, in, sens, lost_samples, a);
 }
 
 /* ------------------------------------------------------------------ mask */
@@ -217,4 +243,9 @@ bl_status bl_sense_kl(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens)
 bl_status bl_sense_mask(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens)
 {
     return in_arena(ctx, in, sens, sense_mask);
+}
+
+bl_status bl_sense_drop(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens)
+{
+    return in_arena(ctx, in, sens, sense_drop);
 }

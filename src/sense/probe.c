@@ -26,6 +26,7 @@ typedef struct run {
     bl_grid *grid;              /* by probe: of its unit's values */
     bl_weight_grid *weights;    /* by (probe, layer of its unit) */
     size_t *first;              /* by probe: into weights */
+    int *label;                 /* by sample, where a judge asks */
     int metric_value;
     uint8_t *none;              /* uses where only weights change */
     size_t most;                /* weights of the largest layer */
@@ -247,18 +248,21 @@ static bl_status run_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first
     const bl_tensor *clean = bl_walk_value(walk, r->metric_value), *x = bl_walk_value(walk, r->p->in->graph->inputs[0]);
     int64_t per, rows;
 
-    (void)first;
     BL_TRY(open_worker(r, worker));
     if (!clean || !x) return bl_pending(r->ctx);
     per = bl_tensor_count(clean) / x->dim[0];
     rows = count * per / clean->dim[clean->rank - 1];
     r->p->rows[chunk] = rows;
+    if (r->p->judge && rows != count)
+        return bl_fail(r->ctx, BL_UNAVAILABLE, r->p->in->graph->source, "use the sensitivity sqnr", "labels want one row of scores a sample");
     for (size_t i = 0; i < r->p->n; i++) {
         BL_TRY(bl_check_interrupt(r->ctx));
         BL_TRY(run_probe(r, walk, i, worker));
         const bl_tensor *changed = bl_walk_trial_value(walk, r->metric_value);
         if (!changed) return bl_pending(r->ctx);
-        r->p->answer[chunk * r->p->n + i] = r->p->measure(r->p, clean->data, changed->data, rows, clean->dim[clean->rank - 1]);
+        r->p->answer[chunk * r->p->n + i] =
+            r->p->judge ? r->p->judge(r->label + first, clean->data, changed->data, rows, clean->dim[clean->rank - 1])
+                        : r->p->measure(r->p, clean->data, changed->data, rows, clean->dim[clean->rank - 1]);
     }
     return BL_OK;
 }
@@ -274,6 +278,11 @@ bl_status bl_probes_run(bl_ctx *ctx, bl_probes *p, bl_arena *arena)
     BL_ALLOC_TRY(ctx, work);
     s = bl_data_pick(in->data, want, work, &index, &p->samples);
     if (s == BL_OK && p->n) s = prepare(&r, work);
+    if (s == BL_OK && p->judge) {
+        r.label = BL_NEW(work, int, (size_t)p->samples);
+        if (!r.label) s = bl_pending(ctx);
+        for (int64_t i = 0; s == BL_OK && i < p->samples; i++) r.label[i] = bl_data_label(in->data, index[i]);
+    }
     if (s == BL_OK && p->n) {
         p->answer = BL_NEW(arena, double, (size_t)p->samples * p->n);
         p->rows = BL_NEW(arena, int64_t, (size_t)p->samples);

@@ -24,12 +24,15 @@ typedef struct bl_probes bl_probes;
 typedef double bl_probe_measure(const bl_probes *probes, const float *clean, const float *changed, int64_t rows,
                                 int64_t cols);
 
+typedef double bl_probe_judge(const int *label, const float *clean, const float *changed, int64_t rows, int64_t cols);
+
 struct bl_probes {
     const bl_sense_input *in;
     const bl_sens *sens;        /* how values and weights are put on grids */
     const bl_probe *list;
     size_t n;
     bl_probe_measure *measure;
+    bl_probe_judge *judge;      /* instead of measure, where samples have labels, a row each; NULL: measure */
     /* results, in the caller's arena */
     double *answer;             /* [chunk][probe] */
     int64_t *rows;              /* of each chunk */
