@@ -5,7 +5,7 @@
 figures_mqe() {
     echo "Kendall's tau-b of masked-weight KL with the KL of quantized weights, 32 samples; bar, all widths: resnet20 0.6, mobilenetv3s 0.75"
     printf '%-24s %-6s %6s %6s %6s %6s  %s\n' network samples all W2 W3 W4 command
-    local file words calibration value name from data rank="--recipe ohq --set weights_only=yes --weights-bits 2,3,4 --act-bits 8"
+    local file words calibration value name from of data rank="--recipe ohq --set weights_only=yes --weights-bits 2,3,4 --act-bits 8"
     while IFS='|' read -r file words calibration value <&3; do
         name=$(basename "$file" .onnx)
         case $name in resnet20_cifar10 | mobilenetv3s_cifar10 | mobilenet_v1_0.25_224) ;; *) continue ;; esac
@@ -20,9 +20,58 @@ figures_mqe() {
             printf '%-24s %-6s %6.3f %6.3f %6.3f %6.3f  %s\n' "$name" $from "$(json "$t/out" all.tau_b)" "$(json "$t/out" W2.tau_b)" \
                 "$(json "$t/out" W3.tau_b)" "$(json "$t/out" W4.tau_b)" \
                 "$(shown "$bitlathe" sense "$file" $rank $data --set sensitivity=kl -o T/kl) && $(shown "$bitlathe" sense "$file" $rank $data -o T/mask --against T/kl/sens.json)"
+            [ $from = given ] || continue
+            rm -rf "$t/drop"
+            run "$bitlathe" sense "$file" $rank $data --set sensitivity=drop --set sense=1000 -o "$t/drop" || continue
+            for of in mask kl; do
+                data="$calibration"
+                [ $of = mask ] || data="$data --set sensitivity=kl"
+                run "$bitlathe" sense "$file" $rank $data -o "$t/$of" --against "$t/drop/sens.json" --json || continue
+                printf '%-24s %-6s %6.3f %6.3f %6.3f %6.3f  %s\n' "  $of with top-1 lost" given "$(json "$t/out" all.tau_b)" "$(json "$t/out" W2.tau_b)" \
+                    "$(json "$t/out" W3.tau_b)" "$(json "$t/out" W4.tau_b)" \
+                    "$(shown "$bitlathe" sense "$file" $rank $calibration --set sensitivity=drop --set sense=1000 -o T/drop), then as above --against T/drop/sens.json"
+            done
         done
     done 3<"$t/networks"
     echo
+    mqe_prototype
+}
+
+# Kendall's tau-b of two columns.
+tau_b() {
+    awk '{ x[NR] = $1; y[NR] = $2 }
+    END { for (i = 2; i <= NR; i++) for (j = 1; j < i; j++) { a = (x[i] > x[j]) - (x[i] < x[j]); b = (y[i] > y[j]) - (y[i] < y[j])
+            s += a * b; p += a != 0; q += b != 0 }
+        printf "%.3f", p * q > 0 ? s / sqrt(p * q) : 0 }'
+}
+
+# OHQ's first author measured masks on a MobileNetV1 of width 1, layer by layer; ours on one of width 0.75, same layers,
+# same shares: width b masks 1 - b/8.
+mqe_prototype() {
+    local theirs=$shared/data/golden/ohq_prototype_mask_kl.json file words calibration value at share data
+    local words_of="--recipe ohq --set weights_only=yes --set mask_mode=ratio --candidates W2A8,W6A8,W8A8 --no-keep-ends"
+    IFS='|' read -r file words calibration value < <(grep '/mobilenet_v1_0.75' "$t/networks")
+    [ -r "$theirs" ] && [ -n "$file" ] && files_here "$calibration" || { echo "skipped: mqe_prototype: its figures, the network or the data are not here"; return; }
+    echo "Masked-weight KL of MobileNetV1 by layer beside the first author's own of 2023 (width 1): Kendall's tau-b"
+    rm -rf "$t/mask"
+    run "$bitlathe" sense "$file" $words_of $calibration -o "$t/mask" || return
+    for at in 0:2:0.75 1:6:0.25; do
+        share=${at##*:}
+        # Theirs in file order is ours in graph order.
+        sed 's/{/\n{/g' "$theirs" | awk -v share="$share" '
+            match($0, /"mask_ratio": *[0-9.]+/) { r = substr($0, RSTART, RLENGTH); sub(/.*: */, "", r) }
+            on && r + 0 == share + 0 && match($0, /"kl": *[0-9.e+-]+/) { v = substr($0, RSTART, RLENGTH); sub(/.*: */, "", v); print v }
+            /"[a-z0-9_]+_(imagenet|cifar10)": *\[/ { on = /"mobilenet_w1_imagenet"/ }' >"$t/theirs"
+        mask_values "$t/mask/sens.json" "W$(echo "$at" | cut -d: -f2)A8" >"$t/ours"
+        printf 'share %s: %s layers and %s, tau %s  %s\n' "$share" "$(wc -l <"$t/ours")" "$(wc -l <"$t/theirs")" \
+            "$(paste "$t/ours" "$t/theirs" | tau_b)" "$(shown "$bitlathe" sense "$file" $words_of $calibration -o T/mask)"
+    done
+    echo
+}
+
+# What SENS has for a candidate, unit by unit.
+mask_values() { # SENS.json CANDIDATE
+    awk -v want="\"$2\"" 'index($0, want) { on = 1 } on && /"value":/ { v = $2; sub(/,/, "", v); print v; on = 0 }' "$1"
 }
 
 # One row of figures_datafree: drop, its error, flips and SQNR of T/w8 against the float network.
