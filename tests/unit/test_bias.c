@@ -320,7 +320,7 @@ static void statistics_say_the_mean(void **state)
     bl_weights *w, *empirical = tune(t);
     bl_arena *a = bl_arena_new(t->ctx, "test");
     const bl_moments *m;
-    bl_tune_input in = { t->g, t->plan, t->data, SAMPLES, NULL };
+    bl_tune_input in = { .graph = t->g, .plan = t->plan, .data = t->data, .samples = SAMPLES };
     assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find("bias-analytic"), &in, &w));
     assert_ok(t->ctx, bl_channel_moments(t->ctx, a, t->g, &m));
     int layer = t->g->n_nodes - 1, b = bl_layer_bias(t->g, layer);
