@@ -117,8 +117,8 @@ naive|--tune none
 corrected|--tune bias-correction
 equalised|--equalise --tune none
 equalised, corrected|--equalise --tune bias-correction
-least noise|--equalise=noise --tune none
-least noise, corrected|--equalise=noise --tune bias-correction
+least noise|--equalise-noise --tune none
+least noise, corrected|--equalise-noise --tune bias-correction
 END
     done 3<"$t/networks"
     echo

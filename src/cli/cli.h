@@ -26,7 +26,7 @@ typedef struct bl_cli {
     bl_dim_binding dims[BL_CLI_DIMS_MAX];
     size_t n_dims;
     bool dequantize;            /* --dequantize: models are made float again */
-    bool equalise_noise;        /* --equalise=noise */
+    bool equalise_noise;        /* --equalise-noise */
     bool equalise;              /* --equalise: and prepared ones equalised */
     const char *args[BL_CLI_ARGS_MAX];
     int n_args;

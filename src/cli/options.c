@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum { KEY_SEED = 0x100, KEY_THREADS, KEY_MEMORY, KEY_ISA, KEY_JSON, KEY_DIM, KEY_DATA, KEY_MEAN, KEY_STD, KEY_RESIZE,
-       KEY_CROP, KEY_CHANNELS, KEY_LAYOUT, KEY_WINDOW, KEY_LIMIT, KEY_USAGE, KEY_DEQUANTIZE, KEY_EQUALISE };
+       KEY_CROP, KEY_CHANNELS, KEY_LAYOUT, KEY_WINDOW, KEY_LIMIT, KEY_USAGE, KEY_DEQUANTIZE, KEY_EQUALISE, KEY_EQUALISE_NOISE };
 
 static const struct argp_option common_options[] = {
     { NULL, 0, NULL, 0, "Common options:", 90 },
@@ -22,8 +22,8 @@ static const struct argp_option common_options[] = {
     { "isa", KEY_ISA, "NAME", 0, "strongest instruction set to use", 90 },
     { "dim", KEY_DIM, "NAME=N", 0, "binds a free dimension of the model", 90 },
     { "dequantize", KEY_DEQUANTIZE, NULL, 0, "a quantized model is made float again", 90 },
-    { "equalise", KEY_EQUALISE, "noise", OPTION_ARG_OPTIONAL,
-      "layers share the ranges of their channels, biases move on [DFQ]; =noise: for least noise, with bounds by channel, for --per-tensor", 90 },
+    { "equalise", KEY_EQUALISE, NULL, 0, "layers share the ranges of their channels, biases move on [DFQ]: for --per-tensor", 90 },
+    { "equalise-noise", KEY_EQUALISE_NOISE, NULL, 0, "the same for least expected noise, with bounds by channel", 90 },
     { "verbose", 'v', NULL, 0, "say more", 90 },
     { "help", '?', NULL, 0, "this list", 90 },
     { "usage", KEY_USAGE, NULL, 0, "the options alone", 90 },
@@ -85,11 +85,8 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
     case KEY_ISA: cli->options.isa = arg; return 0;
     case KEY_DIM: return parse_dim(cli, arg);
     case KEY_DEQUANTIZE: cli->dequantize = true; return 0;
-    case KEY_EQUALISE:
-        if (arg && strcmp(arg, "noise")) return bl_cli_bad(cli, "--equalise", arg, "give --equalise or --equalise=noise");
-        cli->equalise = true;
-        cli->equalise_noise = arg != NULL;
-        return 0;
+    case KEY_EQUALISE: cli->equalise = true; return 0;
+    case KEY_EQUALISE_NOISE: cli->equalise = cli->equalise_noise = true; return 0;
     case KEY_SEED:
         if (!bl_parse_u64(arg, &n) || n > INT64_MAX) return bl_cli_bad(cli, "--seed", arg, "give a whole number");
         cli->options.seed = n;

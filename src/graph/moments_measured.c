@@ -70,7 +70,7 @@ static bl_status walk_samples(bl_ctx *ctx, const bl_graph *g, bl_walk *walk, sum
         for (int i = 0; i < g->n_inputs; i++) {
             bl_tensor *x = bl_walk_input(walk, i);
             if (x->type != BL_F32)
-                return bl_fail(ctx, BL_UNAVAILABLE, g->source, "leave --equalise=noise out", "noise is made for float32 inputs alone");
+                return bl_fail(ctx, BL_UNAVAILABLE, g->source, "leave --equalise-noise out", "noise is made for float32 inputs alone");
             fill(x, s * 16 + (size_t)i);
         }
         BL_TRY(bl_walk_run(walk, NULL, NULL));
