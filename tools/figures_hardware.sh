@@ -1,31 +1,79 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Section of tools/figures, which reads this file: a front of fixed-point networks as circuits.
+# Section of tools/figures, which reads this file: fronts of fixed-point networks as circuits.
 
-# One training on Letter (BL_HARDWARE_EPOCHS, 2000), every point of its front exported; yosys for each if it is here.
+# Fields of a front's points, a line each: "NUMBER HELD TEST EBOPS", cheapest first.
+front_points() { # FRONT.json
+    awk -F'[:,]' '/"held_out_top1"/ { h = $2 } /"test_top1"/ { t = $2 } /"ebops1":/ { printf "%02d %.2f %.2f %d\n", n++, 100 * h, 100 * t, $2 }' "$1"
+}
+
+# "ADDERS_CSD ADDERS BITS_CSD BITS LUTS DEPTH CYCLES YOSYS" of a network as it is exported, digits shared or not.
+as_circuit() { # FIXED.json [WORDS...]
+    local f=$t/hw/hardware.json lut=- carry ff fixed=$1
+    shift
+    run "$bitlathe" export "$fixed" --format verilog --pipeline 4 "$@" -o "$t/hw" || return
+    [ "${BL_HARDWARE_YOSYS:-1}" = 0 ] || ! have yosys || read -r lut carry ff <<<"$(synthesised "$t/hw" xilinx)"
+    awk -v luts="$(json "$f" luts)" -v depth="$(json "$f" depth)" -v cycles="$(json "$f" cycles)" -v lut="${lut:--}" '
+        /"adders":/ && n++ { sub(/,/, ""); a += $2 } /"adder_bits":/ { b += $2 } /"adders_csd":/ { c += $2 } /"adder_bits_csd":/ { d += $2 }
+        END { print c, a, d, b, luts, depth, cycles, lut }' "$f"
+    rm -rf "$t/hw"
+}
+
+circuit_row() { # NAME TEST EBOPS FIXED [WORDS...]
+    local row name=$1 test=$2 ebops=$3
+    shift 3
+    row=$(as_circuit "$@") || return
+    echo "$ebops $row" >>"$t/rows"
+    awk -v name="$name" -v test="$test" -v e="$ebops" '{ printf "%-22s %8d %7s %6d -> %5d %7d -> %6d %8d %6d %6d %7s %6s\n", name, e, test, $1, $2, $3, $4, $5, $6, $7, $8,
+        $8 == "-" ? "-" : sprintf("%.3f", $8 / $5) }' <<<"$row"
+}
+
+circuits_head() {
+    printf '%-22s %8s %7s %15s %17s %8s %6s %6s %7s %6s\n' "" EBOPs test adders "adder bits" tables depth cycles yosys ratio
+}
+
+
+# Letter: one front (BL_HARDWARE_EPOCHS, 12000; or BL_HARDWARE_FRONT, a folder of `train --points`), points spread over it, and
+# one width of 6 bits.  BL_HARDWARE_YOSYS=0 leaves synthesis out.
 figures_hardware() {
     . tools/hardware.sh
-    local letter=$shared/data/letter/letter.csv epochs=${BL_HARDWARE_EPOCHS:-2000} point f lut carry ff
+    local letter=$shared/data/letter/letter.csv epochs=${BL_HARDWARE_EPOCHS:-12000} front=${BL_HARDWARE_FRONT:-$t/front} n held test ebops u_held u_test u_ebops
     [ -r "$letter" ] || { echo "skipped: hardware: no data/letter in BITLATHE_SHARED"; return; }
-    awk -F, 'NR == 1 { printf "label"; for (i = 1; i < NF; i++) printf ",x%d", i; print "" }
-        { printf "%d", index("ABCDEFGHIJKLMNOPQRSTUVWXYZ", $1) - 1; for (i = 2; i <= NF; i++) printf ",%s", $i; print "" }' "$letter" >"$t/letter.csv"
-    run "$bitlathe" train 16-64-32-32-26 --recipe hgq --data "csv:$t/letter.csv" --mean 8 --std 4 --set held_out=2400 --set test=4000 \
-        --set epochs="$epochs" --points -o "$t/front" || return
-    echo "Letter 16-64-32-32-26, one training of $epochs epochs, $seconds s: each point with --pipeline 4; digits alone (CSD) and shared sums"
-    printf '%8s %7s %13s %17s %7s %6s %6s %7s %7s %6s\n' EBOPs test "adders" "adder bits" tables depth cycles yosys CARRY4 ratio
-    for point in "$t"/front/points/*.json; do
-        run "$bitlathe" export "$point" --format verilog --pipeline 4 -o "$t/hw" || continue
-        f=$t/hw/hardware.json
-        lut=- carry=- ff=-
-        ! have yosys || read -r lut carry ff <<<"$(synthesised "$t/hw" xilinx)"
-        awk -v e="$(json "$f" ebops1)" -v test="$(json "$point" figures.test_top1)" -v luts="$(json "$f" luts)" -v depth="$(json "$f" depth)" \
-            -v cycles="$(json "$f" cycles)" -v lut="$lut" -v carry="$carry" '
-            /"adders":/ && n++ { sub(/,/, ""); a += $2 } /"adder_bits":/ { b += $2 } /"adders_csd":/ { c += $2 } /"adder_bits_csd":/ { d += $2 }
-            END { printf "%8d %7.2f %5d -> %5d %6d -> %6d %8d %6d %6d %7s %7s %6s\n", e, 100 * test, c, a, d, b, luts, depth, cycles, lut, carry,
-                  lut == "-" ? "-" : sprintf("%.3f", lut / luts) }' "$f" | tee -a "$t/points"
-        rm -rf "$t/hw"
-    done
-    awk '{ x = log($1); y = log($9); n++; sx += x; sy += y; xx += x * x; yy += y * y; xy += x * y }
+    local words="16-64-32-32-26 --recipe hgq --data csv:$letter --mean 8 --std 4 --set held_out=2400 --set test=4000 --threads 1 --set teacher=256 --set teacher_epochs=60"
+    local long="--set epochs=$epochs --set cycles=36 --set beta=5e-8 --set beta_end=6e-5"
+    local uniform="--set uniform_bits=6 --set epochs=200 --set cycles=1 --set decay=0.05 --set ramp=constant --set beta=0"
+    [ -n "${BL_HARDWARE_FRONT:-}" ] || run "$bitlathe" train $words $long --points -o "$front" || return
+    echo "Letter 16-64-32-32-26 as circuits, --pipeline 4; adders and their bits: signed digits alone -> shared; tables as estimated and by yosys (synth_xilinx)"
+    shown "$bitlathe" train $words $long --points -o T/front
+    echo
+    shown "$bitlathe" train $words $uniform -o T/uniform
+    echo
+    circuits_head
+    : >"$t/rows"
+    front_points "$front/front.json" >"$t/points"
+    # Ten, evenly by the logarithm of their price.
+    awk '{ line[NR] = $0; x[NR] = log($4) } END { for (k = 0; k < 10; k++) { want = x[1] + (x[NR] - x[1]) * k / 9; best = 0
+        for (i = 1; i <= NR; i++) if (!best || (x[i] - want) ^ 2 < (x[best] - want) ^ 2) best = i
+        if (best != last) print line[best]; last = best } }' "$t/points" >"$t/spread"
+    while read -r n held test ebops <&3; do circuit_row "HGQ point $n" "$test" "$ebops" "$front/points/$n.json"; done 3<"$t/spread"
+    awk '{ x = log($1); y = log($6); n++; sx += x; sy += y; xx += x * x; yy += y * y; xy += x * y; s = 1 - $3 / $2; if (n == 1 || s < least) least = s
+           if ($9 != "-") { r = $9 / $6; m++; if (m == 1 || r < lo) lo = r; if (r > hi) hi = r } }
         END { if (n > 2) { v = xx - sx * sx / n; w = yy - sy * sy / n; c = xy - sx * sy / n
-              printf "tables by EBOPs over %d points: log-log correlation %.4f, slope %.3f\n", n, c / sqrt(v * w), c / v } }' "$t/points"
+              printf "%d points: log-log correlation of EBOPs and tables %.4f (bar 0.98), slope %.3f; yosys over estimate %.3f to %.3f at %d (bar 0.85 to 1.05); sharing takes at least %.1f %% of the adders (bar 30)\n",
+                  n, c / sqrt(v * w), c / v, lo, hi, m, 100 * least } }' "$t/rows"
+    run "$bitlathe" train $words $uniform -o "$t/uniform" || return
+    front_points "$t/uniform/front.json" | tail -n 1 >"$t/u6"
+    read -r n u_held u_test u_ebops <"$t/u6"
+    : >"$t/rows"
+    circuit_row "6 bits, shared" "$u_test" "$u_ebops" "$t/uniform/fixed.json"
+    BL_HARDWARE_YOSYS=0 circuit_row "6 bits, digits alone" "$u_test" "$u_ebops" "$t/uniform/fixed.json" --unshared
+    # The cheapest point that held-out rows see within 0.3 points of it, and the cheapest that test rows do.
+    for n in 2 3; do
+        awk -v c=$n -v want="$([ $n = 2 ] && echo "$u_held" || echo "$u_test")" '$c >= want - 0.3 { print; exit }' "$t/points" >"$t/like"
+        read -r number held test ebops <"$t/like" || { echo "no point of the front is as good as 6 bits"; continue; }
+        circuit_row "HGQ point $number" "$test" "$ebops" "$front/points/$number.json"
+        awk -v who="$([ $n = 2 ] && echo held-out || echo test)" -v test="$test" -v u="$u_test" '{ l[NR] = $6; d[NR] = $7; c[NR] = $8 }
+            END { printf "chosen by %s rows, test %+.2f points: %.2f times fewer tables than 6 bits shared (bar 1.4), %.2f than 6 bits of digits alone (bar 2), depth %d against %d, cycles %d against %d\n",
+                  who, test - u, l[1] / l[NR], l[2] / l[NR], d[NR], d[1], c[NR], c[1] }' "$t/rows"
+    done
     echo
 }

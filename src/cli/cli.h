@@ -94,6 +94,8 @@ bl_status bl_inspect_worst_measured(bl_cli *cli); /* inspect_measured.c */
 /* A file that begins as a record does; and a fixed-point network (fixed.json) on --data, predictions and scores in the
  * call's arena. */
 bool bl_cli_is_record(bl_cli *cli, const char *path);
+/* The first --limit samples; none of data and net is kept. */
+bl_status bl_cli_eval_net(bl_cli *cli, const bl_fixed_net *net, bl_data *data, bool scores, bl_eval_result *out);
 bl_status bl_cli_eval_fixed(bl_cli *cli, const char *path, bool scores, bl_eval_result *out);
 /* bitlathe train --recipe NAME. */
 int bl_train_by_recipe(int argc, char **argv);

@@ -11,6 +11,8 @@ typedef struct state {
     bl_cli cli;
     const char *format, *model, *plan, *weights;
     bl_export_options o;
+    bl_eval_result result;      /* of the fixed-point network, where labelled samples were given */
+    bool evaluated;
 } state;
 
 enum { LEVELS_MAX = 1000, EXTRA_DEPTH = 2, PIPELINE = 4, LUTS_MAX = 1182240 /* of a VU9P */ };
@@ -114,6 +116,16 @@ static bl_status open_samples(state *s, int rank, const int64_t *dim, bl_data **
     return BL_OK;
 }
 
+/* The network that the hardware is of, on the samples that its bench feeds. */
+static bl_status export_net(state *s, const bl_exporter *e, const bl_fixed_net *net, bl_data *data)
+{
+    BL_TRY(e->fixed(s->cli.ctx, net, &s->o, s->cli.output));
+    if (!data || !bl_data_labelled(data)) return BL_OK;
+    BL_TRY(bl_cli_eval_net(&s->cli, net, data, false, &s->result));
+    s->evaluated = true;
+    return BL_OK;
+}
+
 static bl_status export_fixed(state *s, const bl_exporter *e, const char *path)
 {
     bl_fixed_net *net = NULL;
@@ -121,7 +133,7 @@ static bl_status export_fixed(state *s, const bl_exporter *e, const char *path)
     BL_TRY(bl_fixed_read(s->cli.ctx, path, &net));
     int64_t dim[4] = { 1, net->in_c, net->in_h, net->in_w };
     bl_status st = open_samples(s, net->in_h == 1 && net->in_w == 1 ? 2 : 4, dim, &data);
-    if (st == BL_OK) st = e->fixed(s->cli.ctx, net, &s->o, s->cli.output);
+    if (st == BL_OK) st = export_net(s, e, net, data);
     bl_data_free(data);
     bl_fixed_free(net);
     return st;
@@ -147,7 +159,14 @@ static bl_status export_plan(state *s, const bl_exporter *e)
     if (st == BL_OK && s->cli.has_data) st = bl_samples_open(ctx, &s->cli.data, g, NULL, &data);
     s->o.samples = data;
     s->o.n_samples = s->cli.data.limit;
-    if (st == BL_OK) st = e->fn(ctx, g, plan, w, &s->o, s->cli.output);
+    bl_fixed_net *net = NULL;
+    if (st == BL_OK && e->fixed) {
+        st = bl_fixed_lower(ctx, g, plan, w, &net);
+        if (st == BL_OK) st = export_net(s, e, net, data);
+    } else if (st == BL_OK) {
+        st = e->fn(ctx, g, plan, w, &s->o, s->cli.output);
+    }
+    bl_fixed_free(net);
     bl_data_free(data);
     bl_weights_free(w);
     bl_plan_free(plan);
@@ -164,7 +183,15 @@ static bl_status export_run(state *s)
     BL_TRY(find_fixed(s, e, &fixed));
     BL_TRY(fixed ? export_fixed(s, e, fixed) : export_plan(s, e));
     if (!s->cli.json) printf("%s\n", s->cli.output);
-    return s->cli.json ? bl_cli_json(&s->cli, json_pack("{s:s, s:s}", "format", e->name, "file", s->cli.output)) : BL_OK;
+    if (!s->cli.json && s->evaluated)
+        printf("top-1 %.2f %% of %lld samples, on the integers of the design\n", 100 * s->result.top1, (long long)s->result.samples);
+    if (!s->cli.json) return BL_OK;
+    json_t *o = json_pack("{s:s, s:s}", "format", e->name, "file", s->cli.output);
+    if (s->evaluated) {
+        json_object_set_new(o, "samples", json_integer((json_int_t)s->result.samples));
+        json_object_set_new(o, "top1", bl_json_real(s->result.top1));
+    }
+    return bl_cli_json(&s->cli, o);
 }
 
 static bl_status read_if_there(state *s, const char *name, json_t **out)

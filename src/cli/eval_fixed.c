@@ -82,22 +82,24 @@ bool bl_cli_is_record(bl_cli *cli, const char *path)
     return yes;
 }
 
+bl_status bl_cli_eval_net(bl_cli *cli, const bl_fixed_net *net, bl_data *data, bool scores, bl_eval_result *out)
+{
+    rows r = { .ctx = cli->ctx, .net = net, .data = data, .n = bl_data_first(data, cli->data.limit),
+               .classes = net->layers[net->n_layers - 1].n_out };
+    return evaluate(cli, &r, scores, out);
+}
+
 bl_status bl_cli_eval_fixed(bl_cli *cli, const char *path, bool scores, bl_eval_result *out)
 {
     bl_fixed_net *net;
-    rows r = { .ctx = cli->ctx };
+    bl_data *data = NULL;
     if (!cli->has_data) return bl_fail(cli->ctx, BL_USAGE, cli->program, "give --data", "no data set");
     BL_TRY(bl_fixed_read(cli->ctx, path, &net));
     bool flat = net->in_h == 1 && net->in_w == 1;
     bl_tensor input = { .type = BL_F32, .rank = flat ? 2 : 4, .dim = { 1, net->in_c, net->in_h, net->in_w } };
-    bl_status s = bl_data_open(cli->ctx, &cli->data, &input, &r.data);
-    if (s == BL_OK) {
-        r.net = net;
-        r.n = bl_data_first(r.data, cli->data.limit);
-        r.classes = net->layers[net->n_layers - 1].n_out;
-        s = evaluate(cli, &r, scores, out);
-    }
-    bl_data_free(r.data);
+    bl_status s = bl_data_open(cli->ctx, &cli->data, &input, &data);
+    if (s == BL_OK) s = bl_cli_eval_net(cli, net, data, scores, out);
+    bl_data_free(data);
     bl_fixed_free(net);
     return s;
 }

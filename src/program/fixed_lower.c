@@ -240,6 +240,32 @@ static bl_status lower_node(chain *c, const bl_node *node)
     return refuse(c, node->name, "%s has no form in hardware", node->op->name);
 }
 
+static bool has_form(const char *op)
+{
+    for (size_t i = 0; i < BL_COUNTOF(forms); i++)
+        if (!strcmp(forms[i].op, op)) return true;
+    return false;
+}
+
+/* All operators without a form at once, each with its number. */
+static bl_status refuse_all(const chain *c)
+{
+    const bl_graph *g = c->g;
+    char list[192] = "";
+    size_t at = 0;
+    for (int i = 0; i < g->n_nodes && at < sizeof list - 1; i++) {
+        const char *op = g->nodes[i].op->name;
+        int n = 0;
+        bool first = !has_form(op);
+        for (int k = 0; k < i && first; k++) first = strcmp(g->nodes[k].op->name, op) != 0;
+        if (!first) continue;
+        for (int k = i; k < g->n_nodes; k++) n += !strcmp(g->nodes[k].op->name, op);
+        int more = snprintf(list + at, sizeof list - at, "%s%d %s", at ? ", " : "", n, op);
+        at += (size_t)BL_MAX(more, 0);
+    }
+    return at ? refuse(c, g->source, "no form in hardware for: %s", list) : BL_OK;
+}
+
 static bl_status set_input(chain *c)
 {
     bl_fixed_grid g;
@@ -263,6 +289,7 @@ static bl_status lower_all(chain *c)
 bl_status bl_fixed_lower(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, const bl_weights *weights, bl_fixed_net **out)
 {
     chain c = { .ctx = ctx, .g = graph, .plan = plan, .weights = weights, .value = graph->n_inputs ? graph->inputs[0] : -1 };
+    BL_TRY(refuse_all(&c));
     if (graph->n_inputs != 1 || graph->n_outputs != 1 || graph->n_nodes < 1 || graph->n_nodes > BL_FIXED_LAYERS_MAX)
         return refuse(&c, graph->source, "%d inputs, %d outputs, %d nodes", graph->n_inputs, graph->n_outputs, graph->n_nodes);
     const bl_tensor *x = &graph->values[c.value].t;

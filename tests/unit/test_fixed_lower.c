@@ -143,7 +143,7 @@ static void refused(void **state)
     tiny_free(t);
     t = tiny_new_net(1, residual, SAMPLES);
     make_plan(t, 0, true);
-    assert_fails(t->ctx, bl_fixed_lower(t->ctx, t->g, t->plan, NULL, &net), BL_UNAVAILABLE, "branches");
+    assert_fails(t->ctx, bl_fixed_lower(t->ctx, t->g, t->plan, NULL, &net), BL_UNAVAILABLE, "1 Add");
     assert_null(net);
     tiny_free(t);
 }
