@@ -144,6 +144,13 @@ static char *set_path(const bl_rounded *r, int bits)
     return bl_format(r->arena, "%s/rounded.w%d.blw", r->o.folder, bits);
 }
 
+static bool is_weight(const bl_graph *g, int value)
+{
+    bool found = false;
+    for (int i = 0; i < g->n_nodes && !found; i++) found = bl_layer_weight(g, i) == value;
+    return found;
+}
+
 /* An empty set, or what was made of it before. */
 static bl_status open_set(bl_rounded *r, int bits)
 {
@@ -158,9 +165,11 @@ static bl_status open_set(bl_rounded *r, int bits)
     r->set[bits] = w;
     if (!path || !bl_file_exists(path)) return BL_OK;
     if (bl_weights_read(r->ctx, r->g, path, &r->read[bits]) != BL_OK) return BL_OK; /* is made again */
-    if (strcmp(r->read[bits]->key.hex, w->key.hex) || r->read[bits]->n_items > r->g->n_nodes) return BL_OK;
-    w->n_items = r->read[bits]->n_items;
-    memcpy(w->items, r->read[bits]->items, (size_t)w->n_items * sizeof *w->items);
+    if (strcmp(r->read[bits]->key.hex, w->key.hex)) return BL_OK;
+    for (int i = 0; i < r->read[bits]->n_items; i++) { /* as many as there is room for, whatever the file says */
+        const bl_weight_item *item = &r->read[bits]->items[i];
+        if (is_weight(r->g, item->value) && !bl_weights_find(w, item->value)) w->items[w->n_items++] = *item;
+    }
     return BL_OK;
 }
 
