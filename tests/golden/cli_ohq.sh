@@ -61,6 +61,21 @@ json_has "by width" "$t/tau.json" W2.tau_b W4.tau_b W8.tau_b
 ok 0 "against itself" "$bitlathe" sense $resnet8 $words -o "$t/mask" --against "$t/mask/sens.json"
 prints "one" 'all  tau-b  1.000'
 
+# ---- what labels say, here the network's own answers: it can only lose, and by whole samples
+noise_images "$t/pictures" 40 31
+pictures="raw:$t/pictures,u8,40x1x28x28"
+ok 0 "its own answers" "$bitlathe" eval $resnet8 --data "$pictures" --mean 72.93 --std 90.015 --predictions "$t/own.u16"
+printf '%b' "$(od -An -v -tu2 -w2 "$t/own.u16" | awk '{ printf "\\x%02x", $1 }')" >"$t/own.u8"
+ok 0 "top-1 lost" "$bitlathe" sense $resnet8 --recipe uniform --set sensitivity=drop --set sense=40 --data "$pictures,$t/own.u8" --mean 72.93 --std 90.015 \
+    --weights-bits 2,8 --act-bits 8 -o "$t/drop"
+json_is "top-1 lost" "$t/drop/sens.json" metric drop
+awk '/"value":/ { v = $2 + 0; n = 40 * v; d = n - int(n + 0.5); if (v < 0 || v > 1 || d > 1e-6 || d < -1e-6) bad = 1; if (v > most) most = v }
+    END { print bad + 0, most }' "$t/drop/sens.json" >"$t/lost"
+holds "whole samples" "$(cut -d' ' -f1 "$t/lost") == 0"
+holds "two bits cost some" "$(cut -d' ' -f2 "$t/lost") > 0"
+ok 65 "without labels" "$bitlathe" sense $resnet8 --recipe uniform --set sensitivity=drop --data "$pictures" --mean 72.93 --std 90.015 \
+    --weights-bits 2,8 --act-bits 8 -o "$t/drop2"
+
 # ---- a network that remembers nothing
 squeezenet=$shared/models/squeezenet1_1.onnx
 if [ -r "$squeezenet" ]; then
