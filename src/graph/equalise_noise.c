@@ -33,7 +33,7 @@ enum { STEPS = 300 };
 #define WEIGHT_NOISE (1 / (12.0 * 127 * 127))
 #define VALUE_NOISE (1 / (12.0 * 255 * 255))
 #define DEPENDENT 0.1       /* of an output's variance, were its inputs independent, there is at least so much */
-#define LEAST_SIGNAL 1e-6   /* of the strongest output */
+#define LEAST_SIGNAL 0.02   /* of the mean: noise in an output that hardly moves says little */
 
 /* A layer as the noise sees it. */
 typedef struct term {
@@ -125,7 +125,7 @@ static void silence(noise *n, int class)
 static void fill_signal(const term *t, const bl_bn *bn, const bl_moments *y, const double *variance, double *quiet)
 {
     const bl_eq_layer *l = t->l;
-    double most = 0;
+    double all = 0;
     int64_t live = 0;
     for (int64_t o = 0; o < l->out; o++) {
         double sum = 0;
@@ -135,13 +135,13 @@ static void fill_signal(const term *t, const bl_bn *bn, const bl_moments *y, con
                 sum += w * w * variance[bl_eq_input(l, o, i)];
             }
         quiet[o] = bn ? (double)bn->gamma[o] * bn->gamma[o] : y->channels == l->out ? fmax(y->variance[o], DEPENDENT * sum) : sum;
-        most = fmax(most, quiet[o]);
+        all += quiet[o];
     }
     for (int64_t o = 0; o < l->out; o++) {
         bool zero = true;
         for (int64_t i = 0; i < l->in; i++) zero &= isinf(t->size[o * l->in + i]);
         live += !zero;
-        quiet[o] = zero ? 0 : 1 / fmax(quiet[o], LEAST_SIGNAL * most);
+        quiet[o] = zero ? 0 : 1 / fmax(quiet[o], fmax(LEAST_SIGNAL * all / (double)l->out, 1e-30));
     }
     for (int64_t o = 0; o < l->out; o++) quiet[o] /= (double)BL_MAX(live, 1);
 }
