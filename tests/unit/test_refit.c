@@ -26,7 +26,7 @@ static bl_weights *tune(tiny *t, const char *tuner, int64_t samples)
     return w;
 }
 
-typedef struct outputs { int value; double sum; float *keep; int64_t size; bool second; } outputs;
+typedef struct outputs { int value; double error[48]; float *keep; int64_t size; bool second; } outputs; /* by sample: workers meet */
 
 static bl_status compare_chunk(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
 {
@@ -36,7 +36,7 @@ static bl_status compare_chunk(void *user, bl_walk *walk, size_t chunk, int64_t 
     for (int64_t i = 0; i < count * o->size; i++) {
         float *kept = &o->keep[first * o->size + i];
         if (!o->second) *kept = y[i];
-        else o->sum += ((double)y[i] - *kept) * ((double)y[i] - *kept);
+        else o->error[first + i / o->size] += ((double)y[i] - *kept) * ((double)y[i] - *kept);
     }
     return BL_OK;
 }
@@ -59,7 +59,9 @@ static double output_error(tiny *t, const bl_weights *w)
     free(o.keep);
     bl_data_free(data);
     test_folder_remove(other.folder);
-    return o.sum;
+    double sum = 0;
+    for (int i = 0; i < 48; i++) sum += o.error[i];
+    return sum;
 }
 
 /* A smoothed input, so that a pixel's neighbours say much about it, in channels of three sizes on one coarse grid. */
