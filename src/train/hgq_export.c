@@ -96,8 +96,7 @@ void bl_hgq_trace(bl_hgq *h)
     h->traced = false;
     for (int n = -1; n < h->n_layers; n++) {
         bl_hgq_grid *grid = n < 0 ? &h->in : &h->layer[n].grid;
-        memset(grid->least, 0, (size_t)grid->n * sizeof(float));
-        memset(grid->most, 0, (size_t)grid->n * sizeof(float));
+        for (int64_t i = 0; i < grid->n; i++) grid->least[i] = grid->most[i] = 0; /* pools have no grid: n 0, no memory */
     }
     for (int64_t r = 0; r < h->rows + h->held; r += h->batch_most) {
         int64_t rows = BL_MIN(h->batch_most, h->rows + h->held - r);

@@ -37,7 +37,7 @@ static inline float log_of_two(float x)
     int32_t e = (u.i - 0x3f3504f3) >> 23; /* mantissas from sqrt(1/2) to sqrt(2) */
     float m, t, t2, y;
 
-    u.i -= e << 23;
+    u.i -= e * (1 << 23);
     m = u.f;
     t = (m - 1.0f) / (m + 1.0f);
     t2 = t * t;
