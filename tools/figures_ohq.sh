@@ -16,20 +16,20 @@ figures_mqe() {
             rm -rf "$t/kl" "$t/mask"
             run "$bitlathe" sense "$file" $rank $data --set sensitivity=kl -o "$t/kl" || continue
             mkdir -p "$t/mask" && [ $from = given ] || cp "$t/kl/distilled.npy" "$t/kl/distilled.json" "$t/mask"
-            run "$bitlathe" sense "$file" $rank $data -o "$t/mask" --against "$t/kl/sens.json" --json || continue
+            run "$bitlathe" sense "$file" $rank $data -o "$t/mask" --beside "$t/kl/sens.json" --json || continue
             printf '%-24s %-6s %6.3f %6.3f %6.3f %6.3f  %s\n' "$name" $from "$(json "$t/out" all.tau_b)" "$(json "$t/out" W2.tau_b)" \
                 "$(json "$t/out" W3.tau_b)" "$(json "$t/out" W4.tau_b)" \
-                "$(shown "$bitlathe" sense "$file" $rank $data --set sensitivity=kl -o T/kl) && $(shown "$bitlathe" sense "$file" $rank $data -o T/mask --against T/kl/sens.json)"
+                "$(shown "$bitlathe" sense "$file" $rank $data --set sensitivity=kl -o T/kl) && $(shown "$bitlathe" sense "$file" $rank $data -o T/mask --beside T/kl/sens.json)"
             [ $from = given ] || continue
             rm -rf "$t/drop"
             run "$bitlathe" sense "$file" $rank $data --set sensitivity=drop --set sense=1000 -o "$t/drop" || continue
             for of in mask kl; do
                 data="$calibration"
                 [ $of = mask ] || data="$data --set sensitivity=kl"
-                run "$bitlathe" sense "$file" $rank $data -o "$t/$of" --against "$t/drop/sens.json" --json || continue
+                run "$bitlathe" sense "$file" $rank $data -o "$t/$of" --beside "$t/drop/sens.json" --json || continue
                 printf '%-24s %-6s %6.3f %6.3f %6.3f %6.3f  %s\n' "  $of with top-1 lost" given "$(json "$t/out" all.tau_b)" "$(json "$t/out" W2.tau_b)" \
                     "$(json "$t/out" W3.tau_b)" "$(json "$t/out" W4.tau_b)" \
-                    "$(shown "$bitlathe" sense "$file" $rank $calibration --set sensitivity=drop --set sense=1000 -o T/drop), then as above --against T/drop/sens.json"
+                    "$(shown "$bitlathe" sense "$file" $rank $calibration --set sensitivity=drop --set sense=1000 -o T/drop), then as above --beside T/drop/sens.json"
             done
         done
     done 3<"$t/networks"

@@ -30,9 +30,9 @@ figures_hawq() {
     run "$bitlathe" sense "$net" $calibration --recipe hawq --set narrow=no --set sense=32 $rank -o "$t/hessian" || return
     for other in mask kl; do
         run "$bitlathe" sense "$net" $calibration --recipe ohq --set weights_only=yes --set sensitivity=$other $rank -o "$t/other" \
-            --against "$t/hessian/sens.json" --json || continue
+            --beside "$t/hessian/sens.json" --json || continue
         printf '%-8s %6.3f %6.3f %6.3f %6.3f  %s\n' $other "$(json "$t/out" all.tau_b)" "$(json "$t/out" W2.tau_b)" "$(json "$t/out" W3.tau_b)" \
-            "$(json "$t/out" W4.tau_b)" "$(shown "$bitlathe" sense "$net" $calibration --recipe hawq --set narrow=no --set sense=32 $rank -o T/hessian) && $(shown "$bitlathe" sense "$net" $calibration --recipe ohq --set weights_only=yes --set sensitivity=$other $rank -o T/other --against T/hessian/sens.json)"
+            "$(json "$t/out" W4.tau_b)" "$(shown "$bitlathe" sense "$net" $calibration --recipe hawq --set narrow=no --set sense=32 $rank -o T/hessian) && $(shown "$bitlathe" sense "$net" $calibration --recipe ohq --set weights_only=yes --set sensitivity=$other $rank -o T/other --beside T/hessian/sens.json)"
         rm -rf "$t/other"
     done
     rm -rf "$t/hessian"

@@ -10,14 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS, KEY_BESIDE, KEY_AGAINST, KEY_SHARD, KEY_COST };
+enum { KEY_PROBLEM = 0x200, KEY_LP, KEY_SECONDS, KEY_PLAN, KEY_WEIGHTS, KEY_BESIDE, KEY_SHARD, KEY_COST };
 
 typedef struct state {
     bl_cli cli;
     bl_recipe_words words;
     bl_pipeline p;
     bl_shard shard;
-    const char *problem, *lp, *plan, *weights, *cost, *beside, *against;
+    const char *problem, *lp, *plan, *weights, *cost, *beside;
     double seconds;             /* of the solver, for --problem; 0: until proven */
 } state;
 
@@ -37,7 +37,6 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_PLAN: s->plan = arg; return 0;
     case KEY_WEIGHTS: s->weights = arg; return 0;
     case KEY_COST: s->cost = arg; return 0;
-    case KEY_AGAINST: s->against = arg; return 0;
     default: return bl_recipe_parse(&s->cli, &s->words, key, arg);
     }
 }
@@ -85,52 +84,50 @@ static bl_status calibrate(state *s)
 
 /* Do two lists put the same widths of the same units in the same order?  The widest of a unit is no choice to
  * make and stands in neither. */
-static bl_status compare_lists(state *s)
+static bl_status list_tau(state *s, const bl_sens *other, double *tau, size_t *n)
 {
     bl_pipeline *p = &s->p;
-    bl_sens *other;
-    size_t n = 0, most = 0;
-    BL_TRY(bl_sens_read(p->ctx, p->graph, p->menu, s->beside, &other));
+    size_t most = 1;
     for (int u = 0; u < p->menu->n_units; u++) most += (size_t)p->menu->units[u].n_candidates;
-    double *a = BL_NEW(s->cli.arena, double, BL_MAX(most, 1)), *b = BL_NEW(s->cli.arena, double, BL_MAX(most, 1));
-    for (int u = 0; a && b && u < p->menu->n_units; u++)
-        for (int c = 1; p->sens->cell[u] && c < p->menu->units[u].n_candidates; c++) {
-            a[n] = p->sens->cell[u][c].objective;
-            b[n++] = other->cell[u][c].objective;
-        }
-    double tau = a && b ? bl_kendall_tau_b(a, b, n) : NAN;
-    int64_t samples = other->samples;
-    bl_sens_free(other);
+    double *a = BL_NEW(s->cli.arena, double, most), *b = BL_NEW(s->cli.arena, double, most);
     if (!a || !b) return bl_pending(p->ctx);
-    if (s->cli.json)
-        return bl_cli_json(&s->cli, json_pack("{s:s, s:s, s:o, s:I, s:I, s:I}", "record", bl_pipeline_path(p, "sens.json"), "beside", s->beside,
-                                              "tau", bl_json_real(tau), "entries", (json_int_t)n, "samples",
-                                              (json_int_t)p->sens->samples, "samples_beside", (json_int_t)samples));
-    printf("%s\nKendall's tau-b %.3f beside %s, %zu entries\n", bl_pipeline_path(p, "sens.json"), tau, s->beside, n);
+    *n = 0;
+    for (int u = 0; u < p->menu->n_units; u++)
+        for (int c = 1; p->sens->cell[u] && other->cell[u] && c < p->menu->units[u].n_candidates; c++) {
+            a[*n] = p->sens->cell[u][c].objective;
+            b[(*n)++] = other->cell[u][c].objective;
+        }
+    *tau = bl_kendall_tau_b(a, b, *n);
     return BL_OK;
 }
 
-/* Do the layers rank as in another record?  Kendall's tau-b by width of weights. */
-static bl_status say_agreement(state *s)
+static void say_tau(const state *s, json_t *o, const char *name, double tau, size_t n)
+{
+    if (!s->cli.json) printf("%-4s tau-b %6.3f over %zu candidates\n", name, tau, n);
+    json_object_set_new(o, name, json_pack("{s:o, s:I}", "tau_b", bl_json_real(tau), "candidates", (json_int_t)n));
+}
+
+/* Does another record rank alike?  Kendall's tau-b of the two lists, of all candidates' metric, and of it by
+ * width of weights. */
+static bl_status say_beside(state *s)
 {
     bl_pipeline *p = &s->p;
     bl_sens *other;
-    int widths[17] = { 0 }, n_widths = 1; /* 0: all together */
-    BL_TRY(bl_sens_read(p->ctx, p->graph, p->menu, s->against, &other));
-    for (int b = 1; b <= 16; b++)
-        for (int i = 0, found = 0; i < p->recipe.menu.n_w && !found; i++)
-            if ((found = p->recipe.menu.w_bits[i] == b)) widths[n_widths++] = b;
-    json_t *o = json_pack("{s:s, s:s, s:s}", "record", bl_pipeline_path(p, "sens.json"), "against", s->against, "metric", other->metric);
-    bl_status st = BL_OK;
-    for (int i = 0; st == BL_OK && i < n_widths; i++) {
-        double tau;
-        size_t n;
-        char name[16];
-        st = bl_sens_agreement(p->ctx, p->menu, p->sens, other, widths[i], &tau, &n);
-        snprintf(name, sizeof name, widths[i] ? "W%d" : "all", widths[i]);
-        if (st != BL_OK) break;
-        if (!s->cli.json) printf("%-4s tau-b %6.3f over %zu candidates\n", name, tau, n);
-        json_object_set_new(o, name, json_pack("{s:o, s:I}", "tau_b", bl_json_real(tau), "candidates", (json_int_t)n));
+    double tau;
+    size_t n;
+    BL_TRY(bl_sens_read(p->ctx, p->graph, p->menu, s->beside, &other));
+    json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I}", "record", bl_pipeline_path(p, "sens.json"), "beside", s->beside, "metric",
+                          other->metric, "samples", (json_int_t)p->sens->samples, "samples_beside", (json_int_t)other->samples);
+    bl_status st = list_tau(s, other, &tau, &n);
+    if (st == BL_OK) say_tau(s, o, "list", tau, n);
+    for (int bits = 0; st == BL_OK && bits <= 16; bits++) {
+        char name[16] = "all";
+        bool offered = bits == 0;
+        for (int i = 0; i < p->recipe.menu.n_w; i++) offered |= p->recipe.menu.w_bits[i] == bits;
+        if (!offered) continue;
+        if (bits) snprintf(name, sizeof name, "W%d", bits);
+        st = bl_sens_agreement(p->ctx, p->menu, p->sens, other, bits, &tau, &n);
+        if (st == BL_OK) say_tau(s, o, name, tau, n);
     }
     bl_sens_free(other);
     if (st == BL_OK && s->cli.json) return bl_cli_json(&s->cli, o);
@@ -147,7 +144,7 @@ static bl_status sense(state *s)
     BL_TRY(bl_pipeline_sens(&s->p));
     if (s->cli.rank) return BL_OK;
     if (s->shard.of) return say(s, bl_format(s->cli.arena, "sens.%d-of-%d.json", s->shard.at, s->shard.of));
-    return s->beside ? compare_lists(s) : s->against ? say_agreement(s) : say(s, "sens.json");
+    return s->beside ? say_beside(s) : say(s, "sens.json");
 }
 
 /* What a plan costs on the target, whatever it was found for. */
@@ -396,9 +393,8 @@ int bl_cmd_calibrate(int argc, char **argv)
 
 int bl_cmd_sense(int argc, char **argv)
 {
-    struct argp_option all[64] = { { "beside", KEY_BESIDE, "FILE", 0, "another sens.json: Kendall's tau of the two lists", 1 },
-                                   { "against", KEY_AGAINST, "SENS.json", 0, "say how far the layers rank as in this record", 1 } };
-    size_t n = 2;
+    struct argp_option all[64] = { { "beside", KEY_BESIDE, "SENS.json", 0, "another record: Kendall's tau of the two lists and of the layers by width", 1 } };
+    size_t n = 1;
     all[n++] = (struct argp_option){ "shard", KEY_SHARD, "I/N", 0, "only the I-th of N parts, for `bitlathe merge`", 1 };
     for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
     const bl_verb verb = { "sense", "MODEL.onnx", "What each width of each unit costs in accuracy.",

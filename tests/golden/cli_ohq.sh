@@ -54,11 +54,11 @@ ok 65 "a line that makes no sense" "$bitlathe" quantize $resnet8 --recipe ohq --
 words="--recipe ohq --set distil_samples=8 --set distil_steps=12 --set weights_only=yes --weights-bits 2,4,8 --act-bits 8"
 ok 0 "quantized for real" "$bitlathe" sense $resnet8 $words --set sensitivity=kl -o "$t/kl"
 json_is settings "$t/kl/sens.json" settings "weights only"
-ok 0 "against masks" "$bitlathe" sense $resnet8 $words -o "$t/mask" --against "$t/kl/sens.json" --json
+ok 0 "beside masks" "$bitlathe" sense $resnet8 $words -o "$t/mask" --beside "$t/kl/sens.json" --json
 cp "$t/out" "$t/tau.json"
 holds "masks rank as quantizing does" "$(json "$t/tau.json" all.tau_b) > 0.5"
 json_has "by width" "$t/tau.json" W2.tau_b W4.tau_b W8.tau_b
-ok 0 "against itself" "$bitlathe" sense $resnet8 $words -o "$t/mask" --against "$t/mask/sens.json"
+ok 0 "beside itself" "$bitlathe" sense $resnet8 $words -o "$t/mask" --beside "$t/mask/sens.json"
 prints "one" 'all  tau-b  1.000'
 
 # ---- what labels say, here the network's own answers: it can only lose, and by whole samples
