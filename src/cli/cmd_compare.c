@@ -213,8 +213,8 @@ static bl_status compare(state *s)
 int bl_cmd_compare(int argc, char **argv)
 {
     state s = { 0 };
-    const bl_verb verb = { "compare", "A B... | RUNDIR... | MODEL.onnx", "Models on the same samples, each beside the first: accuracy with its error, flips, KL, SQNR. "
-                           "Finished runs, or recipes on one model: accuracy against latency, size and energy.",
+    const bl_verb verb = { "compare", "A B... | RUNDIR... | MODEL.onnx [RUNDIR...]", "Models on the same samples, each beside the first: accuracy with its error, flips, KL, SQNR. "
+                           "Finished runs, recipes on one model, or both: accuracy against latency, size, energy and EBOPs.",
                            "bitlathe compare net.onnx run/model.blp --data cifar:test.bin --mean 125,123,114 --std 63,62,67",
                            options, parse, true, 1, 16 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);

@@ -257,24 +257,6 @@ static bl_status answer(bl_cli *cli, json_t *o)
     return s;
 }
 
-bl_status bl_contest_run(bl_cli *cli, const bl_contest *contest)
-{
-    contest_round r = { .cli = cli, .c = contest, .float_top1 = NAN };
-    if (cli->n_args != 1) return bl_fail(cli->ctx, BL_USAGE, "--recipes", "give one MODEL.onnx", "recipes are compared on one model");
-    if (!cli->output) return bl_fail(cli->ctx, BL_USAGE, cli->program, "give -o FOLDER", "no folder for the recipes' records");
-    BL_TRY(open_eval(&r));
-    r.points = json_array();
-    bl_status s = each(&r, contest->targets ? contest->targets : "here", with_target);
-    bl_data_free(r.eval);
-    if (s != BL_OK) {
-        json_decref(r.points);
-        return s;
-    }
-    json_t *o = json_pack("{s:s, s:o}", "model", bl_path_base(cli->args[0]), "points", r.points);
-    figure(o, "float_top1", r.float_top1);
-    return answer(cli, o);
-}
-
 /* ---- finished runs */
 
 bool bl_contest_is_run(bl_cli *cli, const char *path)
@@ -358,4 +340,28 @@ bl_status bl_contest_of_runs(bl_cli *cli)
         return s;
     }
     return answer(cli, json_pack("{s:s, s:o}", "model", model ? model : "", "points", points));
+}
+
+/* ---- recipes, and finished runs beside them */
+
+bl_status bl_contest_run(bl_cli *cli, const bl_contest *contest)
+{
+    contest_round r = { .cli = cli, .c = contest, .float_top1 = NAN };
+    const char *model = cli->args[0];
+    for (int i = 1; i < cli->n_args; i++)
+        if (!bl_contest_is_run(cli, cli->args[i]))
+            return bl_fail(cli->ctx, BL_USAGE, cli->args[i], "give one MODEL.onnx, and folders of finished runs of it", "recipes are compared on one model");
+    if (!cli->output) return bl_fail(cli->ctx, BL_USAGE, cli->program, "give -o FOLDER", "no folder for the recipes' records");
+    BL_TRY(open_eval(&r));
+    r.points = json_array();
+    bl_status s = each(&r, contest->targets ? contest->targets : "here", with_target);
+    for (int i = 1; i < cli->n_args && s == BL_OK; i++) s = add_run(cli, cli->args[i], r.points, &model);
+    bl_data_free(r.eval);
+    if (s != BL_OK) {
+        json_decref(r.points);
+        return s;
+    }
+    json_t *o = json_pack("{s:s, s:o}", "model", bl_path_base(model), "points", r.points);
+    figure(o, "float_top1", r.float_top1);
+    return answer(cli, o);
 }

@@ -12,7 +12,8 @@ typedef struct bl_contest {
     int64_t eval_limit;
 } bl_contest;
 
-/* Every recipe on every target under every budget, for the model of args[0]; folders under -o keep their records. */
+/* Every recipe on every target under every budget, for the model of args[0]; folders under -o keep their records.
+ * More args are finished runs beside them. */
 bl_status bl_contest_run(bl_cli *cli, const bl_contest *contest);
 /* Is it the folder of a run?  What the args' summaries say, together. */
 bool bl_contest_is_run(bl_cli *cli, const char *path);

@@ -101,8 +101,8 @@ static json_t *point_json(const state *s, const bl_hgq_point *p)
 
 static json_t *agreement_json(const bl_hgq_agreement *a)
 {
-    return json_pack("{s:I, s:I, s:I, s:I}", "rows", (json_int_t)a->rows, "outputs", (json_int_t)a->outputs, "differ",
-                     (json_int_t)a->differ, "right", (json_int_t)a->right);
+    return json_pack("{s:I, s:I, s:I, s:I, s:s}", "rows", (json_int_t)a->rows, "outputs", (json_int_t)a->outputs, "differ",
+                     (json_int_t)a->differ, "right", (json_int_t)a->right, "sums", a->wide ? "binary64" : "binary32");
 }
 
 static json_t *scaled_json(const bl_hgq_facts *f)
@@ -224,8 +224,8 @@ static void say_point(const state *s, size_t which)
 static void say_agreement(const char *what, const bl_hgq_agreement *a)
 {
     if (a->rows)
-        printf("integers: %lld of %lld outputs of %lld %s rows differ from the training's forward pass, %.2f %% right\n",
-               (long long)a->differ, (long long)a->outputs, (long long)a->rows, what, 100.0 * (double)a->right / (double)a->rows);
+        printf("integers: %lld of %lld outputs of %lld %s rows differ from the training's forward pass%s, %.2f %% right\n",
+               (long long)a->differ, (long long)a->outputs, (long long)a->rows, what, a->wide ? " (sums in binary64)" : "", 100.0 * (double)a->right / (double)a->rows);
 }
 
 /* The words with which other verbs read the same rows. */

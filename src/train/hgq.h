@@ -50,6 +50,8 @@ typedef struct bl_hgq_options {
     bl_hgq_share weight_share, act_share;
     bl_fixed_round round;
     bl_fixed_overflow overflow; /* of activations.  WRAP: i follows the data, nothing is clipped in training */
+    bool input_clip;            /* the input's bits before the point are learned, and it is clipped */
+    double average;             /* of parameters from step to step, for looking; 0: none */
     bool group_norm;            /* the price's gradient on a shared width is divided by sqrt of how many share it */
     int64_t uniform_bits;       /* > 0: every width is this one, only where it lies is learned (the baseline) */
     bool uniform_real;          /* its steps are any numbers: no fixed-point network is behind its price */
@@ -105,6 +107,7 @@ bl_hgq_facts bl_hgq_facts_of(const bl_hgq *h);
 /* The integers of a point beside the training's own forward pass, over all rows of one part. */
 typedef struct bl_hgq_agreement {
     int64_t rows, outputs, differ, rows_differ; /* outputs whose value is not the same; rows with one */
+    bool wide;                  /* sums of the training's pass were taken in binary64, as binary32 does not hold them */
     int64_t right;              /* rows that the integers answer right */
 } bl_hgq_agreement;
 typedef enum bl_hgq_part { BL_HGQ_TRAIN, BL_HGQ_HELD, BL_HGQ_TEST } bl_hgq_part;

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { POINTS_MAX = 200, HEAD = 1, STATE, MOMENTS, POINTS, KEPT };
+enum { POINTS_MAX = 200, HEAD = 1, STATE, MOMENTS, POINTS, KEPT, AVERAGE };
 
 typedef struct head {
     char key[40];
@@ -27,6 +27,7 @@ bl_status bl_hgq_front_open(bl_hgq *h)
     BL_ALLOC_TRY(h->ctx, h->net = BL_NEW(h->arena, bl_fixed_net *, h->most_points));
     BL_ALLOC_TRY(h->ctx, h->kept = bl_alloc(h->arena, h->most_points, (size_t)h->n_params * sizeof(float)));
     BL_ALLOC_TRY(h->ctx, h->now = BL_NEW(h->arena, float, (size_t)h->n_params));
+    if (h->o.average > 0) BL_ALLOC_TRY(h->ctx, h->average = BL_NEW(h->arena, float, (size_t)h->n_params));
     BL_ALLOC_TRY(h->ctx, h->moments = BL_NEW(h->arena, float, 2 * (size_t)h->n_params));
     BL_ALLOC_TRY(h->ctx, h->gathered = bl_alloc(h->arena, (size_t)h->batch_most, (size_t)h->per * sizeof(float)));
     return BL_OK;
@@ -116,6 +117,45 @@ bl_status bl_hgq_keep(bl_hgq *h, const bl_hgq_point *p, bl_fixed_net *net)
     return BL_OK;
 }
 
+/* Steps and looks sum in binary32; ranges, price and accuracy of a point that needs more are taken again. */
+static bl_status settle(bl_hgq *h, size_t which)
+{
+    bl_hgq_point *p = &h->point[which];
+    bl_fixed_net *net;
+    memcpy(h->params, params_of(h, which), (size_t)h->n_params * sizeof(float));
+    h->exact = true;
+    bl_status s = bl_hgq_fixed(h, &net);
+    if (s == BL_OK) p->held_accuracy = bl_hgq_accuracy(h, BL_HGQ_HELD);
+    h->exact = false;
+    BL_TRY(s);
+    bl_fixed_free(h->net[which]);
+    h->net[which] = net;
+    bl_fixed_price(net, &p->cost);
+    bl_hgq_count_live(net, p);
+    return BL_OK;
+}
+
+bl_status bl_hgq_settle(bl_hgq *h)
+{
+    bl_status s = BL_OK;
+    bool any = false;
+    memcpy(h->now, h->params, (size_t)h->n_params * sizeof(float));
+    for (size_t p = 0; p < h->n_points && s == BL_OK; p++) {
+        if (h->point[p].cost.acc_bits <= BL_HGQ_PLAIN_BITS) continue;
+        any = true;
+        s = bl_hgq_exact_open(h);
+        if (s == BL_OK) s = settle(h, p);
+    }
+    memcpy(h->params, h->now, (size_t)h->n_params * sizeof(float));
+    for (size_t p = h->n_points; any && p-- > 0;)
+        for (size_t k = 0; k < h->n_points; k++)
+            if (k != p && beats(&h->point[k], &h->point[p])) {
+                drop(h, p);
+                break;
+            }
+    return s;
+}
+
 /* ------------------------------------------------------------------ the checkpoint */
 
 bl_status bl_hgq_key(bl_hgq *h, const bl_data *data)
@@ -155,12 +195,14 @@ bl_status bl_hgq_save(bl_hgq *h)
     memcpy(d.key, h->key.hex, sizeof h->key.hex);
     memcpy(h->moments, h->m, bytes);
     memcpy(h->moments + h->n_params, h->v, bytes);
+    float *average = h->average ? h->average : h->params;
     bl_section sections[] = {
         { HEAD, &d, sizeof d },
         { STATE, h->params, bytes },
         { MOMENTS, h->moments, 2 * bytes },
         { POINTS, h->point, h->n_points * sizeof *h->point },
         { KEPT, h->kept, h->n_points * bytes },
+        { AVERAGE, average, bytes },
     };
     return bl_container_write(h->ctx, h->o.checkpoint, "HGQT", 1, 0, sections, BL_COUNTOF(sections));
 }
@@ -185,7 +227,8 @@ static bl_status parse(bl_hgq *h, const bl_map *map)
                        "it was left by a training with other settings, data or weights");
     if (d.n_points >= h->most_points || d.cycle < 1 || d.cycle > h->o.cycles || d.epoch < 0 || d.epoch > h->o.epochs || d.step < 0 ||
         !take(all, n, STATE, h->now, bytes) || !take(all, n, MOMENTS, h->moments, 2 * bytes) ||
-        !take(all, n, POINTS, h->point, d.n_points * sizeof *h->point) || !take(all, n, KEPT, h->kept, d.n_points * bytes))
+        !take(all, n, POINTS, h->point, d.n_points * sizeof *h->point) || !take(all, n, KEPT, h->kept, d.n_points * bytes) ||
+        (h->average && !take(all, n, AVERAGE, h->average, bytes)))
         return bl_fail(h->ctx, BL_DATA, path, "remove the file", "it holds less than a training leaves");
     memcpy(h->m, h->moments, bytes);
     memcpy(h->v, h->moments + h->n_params, bytes);
@@ -226,6 +269,7 @@ static void visit(bl_hgq *h, size_t which)
     memcpy(h->now, h->params, (size_t)h->n_params * sizeof(float));
     memcpy(h->params, params_of(h, which), (size_t)h->n_params * sizeof(float));
     bl_hgq_grids(h);
+    h->exact = h->point[which].cost.acc_bits > BL_HGQ_PLAIN_BITS && h->outputs;
     bl_hgq_trace(h);
     bl_hgq_apply_trace(h);
 }
@@ -233,7 +277,7 @@ static void visit(bl_hgq *h, size_t which)
 static void leave(bl_hgq *h)
 {
     memcpy(h->params, h->now, (size_t)h->n_params * sizeof(float));
-    h->traced = false;
+    h->traced = h->exact = false;
     bl_hgq_grids(h);
 }
 
@@ -252,7 +296,8 @@ typedef struct numbers {
     int64_t *codes, *out, *work;
 } numbers;
 
-static void compare_row(bl_hgq *h, const bl_fixed_net *net, const numbers *n, int64_t row, const float *y, bl_hgq_agreement *a)
+static void compare_row(bl_hgq *h, const bl_fixed_net *net, const numbers *n, int64_t row, const float *y, const double *wide,
+                        bl_hgq_agreement *a)
 {
     const bl_fixed_layer *last = &net->layers[net->n_layers - 1];
     int64_t places = (int64_t)h->in_h * h->in_w, differ = 0;
@@ -260,7 +305,7 @@ static void compare_row(bl_hgq *h, const bl_fixed_net *net, const numbers *n, in
     for (int64_t e = 0; e < h->per; e++) n->x[e % h->in_c * places + e / h->in_c] = x[e];
     bl_fixed_input(net, n->x, n->codes);
     bl_fixed_run(net, n->codes, n->out, n->work);
-    for (int64_t e = 0; e < last->n_out; e++) differ += ldexp((double)n->out[e], -last->out[e].f) != (double)y[e];
+    for (int64_t e = 0; e < last->n_out; e++) differ += ldexp((double)n->out[e], -last->out[e].f) != (wide ? wide[e] : (double)y[e]);
     a->rows++;
     a->outputs += last->n_out;
     a->differ += differ;
@@ -278,10 +323,11 @@ bl_status bl_hgq_agree(bl_hgq *h, size_t which, bl_hgq_part part, bl_hgq_agreeme
     *out = (bl_hgq_agreement){ 0 };
     if (!n.x || !n.codes || !n.out || !n.work) return bl_pending(h->ctx);
     visit(h, which);
+    out->wide = h->exact;
     for (int64_t r = 0; r < rows; r += h->batch_most) {
         int64_t m = BL_MIN(h->batch_most, rows - r);
         const float *y = bl_hgq_forward(h, h->x + (first + r) * h->per, m);
-        for (int64_t k = 0; k < m; k++) compare_row(h, net, &n, first + r + k, y + k * h->classes, out);
+        for (int64_t k = 0; k < m; k++) compare_row(h, net, &n, first + r + k, y + k * h->classes, h->exact ? h->outputs + k * h->classes : NULL, out);
     }
     leave(h);
     bl_arena_reset(h->arena, mark);

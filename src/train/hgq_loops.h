@@ -32,6 +32,10 @@ typedef struct bl_hgq_loops {
     double (*softmax)(int64_t rows, int64_t n, float *y, const float *wanted, float weight, float *room);
     /* AdamW with bias-corrected rate: w -= w decay + rate m / (sqrt(v) * c + epsilon). */
     void (*adamw)(int64_t n, float *w, const float *g, float *m, float *v, float rate, float decay, float c);
+    /* m += share (x - m). */
+    void (*follow)(int64_t n, float *m, const float *x, float share);
+    /* y[rows][n] = x[rows][k] w[k][n], in binary64. */
+    void (*product)(int64_t rows, int64_t n, int64_t k, const float *x, const double *w, double *y);
     /* out[row] = sum of a row of n. */
     void (*row_sums)(int64_t rows, int64_t n, const float *x, float *out);
     /* Gradient of a weight's width: gf = ln2 gw d + gamma, + cost[row] times `beta` where bits > 0. */

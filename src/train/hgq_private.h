@@ -68,6 +68,7 @@ struct bl_hgq {
     int64_t n_params, n_weights; /* weights come first, then biases, then widths */
     int64_t n_values;           /* weights and biases */
     float *params, *grads, *m, *v;
+    float *average;             /* of params; NULL: not asked for */
     int64_t step;               /* AdamW's */
     double beta;
     /* data */
@@ -79,6 +80,8 @@ struct bl_hgq {
     float *wanted, *batch_wanted; /* [rows][classes] that learn: from the label, or from a teacher too */
     int64_t batch_most;         /* rows that the buffers hold */
     float *gx, *gy;             /* gradients of the way back, widest layer */
+    bool exact;                 /* sums of the forward pass in binary64 */
+    double *wide_w, *wide_y, *outputs; /* then: weights and sums of a layer; [batch][classes]; NULL: never so far */
     double estimate;            /* EBOPs of the last pricing */
     bl_hgq_facts facts;
     /* front */
@@ -116,6 +119,13 @@ const float *bl_hgq_forward(bl_hgq *h, const float *x, int64_t rows);
 double bl_hgq_gradient(bl_hgq *h, const float *x, const float *wanted, int64_t rows);
 void bl_hgq_move(bl_hgq *h, double rate);
 void bl_hgq_plain_biases(bl_hgq *h); /* biases without quantizers, for bl_hgq_forward */
+/* hgq_exact.c: sums as they are, where binary32 does not hold them */
+enum { BL_HGQ_PLAIN_BITS = 24 }; /* that it holds */
+bl_status bl_hgq_exact_open(bl_hgq *h);
+void bl_hgq_exact_product(bl_hgq *h, bl_hgq_layer *l, const float *x, int64_t rows);
+/* Rounding of a code, as fixed-point networks do it, on reals; where i has top = 2^i, wrapping. */
+double bl_hgq_rounded(double code, bl_fixed_round round);
+double bl_hgq_wrapped(double v, double top, bool sign);
 /* hgq_export.c */
 bl_status bl_hgq_fixed(bl_hgq *h, bl_fixed_net **out);
 /* Ranges over the known rows, and what the grids of the fixed-point network are by them. */
@@ -128,12 +138,15 @@ bl_status bl_hgq_start_widths(bl_hgq *h);
 /* hgq_front.c */
 bl_status bl_hgq_front_open(bl_hgq *h);
 bl_status bl_hgq_keep(bl_hgq *h, const bl_hgq_point *p, bl_fixed_net *net); /* takes the network */
+/* Points whose sums binary32 does not hold are traced, counted and judged again with exact sums. */
+bl_status bl_hgq_settle(bl_hgq *h);
 /* Surely no point of the front, by what the training counts. */
 bool bl_hgq_beaten(const bl_hgq *h, const bl_hgq_point *p);
 bl_status bl_hgq_key(bl_hgq *h, const bl_data *data);
 bl_status bl_hgq_save(bl_hgq *h);
 bl_status bl_hgq_load(bl_hgq *h);
 /* hgq_train.c */
+void bl_hgq_count_live(const bl_fixed_net *net, bl_hgq_point *p);
 int64_t bl_hgq_part_rows(const bl_hgq *h, bl_hgq_part part, int64_t *first);
 double bl_hgq_accuracy(bl_hgq *h, bl_hgq_part part);
 bl_status bl_hgq_float_epochs(bl_hgq *h, const char *stage);

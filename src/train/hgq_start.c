@@ -99,7 +99,7 @@ static void input_grid(bl_hgq *h)
 {
     bl_hgq_grid *g = &h->in;
     float *i = h->params + g->i.at, *f = h->params + g->f.at;
-    g->i_learned = false;
+    g->i_learned = h->o.input_clip;
     g->learned = !h->o.uniform_bits;
     g->f_most = h->o.input_f > -24 ? (float)h->o.input_f : data_f(h);
     memset(g->least, 0, (size_t)g->n * sizeof(float));

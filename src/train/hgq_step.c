@@ -39,28 +39,6 @@ static void pool_forward(bl_hgq_layer *l, const float *x, int64_t rows)
         }
 }
 
-/* Rounding otherwise than half up: what fixed-point networks do, on reals. */
-static float rounded(float t, bl_fixed_round round)
-{
-    float down = floorf(t), rest = t - down;
-    switch (round) {
-    case BL_TRN: return down;
-    case BL_RND_CONV: return rintf(t);
-    case BL_TRN_ZERO: return truncf(t);
-    case BL_RND_ZERO: return rest > 0.5f || (rest == 0.5f && t < 0) ? down + 1 : down;
-    case BL_RND_INF: return rest > 0.5f || (rest == 0.5f && t >= 0) ? down + 1 : down;
-    case BL_RND_MIN_INF: return rest > 0.5f ? down + 1 : down;
-    default: return rest >= 0.5f ? down + 1 : down;
-    }
-}
-
-/* As the integers do where more bits are needed than there are; top is 2^i. */
-static float wrapped(float v, float top, bool sign)
-{
-    float low = sign ? -top : 0, period = sign ? 2 * top : top;
-    return v - period * floorf((v - low) / period);
-}
-
 static void quantize(const bl_hgq *h, const bl_hgq_grid *g, const float *bias, float *y, float *a, int64_t rows)
 {
     bool wraps = h->traced && h->o.overflow == BL_WRAP && g != &h->in;
@@ -69,9 +47,9 @@ static void quantize(const bl_hgq *h, const bl_hgq_grid *g, const float *bias, f
     for (int64_t r = 0; r < rows; r++, y += g->n, a += g->n)
         for (int64_t e = 0; e < g->n; e++) {
             float v = fminf(fmaxf(y[e], g->lo[e]), g->hi[e]);
-            a[e] = rounded(v * g->scale[e], g == &h->in ? BL_RND : h->o.round) * g->step[e];
+            a[e] = (float)bl_hgq_rounded((double)(v * g->scale[e]), g == &h->in ? BL_RND : h->o.round) * g->step[e];
             bl_fixed_grid to = g->final[e];
-            if (wraps) a[e] = to.k + to.i + to.f > 0 ? wrapped(a[e], exp2f(to.i), to.k) : 0;
+            if (wraps) a[e] = to.k + to.i + to.f > 0 ? (float)bl_hgq_wrapped((double)a[e], ldexp(1, to.i), to.k) : 0;
         }
 }
 
@@ -81,6 +59,10 @@ static void product_forward(bl_hgq *h, bl_hgq_layer *l, const float *x, int64_t 
     if (l->kind == BL_FIXED_CONV) {
         gather_rows(l, x, rows);
         x = l->col;
+    }
+    if (h->exact) {
+        bl_hgq_exact_product(h, l, x, rows);
+        return;
     }
     bl_product_f32(false, false, l->kind == BL_FIXED_CONV ? rows * l->places : rows, l->out_c, l->taps, x, w, l->y);
     if (h->quantized && l->grid.n) quantize(h, &l->grid, l->bias, l->y, l->a, rows);
@@ -234,4 +216,5 @@ void bl_hgq_move(bl_hgq *h, double rate)
         if (p[h->in.f.at + j] > h->in.f_most) p[h->in.f.at + j] = h->in.f_most;
     for (int l = 0; l < h->n_layers && h->o.overflow == BL_WRAP; l++)
         if (h->layer[l].grid.n) follow_range(h, &h->layer[l], h->o.batch);
+    if (h->average) h->loops->follow(h->n_params, h->average, p, (float)(1 - h->o.average));
 }

@@ -206,7 +206,7 @@ static double epoch(bl_hgq *h, int64_t begin, int64_t end)
     return loss / (double)steps;
 }
 
-static void count_live(const bl_fixed_net *net, bl_hgq_point *p)
+void bl_hgq_count_live(const bl_fixed_net *net, bl_hgq_point *p)
 {
     for (int l = 0; l < net->n_layers; l++)
         for (int64_t e = 0; e < net->layers[l].n_out; e++) {
@@ -216,7 +216,7 @@ static void count_live(const bl_fixed_net *net, bl_hgq_point *p)
 }
 
 /* The network as it is becomes a point, if it can be one.  last: of its cycle, which is looked at in any case. */
-static bl_status look(bl_hgq *h, double loss, bool last, bl_hgq_point *p)
+static bl_status look_at(bl_hgq *h, double loss, bool last, bl_hgq_point *p)
 {
     bl_fixed_net *net;
     *p = (bl_hgq_point){ .cycle = h->cycle + 1, .epoch = h->epoch, .beta = h->beta, .loss = loss, .test_accuracy = NAN };
@@ -227,8 +227,18 @@ static bl_status look(bl_hgq *h, double loss, bool last, bl_hgq_point *p)
     if (!last && bl_hgq_beaten(h, p)) return BL_OK;
     BL_TRY(bl_hgq_fixed(h, &net));
     bl_fixed_price(net, &p->cost);
-    count_live(net, p);
+    bl_hgq_count_live(net, p);
     return bl_hgq_keep(h, p, net);
+}
+
+/* That, or its running mean. */
+static bl_status look(bl_hgq *h, double loss, bool last, bl_hgq_point *p)
+{
+    float *own = h->params;
+    if (h->average) h->params = h->average;
+    bl_status s = look_at(h, loss, last, p);
+    h->params = own;
+    return s;
 }
 
 static bl_status end_cycle(bl_hgq *h, double loss)
@@ -248,6 +258,7 @@ bl_status bl_hgq_train(bl_hgq *h)
         BL_TRY(bl_hgq_float_epochs(h, "float"));
         h->quantized = true;
         BL_TRY(bl_hgq_start_widths(h));
+        if (h->average) memcpy(h->average, h->params, (size_t)h->n_params * sizeof(float));
     }
     if (h->o.teacher) BL_TRY(bl_hgq_teach(h));
     h->quantized = true;
@@ -265,5 +276,5 @@ bl_status bl_hgq_train(bl_hgq *h)
         BL_TRY(end_cycle(h, loss));
     }
     h->facts.seconds = (double)(bl_now_ns() - start) * 1e-9;
-    return BL_OK;
+    return bl_hgq_settle(h);
 }

@@ -47,6 +47,10 @@ cp "$t/out" "$t/object.json"
 json_is "a point of the front" "$t/object.json" points.0.top1 0.25
 json_is "its cost" "$t/object.json" points.0.ebops 1000.0
 json_is "held-out accuracy where no other is" "$t/object.json" points.1.top1 0.75
+ok 0 "a recipe beside a front" "$bitlathe" compare $resnet8 "$t/front" --recipes uniform --target counted --budget bops=0.5 --set calibrate=16 $data -o "$t/beside"
+json_is "the recipe" "$t/beside/compare.json" points.0.series uniform
+json_is "the front" "$t/beside/compare.json" points.1.series front
+json_is "its cost" "$t/beside/compare.json" points.2.ebops 2000.0
 check "the report says which layers are bound by what" grep -q 'bound by' "$t/run0.6/report.html"
 check "the report has bits by kind of layer" grep -q '<section id="kinds">' "$t/run0.6/report.html"
 check "a page of runs" grep -q '<svg' "$t/runs/compare.html"

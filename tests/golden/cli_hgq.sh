@@ -55,11 +55,17 @@ sed 's/"weights": \[/"weights": [3,/' "$t/one/fixed.json" >"$t/damaged.json"
 ok 65 "eval of a damaged one" "$bitlathe" eval "$t/damaged.json" $data
 for words in "teacher=12 --set teacher_epochs=5 --set smoothing=0.1" "overflow=WRAP" "weights=kbi" "act_share=tensor --set weight_share=channel" "uniform_bits=4" "round=TRN" "ramp=pid --set target=300" \
     "overflow=SAT_SYM --set act_share=channel --set round=RND_CONV" "overflow=WRAP --set act_share=tensor --set round=RND_INF" \
-    "round=TRN_ZERO" "round=RND_ZERO" "round=RND_MIN_INF" "standard=yes --set beta_ramp=1e-5 --set beta_hold=0.2" "ramp=constant"; do
+    "round=TRN_ZERO" "round=RND_ZERO" "round=RND_MIN_INF" "standard=yes --set beta_ramp=1e-5 --set beta_hold=0.2" "ramp=constant" "input_clip=yes" "average=0.9 --set look=1"; do
     ok 0 "hgq $words" "$bitlathe" train 4-8-3 --recipe hgq $data $few --set $words -o "$t/run"
     prints "hgq $words" '^integers: 0 of 600 outputs of 200 test rows differ'
     check "hgq $words: learns (chance is 40 %)" test "$(sed -n 's/.*test rows differ.*, \([0-9]*\)\.[0-9]* % right/\1/p' "$t/out")" -ge 60
     rm -rf "$t/run"
+done
+for words in "round=RND" "overflow=WRAP --set round=TRN"; do
+    ok 0 "wide sums, $words" "$bitlathe" train 4-8-8-3 --recipe hgq $data $few --set ramp=constant --set beta=0 --set gamma=0 --set weight_bits=14 --set act_f=13 --set $words -o "$t/wide"
+    prints "wide sums, $words" '^integers: 0 of 600 outputs of 200 test rows differ.*binary64'
+    check "wide sums, $words: more than binary32 holds" test "$(json "$t/wide/front.json" points.0.sum_bits)" -gt 24
+    rm -rf "$t/wide"
 done
 ok 0 "one width, steps of any size" "$bitlathe" train 4-8-3 --recipe hgq $data $few --set uniform_bits=4 --set uniform_real=yes --set ramp=constant --set beta=0 -o "$t/real"
 json_lacks "no integers behind them" "$t/real/front.json" integers
