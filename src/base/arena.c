@@ -11,7 +11,7 @@
  * mark.  Memory comes from calloc, which zeroes large pieces lazily; `dirty` remembers how far a
  * block was ever used, and only that much is cleared again after a reset.
  */
-#include "base/base.h"
+#include "base/base_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +31,7 @@
 #define LINE 64u
 #define BLOCK_MIN ((size_t)64 << 10)
 #define BLOCK_MAX ((size_t)4 << 20)
+#define SPILL_MIN ((size_t)1 << 20)
 
 typedef struct block {
     struct block *below;
@@ -43,7 +44,8 @@ typedef struct block {
 typedef struct large {
     struct large *next;
     void *raw;
-    size_t charged;
+    size_t charged;  /* 0: on disk */
+    size_t spilled;  /* bytes there */
     uint64_t serial; /* block and place of this node */
     size_t offset;
 } large;
@@ -56,6 +58,7 @@ struct bl_arena {
     size_t next_size;
     size_t now, high;   /* bytes given and not taken back; the most ever */
     size_t held;        /* bl_arena_hold: pieces up to this size come from blocks too */
+    bool spills;        /* bl_arena_spill */
     char tag[32];
 };
 
@@ -197,16 +200,27 @@ static void *from_block(bl_arena *arena, size_t size)
     return p;
 }
 
+/* Should a piece go to disk rather than take most of what is left? */
+static bool is_spilled(const bl_arena *arena, size_t size)
+{
+    uint64_t live = __atomic_load_n(&arena->ctx->live_bytes, __ATOMIC_RELAXED), ceiling = arena->ctx->options.memory_bytes;
+    return arena->spills && size >= SPILL_MIN && (live >= ceiling || size > (ceiling - live) / 4);
+}
+
 static void *from_system(bl_arena *arena, size_t size)
 {
     large *node = from_block(arena, sizeof(large));
     if (!node) return NULL;
     size_t bytes = size + LINE;
-    void *raw = bytes < size ? NULL : take(arena->ctx, bytes);
+    if (bytes < size) return NULL;
+    void *raw = is_spilled(arena, size) ? bl_spill_take(bytes) : NULL;
+    bool spilled = raw != NULL;
+    if (!raw) raw = take(arena->ctx, bytes);
     if (!raw) return NULL; /* the node stays behind unused; the arena is about to die anyway */
     *node = (large){.next = arena->big,
                     .raw = raw,
-                    .charged = bytes,
+                    .charged = spilled ? 0 : bytes,
+                    .spilled = spilled ? bytes : 0,
                     .serial = arena->top->serial,
                     .offset = (size_t)((uint8_t *)node - arena->top->data)};
     arena->big = node;
@@ -236,6 +250,11 @@ void bl_arena_free(bl_arena *arena)
     bl_arena_reset(arena, (bl_mark){NULL, 0, 0});
     if (arena->spare) give_back(ctx, arena->spare, arena->spare->charged);
     give_back(ctx, arena, sizeof(*arena));
+}
+
+void bl_arena_spill(bl_arena *arena)
+{
+    arena->spills = true;
 }
 
 bl_ctx *bl_arena_ctx(bl_arena *arena)
@@ -317,7 +336,9 @@ void bl_arena_reset(bl_arena *arena, bl_mark mark)
                           (arena->big->serial == serial && arena->big->offset >= mark.used))) {
         large *node = arena->big;
         arena->big = node->next;
-        give_back(arena->ctx, node->raw, node->charged);
+        UNPOISON(node->raw, node->charged + node->spilled);
+        if (node->spilled) bl_spill_give_back(node->raw, node->spilled);
+        else give_back(arena->ctx, node->raw, node->charged);
     }
     while (arena->top != keep) {
         block *b = arena->top;

@@ -113,6 +113,9 @@ size_t bl_arena_high_bytes(const bl_arena *arena);
 /* Takes that much from the system now; after a mark behind it and as long as it lasts, giving and taking
  * back touches the system no more. */
 bl_status bl_arena_hold(bl_arena *arena, size_t bytes);
+/* From now on pieces of 1 MiB and more that would take over a quarter of what is left below the ceiling lie on disk
+ * (spill.c), uncounted: for what is written and read in long stretches. */
+void bl_arena_spill(bl_arena *arena);
 /* Allocations that this context has refused so far.  Who goes another way on BL_UNAVAILABLE asks before and
  * after: what does not fit into memory is no reason to compute something else. */
 uint64_t bl_refusals(const bl_ctx *ctx);

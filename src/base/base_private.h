@@ -28,6 +28,13 @@ void bl_error_set(bl_ctx *ctx, const bl_error_slot *slot);
 /* Hash of what json_dump would write under these flags; false when it cannot be written. */
 bool bl_hash_json(const json_t *value, size_t flags, bl_hash *out);
 
+/* ------------------------------------------------------------------ spill.c */
+
+/* Zeroed bytes of a page-aligned mapping of a nameless file; NULL, without an error, where no file or no room on
+ * the disk is to be had. */
+void *bl_spill_take(size_t bytes);
+void bl_spill_give_back(void *p, size_t bytes);
+
 /* ------------------------------------------------------------------ trace.c */
 
 bl_status bl_trace_open(bl_ctx *ctx); /* as BL_TRACE says */

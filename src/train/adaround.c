@@ -157,6 +157,7 @@ static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bl_arena *kept, 
 bl_status bl_tune_adaround(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
 {
     bl_arena *kept = bl_arena_new(ctx, "adaround"), *a = bl_arena_new(ctx, "adaround layer");
+    if (a) bl_arena_spill(a);
     bl_status s = kept && a ? tune_all(ctx, in, kept, a, out) : bl_pending(ctx);
     bl_arena_free(a);
     bl_arena_free(kept);

@@ -322,6 +322,7 @@ static bl_status tune_blocks(bl_ctx *ctx, const bl_tune_input *in, bl_arena *kep
 bl_status bl_tune_brecq(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
 {
     bl_arena *kept = bl_arena_new(ctx, "brecq"), *a = bl_arena_new(ctx, "brecq block");
+    if (a) bl_arena_spill(a);
     bl_status s = kept && a ? tune_blocks(ctx, in, kept, a, out) : bl_pending(ctx);
     bl_arena_free(a);
     bl_arena_free(kept);

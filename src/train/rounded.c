@@ -100,6 +100,7 @@ bl_status bl_round_jobs(bl_ctx *ctx, const bl_graph *graph, bl_data *data, int64
 {
     bl_arena *kept = bl_arena_new(ctx, "adaround"), *a = bl_arena_new(ctx, "adaround layers");
     batch b = {.ctx = ctx, .g = graph, .data = data, .jobs = jobs, .n_jobs = n, .told = told, .user = user};
+    if (a) bl_arena_spill(a);
     bl_status s = kept && a ? run_jobs(&b, samples, kept, a) : bl_pending(ctx);
 
     if (s == BL_OK && n) bl_progress(ctx, "adaround", n * BL_ROUND_ITERATIONS, n * BL_ROUND_ITERATIONS);

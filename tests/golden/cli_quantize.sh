@@ -230,6 +230,17 @@ ok 0 "the split network" "$bitlathe" compare $mobilenet "$t/split.onnx" $samples
 json_is "the split network" "$t/out" pairs.0.flips.total 0
 ok 0 "refitted" "$bitlathe" quantize "$t/split.onnx" -o "$t/refit" $data --target counted --weights-bits 8 --act-bits 8 --tune refit --no-bench
 check "refitted" test -s "$t/refit/model.qdq.onnx"
+
+# ---- where memory is short, what a layer reads lies on disk: the same weights, and nothing stays behind
+ok 0 "refitted in memory" quantize $resnet8 -o "$t/roomy" $data --limit 128 --target counted --weights-bits 8 --act-bits 8 --tune refit --no-bench
+mkdir -p "$t/disk"
+ok 0 "refitted with little" env TMPDIR="$t/disk" "$bitlathe" quantize $resnet8 -o "$t/tight" $data --limit 128 --target counted --weights-bits 8 --act-bits 8 \
+    --tune refit --no-bench --no-cache --threads 1 --memory 11MiB
+check "the same weights" cmp -s "$t/roomy/weights.blw" "$t/tight/weights.blw"
+check "nothing stays on disk" rmdir "$t/disk"
+ok 69 "no disk either" env TMPDIR="$t/none" "$bitlathe" quantize $resnet8 -o "$t/tighter" $data --limit 128 --target counted --weights-bits 8 --act-bits 8 \
+    --tune refit --no-bench --no-cache --threads 1 --memory 11MiB
+
 ok 64 "one class" "$bitlathe" prepare $mobilenet $samples --split-channels 1 -o "$t/none.onnx"
 ok 64 "split without samples" "$bitlathe" prepare $mobilenet --split-channels 4 -o "$t/none.onnx"
 check "no file of a refused split" test ! -e "$t/none.onnx"

@@ -2,6 +2,9 @@
 /* Arenas: alignment, zeroing, marks, the ceiling, and allocations made to fail. */
 #include "support.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 static void test_alignment_and_zero(void **state)
 {
     (void)state;
@@ -121,6 +124,45 @@ static void test_ceiling(void **state)
     test_ctx_free(ctx);
 }
 
+/* What memory has no room for lies on disk: zeroed, uncounted, gone with the reset; where no disk is to be had the
+ * ceiling holds. */
+static void test_spill(void **state)
+{
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 8 << 20);
+    bl_arena *arena = bl_arena_new(ctx, "samples");
+    uint64_t before, now;
+    char folder[] = "/tmp/bitlathe-spill-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    setenv("TMPDIR", folder, 1);
+    assert_null(bl_alloc(arena, 16, 1 << 20)); /* nobody asked for the disk yet */
+    bl_arena_spill(arena);
+    bl_mark mark = bl_arena_mark(arena);
+    for (int round = 0; round < 2; round++) {
+        uint8_t *small = bl_alloc(arena, 3, 512 << 10); /* fits: counted */
+        bl_memory_use(ctx, &before, NULL);
+        assert_true(before > 3 << 19);
+        uint8_t *p = bl_alloc(arena, 16, 1 << 20), *q = bl_alloc(arena, 5, 1 << 20);
+        assert_true(small && p && q && (uintptr_t)p % 64 == 0);
+        bl_memory_use(ctx, &now, NULL);
+        assert_true(now < before + (1 << 17));
+        for (size_t i = 0; i < 16 << 20; i += 4093) assert_int_equal(p[i], 0);
+        memset(p, round + 1, 16 << 20);
+        memset(q, 9, 5 << 20);
+        assert_int_equal(p[(16 << 20) - 1], round + 1);
+        assert_int_equal(small[1234], 0);
+        bl_arena_reset(arena, mark);
+    }
+    assert_int_equal(rmdir(folder), 0); /* no file has a name */
+    assert_null(bl_alloc(arena, 16, 1 << 20));
+    assert_non_null(strstr(bl_last_error(ctx).what, "needs 16.0 MiB"));
+    unsetenv("TMPDIR");
+    bl_arena_free(arena);
+    bl_memory_use(ctx, &now, NULL);
+    assert_int_equal(now, 0);
+    test_ctx_free(ctx);
+}
+
 static bl_status three_allocations(bl_ctx *ctx)
 {
     bl_arena *arena = bl_arena_new(ctx, "a");
@@ -180,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_boundary_sizes),
         cmocka_unit_test(test_marks),
         cmocka_unit_test(test_ceiling),
+        cmocka_unit_test(test_spill),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_text_and_products),
     };
