@@ -184,31 +184,40 @@ static bl_status open_eval(contest_round *r)
 
 /* ---- the answer */
 
-static void cell(const json_t *o, const char *key, double scale, int width, int decimals)
-{
-    const json_t *v = json_object_get(o, key);
-    if (json_is_number(v)) printf(" %*.*f", width, decimals, scale * json_number_value(v));
-    else printf(" %*s", width, "-");
-}
+static const struct {
+    const char *key, *head;
+    double scale;
+    int width, decimals;
+} columns[] = {
+    { "top1", "top-1 %", 100, 9, 2 },        { "sqnr_db", "SQNR dB", 1, 9, 2 },     { "size_bytes", "KiB", 1.0 / 1024, 9, 1 },
+    { "ebops", "kEBOPs", 1e-3, 10, 1 },      { "latency_ms", "ms", 1, 10, 4 },      { "energy_mj", "mJ", 1, 9, 4 },
+    { "seconds", "seconds", 1, 8, 1 },
+};
 
 static void print_points(const json_t *answer)
 {
+    const json_t *points = json_object_get(answer, "points");
     json_t *point;
     size_t i;
     const char *last = "";
-    json_array_foreach(json_object_get(answer, "points"), i, point) {
+    bool known[BL_COUNTOF(columns)] = { false }; /* a column of nothing but dashes is left out */
+    json_array_foreach(points, i, point)
+        for (size_t c = 0; c < BL_COUNTOF(columns); c++) known[c] |= json_is_number(json_object_get(point, columns[c].key));
+    json_array_foreach(points, i, point) {
         const char *target = json_string_value(json_object_get(point, "target")), *budget = json_string_value(json_object_get(point, "budget"));
-        if (strcmp(target, last))
-            printf("%s\n  %-16s %-18s %9s %9s %9s %12s %10s %9s %8s\n", target, "", "budget", "top-1 %", "SQNR dB", "KiB", "EBOPs", "ms", "mJ", "seconds");
+        if (strcmp(target, last)) {
+            printf("%s\n  %-16s %-18s", target, "", "budget");
+            for (size_t c = 0; c < BL_COUNTOF(columns); c++)
+                if (known[c]) printf(" %*s", columns[c].width, columns[c].head);
+            printf("\n");
+        }
         last = target;
         printf("  %-16s %-18s", json_string_value(json_object_get(point, "series")), budget ? budget : "-");
-        cell(point, "top1", 100, 9, 2);
-        cell(point, "sqnr_db", 1, 9, 2);
-        cell(point, "size_bytes", 1.0 / 1024, 9, 1);
-        cell(point, "ebops", 1, 12, 0);
-        cell(point, "latency_ms", 1, 10, 4);
-        cell(point, "energy_mj", 1, 9, 4);
-        cell(point, "seconds", 1, 8, 1);
+        for (size_t c = 0; c < BL_COUNTOF(columns); c++) {
+            const json_t *v = json_object_get(point, columns[c].key);
+            if (json_is_number(v)) printf(" %*.*f", columns[c].width, columns[c].decimals, columns[c].scale * json_number_value(v));
+            else if (known[c]) printf(" %*s", columns[c].width, "-");
+        }
         printf("%s\n", json_is_false(json_object_get(point, "feasible")) ? "  not within the budget" : "");
     }
 }

@@ -283,31 +283,41 @@ static void kinds_table(view *v)
                    "layers are bound by computing, the others by moving data.</p>\n");
 }
 
-static void table_cell(bl_report *r, double v, const char *format)
-{
-    char text[BL_SHOW];
-    snprintf(text, sizeof text, format, v);
-    bl_part_cell(r, v, text, "");
-}
+static const struct {
+    const char *key, *head;
+    double scale;
+    const char *format;
+} columns[] = {
+    { "top1", "top-1, %", 100, "%.2f" },     { "sqnr_db", "SQNR, dB", 1, "%.2f" },  { "size_bytes", "KiB", 1.0 / 1024, "%.1f" },
+    { "ebops", "EBOPs, thousands", 1e-3, "%.1f" }, { "latency_ms", "ms", 1, "%.4g" }, { "energy_mj", "mJ", 1, "%.4g" },
+    { "seconds", "seconds", 1, "%.1f" },
+};
 
+/* Every plan for the target; a column that no plan has a number for is left out. */
 static void table(view *v)
 {
     bl_report *r = v->r;
     const json_t *point;
     size_t i;
-    bl_page_raw(&r->page, "<div class=\"scroll\"><table><thead><tr><th>recipe</th><th>budget</th><th>top-1, %</th><th>SQNR, dB</th>"
-                          "<th>KiB</th><th>EBOPs</th><th>ms</th><th>mJ</th><th>seconds</th></tr></thead><tbody>\n");
+    bool known[BL_COUNTOF(columns)] = { false };
+    json_array_foreach(v->points, i, point)
+        for (size_t c = 0; c < BL_COUNTOF(columns); c++)
+            known[c] |= !strcmp(text_of(point, "target"), v->target) && isfinite(bl_figure_num(point, columns[c].key));
+    bl_page_raw(&r->page, "<div class=\"scroll\"><table><thead><tr><th>recipe</th><th>budget</th>");
+    for (size_t c = 0; c < BL_COUNTOF(columns); c++)
+        if (known[c]) bl_page_put(&r->page, "<th>%s</th>", columns[c].head);
+    bl_page_raw(&r->page, "</tr></thead><tbody>\n");
     json_array_foreach(v->points, i, point) {
         if (strcmp(text_of(point, "target"), v->target)) continue;
         bl_page_put(&r->page, "<tr><th scope=\"row\"><span class=\"key s%d\"></span>%s</th><td>%s%s</td>", series_of(v, text_of(point, "series")),
                     text_of(point, "series"), text_of(point, "budget"), json_is_false(json_object_get(point, "feasible")) ? ", not kept" : "");
-        table_cell(r, 100 * bl_figure_num(point, "top1"), "%.2f");
-        table_cell(r, bl_figure_num(point, "sqnr_db"), "%.2f");
-        table_cell(r, bl_figure_num(point, "size_bytes") / 1024, "%.1f");
-        table_cell(r, bl_figure_num(point, "ebops"), "%.0f");
-        table_cell(r, bl_figure_num(point, "latency_ms"), "%.4g");
-        table_cell(r, bl_figure_num(point, "energy_mj"), "%.4g");
-        table_cell(r, bl_figure_num(point, "seconds"), "%.1f");
+        for (size_t c = 0; c < BL_COUNTOF(columns); c++) {
+            char text[BL_SHOW];
+            double number = columns[c].scale * bl_figure_num(point, columns[c].key);
+            if (!known[c]) continue;
+            snprintf(text, sizeof text, columns[c].format, number);
+            bl_part_cell(r, number, text, "");
+        }
         bl_page_raw(&r->page, "</tr>\n");
     }
     bl_page_raw(&r->page, "</tbody></table></div>\n");
