@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The tuner "finetune": a plan's network is trained on the plan's grids with labelled samples.  How, its words
+ * The tuner "finetune": a plan's network is trained on the plan's grids, by labels or by the float network.  How, its words
  * say: "epochs=3,rate=0.001,trainer=lsq".
  */
 #include "train/train.h"
@@ -16,7 +16,8 @@ static bl_status set_word(bl_ctx *ctx, course *c, const char *key, const char *v
 {
     struct { const char *key; double *to, least, most; } numbers[] = {
         { "rate", &c->o.rate, 1e-12, 1e3 }, { "warmup", &c->o.warmup, 0, 1e6 }, { "decay", &c->o.weight_decay, 0, 1 },
-        { "momentum", &c->o.momentum, 0, 0.9999 } };
+        { "momentum", &c->o.momentum, 0, 0.9999 }, { "teacher", &c->o.teacher, 0, 1 },
+        { "heat", &c->o.heat, 1e-3, 1e3 }, { "smoothing", &c->o.label_smoothing, 0, 0.9999 } };
     struct { const char *key; int64_t *to, least, most; } counts[] = {
         { "epochs", &c->o.epochs, 1, 1000000 }, { "samples", &c->o.limit, 1, INT32_MAX }, { "batch", &c->o.batch, 1, 65536 },
         { "micro", &c->o.micro, 1, 65536 }, { "pad", &c->o.pad, 0, 1024 } };
@@ -94,6 +95,8 @@ bl_status bl_tune_finetune(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out
     bl_trained *trained;
 
     BL_TRY(read_words(ctx, in->words, &c));
+    if (c.o.teacher < 1 && !bl_data_labelled(in->data))
+        return bl_fail(ctx, BL_DATA, bl_data_name(in->data), "give labels, or finetune:teacher=1", "finetune needs labelled samples");
     bl_status status = bl_train_grids(ctx, in->graph, in->plan, in->data, c.trainer, &c.o, out, &trained);
     bl_trained_free(trained);
     return status;

@@ -12,6 +12,7 @@ struct bl_pupil;
 typedef struct bl_worker {
     bl_arena *arena;
     bl_walk *walk, *judge;      /* training and inference */
+    bl_walk *teacher;           /* NULL: none */
     bl_back *back;
     struct bl_pupil *pupil;     /* NULL: no grids */
     float *sample;              /* as stored, before it is changed */
@@ -27,6 +28,7 @@ typedef struct bl_lesson {
     const bl_schedule *schedule;
     const bl_loss *loss;
     bl_graph *net, *plain, *drill; /* batch 1; a micro-batch; that in training form */
+    bl_graph *master, *teacher; /* the float network as it was: batch 1; a micro-batch; NULL: none */
     struct bl_study *study;     /* NULL: in float */
     int logits;                 /* value that the loss is of */
     uint8_t *marks;
@@ -45,6 +47,8 @@ typedef struct bl_lesson {
     bl_worker worker[BL_TRAINERS_MAX];
 } bl_lesson;
 
+/* The value whose softmax the loss is of. */
+int bl_lesson_logits(const bl_graph *g, bool labels);
 /* ctx, arena, o, data and the three rows are set. */
 bl_status bl_lesson_open(bl_lesson *l, const bl_graph *graph);
 void bl_lesson_close(bl_lesson *l);
@@ -52,5 +56,14 @@ void bl_lesson_close(bl_lesson *l);
 bl_status bl_lesson_step(bl_lesson *l, const uint32_t *batch, double *loss);
 /* Mean loss and share of right answers; NaN without samples. */
 bl_status bl_lesson_judge(bl_lesson *l, const uint32_t *index, int64_t n, double *loss, double *accuracy);
+
+/* ------------------------------------------------------------------ teacher.c */
+
+/* l->teacher where the options ask for one. */
+bl_status bl_teacher_open(bl_lesson *l, const bl_graph *graph);
+/* The float network's logits for what lies in w->walk's input; NULL: no teacher. */
+bl_status bl_teacher_ask(bl_lesson *l, bl_worker *w, const float **says);
+/* One sample's loss beside these logits; grad (NULL: not asked for) gets weight times its gradient added. */
+double bl_teacher_loss(const bl_train_options *o, const float *y, int64_t n, const float *says, double weight, float *grad);
 
 #endif

@@ -12,7 +12,7 @@ bl_train_options bl_train_options_default(void)
 {
     return (bl_train_options){.epochs = 20, .batch = 128, .micro = 32, .held_out = -1, .optimizer = "sgd",
                               .schedule = "cosine", .loss = "cross-entropy", .rate = 0.1, .warmup = 1,
-                              .momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .weight_decay = 5e-4};
+                              .momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .weight_decay = 5e-4, .heat = 2};
 }
 
 typedef struct school {
@@ -47,6 +47,8 @@ static bl_status check(bl_lesson *l)
         return bad(ctx, "--batch, --micro", "give a batch of whole micro-batches", "they do not fit each other");
     if (!(o->rate > 0) || !(o->warmup >= 0) || !(o->weight_decay >= 0))
         return bad(ctx, "--rate, --warmup, --decay", "give positive numbers", "they make no sense");
+    if (!(o->teacher >= 0 && o->teacher <= 1) || !(o->heat > 0 && o->heat <= 1000))
+        return bad(ctx, "teacher, heat", "give a share from 0 to 1, and a heat above 0", "they make no sense");
     if (!(o->momentum >= 0 && o->momentum < 1) || !(o->label_smoothing >= 0 && o->label_smoothing < 1) ||
         !(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1))
         return bad(ctx, "--momentum, --smoothing, --beta1, --beta2", "give numbers from 0 on, below 1",
@@ -99,6 +101,10 @@ static bl_status make_key(school *c, const bl_graph *graph, bl_hash *out)
     }
     for (size_t i = 0; i < BL_COUNTOF(counts); i++) bl_hash_i64(h, counts[i]);
     for (size_t i = 0; i < BL_COUNTOF(rates); i++) bl_hash_f64(h, rates[i]);
+    if (o->teacher > 0) {
+        bl_hash_f64(h, o->teacher);
+        bl_hash_f64(h, o->heat);
+    }
     *out = bl_hash_end(h);
     return BL_OK;
 }

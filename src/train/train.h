@@ -79,6 +79,8 @@ typedef struct bl_train_options {
     const char *optimizer, *schedule, *loss; /* rows of optimizers.def, schedules.def, losses.def */
     double rate, warmup;        /* warmup: epochs of a rising rate */
     double momentum, beta1, beta2, weight_decay, label_smoothing;
+    double teacher, heat;       /* on a plan's grids: share of the loss that the float network's answers have (0: none; 1: labels
+                                 * are not asked for), softened by heat */
     bool plain_momentum;        /* not Nesterov's */
     bool decay_all;             /* biases and scales of normalisations too */
     bool random;                /* weights are drawn anew (He et al., arXiv 1502.01852) */

@@ -14,7 +14,7 @@
 /* ------------------------------------------------------------------ making */
 
 /* A softmax at the end is part of the loss: what is trained is its input. */
-static int find_logits(const bl_graph *g, bool labels)
+int bl_lesson_logits(const bl_graph *g, bool labels)
 {
     int v = g->outputs[0], producer = g->values[v].producer;
     bool softmax = producer >= 0 && strcmp(g->nodes[producer].op->name, "Softmax") == 0;
@@ -29,10 +29,10 @@ static bl_status check_shapes(const bl_lesson *l)
 
     if (x->type != BL_F32 || y->type != BL_F32)
         return bl_fail(l->ctx, BL_UNAVAILABLE, g->source, "", "its input or output is not float32");
-    if (l->loss->labels && !bl_data_labelled(l->data))
+    if (l->loss->labels && l->o.teacher < 1 && !bl_data_labelled(l->data))
         return bl_fail(l->ctx, BL_USAGE, "--data", "give samples with labels, or --loss mse",
                        "the loss compares with labels, and there are none");
-    if (l->loss->labels && bl_data_label_max(l->data) >= outputs)
+    if (l->loss->labels && bl_data_labelled(l->data) && bl_data_label_max(l->data) >= outputs)
         return bl_fail(l->ctx, BL_DATA, "--data", "give a network with as many outputs as classes",
                        "label %d, but the network has %lld outputs", bl_data_label_max(l->data), (long long)outputs);
     if (!l->loss->labels && inputs != outputs)
@@ -53,8 +53,9 @@ static bl_status make_graphs(bl_lesson *l, const bl_graph *graph)
         BL_TRY(bl_study_open(l->study, l));
         more = (bl_figures){l->study->n_extra, l->study->extra, bl_study_decays(l->study->row)};
     }
-    l->logits = find_logits(l->net, l->loss->labels);
+    l->logits = bl_lesson_logits(l->net, l->loss->labels);
     BL_TRY(check_shapes(l));
+    BL_TRY(bl_teacher_open(l, graph));
     BL_TRY(bl_graph_rebatch(ctx, l->net, l->o.micro, &l->plain));
     BL_TRY(bl_graph_training(ctx, l->plain, &l->drill));
     BL_TRY(bl_params_find(l->arena, l->net, l->drill, l->o.decay_all, &more, &l->params));
@@ -105,11 +106,14 @@ void bl_lesson_close(bl_lesson *l)
         bl_back_free(l->worker[i].back);
         bl_walk_free(l->worker[i].walk);
         bl_walk_free(l->worker[i].judge);
+        bl_walk_free(l->worker[i].teacher);
         bl_arena_free(l->worker[i].arena);
     }
     bl_graph_free(l->drill);
     bl_graph_free(l->plain);
     bl_graph_free(l->net);
+    bl_graph_free(l->teacher);
+    bl_graph_free(l->master);
 }
 
 /* ------------------------------------------------------------------ pieces */
@@ -161,7 +165,7 @@ static bl_status fill(bl_lesson *l, bl_worker *w, bl_walk *walk, const uint32_t 
 
 static int label_of(const bl_lesson *l, uint32_t sample)
 {
-    return l->loss->labels ? bl_data_label(l->data, sample / bl_data_windows(l->data)) : -1;
+    return l->loss->labels && bl_data_labelled(l->data) ? bl_data_label(l->data, sample / bl_data_windows(l->data)) : -1;
 }
 
 typedef struct seeding {
@@ -169,6 +173,7 @@ typedef struct seeding {
     bl_pupil *pupil;
     bl_walk *walk;
     size_t piece;
+    const float *says;          /* the teacher's answers; NULL: none */
 } seeding;
 
 static bl_status seed_loss(void *user, int value, const bl_tensor *y, bl_tensor *grad)
@@ -180,10 +185,14 @@ static bl_status seed_loss(void *user, int value, const bl_tensor *y, bl_tensor 
     const uint32_t *index = l->batch + (int64_t)s->piece * l->o.micro;
 
     if (value == l->logits) l->losses[s->piece] = 0;
-    for (int64_t i = 0; value == l->logits && i < l->o.micro; i++)
-        l->losses[s->piece] +=
-            l->loss->of(&l->o, (const float *)y->data + i * n, n, x + i * l->per, label_of(l, index[i]),
-                        1.0 / (double)l->o.batch, (float *)grad->data + i * n);
+    for (int64_t i = 0; value == l->logits && i < l->o.micro; i++) {
+        double share = s->says ? l->o.teacher : 0, weight = 1.0 / (double)l->o.batch, loss = 0;
+        const float *at = (const float *)y->data + i * n;
+        float *to = (float *)grad->data + i * n;
+        if (share < 1) loss += (1 - share) * l->loss->of(&l->o, at, n, x + i * l->per, label_of(l, index[i]), (1 - share) * weight, to);
+        if (share > 0) loss += share * bl_teacher_loss(&l->o, at, n, s->says + i * n, share * weight, to);
+        l->losses[s->piece] += loss;
+    }
     if (s->pupil) bl_study_backward(l->study, l, s->pupil, value, grad);
     return BL_OK;
 }
@@ -218,7 +227,7 @@ static bl_status train_piece(void *arg, size_t piece, unsigned worker)
 {
     bl_lesson *l = arg;
     bl_worker *w = &l->worker[worker];
-    seeding s = {l, NULL, NULL, piece};
+    seeding s = {.l = l, .piece = piece};
 
     BL_TRY(open_worker(l, w, false));
     BL_TRY(refresh(l, w->walk, &w->walk_version));
@@ -226,6 +235,7 @@ static bl_status train_piece(void *arg, size_t piece, unsigned worker)
     s.walk = w->walk;
     s.pupil = w->pupil;
     if (w->pupil) bl_study_clear(l->study, w->pupil);
+    BL_TRY(bl_teacher_ask(l, w, &s.says));
     BL_TRY(bl_walk_run(w->walk, l->study ? round_value : NULL, &s));
     BL_TRY(bl_back_run(w->back, seed_loss, &s));
     return keep_piece(l, w, piece);
@@ -299,7 +309,7 @@ static bl_status judge_piece(void *arg, size_t piece, unsigned worker)
     bl_worker *w = &l->worker[worker];
     int64_t first = (int64_t)piece * l->o.micro, count = BL_MIN(l->o.micro, j->n - first);
     bl_train_options plain = l->o;
-    seeding s = {l, NULL, NULL, 0};
+    seeding s = {.l = l};
 
     plain.label_smoothing = 0;
     BL_TRY(open_worker(l, w, true));
@@ -338,7 +348,7 @@ bl_status bl_lesson_judge(bl_lesson *l, const uint32_t *index, int64_t n, double
             right += j.right[i];
         }
         *loss = sum / (double)n;
-        if (l->loss->labels) *accuracy = right / (double)n;
+        if (l->loss->labels && bl_data_labelled(l->data)) *accuracy = right / (double)n;
     }
     bl_arena_free(arena);
     return status;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Training on a plan's grids: slopes of the learned figures against their formulas, every row of
- * quant_trainers.def, the tuner finetune with its words, and that what is left is what the integers compute.
+ * quant_trainers.def, the tuner finetune with its words and the float network as its teacher, and that what is left is what the integers compute.
  */
 #include <unistd.h>
 
 #include "sense/sense.h"
+#include "train/lesson.h"
 #include "train_net.h"
 
 static void test_slopes(void **state)
@@ -239,13 +240,76 @@ static void test_remembered(void **state)
     planned_free(&again);
 }
 
+/* The teacher's loss: nothing where the answers are the same, slopes as by differences, and not moved by what is added to
+ * all logits. */
+static void test_teacher_loss(void **state)
+{
+    const float says[4] = { 2.5f, -1, 0.25f, 4 };
+    (void)state;
+    for (double heat = 0.5; heat < 5; heat *= 2) {
+        bl_train_options o = bl_train_options_default();
+        float y[4] = { 1, 0.5f, -2, 3 }, grad[4] = { 0 }, moved[4], none[4] = { 0 };
+        o.heat = heat;
+        double loss = bl_teacher_loss(&o, y, 4, says, 0.5, grad);
+        assert_true(loss > 0);
+        for (int i = 0; i < 4; i++) {
+            float at = y[i];
+            y[i] = at + 1e-2f;
+            double more = bl_teacher_loss(&o, y, 4, says, 1, NULL);
+            y[i] = at - 1e-2f;
+            double slope = (more - bl_teacher_loss(&o, y, 4, says, 1, NULL)) / 2e-2;
+            y[i] = at;
+            assert_true(fabs(0.5 * slope - grad[i]) < 1e-3);
+        }
+        for (int i = 0; i < 4; i++) moved[i] = says[i] + 100;
+        assert_true(fabs(bl_teacher_loss(&o, moved, 4, says, 1, none)) < 1e-4);
+        for (int i = 0; i < 4; i++) assert_true(fabs(none[i]) < 1e-5);
+    }
+}
+
+/* Taught by the float network alone: as good without labels, and the same bits as with them. */
+static void test_teacher(void **state)
+{
+    char dir[] = "/tmp/bl-train-XXXXXX", spec[64];
+    const char *name = "finetune:epochs=6,rate=0.002,batch=16,micro=8,teacher=1";
+    bl_weights *w[2];
+    planned q, again[2];
+    bl_data *bare;
+    int64_t right;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    plan_small(&q, 2, dir);
+    snprintf(spec, sizeof spec, "npy:%s/x.npy", dir);
+    bl_data_options o = { .spec = spec };
+    assert_ok(q.ctx, bl_data_open(q.ctx, &o, &q.p->values[q.p->inputs[0]].t, &bare));
+    double loss = loss_of(&q, q.plan, NULL, &right);
+    bl_tune_input in = { .graph = q.p, .plan = q.plan, .data = bare, .samples = 64, .words = "epochs=1" };
+    assert_int_equal(bl_tune(q.ctx, bl_tuner_find(name), &in, &w[0]), BL_DATA); /* no labels, no teacher */
+    for (int labels = 0; labels < 2; labels++) {
+        plan_small(&again[labels], 1, dir);
+        bl_tune_input one = { .graph = again[labels].p, .plan = again[labels].plan, .data = labels ? again[1].data : bare,
+                              .samples = 64, .words = bl_tuner_words(name) };
+        assert_ok(again[labels].ctx, bl_tune(again[labels].ctx, bl_tuner_find(name), &one, &w[labels]));
+        assert_true(loss_of(&again[labels], again[labels].plan, w[labels], &right) < 0.8 * loss);
+    }
+    assert_int_equal(w[0]->n_items, w[1]->n_items);
+    for (int i = 0; i < w[0]->n_items; i++)
+        assert_memory_equal(w[0]->items[i].data, w[1]->items[i].data, (size_t)w[0]->items[i].count * sizeof(float));
+    for (int labels = 0; labels < 2; labels++) {
+        bl_weights_free(w[labels]);
+        planned_free(&again[labels]);
+    }
+    bl_data_free(bare);
+    planned_free(&q);
+}
+
 static void test_words(void **state)
 {
     bl_ctx *ctx = test_ctx(1, 0);
     (void)state;
-    static const char *const good[] = { "finetune", "finetune:epochs=3", "finetune:rate=1e-3,trainer=pact,flip=1,pad=2", "adaround" };
+    static const char *const good[] = { "finetune", "finetune:epochs=3", "finetune:rate=1e-3,trainer=pact,flip=1,pad=2", "finetune:teacher=0.5,heat=4", "adaround" };
     static const char *const bad[] = { "fine", "finetune:epochs", "finetune:epochs=0", "finetune:rate=x", "finetune:flip=2",
-                                       "finetune:trainer=none", "finetune:optimizer=none", "finetune:speed=3", "adaround:epochs=3" };
+                                       "finetune:trainer=none", "finetune:optimizer=none", "finetune:speed=3", "finetune:teacher=2", "finetune:heat=0", "adaround:epochs=3" };
     for (size_t i = 0; i < BL_COUNTOF(good); i++) assert_ok(ctx, bl_tuner_check(ctx, good[i]));
     for (size_t i = 0; i < BL_COUNTOF(bad); i++) assert_int_equal(bl_tuner_check(ctx, bad[i]), BL_USAGE);
     assert_null(bl_tuner_words("finetune"));
@@ -256,6 +320,7 @@ static void test_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_slopes), cmocka_unit_test(test_on_grids),
-                                        cmocka_unit_test(test_finetune), cmocka_unit_test(test_remembered), cmocka_unit_test(test_words) };
+                                        cmocka_unit_test(test_finetune), cmocka_unit_test(test_remembered), cmocka_unit_test(test_teacher_loss),
+                                        cmocka_unit_test(test_teacher), cmocka_unit_test(test_words) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The float network as teacher of the one on grids (Hinton et al., arXiv 1503.02531; for quantized pupils: Mishra and
+ * Marr, arXiv 1711.05852): it sees each micro-batch as the pupil does, flipped and shifted alike, and the loss is
+ *   (1 - share) of the label's + share heat^2 KL(softmax(its answer / heat) || softmax(the pupil's / heat)).
+ * A network that was taught with many samples forgets on few of them where labels alone speak; its own answers say
+ * how it told the classes apart.  With share 1 no labels are asked for.
+ */
+#include "train/study.h"
+
+#include <math.h>
+#include <string.h>
+
+bl_status bl_teacher_open(bl_lesson *l, const bl_graph *graph)
+{
+    if (!(l->o.teacher > 0)) return BL_OK;
+    if (!l->study || !l->loss->labels)
+        return bl_fail(l->ctx, BL_USAGE, "teacher", "train on a plan's grids, with --loss cross-entropy",
+                       "a float network does not learn from itself");
+    BL_TRY(bl_prepare(l->ctx, graph, &l->master));
+    return bl_graph_rebatch(l->ctx, l->master, l->o.micro, &l->teacher);
+}
+
+/* Its answers to what lies in the pupil's input; valid until the next call with this worker. */
+bl_status bl_teacher_ask(bl_lesson *l, bl_worker *w, const float **says)
+{
+    *says = NULL;
+    if (!l->teacher) return BL_OK;
+    if (!w->teacher) {
+        bl_walk_options o = {.keep_all = true}; /* the logits may not be the output */
+        BL_TRY(bl_walk_new(l->ctx, l->teacher, &o, &w->teacher));
+    }
+    bl_tensor *to = bl_walk_input(w->teacher, 0);
+    memcpy(to->data, bl_walk_input(w->walk, 0)->data, (size_t)bl_tensor_count(to) * sizeof(float));
+    BL_TRY(bl_walk_run(w->teacher, NULL, NULL));
+    const bl_tensor *y = bl_walk_value(w->teacher, bl_lesson_logits(l->teacher, true));
+    if (!y) return bl_pending(l->ctx);
+    *says = y->data;
+    return BL_OK;
+}
+
+/* log of the sum of exp(y / heat), with the largest y / heat taken out of it. */
+static double log_sum(const float *y, int64_t n, double heat)
+{
+    double most = y[0], sum = 0;
+    for (int64_t i = 1; i < n; i++) most = fmax(most, (double)y[i]);
+    for (int64_t i = 0; i < n; i++) sum += exp(((double)y[i] - most) / heat);
+    return most / heat + log(sum);
+}
+
+double bl_teacher_loss(const bl_train_options *o, const float *y, int64_t n, const float *says, double weight, float *grad)
+{
+    double heat = o->heat, of_y = log_sum(y, n, heat), of_says = log_sum(says, n, heat), loss = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double log_p = (double)y[i] / heat - of_y, log_q = (double)says[i] / heat - of_says, q = exp(log_q);
+        loss += heat * heat * q * (log_q - log_p);
+        if (grad) grad[i] += (float)(weight * heat * (exp(log_p) - q));
+    }
+    return loss;
+}
