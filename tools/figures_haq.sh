@@ -4,14 +4,20 @@
 # again; what a kill interrupts goes on where it was.
 #   HAQ_CASES      some of the cases only: NETWORK:TARGET:LEVEL words, * allowed, such as 'resnet20*:bismo-*:W4A4'
 #   HAQ_EPISODES   300, HAQ_SENSE 64: how long the search; another length is another folder
+#   HAQ_POLISH     20000: answers of the list about neighbours of the best policy, once the agent is through; 0: none
 #   HAQ_TUNE       what both sides get after it, a row of `bitlathe list tuners`; plans that are there are taken
 HAQ_EPISODES=${HAQ_EPISODES:-300}
 HAQ_SENSE=${HAQ_SENSE:-64}
-HAQ_TUNE=${HAQ_TUNE:-finetune:epochs=1,samples=4000,flip=1,pad=4}
+HAQ_POLISH=${HAQ_POLISH:-20000}
+HAQ_TUNE=${HAQ_TUNE:-finetune:epochs=1,samples=4000,teacher=1}
 haq_grids="--set act_range=mse --set narrow=yes"
 haq_networks="resnet20_cifar10 mobilenetv3s_cifar10"
 haq_targets="bismo-cloud bismo-edge bitfusion"
 haq_estimate="--set reward=table --set sensitivity=kl --set sense=$HAQ_SENSE"
+haq_kind=haq
+[ "$HAQ_POLISH" = 0 ] || haq_kind=polish$HAQ_POLISH
+haq_effort="--set episodes=$HAQ_EPISODES"
+[ "$HAQ_POLISH" = 0 ] || haq_effort+=" --set polish=$HAQ_POLISH"
 
 haq_levels() { # TARGET: 5 to 7 bits cost as much as 8 on Bit Fusion
     case $1 in bitfusion*) echo "W4A4 W6A4 W8A8" ;; *) echo "W4A4 W5A5 W6A6" ;; esac
@@ -86,14 +92,14 @@ haq_wanted() { # TARGET LEVEL
 
 # One of the eighteen: HAQ at the latency of uniform widths.
 haq_case() { # TARGET LEVEL
-    local d=$keep/$name.$1.$2.haq limit
+    local d=$keep/$name.$1.$2.$haq_kind limit
     haq_uniform $2 && haq_price "$plain" $1 latency_ms || return
     limit=$price
-    haq_list "$d" $1 && haq_searched "$d" --target $1 --recipe haq $haq_estimate $menu --set episodes=$HAQ_EPISODES --budget latency=${limit}ms && haq_tuned "$d" || return
+    haq_list "$d" $1 && haq_searched "$d" --target $1 --recipe haq $haq_estimate $menu $haq_effort --budget latency=${limit}ms && haq_tuned "$d" || return
     haq_compared "$d" && haq_price "$d" $1 latency_ms || return
-    awk -v name=$name -v target=$1 -v level=$2 -v limit="$limit" -v ms="$price" -v int8="$int8" -v flt="$value" -v took="$(cat "$d/search.seconds")" \
+    awk -v name=$name -v target=$1 -v level=$2 -v list="$(json "$d/plan.json" predicted.objective)" -v agent="$(json "$d/plan.json" solver.polish.reward_before || json "$d/plan.json" solver.best_reward)" -v limit="$limit" -v ms="$price" -v int8="$int8" -v flt="$value" -v took="$(cat "$d/search.seconds")" \
         -v tune="$(cat "$d/$how/tune.seconds")" -v command="$(cat "$d/command")" \
-        '{ printf "%-20s %-12s %-5s %9.4f %9.4f %6.2fx %7.2f %7.2f %+6.2f %5.2f %+7.2f %4s %7s %7s  %s\n", name, target, level, limit, ms, int8 / ms, 100 * $1, 100 * $2,
+        '{ printf "%-20s %-12s %-5s %9.4f %9.4f %6.2fx %7.4f %7.4f %7.2f %7.2f %+6.2f %5.2f %+7.2f %4s %7s %7s  %s\n", name, target, level, limit, ms, int8 / ms, 10 ^ -agent, list, 100 * $1, 100 * $2,
              100 * ($2 - $1), 100 * $3, 100 * ($2 - flt), ($2 > $1 ? "yes" : $2 == $1 ? "same" : "no"), took, tune, command }' "$row"
     cases=$((cases + 1)) won=$((won + $(awk '{ print ($2 > $1) }' "$d/$how/row")))
 }
@@ -105,7 +111,7 @@ haq_crossed() {
     echo "! beyond what W4A4 takes there, * the most accurate of those within"
     printf '  %-14s %12s %12s %12s %10s\n' "found for" $haq_targets "top-1"
     for from in $haq_targets; do
-        d=$keep/$name.$from.W4A4.haq
+        d=$keep/$name.$from.W4A4.$haq_kind
         [ -f "$d/$how/row" ] || { echo "  $from: not searched yet"; return; }
         haq_uniform W4A4 && haq_price "$plain" $from latency_ms && echo "limit $from $price"
         for to in $haq_targets; do haq_price "$d" $to latency_ms && echo "$from $to $price"; done
@@ -126,22 +132,23 @@ haq_rivals() { # TARGET
     haq_uniform W4A4 && haq_price "$plain" $1 latency_ms || return
     limit=$price
     echo "$name on $1, at the latency of uniform W4A4 ($(printf %.4f "$limit") ms): predicted KL, then top-1 after $HAQ_TUNE"
-    for kind in haq random exact; do
+    for kind in haq random exact $([ $haq_kind = haq ] || echo $haq_kind); do
         d=$keep/$name.$1.W4A4.$kind
         haq_menu $1
         words_of="--recipe haq $haq_estimate $menu --set episodes=$HAQ_EPISODES"
         [ $kind != random ] || words_of+=" --set search=random"
+        [[ $kind != polish* ]] || words_of+=" --set polish=$HAQ_POLISH"
         [ $kind != exact ] || words_of+=" --set search=knapsack"
         haq_list "$d" $1 && haq_searched "$d" --target $1 $words_of --budget latency=${limit}ms && haq_tuned "$d" && haq_compared "$d" && haq_price "$d" $1 latency_ms || continue
-        printf '  %-8s %9.4f ms %9.5f %7.2f %% %8s s  %s\n' $kind "$price" "$(json "$d/plan.json" predicted.objective)" \
+        printf '  %-11s %9.4f ms %9.5f %7.2f %% %8s s  %s\n' $kind "$price" "$(json "$d/plan.json" predicted.objective)" \
             "$(awk '{ print 100 * $2 }' "$d/$how/row")" "$(cat "$d/search.seconds")" "$(cat "$d/command")"
     done
 }
 
 # Energy and latency beside eight bits, at a share of it.
 haq_ratio() { # TARGET METRIC SHARE UNIT
-    local d=$keep/$name.$1.$2-$3.haq
-    haq_uniform W8A8 && haq_list "$d" $1 && haq_searched "$d" --target $1 --recipe haq $haq_estimate $menu --set episodes=$HAQ_EPISODES --budget $2=$3 && haq_tuned "$d" || return
+    local d=$keep/$name.$1.$2-$3.$haq_kind
+    haq_uniform W8A8 && haq_list "$d" $1 && haq_searched "$d" --target $1 --recipe haq $haq_estimate $menu $haq_effort --budget $2=$3 && haq_tuned "$d" || return
     haq_compared "$d" && haq_price "$d" $1 $2_$4 || return
     awk -v name=$name -v target=$1 -v metric=$2 -v price="$price" -v int8="$int8" -v unit=$4 -v flt="$value" -v command="$(cat "$d/command")" \
         '{ printf "%-20s %-12s %-8s %9.4f %s, %.2f times less than 8 bit; top-1 %.2f, 8 bit tuned alike %.2f (%+.2f), float %.2f (%+.2f)  %s\n", name, target, metric, price, unit,
@@ -151,8 +158,8 @@ haq_ratio() { # TARGET METRIC SHARE UNIT
 figures_haq() {
     local name target level won=0 cases=0 keep how row menu plain price int8 net words calibration value
     echo "HAQ at the latency of uniform widths, both after $HAQ_TUNE; top-1 on test pictures, read once a row"
-    echo "(uniform: every layer at these widths, as HAQ's tables have it; HAQ keeps the ends at 8 bits and pays for them; $HAQ_EPISODES episodes rewarded by a KL list of $HAQ_SENSE samples)"
-    printf '%-20s %-12s %-5s %9s %9s %7s %7s %7s %6s %5s %7s %4s %7s %7s  %s\n' network target level limit-ms HAQ-ms of-8bit uniform HAQ points s.e. to-float won search-s tune-s command
+    echo "(uniform: every layer at these widths, as HAQ's tables have it; HAQ keeps the ends at 8 bits and pays for them; $HAQ_EPISODES episodes rewarded by a KL list of $HAQ_SENSE samples, then $HAQ_POLISH neighbours of the best; sum of the list before and after these)"
+    printf '%-20s %-12s %-5s %9s %9s %7s %7s %7s %7s %7s %6s %5s %7s %4s %7s %7s  %s\n' network target level limit-ms HAQ-ms of-8bit agent list uniform HAQ points s.e. to-float won search-s tune-s command
     for name in $haq_networks; do
         haq_here || continue
         for target in $haq_targets; do

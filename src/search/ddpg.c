@@ -9,6 +9,9 @@
  * killed is given again, asks for what is not known yet and ends with the same policy.
  *
  * `random` draws every action, with the same wall and as many episodes: what the agent has to be better than.
+ *
+ * Not HAQ's, and only where asked for (polish): afterwards neighbours of the best policy, with one to three other widths,
+ * are drawn and asked about where the budgets hold; a better one takes its place.
  */
 #include "search/agent.h"
 #include "search/policy.h"
@@ -34,6 +37,8 @@ typedef struct hunt {
     double best_reward;
     bl_score best_score;
     int64_t best_episode;
+    double agent_reward;        /* the best before polishing */
+    int64_t neighbours, taken;  /* asked about; better ones among them */
     bool any, feasible;
     int binding;
     json_t *rewards;
@@ -162,6 +167,46 @@ static bl_status play(hunt *h)
     return BL_OK;
 }
 
+/* ---- neighbours */
+
+/* One to three widths of the best policy changed, half of them by one place; false: beyond the budgets, or the same policy. */
+static bool draw_neighbour(hunt *h)
+{
+    const bl_policy *p = &h->policy;
+    int n = 1 + (int)bl_rng_below(&h->rng, 3), binding;
+    memcpy(h->steps, h->best, (size_t)p->n * sizeof *h->steps);
+    for (int i = 0; i < n; i++) {
+        int l = (int)bl_rng_below(&h->rng, (uint64_t)p->n), values = (int)bl_rng_below(&h->rng, 2);
+        int *at = values ? &h->steps[l].a : &h->steps[l].w, was = values ? h->best[l].a : h->best[l].w;
+        int places = values ? p->wall.n_a[l] : p->wall.n_w[l], to = was + (bl_rng_below(&h->rng, 2) ? 1 : -1);
+        if (bl_rng_below(&h->rng, 2)) to = (int)bl_rng_below(&h->rng, (uint64_t)places);
+        if (to >= 0 && to < places) *at = to;
+    }
+    return memcmp(h->steps, h->best, (size_t)p->n * sizeof *h->steps) && bl_wall_holds(&p->wall, h->steps, &binding);
+}
+
+static bl_status polish(hunt *h)
+{
+    enum { TRIES = 50 };        /* draws for an answer: most are beyond a tight budget */
+    double reward;
+    bl_score score;
+    h->agent_reward = h->best_reward;
+    h->rng = bl_rng_make(h->ctx->options.seed, "polish", 0);
+    for (int64_t i = 0; i < h->policy.in->polish * TRIES && h->neighbours < h->policy.in->polish; i++) {
+        if (!draw_neighbour(h)) continue;
+        BL_TRY(bl_check_interrupt(h->ctx));
+        bl_policy_choice(&h->policy, h->steps, h->choice);
+        BL_TRY(bl_reward_ask(&h->reward, h->choice, &reward, &score));
+        h->neighbours++;
+        if (!(reward > h->best_reward)) continue;
+        memcpy(h->best, h->steps, (size_t)h->policy.n * sizeof *h->best);
+        h->best_reward = reward;
+        h->best_score = score;
+        h->taken++;
+    }
+    return BL_OK;
+}
+
 /* ---- the rows */
 
 static bl_status open_hunt(hunt *h, const bl_search_input *in, bool agent)
@@ -195,6 +240,9 @@ static json_t *solver_json(const hunt *h, const char *method)
     json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:o}", "method", method, "reward", bl_reward_name(h->reward.kind), "episodes",
                           (json_int_t)h->episodes, "best_episode", (json_int_t)h->best_episode, "best_reward", bl_json_real(h->best_reward));
     if (h->reward.why) json_object_set_new(o, "why", json_string(h->reward.why));
+    if (h->policy.in->polish > 0)
+        json_object_set_new(o, "polish", json_pack("{s:I, s:I, s:o}", "answers", (json_int_t)h->neighbours, "better", (json_int_t)h->taken,
+                                                  "reward_before", bl_json_real(h->agent_reward)));
     json_object_set(o, "rewards", h->rewards);
     return o;
 }
@@ -210,6 +258,7 @@ static bl_status search(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena,
         if (s == BL_OK) s = play(&h);
         bl_progress(ctx, "search", (uint64_t)h.episode + 1, (uint64_t)h.episodes);
     }
+    if (s == BL_OK && in->polish > 0 && h.feasible && !in->shard_of) s = polish(&h); /* which depends on the answers */
     if (s == BL_OK) {       /* a part may hold no episode at all */
         bl_policy_choice(&h.policy, h.best, h.choice);
         *out = (bl_search_result){ .choice = h.choice, .feasible = h.feasible, .binding = h.feasible ? -1 : h.binding, .score = h.best_score,

@@ -24,6 +24,8 @@ typedef struct bl_wall {
  * their values, then one of their weights; passes are repeated.  False where even the narrowest exceeds one:
  * `binding` is the budget that is exceeded most.  passes (may be NULL): how often the layers were gone through. */
 bool bl_wall_enforce(const bl_wall *wall, bl_layer_pick *policy, int *passes, int *binding);
+/* Are the budgets kept?  binding: the one that is exceeded most, -1: none. */
+bool bl_wall_holds(const bl_wall *wall, const bl_layer_pick *policy, int *binding);
 double bl_wall_cost(const bl_wall *wall, int budget, const bl_layer_pick *policy);
 
 /* ------------------------------------------------------------------ policy.c */

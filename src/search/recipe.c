@@ -155,6 +155,7 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
         return r->mask_by_width || !strcmp(value, "energy") ? BL_OK : bad(p, "neither energy nor ratio", value);
     }
     if (!strcmp(key, "episodes")) return set_count(p, value, &r->episodes);
+    if (!strcmp(key, "polish")) return set_count(p, value, &r->polish);
     if (!strcmp(key, "weights_only")) return set_flag(p, value, &r->weights_only);
     return bad(p, "unknown key", key);
 }

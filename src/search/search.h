@@ -33,6 +33,7 @@ typedef struct bl_recipe {
     int n_settings;             /* its own, "KEY", "VALUE" */
     const char *setting[64][2];
     int64_t episodes;           /* of searches that ask the oracle; 0: as many as suit the search */
+    int64_t polish;             /* answers that follow, about neighbours of the best policy; 0: none */
     const char *reward;         /* what they maximise; NULL: auto */
     const char *agent;          /* of ddpg: code (NULL) or paper */
     const char *rounding;       /* adaround: sensitivities see weights rounded by learning; NULL: to nearest */
@@ -110,7 +111,7 @@ typedef struct bl_search_input {
     void *score_user;
     int shard_at, shard_of;     /* only the answers of this part (from 1) of the episodes that ask without having
                                    learned; 0: the whole search */
-    int64_t episodes;           /* 0: as many as suit the search */
+    int64_t episodes, polish;   /* 0: as many as suit the search; none */
     const char *reward, *agent; /* as the recipe has them */
     const char *walk;           /* how pareto-greedy looks for a floor (curve.c); NULL: binary */
 } bl_search_input;

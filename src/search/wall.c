@@ -19,7 +19,7 @@ double bl_wall_cost(const bl_wall *w, int budget, const bl_layer_pick *policy)
 }
 
 /* Summed anew each time: a running sum would drift from what is printed. */
-static bool met(const bl_wall *w, const bl_layer_pick *policy, int *binding)
+bool bl_wall_holds(const bl_wall *w, const bl_layer_pick *policy, int *binding)
 {
     double most = 0;
     *binding = -1;
@@ -35,7 +35,7 @@ static bool met(const bl_wall *w, const bl_layer_pick *policy, int *binding)
 bool bl_wall_enforce(const bl_wall *w, bl_layer_pick *policy, int *passes, int *binding)
 {
     int done = 0;
-    bool holds = met(w, policy, binding), moved = true;
+    bool holds = bl_wall_holds(w, policy, binding), moved = true;
     while (!holds && moved) {
         moved = false;
         done++;
@@ -45,7 +45,7 @@ bool bl_wall_enforce(const bl_wall *w, bl_layer_pick *policy, int *passes, int *
                 if (*give[k] == 0) continue;
                 --*give[k];
                 moved = true;
-                holds = met(w, policy, binding);
+                holds = bl_wall_holds(w, policy, binding);
             }
         }
     }

@@ -239,6 +239,40 @@ static void agent_beats_the_dice(void **state)
     bench_free(&b);
 }
 
+/* Neighbours of the best policy are asked about within the budgets: never worse than before, on the list close to the
+ * exact solver in a net this small, and the same again. */
+static void polished(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 11; seed < 14; seed++) {
+        bench b = bench_new(seed, 0.45);
+        bl_search_result plain, found, again, exact;
+        bench_point(&b, "table", 30);
+        assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &plain));
+        b.in.polish = 5000;
+        assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &found));
+        assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &again));
+        const json_t *p = json_object_get(found.solver, "polish");
+        assert_true(json_number_value(json_object_get(p, "reward_before")) == json_number_value(json_object_get(plain.solver, "best_reward")));
+        assert_int_equal(json_integer_value(json_object_get(p, "answers")), 5000);
+        assert_true(json_integer_value(json_object_get(p, "better")) > 0);
+        assert_true(found.objective < plain.objective);
+        assert_true(json_equal(found.solver, again.solver));
+        assert_memory_equal(found.choice, again.choice, (size_t)b.t->menu->n_units * sizeof(int));
+        double cost = 0;
+        for (int u = 0; u < b.t->menu->n_units; u++) cost += b.prices->column[BL_M_LATENCY][u][found.choice[u]];
+        assert_true(cost <= b.budget.limit * (1 + 1e-9));
+        assert_ok(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &exact));
+        print_message("objective %.6f drawn, %.6f polished, %.6f exact\n", plain.objective, found.objective, exact.objective);
+        assert_true(found.objective >= exact.objective * (1 - 1e-9) && found.objective <= 1.1 * exact.objective);
+        json_decref(plain.solver);
+        json_decref(found.solver);
+        json_decref(again.solver);
+        json_decref(exact.solver);
+        bench_free(&b);
+    }
+}
+
 static void rewards_by_name(void **state)
 {
     static const struct { const char *name; bl_reward_kind kind; } cases[] = {
@@ -393,6 +427,7 @@ int main(void)
         cmocka_unit_test(worked_cases),
         cmocka_unit_test(agent_learns),
         cmocka_unit_test(agent_beats_the_dice),
+        cmocka_unit_test(polished),
         cmocka_unit_test(rewards_by_name),
         cmocka_unit_test(reward_of_taught_samples),
         cmocka_unit_test(what_is_refused),
