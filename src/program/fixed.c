@@ -351,7 +351,8 @@ bl_status bl_fixed_finish(bl_ctx *ctx, bl_fixed_net *net)
     bl_fixed_layer *l = &net->layers[net->n_layers - 1];
     for (int64_t e = 0; e < l->n_out; e++) {
         int f = l->acc_f[e], bits = 1; /* without sign */
-        while (bits < 62 && (l->acc_hi[e] >> bits > 0 || (l->acc_lo[e] < 0 && (-l->acc_lo[e] - 1) >> bits > 0))) bits++;
+        int64_t below = l->acc_lo[e] < 0 ? -l->acc_lo[e] - (l->overflow != BL_SAT_SYM) : 0; /* symmetric: -2^bits is no code */
+        while (bits < 62 && (l->acc_hi[e] >> bits > 0 || below >> bits > 0)) bits++;
         l->out[e] = (bl_fixed_grid){ l->acc_lo[e] < 0, (int8_t)(bits - f), (int8_t)f };
     }
     return bl_fixed_check(ctx, net->name, net);

@@ -224,6 +224,18 @@ static bl_status layer_read(reader *r, int number, const json_t *o)
     return grids(r, o, l->out, l->n_out);
 }
 
+/* The last layer's codes are its sums: does the grid of output e neither round nor clip them? */
+static bool holds_sum(const bl_fixed_layer *l, int64_t e)
+{
+    bl_fixed_grid g = l->out[e];
+    int64_t lo = l->relu && l->acc_lo[e] < 0 ? 0 : l->acc_lo[e], hi = l->relu && l->acc_hi[e] < 0 ? 0 : l->acc_hi[e];
+    int shift = g.f - l->acc_f[e], bits = g.i + g.f;
+    if (!lo && !hi) return true;
+    if (shift < 0 || shift > 60 || bits < 0 || g.k + bits <= 0) return false;
+    __int128 span = (__int128)1 << BL_MIN(bits, 126), one = 1;
+    return hi * (one << shift) < span && lo * (one << shift) >= (!g.k ? 0 : l->overflow == BL_SAT_SYM ? 1 - span : -span);
+}
+
 static bl_status all_read(reader *r, const json_t *record, bl_ctx *ctx, const char *path)
 {
     const char *name;
@@ -238,7 +250,13 @@ static bl_status all_read(reader *r, const json_t *record, bl_ctx *ctx, const ch
     BL_TRY(grids(r, in, r->net->in, r->net->n_in));
     for (int l = 0; l < r->net->n_layers; l++) BL_TRY(layer_read(r, l, json_array_get(layers, (size_t)l)));
     r->net->figures = json_incref(json_object_get(record, "figures"));
-    return bl_fixed_check(ctx, path, r->net);
+    BL_TRY(bl_fixed_check(ctx, path, r->net));
+    const bl_fixed_layer *last = &r->net->layers[r->net->n_layers - 1];
+    for (int64_t e = 0; e < last->n_out; e++)
+        if (!holds_sum(last, e))
+            return bl_fail(ctx, BL_DATA, path, "give its grids the sums' own steps and ranges",
+                           "output %lld of the last layer does not hold its sum as it is", (long long)e);
+    return BL_OK;
 }
 
 bl_status bl_fixed_read(bl_ctx *ctx, const char *path, bl_fixed_net **out)

@@ -162,6 +162,48 @@ static void test_record(void **state)
     test_ctx_free(ctx);
 }
 
+/* The last layer's codes are its sums: a record whose grids clip or round them is refused; the grids that
+ * bl_fixed_finish gives hold the least and the largest sum, symmetric overflow or not. */
+static void test_last_grids(void **state)
+{
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 0);
+    char folder[256], path[400];
+    snprintf(path, sizeof path, "%s/fixed.json", test_folder(folder));
+    for (int overflow = 0; overflow < BL_FIXED_OVERFLOWS; overflow++) {
+        bl_rng r = bl_rng_make(1, "last", 0);
+        bl_fixed_net *net = fixed_dense(ctx, &r, 1, (int[]){ 1 }, 1, 0), *back;
+        bl_fixed_layer *l = &net->layers[0];
+        l->overflow = (bl_fixed_overflow)overflow;
+        l->relu = false;
+        net->in[0] = (bl_fixed_grid){ 1, 3, 0 }; /* -8 .. 7 */
+        net->in_overflow = BL_SAT;
+        l->weight[0] = 1;
+        l->weight_f[0] = 0;
+        l->bias[0] = 0;
+        l->bias_f[0] = 0;
+        assert_ok(ctx, bl_fixed_finish(ctx, net));
+        for (int64_t code = -8; code < 8; code++) {
+            int64_t y;
+            bl_fixed_layer_run(l, net->in, &code, &y);
+            assert_int_equal(y, code * ((int64_t)1 << l->out[0].f));
+        }
+        assert_ok(ctx, bl_fixed_write(ctx, net, path));
+        assert_ok(ctx, bl_fixed_read(ctx, path, &back));
+        bl_fixed_free(back);
+        bl_fixed_grid right = l->out[0], wrong[] = { { right.k, (int8_t)(right.i - 1), right.f }, { 0, right.i, right.f },
+                                                      { right.k, right.i, (int8_t)(right.f - 1) } };
+        for (size_t i = 0; i < BL_COUNTOF(wrong); i++) {
+            l->out[0] = wrong[i];
+            assert_ok(ctx, bl_fixed_write(ctx, net, path));
+            assert_fails(ctx, bl_fixed_read(ctx, path, &back), BL_DATA, "does not hold its sum");
+        }
+        bl_fixed_free(net);
+    }
+    test_folder_remove(folder);
+    test_ctx_free(ctx);
+}
+
 /* Numbers of a record replaced by others, one at a time: refused as bad data, or a network that holds. */
 static void test_damage(void **state)
 {
@@ -216,7 +258,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integers), cmocka_unit_test(test_prune),  cmocka_unit_test(test_price),
-        cmocka_unit_test(test_proof),    cmocka_unit_test(test_record), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_proof),    cmocka_unit_test(test_record), cmocka_unit_test(test_last_grids), cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
