@@ -126,13 +126,28 @@ static inline direct_block direct_offsets(const bl_conv_shape *s, const direct_p
         run_at[r] = r / per_row * (size_t)s->dilation_h * row +
                     r % per_row * (size_t)s->dilation_w * pixel;
     }
-    for (int64_t y = 0; y < rows; y++)
-        for (int64_t x = 0; x < s->out_w; x++) {
-            size_t from = (size_t)(y * s->stride_h) * row + (size_t)(x * s->stride_w) * pixel;
-            at[b.positions++] = from;
-            if (p->planes == 2) at[b.positions++] = from + p->slab_plane;
+    for (int64_t y = 0; y < rows; y++) {
+        size_t from = (size_t)(y * s->stride_h) * row, step = (size_t)s->stride_w * pixel;
+        for (int64_t x = 0; x < s->out_w; x++, from += step) {
+            *at++ = from;
+            if (p->planes == 2) *at++ = from + p->slab_plane;
         }
+    }
+    b.positions = (size_t)(at - b.at);
     return b;
+}
+
+/* The next block of no more rows: offsets stay, the input moves on. */
+static inline void direct_next(const bl_conv_args *a, const direct_plan *p, int64_t oy, int64_t rows, uint8_t *work,
+                               direct_block *b)
+{
+    const bl_conv_shape *s = &a->s;
+    b->positions = (size_t)(rows * s->out_w) * p->planes;
+    if (p->in_place)
+        b->in = (const uint8_t *)a->in +
+                (size_t)((oy * s->stride_h - s->pad_top) * s->in_w - s->pad_left) * (size_t)s->in_c;
+    else
+        direct_slab(a, p, oy, rows, work);
 }
 
 static inline direct_block direct_start(const bl_conv_args *a, const direct_plan *p, int64_t oy,
@@ -141,11 +156,7 @@ static inline direct_block direct_start(const bl_conv_args *a, const direct_plan
     const bl_conv_shape *s = &a->s;
     size_t c = (size_t)s->in_c, row = p->in_place ? (size_t)s->in_w * c : p->slab_row;
     direct_block b = direct_offsets(s, p, rows, row, c, work);
-    if (p->in_place)
-        b.in = (const uint8_t *)a->in +
-               (size_t)((oy * s->stride_h - s->pad_top) * s->in_w - s->pad_left) * c;
-    else
-        direct_slab(a, p, oy, rows, work);
+    direct_next(a, p, oy, rows, work, &b);
     return b;
 }
 

@@ -16,10 +16,11 @@
 #include "kernels/kernels.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 typedef struct requant {
     __m512 most;                    /* hi - zero */
-    __m512i zero16, lo16, zero32, lo32, lo8;
+    __m512i zero16, lo16, zero32, lo32, lo8, hi8;
 } requant;
 
 static inline requant requant_of(const bl_conv_args *a)
@@ -31,7 +32,27 @@ static inline requant requant_of(const bl_conv_args *a)
     q.zero16 = _mm512_set1_epi16((short)a->zero_out);
     q.lo16 = _mm512_set1_epi16((short)a->lo);
     q.lo8 = _mm512_set1_epi8((char)a->lo);
+    q.hi8 = _mm512_set1_epi8((char)a->hi); /* of outputs of 8 bits */
     return q;
+}
+
+/* No t reaches 2^31, whatever the sums: the conversion to int32 then needs no bound before it, and the upper one
+ * can be taken in bytes.  |acc| <= K max|q - z| max|w| + max|bias|, with slack for roundings. */
+static inline bool requant_bounded(const bl_conv_args *a)
+{
+    const bl_conv_shape *s = &a->s;
+    double reach = (double)s->kernel_h * s->kernel_w * (s->in_c / s->groups) * (1 << s->in_bits) * (1 << s->weight_bits);
+    __m512i mult = _mm512_setzero_si512(), bias = mult; /* magnitudes; those of binary32 are ordered as integers */
+    for (int32_t c = 0; c < s->out_c; c += 16) {
+        __mmask16 mask = s->out_c - c >= 16 ? 0xffff : (__mmask16)((1u << (s->out_c - c)) - 1);
+        __m512i m = _mm512_maskz_loadu_epi32(mask, a->mult + c);
+        mult = _mm512_max_epu32(mult, _mm512_and_si512(m, _mm512_set1_epi32(0x7fffffff)));
+        bias = _mm512_max_epu32(bias, _mm512_abs_epi32(_mm512_maskz_loadu_epi32(mask, a->bias + c)));
+    }
+    uint32_t bits = _mm512_reduce_max_epu32(mult);
+    float most;
+    memcpy(&most, &bits, sizeof most);
+    return bits < 0x7f000000 && (reach + _mm512_reduce_max_epu32(bias)) * most < 0x7f000000;
 }
 
 static inline __m512i requant_round(const requant *q, __m512 acc, const float *mult)
@@ -42,6 +63,28 @@ static inline __m512i requant_round(const requant *q, __m512 acc, const float *m
 static inline __m512i requant_int(const requant *q, __m512i acc, const float *mult)
 {
     return requant_round(q, _mm512_cvtepi32_ps(acc), mult);
+}
+
+/* 64 codes of 8 bits in the order of the vectors' lanes: four of a, four of b, of c, of d, then the next lanes.
+ * Not `sure`: where requant_bounded. */
+static inline __attribute__((always_inline)) __m512i requant_codes64(const requant *q, bool sure, __m512i a, __m512i b,
+                                                                     __m512i c, __m512i d, __m512 ma, __m512 mb,
+                                                                     __m512 mc, __m512 md)
+{
+    __m512 ta = _mm512_mul_ps(_mm512_cvtepi32_ps(a), ma), tb = _mm512_mul_ps(_mm512_cvtepi32_ps(b), mb);
+    __m512 tc = _mm512_mul_ps(_mm512_cvtepi32_ps(c), mc), td = _mm512_mul_ps(_mm512_cvtepi32_ps(d), md);
+    if (sure) {
+        ta = _mm512_min_ps(q->most, ta);
+        tb = _mm512_min_ps(q->most, tb);
+        tc = _mm512_min_ps(q->most, tc);
+        td = _mm512_min_ps(q->most, td);
+    }
+    __m512i low = _mm512_packs_epi32(_mm512_cvtps_epi32(ta), _mm512_cvtps_epi32(tb));
+    __m512i high = _mm512_packs_epi32(_mm512_cvtps_epi32(tc), _mm512_cvtps_epi32(td));
+    low = _mm512_adds_epi16(low, q->zero16);
+    high = _mm512_adds_epi16(high, q->zero16);
+    __m512i codes = _mm512_max_epu8(_mm512_packus_epi16(low, high), q->lo8);
+    return sure ? codes : _mm512_min_epu8(codes, q->hi8);
 }
 
 /* n of 64, 32, 16 codes of 8 bits from 4, 2, 1 vectors; mult in the order of the vectors. */
