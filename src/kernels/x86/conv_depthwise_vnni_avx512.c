@@ -4,11 +4,10 @@
  * read of 64 channels is interleaved bytewise (8 unpacks), and each group of four bytes meets the
  * four weights of its channel.  The last taps meet weights of 0.
  *
- * With a column stride of 1 the pixels of a row side by side are one long run, and a block is any
- * 64 elements of it; the weights repeat with a period of lcm(channels, 64).  Otherwise a block is
- * 64 channels of one pixel.  3x3 kernels group their taps by columns and take four pixels at once,
- * so that a column is interleaved once for all outputs that read it; it pays unless more than a
- * third of the lanes are idle.
+ * 3x3 and 5x5 kernels group their taps by columns and slide along rows (depthwise_slide.inc), 64 channels at a
+ * time, the last 32 or fewer in shorter vectors.  Other kernels, and fewer than 16 channels: with a column stride
+ * of 1 the pixels of a row side by side are one long run, and a block is any 64 elements of it; the weights
+ * repeat with a period of lcm(channels, 64).  Otherwise a block is 64 channels of one pixel.
  *
  * 16-bit activations are two byte planes; their sums and those of acc64 shapes are joined in int64.
  *
@@ -20,17 +19,23 @@
 #include "kernels/plain/direct.h"
 #include "kernels/x86/requant_avx512.h"
 
-enum { DWV_TAPS_MAX = 4096 };
+enum { DWV_TAPS_MAX = 4096, DWV_SLIDE_C = 16, DWV_LONG_ROW = 28, DWV_ZEROS = 64 };
 
 typedef struct dwv_plan {
     direct_plan d;
     size_t c, blocks;           /* blocks: of one period */
     bool flat;                  /* blocks run over pixels */
     bool wide, mixed;           /* as in conv_vnni_avx512.c */
-    bool three;                 /* 3x3, taps by columns, four pixels at once */
+    bool slide;                 /* 3x3 or 5x5, taps by columns */
     size_t quads;               /* groups of four taps */
     size_t bias_bytes, block_bytes, mult_bytes, tap_bytes;
 } dwv_plan;
+
+/* Taps of a kernel column with those that fill up its quads. */
+static size_t dwv_column(const bl_conv_shape *s)
+{
+    return ((size_t)s->kernel_h + 3) / 4 * 4;
+}
 
 static dwv_plan dwv_plan_of(const bl_conv_shape *s)
 {
@@ -38,14 +43,14 @@ static dwv_plan dwv_plan_of(const bl_conv_shape *s)
     p.c = (size_t)s->in_c;
     p.wide = s->acc64 || p.d.planes == 2;
     p.mixed = !p.wide && s->out_bits <= 8;
-    p.three = p.mixed && s->kernel_h == 3 && s->kernel_w == 3 && s->dilation_w == 1 &&
-              s->stride_w <= 2;
-    bool whole = (p.c + 63) / 64 * 64 <= p.c + p.c / 2;
-    p.flat = s->stride_w == 1 && p.c % 64 != 0 && !(p.three && whole);
+    p.slide = p.mixed && s->kernel_h == s->kernel_w && (s->kernel_h == 3 || s->kernel_h == 5) &&
+              s->dilation_w == 1 && s->stride_w <= 2 && (s->stride_w == 2 || p.c >= DWV_SLIDE_C);
+    p.flat = s->stride_w == 1 && p.c % 64 != 0 && !p.slide;
     size_t period = p.c;
     while (p.flat && period % 64) period += p.c;
     p.blocks = (period + 63) / 64;
     p.quads = ((size_t)s->kernel_h * (size_t)s->kernel_w + 3) / 4;
+    if (p.slide) p.quads = (size_t)s->kernel_w * dwv_column(s) / 4;
     p.bias_bytes = 64 * (p.wide ? sizeof(int64_t) : sizeof(int32_t));
     p.block_bytes = p.bias_bytes + p.quads * 256;
     p.mult_bytes = p.blocks * 64 * sizeof(float);
@@ -53,10 +58,10 @@ static dwv_plan dwv_plan_of(const bl_conv_shape *s)
     return p;
 }
 
-/* Place of a tap among the quads: by columns for 3x3, else row by row. */
+/* Place of a tap among the quads: by columns, or row by row. */
 static size_t dwv_slot(const dwv_plan *p, const bl_conv_shape *s, size_t y, size_t x)
 {
-    return p->three ? x * 4 + y : y * (size_t)s->kernel_w + x;
+    return p->slide ? x * dwv_column(s) + y : y * (size_t)s->kernel_w + x;
 }
 
 static bool dwv_fits(const bl_conv_shape *s)
@@ -74,7 +79,7 @@ static size_t dwv_packed_bytes(const bl_conv_shape *s)
 static size_t dwv_work_bytes(const bl_conv_shape *s)
 {
     dwv_plan p = dwv_plan_of(s);
-    return p.mult_bytes + p.tap_bytes + p.d.slab_bytes;
+    return p.mult_bytes + (p.slide ? DWV_ZEROS : p.tap_bytes + p.d.slab_bytes);
 }
 
 /* Where unpacking puts channel c of a block: vector, then element. */
@@ -126,8 +131,16 @@ typedef struct dwv_job {
     size_t row, plane;          /* bytes from kernel row to row, plane to plane */
     int32_t out_bits;
     void *out;
+    const uint8_t *zeros;       /* DWV_ZEROS times the zero point */
+    int64_t in_w, out_w, pad_left;
     requant q;
 } dwv_job;
+
+typedef void slide_fn(const dwv_job *j, size_t b, const uint8_t *const *row, const int64_t *step, uint8_t *out, size_t n);
+#define SLIDE_W 512
+#include "kernels/x86/depthwise_slide.inc"
+#define SLIDE_W 256
+#include "kernels/x86/depthwise_slide.inc"
 
 #define DOT(sum, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "m"(w))
 #define LOAD(from) _mm512_maskz_loadu_epi8(mask, from)
@@ -210,53 +223,6 @@ static inline void dwv_block(const dwv_job *j, size_t b, const uint8_t *x, size_
     dwv_finish(j, sums, high, bias, mult, to, n);
 }
 
-/* 3x3: n channels of 4 outputs side by side, stride 1 or 2; W(k, z): weights of column k. */
-#define W(k, z) w[(k) * 4 + z]
-#define SUMS(p) __m512i s##p##0 = bias[0], s##p##1 = bias[1], s##p##2 = bias[2], s##p##3 = bias[3];
-#define USE(p, k)                                                                                  \
-    DOT(s##p##0, i0, W(k, 0));                                                                     \
-    DOT(s##p##1, i1, W(k, 1));                                                                     \
-    DOT(s##p##2, i2, W(k, 2));                                                                     \
-    DOT(s##p##3, i3, W(k, 3));
-#define AT(column) COLUMN(x + column * c, r1 + column * c, r2 + column * c, r2 + column * c)
-#define STORE(p)                                                                                   \
-    requant_store64(&j->q, s##p##0, s##p##1, s##p##2, s##p##3, mult, out + p * c, n);
-
-#define THREE(name, columns)                                                                       \
-    static __attribute__((noinline)) void name(const dwv_job *j, size_t b, const uint8_t *x,       \
-                                               uint8_t *out, size_t n)                             \
-    {                                                                                              \
-        const uint8_t *block = j->packed + b * j->p->block_bytes;                                  \
-        const __m512i *bias = (const __m512i *)block;                                              \
-        const __m512i *w = (const __m512i *)(block + j->p->bias_bytes);                            \
-        const float *mult = j->mult + b * 64;                                                      \
-        const uint8_t *r1 = x + j->row, *r2 = r1 + j->row;                                         \
-        const size_t c = j->p->c;                                                                  \
-        const __mmask64 mask = n >= 64 ? ~0ull : (1ull << n) - 1;                                  \
-        SUMS(0) SUMS(1) SUMS(2) SUMS(3)                                                            \
-        columns                                                                                    \
-        STORE(0) STORE(1) STORE(2) STORE(3)                                                        \
-    }
-/* clang-format off */
-THREE(dwv_three_1,
-      { AT(0) USE(0, 0) }
-      { AT(1) USE(0, 1) USE(1, 0) }
-      { AT(2) USE(0, 2) USE(1, 1) USE(2, 0) }
-      { AT(3) USE(1, 2) USE(2, 1) USE(3, 0) }
-      { AT(4) USE(2, 2) USE(3, 1) }
-      { AT(5) USE(3, 2) })
-THREE(dwv_three_2,
-      { AT(0) USE(0, 0) }
-      { AT(1) USE(0, 1) }
-      { AT(2) USE(0, 2) USE(1, 0) }
-      { AT(3) USE(1, 1) }
-      { AT(4) USE(1, 2) USE(2, 0) }
-      { AT(5) USE(2, 1) }
-      { AT(6) USE(2, 2) USE(3, 0) }
-      { AT(7) USE(3, 1) }
-      { AT(8) USE(3, 2) })
-/* clang-format on */
-
 /* One output row; in: its first input, `to`: its first output. */
 static void dwv_row(const dwv_job *j, const bl_conv_shape *s, const uint8_t *in, size_t to)
 {
@@ -270,13 +236,42 @@ static void dwv_row(const dwv_job *j, const bl_conv_shape *s, const uint8_t *in,
     for (size_t b = 0; b < p->blocks; b++) {
         size_t channels = BL_MIN(p->c - b * 64, (size_t)64), x = 0, step = (size_t)s->stride_w;
         const uint8_t *from = in + b * 64;
-        for (; p->three && x + 4 <= (size_t)s->out_w; x += 4)
-            (step == 1 ? dwv_three_1 : dwv_three_2)(j, b, from + x * step * p->c,
-                                                    (uint8_t *)j->out + to + x * p->c + b * 64,
-                                                    channels);
         for (; x < (size_t)s->out_w; x++)
             dwv_block(j, b, from + x * step * p->c, to + x * p->c + b * 64, channels);
     }
+}
+
+/* Block b of output row oy. */
+static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t oy, bool sure)
+{
+    const bl_conv_shape *s = &a->s;
+    size_t n = BL_MIN(j->p->c - b * 64, (size_t)64);
+    const uint8_t *row[5];
+    int64_t step[5];
+    for (int64_t y = 0; y < s->kernel_h; y++) {
+        int64_t iy = oy * s->stride_h - s->pad_top + y * s->dilation_h;
+        bool inside = iy >= 0 && iy < s->in_h;
+        row[y] = inside ? (const uint8_t *)a->in + (size_t)(iy * s->in_w) * j->p->c + b * 64 : j->zeros;
+        step[y] = inside ? s->in_c : 0;
+    }
+    slide_fn *run = (n <= 32 ? slide_256_rows : slide_512_rows)[sure][s->kernel_h == 5][s->stride_w == 2];
+    run(j, b, row, step, (uint8_t *)a->out + (size_t)(oy * s->out_w) * j->p->c + b * 64, n);
+}
+
+/* Long rows one after the other, so that they stay near while all channels pass; of short ones, all of a block of
+ * channels. */
+static void dwv_slides(dwv_job *j, const bl_conv_args *a, uint8_t *zeros)
+{
+    bool sure = !requant_bounded(a);
+    memset(zeros, a->zero_in, DWV_ZEROS);
+    j->zeros = zeros;
+    j->in_w = a->s.in_w;
+    j->out_w = a->s.out_w;
+    j->pad_left = a->s.pad_left;
+    int64_t rows = a->s.out_w > DWV_LONG_ROW ? 1 : a->row_end - a->row_begin;
+    for (int64_t y = a->row_begin; y < a->row_end; y += rows)
+        for (size_t b = 0; b < j->p->blocks; b++)
+            for (int64_t oy = y; oy < y + rows; oy++) dwv_slide(j, a, b, oy, sure);
 }
 
 static void dwv_run(const bl_conv_args *a)
@@ -290,11 +285,15 @@ static void dwv_run(const bl_conv_args *a)
     dwv_job j = {.p = &p, .packed = a->packed, .mult = mult, .row = row * (size_t)s->dilation_h,
                  .tap = tap, .plane = p.d.slab_plane, .out_bits = s->out_bits, .out = a->out,
                  .q = requant_of(a)};
+    dwv_mult(a, &p, mult);
+    if (p.slide) {
+        dwv_slides(&j, a, (uint8_t *)tap);
+        return;
+    }
     memset(tap, 0, p.tap_bytes);
     for (size_t y = 0; y < (size_t)s->kernel_h; y++)
         for (size_t x = 0; x < (size_t)s->kernel_w; x++)
             tap[dwv_slot(&p, s, y, x)] = y * j.row + x * (size_t)s->dilation_w * p.c;
-    dwv_mult(a, &p, mult);
     for (int64_t oy = a->row_begin; oy < a->row_end; oy += p.d.block_rows) {
         int64_t rows = BL_MIN(p.d.block_rows, a->row_end - oy);
         const uint8_t *in = slab;
