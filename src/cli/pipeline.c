@@ -650,9 +650,10 @@ bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
     bl_search_input in = { .graph = p->graph, .menu = p->menu, .stats = p->stats, .sens = p->sens, .cost = p->cost,
                            .prices = p->prices, .budgets = p->budgets, .n_budgets = p->n_budgets, .oracle = p->oracle,
                            .floors = p->floors, .n_floors = p->n_floors, .minimize = p->minimize, .judge = bl_pipeline_ask,
-                           .judge_user = p, .walk = p->recipe.walk, .alpha = p->recipe.alpha, .beta = p->recipe.beta,
-                           .score = ask_oracle, .score_user = p, .episodes = p->recipe.episodes, .polish = p->recipe.polish,
-                           .reward = p->recipe.reward, .agent = p->recipe.agent, .shard_at = p->shard.at, .shard_of = p->shard.of };
+                           .judge_user = p, .walk = p->recipe.walk, .spend = p->recipe.spend, .alpha = p->recipe.alpha,
+                           .beta = p->recipe.beta, .score = ask_oracle, .score_user = p, .episodes = p->recipe.episodes,
+                           .polish = p->recipe.polish, .reward = p->recipe.reward, .agent = p->recipe.agent,
+                           .shard_at = p->shard.at, .shard_of = p->shard.of };
     BL_TRY(row->run(p->ctx, &in, p->cli->arena, out));
     if (p->n_floors && out->feasible && !out->judged) { /* a search that knows no floors: does its plan keep them? */
         BL_TRY(bl_pipeline_ask(p, out->choice, &out->score));

@@ -176,13 +176,11 @@ static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_weight
                      .input = c->g->nodes[layer].in[0] };
     const bl_tensor *w = &c->g->values[t->weight].t, *b = &c->g->values[t->bias].t;
     const bl_quantizer *q = &p->quantizers[p->of_value[t->weight]];
-    size_t n = (size_t)bl_tensor_count(w), n_bias = (size_t)bl_tensor_count(b);
+    size_t n = (size_t)bl_tensor_count(w);
     int8_t *codes = BL_NEW(a, int8_t, n);
     t->lost = BL_NEW(a, float, n);
-    t->bias_data = BL_NEW(a, float, n_bias);
-    if (!codes || !t->lost || !t->bias_data) return bl_pending(c->ctx);
+    if (!codes || !t->lost) return bl_pending(c->ctx);
     t->bias_from = b->data;
-    memcpy(t->bias_data, b->data, n_bias * sizeof(float));
     bl_tensor now = *w;
     const float *changed = bl_weights_find(out, t->weight);
     if (changed) now.data = (void *)(uintptr_t)changed;
@@ -192,8 +190,7 @@ static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_weight
     for (size_t i = 0; i < n; i++) t->lost[i] -= ((const float *)w->data)[i];
     BL_TRY(layer_shape(c, a, t));
     BL_TRY(know_means(c, a, t));
-    out->items[out->n_items++] = (bl_weight_item){ .value = t->bias, .replaces = bl_hash_of(b->data, n_bias * sizeof(float)),
-                                                   .data = t->bias_data, .count = (int64_t)n_bias };
+    BL_TRY(bl_weights_replace(c->ctx, c->g, out, t->bias, &t->bias_data));
     c->first[c->n++] = c->n_sums;
     c->n_sums += (size_t)(t->channels * t->taps);
     return BL_OK;
@@ -248,10 +245,7 @@ static bl_status correct(bl_ctx *ctx, const bl_tune_input *in, bool analytic, bl
     BL_ALLOC_TRY(ctx, scratch);
     correction c = { .ctx = ctx, .g = g, .layers = BL_NEW(scratch, tap_mean, (size_t)g->n_nodes),
                      .first = BL_NEW(scratch, size_t, (size_t)g->n_nodes) };
-    bl_weight_item *before = out->items; /* weights that another tuner rounded */
-    out->items = BL_NEW(out->arena, bl_weight_item, (size_t)(g->n_nodes + out->n_items));
-    if (out->items && before) memcpy(out->items, before, (size_t)out->n_items * sizeof *before);
-    bl_status s = c.layers && c.first && out->items ? BL_OK : bl_pending(ctx);
+    bl_status s = c.layers && c.first ? BL_OK : bl_pending(ctx);
     if (s == BL_OK && analytic) s = bl_channel_moments(ctx, scratch, g, &c.moments);
     for (int i = 0; s == BL_OK && i < g->n_nodes; i++)
         if (can_correct(g, in->plan, i)) s = add_layer(&c, in->plan, i, out);

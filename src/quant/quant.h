@@ -241,10 +241,15 @@ struct bl_weights {
     bl_hash key;                /* of what it was made from: plan, data, samples, tuner */
     bl_hash plan;               /* content of the plan before its grids were learned; hex[0] == 0: none were, or not known */
     int n_items, n_grids;
+    int room;                   /* of items, where bl_weights_put made them */
     bl_weight_item *items;
     bl_grid_item *grids;
 };
 const float *bl_weights_find(const bl_weights *weights, int value); /* NULL: not replaced */
+/* Data (the caller's, as long as the record) in the place of a constant. */
+bl_status bl_weights_put(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights, int value, const float *data);
+/* The same with a copy of the constant that the record owns, for the caller to change. */
+bl_status bl_weights_replace(bl_ctx *ctx, const bl_graph *graph, bl_weights *weights, int value, float **data);
 
 /* The plan names the weights and takes the grids that were learned with them. */
 bl_status bl_plan_use_weights(bl_ctx *ctx, bl_plan *plan, bl_weights *weights);

@@ -29,6 +29,31 @@ const float *bl_weights_find(const bl_weights *weights, int value)
     return NULL;
 }
 
+bl_status bl_weights_put(bl_ctx *ctx, const bl_graph *g, bl_weights *w, int value, const float *data)
+{
+    const bl_tensor *t = &g->values[value].t;
+    if (w->n_items >= w->room) {
+        int room = BL_MAX(16, 2 * w->n_items);
+        bl_weight_item *items = BL_NEW(w->arena, bl_weight_item, (size_t)room);
+        BL_ALLOC_TRY(ctx, items);
+        if (w->n_items) memcpy(items, w->items, (size_t)w->n_items * sizeof *items);
+        w->items = items;
+        w->room = room;
+    }
+    w->items[w->n_items++] = (bl_weight_item){ .value = value, .replaces = bl_hash_of(t->data, bl_tensor_bytes(t)), .data = data,
+                                               .count = bl_tensor_count(t) };
+    return BL_OK;
+}
+
+bl_status bl_weights_replace(bl_ctx *ctx, const bl_graph *g, bl_weights *w, int value, float **data)
+{
+    const bl_tensor *t = &g->values[value].t;
+    *data = bl_alloc(w->arena, (size_t)bl_tensor_count(t), sizeof(float));
+    BL_ALLOC_TRY(ctx, *data);
+    memcpy(*data, t->data, bl_tensor_bytes(t));
+    return bl_weights_put(ctx, g, w, value, *data);
+}
+
 bl_status bl_weights_seal(bl_ctx *ctx, const bl_graph *g, bl_weights *w)
 {
     bl_hasher *h = bl_hasher_new(w->arena);

@@ -3,7 +3,7 @@
  * Pareto-greedy flips along a sensitivity list.  Source: PMP (arXiv 2302.05397), phase 2.  All units
  * start at their widest candidate; entry by entry of the list, least harm first, a unit takes the
  * entry's candidate, the last entry of a unit wins.  A budget takes the first position that keeps it and
- * runs nothing; a floor takes the last position that the judge still lets pass.
+ * runs nothing (what it has left is spent by spend.c where the recipe says so); a floor takes the last position that the judge still lets pass.
  *
  * Entries that would not lower a unit's cost are passed over, so that cost falls along the list.  Cost is
  * what was asked for: the budgets, or what to minimize above floors; else BOPs, as PMP has it.
@@ -195,14 +195,17 @@ static json_t *list_json(const walker *w)
 
 static bl_status search(walker *w, bl_search_result *out)
 {
-    int position = -1, asked = 0;
+    int position = -1, asked = 0, moves = 0;
     BL_TRY(first_within(w, &position, &out->binding));
     out->feasible = out->binding < 0;
     if (w->in->n_floors && out->feasible) BL_TRY(last_above(w, position, out, &position, &asked));
     stand_at(w, position);
+    bool spends = w->in->spend && w->in->n_budgets && !w->in->n_floors && out->feasible;
+    if (spends) BL_TRY(bl_spend_choice(w->ctx, w->in, w->choice, &moves));
     out->choice = w->choice;
     out->objective = bl_choice_objective(w->in->menu, w->in->sens, w->choice);
     out->solver = json_pack("{s:s, s:i, s:i, s:i}", "method", "pareto-greedy", "position", position, "entries", w->n, "judged_plans", asked);
+    if (spends) json_object_set_new(out->solver, "moves_after", json_integer(moves));
     if (w->in->n_floors) {
         json_object_set_new(out->solver, "walk", json_string(w->in->walk ? w->in->walk : "binary"));
         json_object_set(out->solver, "judged", w->trace);

@@ -18,6 +18,7 @@ typedef struct bl_recipe {
     const char *sensitivity;    /* row of sensitivities.def, NULL: none */
     const char *target, *search, *tune; /* rows; tune NULL: none */
     const char *walk;           /* of pareto-greedy, NULL: binary */
+    bool spend;                 /* of pareto-greedy: what the budgets have left after the walk raises units again */
     int64_t calibrate, sense;   /* samples */
     double sqnr_eps;
     double rescue;              /* dB: below it int8 does not pass for a plan that nobody limited; 0: it always does */
@@ -114,6 +115,7 @@ typedef struct bl_search_input {
     int64_t episodes, polish;   /* 0: as many as suit the search; none */
     const char *reward, *agent; /* as the recipe has them */
     const char *walk;           /* how pareto-greedy looks for a floor (curve.c); NULL: binary */
+    bool spend;                 /* pareto-greedy under budgets alone: spend.c after the walk */
 } bl_search_input;
 
 typedef struct bl_search_result {
@@ -181,6 +183,8 @@ double bl_objective_sqnr(double objective);
 /* Grids for a choice, with the figures that SENS and COST (NULL: none of its figures) predict for it. */
 bl_status bl_choice_plan(bl_ctx *ctx, const bl_search_input *in, const int *choice, const bl_grid_options *grids,
                          const char *recipe, bl_plan **out);
+/* Raises units with what the budgets leave, by the sensitivity table; choice is improved in place. */
+bl_status bl_spend_choice(bl_ctx *ctx, const bl_search_input *in, int *choice, int *moves);
 /* One- and two-unit moves under exact prices, budgets kept; separable prices are upper bounds, so there
  * may be room left.  choice is improved in place. */
 bl_status bl_improve_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice);

@@ -73,19 +73,6 @@ static bl_status correct_bias(tuning *r, bl_arena *a, const float *canonical, co
 
 /* ------------------------------------------------------------------ all layers */
 
-static bl_status add_item(bl_ctx *ctx, const bl_graph *g, int value, bl_weights *out, float **data)
-{
-    const bl_tensor *t = &g->values[value].t;
-    size_t n = (size_t)bl_tensor_count(t);
-
-    *data = bl_alloc(out->arena, n, sizeof(float));
-    BL_ALLOC_TRY(ctx, *data);
-    memcpy(*data, t->data, n * sizeof(float));
-    out->items[out->n_items++] = (bl_weight_item){.value = value, .replaces = bl_hash_of(t->data, n * sizeof(float)),
-                                                  .data = *data, .count = (int64_t)n};
-    return BL_OK;
-}
-
 /* An 8-bit layer's bias. */
 static bl_status tune_bias(tuning *r, bl_arena *a, bl_weights *out)
 {
@@ -100,7 +87,7 @@ static bl_status tune_bias(tuning *r, bl_arena *a, bl_weights *out)
     bl_weight_decode(w, codes, r->q->scale, r->q->n_scale, r->q->axis, real);
     bl_layer_weights(&r->l, w->data, canonical);
     bl_layer_weights(&r->l, real, quantized);
-    BL_TRY(add_item(r->ctx, r->in->graph, r->l.bias, out, &data));
+    BL_TRY(bl_weights_replace(r->ctx, r->in->graph, out, r->l.bias, &data));
     return correct_bias(r, a, canonical, quantized, data);
 }
 
@@ -120,7 +107,7 @@ static bl_status tune_layer(tuning *r, bl_arena *a, bl_weights *out)
     BL_TRY(s);
     if (!rounds) return tune_bias(r, a, out);
     BL_TRY(bl_layers_capture(r->ctx, in->graph, &r->l, &r->s, 1, in->data, r->index, NULL, false, true));
-    BL_TRY(add_item(r->ctx, in->graph, r->l.weight, out, &data));
+    BL_TRY(bl_weights_replace(r->ctx, in->graph, out, r->l.weight, &data));
     return bl_layer_round(r->ctx, &r->l, &r->s, in->graph->values[r->l.weight].t.data, r->q, r->done, r->total, a, data);
 }
 
@@ -131,8 +118,7 @@ static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bl_arena *kept, 
     int n_layers = 0;
     bl_layer *layers = BL_NEW(kept, bl_layer, (size_t)g->n_nodes);
 
-    out->items = BL_NEW(out->arena, bl_weight_item, 2 * (size_t)g->n_nodes);
-    if (!layers || !out->items) return bl_pending(ctx);
+    if (!layers) return bl_pending(ctx);
     BL_TRY(bl_data_pick(in->data, in->samples, kept, &index, &n));
     for (int i = 0; i < g->n_nodes; i++) {
         bool fits = false;

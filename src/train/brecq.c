@@ -258,12 +258,9 @@ static bl_status open_pupils(lesson *l, bl_arena *a)
 static bl_status keep_rounding(lesson *l, bl_weights *out)
 {
     for (int i = 0; i < l->n_pupils; i++) {
-        const bl_tensor *t = &l->in->graph->values[l->pupils[i].value].t;
-        float *data = bl_alloc(out->arena, (size_t)bl_tensor_count(t), sizeof(float));
-        BL_ALLOC_TRY(l->ctx, data);
+        float *data;
+        BL_TRY(bl_weights_replace(l->ctx, l->in->graph, out, l->pupils[i].value, &data));
         bl_rounding_close(&l->pupils[i].r, data);
-        out->items[out->n_items++] = (bl_weight_item){.value = l->pupils[i].value, .replaces = bl_hash_of(t->data, bl_tensor_bytes(t)),
-                                                      .data = data, .count = bl_tensor_count(t)};
     }
     return BL_OK;
 }
@@ -303,8 +300,7 @@ static bl_status tune_blocks(bl_ctx *ctx, const bl_tune_input *in, bl_arena *kep
     int64_t *index, n;
     int n_blocks;
 
-    out->items = BL_NEW(out->arena, bl_weight_item, (size_t)g->n_nodes);
-    if (!blocks || !l || !out->items) return bl_pending(ctx);
+    if (!blocks || !l) return bl_pending(ctx);
     BL_TRY(bl_data_pick(in->data, in->samples, kept, &index, &n));
     BL_TRY(find_blocks(ctx, in, kept, blocks, &n_blocks));
     for (int i = 0; i < n_blocks; i++) {

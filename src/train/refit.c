@@ -249,18 +249,6 @@ static bl_status find_means(refit *r, bl_arena *a)
 
 /* ------------------------------------------------------------------ a layer */
 
-static bl_status replace(bl_ctx *ctx, const bl_graph *g, int value, bl_weights *out, float **data)
-{
-    const bl_tensor *t = &g->values[value].t;
-    size_t n = (size_t)bl_tensor_count(t);
-    *data = bl_alloc(out->arena, n, sizeof(float));
-    BL_ALLOC_TRY(ctx, *data);
-    memcpy(*data, t->data, n * sizeof(float));
-    out->items[out->n_items++] = (bl_weight_item){ .value = value, .replaces = bl_hash_of(t->data, n * sizeof(float)),
-                                                   .data = *data, .count = (int64_t)n };
-    return BL_OK;
-}
-
 static bl_status round_plainly(refit *r, const bl_tensor *w, bl_arena *a)
 {
     size_t n = (size_t)bl_tensor_count(w);
@@ -286,11 +274,11 @@ static bl_status fit_layer(refit *r, const bl_graph *g, bl_arena *a, bl_weights 
     BL_TRY(find_means(r, a));
     if (r->q->bits > 1 && l->k <= TAPS_MOST && r->n_rows >= ROWS_PER_TAP * l->k) {
         BL_TRY(fit_weights(r, a));
-        BL_TRY(replace(r->ctx, g, l->weight, out, &data));
+        BL_TRY(bl_weights_replace(r->ctx, g, out, l->weight, &data));
         bl_layer_store(l, r->fitted, data);
     }
     if (l->bias < 0) return BL_OK;
-    BL_TRY(replace(r->ctx, g, l->bias, out, &data));
+    BL_TRY(bl_weights_replace(r->ctx, g, out, l->bias, &data));
     for (int64_t o = 0; o < l->outputs; o++) {
         double shift = 0;
         int64_t first = o / (l->outputs / l->groups) * l->k;
@@ -328,8 +316,7 @@ static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bl_arena *kept, 
     int64_t *index, n;
     int n_layers = 0;
     bl_layer *layers = BL_NEW(kept, bl_layer, (size_t)g->n_nodes);
-    out->items = BL_NEW(out->arena, bl_weight_item, 2 * (size_t)g->n_nodes);
-    if (!layers || !out->items) return bl_pending(ctx);
+    if (!layers) return bl_pending(ctx);
     BL_TRY(bl_data_pick(in->data, in->samples, kept, &index, &n));
     for (int i = 0; i < g->n_nodes; i++) {
         bool fits = false;

@@ -160,16 +160,15 @@ static bl_status open_set(bl_rounded *r, int bits)
 
     if (!w || (r->o.folder && !path)) return bl_pending(r->ctx);
     *w = (bl_weights){.arena = r->arena, .graph = r->g->hash};
-    w->items = BL_NEW(r->arena, bl_weight_item, (size_t)r->g->n_nodes);
-    BL_ALLOC_TRY(r->ctx, w->items);
     BL_TRY(set_key(r, bits, &w->key));
     r->set[bits] = w;
     if (!path || !bl_file_exists(path)) return BL_OK;
     if (bl_weights_read(r->ctx, r->g, path, &r->read[bits]) != BL_OK) return BL_OK; /* is made again */
     if (strcmp(r->read[bits]->key.hex, w->key.hex)) return BL_OK;
-    for (int i = 0; i < r->read[bits]->n_items; i++) { /* as many as there is room for, whatever the file says */
+    for (int i = 0; i < r->read[bits]->n_items; i++) {
         const bl_weight_item *item = &r->read[bits]->items[i];
-        if (is_weight(r->g, item->value) && !bl_weights_find(w, item->value)) w->items[w->n_items++] = *item;
+        if (is_weight(r->g, item->value) && !bl_weights_find(w, item->value))
+            BL_TRY(bl_weights_put(r->ctx, r->g, w, item->value, item->data));
     }
     return BL_OK;
 }
@@ -192,10 +191,8 @@ static bl_status keep_job(void *user, size_t i)
     bl_rounded *r = user;
     const bl_round_job *job = &r->jobs[i];
     int v = bl_layer_weight(r->g, job->node), b = job->q.bits;
-    const bl_tensor *t = &r->g->values[v].t;
 
-    r->set[b]->items[r->set[b]->n_items++] = (bl_weight_item){.value = v, .replaces = bl_hash_of(t->data, bl_tensor_bytes(t)),
-                                                              .data = job->stored, .count = bl_tensor_count(t)};
+    BL_TRY(bl_weights_put(r->ctx, r->g, r->set[b], v, job->stored));
     r->changed[b] = true;
     return bl_now_ns() - r->saved_ns > (uint64_t)SAVE_SECONDS * 1000000000u ? save(r) : BL_OK;
 }

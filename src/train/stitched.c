@@ -93,24 +93,18 @@ static bl_status take_weights(bl_ctx *ctx, const bl_tune_input *in, bl_arena *a,
     uint8_t *seen = BL_NEW(a, uint8_t, (size_t)g->n_values);
     size_t n_jobs = 0;
 
-    out->items = BL_NEW(out->arena, bl_weight_item, (size_t)g->n_nodes);
-    if (!jobs || !seen || !out->items) return bl_pending(ctx);
+    if (!jobs || !seen) return bl_pending(ctx);
     for (int i = 0; i < g->n_nodes; i++) {
         int v = bl_layer_weight(g, i);
         const bl_quantizer *q = v >= 0 && in->plan->of_value[v] >= 0 ? &in->plan->quantizers[in->plan->of_value[v]] : NULL;
         if (!q || q->kind != BL_Q_AFFINE || !bl_round_bits(q->bits) || seen[v]) continue;
         const bl_tensor *t = &g->values[v].t;
         const float *made = in->rounded ? bl_rounded_find(in->rounded, v, q->bits) : NULL;
-        float *data = bl_alloc(out->arena, (size_t)bl_tensor_count(t), sizeof(float));
-        BL_ALLOC_TRY(ctx, data);
+        float *data;
         seen[v] = 1;
+        BL_TRY(bl_weights_replace(ctx, g, out, v, &data));
         if (made && on_grid(t, q, made)) memcpy(data, made, bl_tensor_bytes(t));
-        else {
-            memcpy(data, t->data, bl_tensor_bytes(t)); /* stays where the layer cannot be rounded so */
-            jobs[n_jobs++] = (bl_round_job){.node = i, .q = *q, .stored = data};
-        }
-        out->items[out->n_items++] = (bl_weight_item){.value = v, .replaces = bl_hash_of(t->data, bl_tensor_bytes(t)),
-                                                      .data = data, .count = bl_tensor_count(t)};
+        else jobs[n_jobs++] = (bl_round_job){.node = i, .q = *q, .stored = data}; /* stays where the layer cannot be rounded so */
     }
     return n_jobs ? bl_round_jobs(ctx, g, in->data, in->samples, jobs, n_jobs, NULL, NULL) : BL_OK;
 }

@@ -206,19 +206,16 @@ static bl_status take_weights(school *c, bl_weights *w)
     bl_lesson *l = &c->l;
     bl_study *s = &c->study;
 
-    w->items = BL_NEW(w->arena, bl_weight_item, (size_t)l->params.n);
-    BL_ALLOC_TRY(l->ctx, w->items);
     for (int i = 0; i < l->params.n - s->n_extra; i++) {
         const bl_param *p = &l->params.param[i];
         int v = bl_graph_find_value(s->of, l->net->values[p->value].name);
         const bl_tensor *t = v >= 0 ? &s->of->values[v].t : NULL;
-        float *copy = BL_NEW(w->arena, float, p->n);
-        BL_ALLOC_TRY(l->ctx, copy);
+        float *copy;
         if (!t || !t->data || (size_t)bl_tensor_count(t) != p->n)
             return bl_fail(l->ctx, BL_UNAVAILABLE, l->net->values[p->value].name, "train without a plan",
                            "the plan's network has no such constant");
+        BL_TRY(bl_weights_replace(l->ctx, s->of, w, v, &copy));
         memcpy(copy, l->params.state + p->first, p->n * sizeof *copy);
-        w->items[w->n_items++] = (bl_weight_item){v, bl_hash_of(t->data, p->n * sizeof(float)), copy, (int64_t)p->n};
     }
     return BL_OK;
 }

@@ -265,6 +265,49 @@ static void budgets_take_the_first(void **state)
     }
 }
 
+/* What the walk left is spent: budgets kept, no unit left whose raise fits and takes noise away, never below the optimum. */
+static void what_is_left_is_spent(void **state)
+{
+    int spent = 0, feasible = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        table b = table_new(seed);
+        const bl_menu *m = b.t->menu;
+        bl_rng r = bl_rng_make(seed, "spend", 0);
+        int none[64] = { 0 };
+        bl_budget budget[2] = { { .metric = BL_M_SIZE, .relative = NAN, .limit = sum_of(&b, BL_M_SIZE, none) * (0.3 + 0.7 * bl_rng_unit(&r)) },
+                                { .metric = BL_M_BOPS, .relative = NAN, .limit = sum_of(&b, BL_M_BOPS, none) * (0.3 + 0.7 * bl_rng_unit(&r)) } };
+        bl_search_result walk = { 0 }, res = { 0 }, best = { 0 };
+        b.in.budgets = budget;
+        b.in.n_budgets = 1 + (int)(seed % 2);
+        assert_ok(b.t->ctx, bl_search_pareto_greedy(b.t->ctx, &b.in, b.a, &walk));
+        assert_null(json_object_get(walk.solver, "moves_after"));
+        b.in.spend = true;
+        assert_ok(b.t->ctx, bl_search_pareto_greedy(b.t->ctx, &b.in, b.a, &res));
+        assert_ok(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &best));
+        assert_int_equal(walk.feasible, res.feasible);
+        if (!res.feasible) assert_memory_equal(walk.choice, res.choice, (size_t)m->n_units * sizeof *res.choice);
+        else {
+            feasible++;
+            spent += json_integer_value(json_object_get(res.solver, "moves_after")) > 0;
+            for (int i = 0; i < b.in.n_budgets; i++) assert_true(sum_of(&b, budget[i].metric, res.choice) <= budget[i].limit * (1 + 1e-9));
+            assert_true(res.objective <= walk.objective && res.objective >= best.objective * (1 - 1e-9));
+            for (int u = 0; u < m->n_units; u++) /* no raise of one unit is left */
+                for (int c = 0, old = res.choice[u]; c < m->units[u].n_candidates; c++, res.choice[u] = old) {
+                    res.choice[u] = c;
+                    bool fits = true;
+                    for (int i = 0; i < b.in.n_budgets; i++) fits &= sum_of(&b, budget[i].metric, res.choice) <= budget[i].limit;
+                    if (fits) assert_true(bl_choice_objective(m, b.sens, res.choice) >= res.objective * (1 - 1e-9));
+                }
+        }
+        json_decref(walk.solver);
+        json_decref(res.solver);
+        json_decref(best.solver);
+        table_free(&b);
+    }
+    assert_true(spent > 5 && feasible > 10);
+}
+
 typedef struct judge {
     table *b;
     double base;
@@ -457,6 +500,7 @@ int main(void)
         cmocka_unit_test(list_falls_in_cost),
         cmocka_unit_test(list_leaves_what_costs_nothing),
         cmocka_unit_test(budgets_take_the_first),
+        cmocka_unit_test(what_is_left_is_spent),
         cmocka_unit_test(floors_take_the_last),
         cmocka_unit_test(floor_and_budget),
         cmocka_unit_test(pairs_are_menus),
