@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define INTEGER_MOST 16777216.0f
+
 struct bl_data {
     bl_ctx *ctx;
     bl_arena *arena;
@@ -111,11 +113,21 @@ static bl_status data_hash(bl_data *d)
     return BL_OK;
 }
 
+/* Samples pass as float32, which holds whole numbers up to INTEGER_MOST. */
+static bool input_type_ok(bl_dtype type)
+{
+    switch (type) {
+    case BL_F32: case BL_BOOL: case BL_U8: case BL_I8: case BL_U16: case BL_I16: case BL_U32: case BL_I32: case BL_U64: case BL_I64:
+        return true;
+    default: return false;
+    }
+}
+
 static bl_status input_check(bl_data *d, const bl_tensor *input)
 {
     size_t bytes;
-    if (input->type != BL_F32)
-        return bl_fail(d->ctx, BL_UNAVAILABLE, "--data", "use a network with a float32 input",
+    if (!input_type_ok(input->type))
+        return bl_fail(d->ctx, BL_UNAVAILABLE, "--data", "use a network with an input of float32 or integers",
                        "the network's input is %s", bl_dtype_name(input->type));
     BL_CHECK(d->ctx, input->rank >= 0 && input->rank <= BL_MAX_RANK);
     d->input = *input;
@@ -249,6 +261,30 @@ bl_status bl_data_read(const bl_data *d, int64_t first, int64_t n, float *out)
     }
     bl_arena_free(scratch);
     return status;
+}
+
+/* As an input of integers takes them; what it cannot hold is refused, not rounded. */
+static bl_status put_integers(const bl_data *d, const float *from, const bl_tensor *to, int64_t at)
+{
+    for (int64_t i = 0; i < d->size; i++) {
+        bool whole = from[i] == rintf(from[i]) && fabsf(from[i]) <= INTEGER_MOST;
+        if (whole) bl_element_set(to, at + i, from[i]);
+        if (whole && bl_element_f64(to, at + i) == from[i]) continue;
+        return bl_fail(d->ctx, BL_DATA, d->name, "give whole numbers without --mean and --std",
+                       "%.9g is no number that the network's input of %s takes", from[i], bl_dtype_name(to->type));
+    }
+    return BL_OK;
+}
+
+bl_status bl_data_feed(const bl_data *d, int64_t sample, const bl_tensor *to, int64_t at)
+{
+    if (to->type == BL_F32) return bl_data_read(d, sample, 1, (float *)to->data + at);
+    bl_arena *a = bl_arena_new(d->ctx, "sample");
+    float *real = a ? bl_alloc(a, (size_t)d->size, sizeof *real) : NULL;
+    bl_status s = real ? bl_data_read(d, sample, 1, real) : bl_pending(d->ctx);
+    if (s == BL_OK) s = put_integers(d, real, to, at);
+    bl_arena_free(a);
+    return s;
 }
 
 bl_status bl_data_pick(const bl_data *d, int64_t limit, bl_arena *arena, int64_t **indices,

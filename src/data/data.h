@@ -23,7 +23,7 @@ typedef struct bl_loader_row { const char *prefix, *words, *help; } bl_loader_ro
 extern const bl_loader_row bl_loader_rows[];
 extern const size_t bl_n_loader_rows;
 
-/* Opens the data set for a network whose input is `input` (float32, batch 1).  Everything that the
+/* Opens the data set for a network whose input is `input` (float32 or integers, batch 1).  Everything that the
  * files say is checked here: counts, sizes, labels, NaN and infinity; and that a sample fits the
  * input.  A picture (cifar, images; any loader with --layout nhwc, --channels bgr, --resize or
  * --crop) is channels x height x width and must equal a 4-dimensional input as N,C,H,W or N,H,W,C,
@@ -49,6 +49,10 @@ bl_hash bl_data_hash(const bl_data *data);
 /* Inputs [first, first + n), preprocessed, sample after sample.  Several threads may read at once.
  * Arithmetic, in float32 at every step: ((float)stored - mean) / std. */
 bl_status bl_data_read(const bl_data *data, int64_t first, int64_t n, float *out);
+
+/* One input into the elements from `at` on of a network's input, in its own type: an input of integers takes whole
+ * numbers alone, and at most 2^24. */
+bl_status bl_data_feed(const bl_data *data, int64_t sample, const bl_tensor *to, int64_t at);
 
 /* Inputs that stand for a sample-limited set, in order; they live in `arena`.  limit 0 or above the
  * number of samples: all.  pick: `limit` evenly spaced samples, number i is floor(i * files /

@@ -26,12 +26,11 @@ static bl_status fill_input(shard_run *r, bl_walk *walk, int64_t first, int64_t 
 {
     bl_tensor *x = bl_walk_input(walk, 0);
     int64_t per = bl_tensor_count(x) / r->batch;
-    float *to = x->data;
     for (int64_t k = 0; k < r->batch; k++) { /* a short last chunk repeats its last sample */
         int64_t at = first + BL_MIN(k, count - 1);
         int64_t sample = r->s->index ? r->s->index[at] : at;
-        if (r->s->fill) BL_TRY(r->s->fill(r->s->fill_user, sample, to + k * per, (size_t)per));
-        else BL_TRY(bl_data_read(r->s->data, sample, 1, to + k * per));
+        if (r->s->fill) BL_TRY(r->s->fill(r->s->fill_user, sample, (float *)x->data + k * per, (size_t)per));
+        else BL_TRY(bl_data_feed(r->s->data, sample, x, k * per));
     }
     return BL_OK;
 }

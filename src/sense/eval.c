@@ -124,6 +124,9 @@ static bl_status measure_subject(run *r)
     if (y->type != BL_F32)
         return bl_fail(r->ctx, BL_UNAVAILABLE, g->values[g->outputs[0]].name, "use `bitlathe run`",
                        "an output of type %s has no score", bl_dtype_name(y->type));
+    if (r->reconstruct && x->type != BL_F32)
+        return bl_fail(r->ctx, BL_UNAVAILABLE, g->values[g->inputs[0]].name, "use another --metric",
+                       "an input of type %s cannot be reconstructed", bl_dtype_name(x->type));
     r->n_in = bl_tensor_count(x) / g->batch;
     r->n_out = bl_tensor_count(y) / g->batch;
     return BL_OK;

@@ -8,6 +8,8 @@
 
 #include <math.h>
 
+#define NO_ANSWER 1e-12 /* signal to noise of an output that is no number */
+
 static double signal_to_noise(const bl_probes *p, const float *clean, const float *noisy, int64_t rows, int64_t cols)
 {
     double signal = 0, noise = 0;
@@ -16,6 +18,7 @@ static double signal_to_noise(const bl_probes *p, const float *clean, const floa
         signal += (double)clean[i] * clean[i];
         noise += e * e;
     }
+    if (!isfinite(noise)) return NO_ANSWER; /* such as a divisor whose grid has it zero */
     double eps = p->sens->sqnr_eps > 0 ? p->sens->sqnr_eps * (double)(rows * cols) : 1e-12 * signal;
     return signal / (noise + eps + 1e-300);
 }

@@ -65,7 +65,7 @@ static int only_value(const bl_graph *g, const int *last_use, int node)
         const bl_value *x = &g->values[v];
         bool flows = x->producer >= 0 ? x->producer <= node : x->is_input;
         if (!flows || last_use[v] <= node) continue;
-        if (found >= 0) return -1;
+        if (found >= 0 || x->t.type != BL_F32) return -1;
         found = v;
     }
     return found;

@@ -91,8 +91,8 @@ static bl_status run_piece(void *arg, size_t piece, unsigned worker)
     bl_walk *walk = t->walk[worker];
     for (int i = 0; t->differences && i < t->n; i++)
         BL_TRY(bl_walk_set_constant(walk, t->values[i], t->moved[side][i]));
-    float *x = bl_walk_input(walk, 0)->data;
-    for (int64_t i = 0; i < s.count; i++) BL_TRY(bl_data_read(t->data, t->index[s.first + i], 1, x + i * t->per));
+    const bl_tensor *x = bl_walk_input(walk, 0);
+    for (int64_t i = 0; i < s.count; i++) BL_TRY(bl_data_feed(t->data, t->index[s.first + i], x, i * t->per));
     BL_TRY(bl_walk_run(walk, NULL, NULL));
     BL_TRY(bl_back_run(t->back[worker], seed_loss, &s));
     for (int i = 0; i < t->n; i++) {

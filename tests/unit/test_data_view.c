@@ -64,6 +64,35 @@ static void mean_and_std(void **state)
     open_fails(f, "npy:@/a.npy", "mean=1,2,3", input_of(2, 1, 12, 0, 0), BL_USAGE, "1 channel");
 }
 
+/* An input of integers gets the stored numbers, or none: what it cannot hold is refused. */
+static void integers(void **state)
+{
+    fixture *f = *state;
+    int32_t got[12];
+    int8_t small[12];
+    float real[12];
+    bl_tensor input = input_of(2, 1, 6, 0, 0), to = {.type = BL_I32, .rank = 1, .dim = {12}, .data = got};
+    put_npy_u8(f, "(2, 6)", 12);
+    save(f, "i.npy");
+    input.type = BL_I32;
+    bl_data *d = open_fine(f, "npy:@/i.npy", "", input);
+    for (int i = 0; i < 2; i++) assert_ok(f->ctx, bl_data_feed(d, i, &to, 6 * i));
+    for (int i = 0; i < 12; i++) assert_int_equal(got[i], pattern((size_t)i));
+    to = (bl_tensor){.type = BL_F32, .rank = 1, .dim = {12}, .data = real};
+    assert_ok(f->ctx, bl_data_feed(d, 1, &to, 6));
+    for (int i = 6; i < 12; i++) assert_true(real[i] == (float)pattern((size_t)i));
+    bl_data_free(d);
+
+    to = (bl_tensor){.type = BL_I8, .rank = 1, .dim = {12}, .data = small};
+    input.type = BL_I8;
+    d = open_fine(f, "npy:@/i.npy", "mean=-200", input); /* up to 200 and more */
+    assert_fails(f->ctx, bl_data_feed(d, 0, &to, 0), BL_DATA, "int8");
+    bl_data_free(d);
+    d = open_fine(f, "npy:@/i.npy", "std=1000", input);
+    assert_fails(f->ctx, bl_data_feed(d, 1, &to, 0), BL_DATA, "is no number that");
+    bl_data_free(d);
+}
+
 static void layouts(void **state)
 {
     fixture *f = *state;
@@ -472,6 +501,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(mean_and_std),   TEST(layouts),
+        TEST(integers),
         TEST(crops),          TEST(windows),
         TEST(picking),        TEST(resizing),
         TEST(hashes),         TEST(option_words),
