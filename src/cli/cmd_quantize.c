@@ -399,11 +399,22 @@ static bl_status note_samples(state *s)
                       "their ranges may be far from real ones", n));
 }
 
+/* What a command that says nothing means: without samples OHQ's way, which makes its own, and NET.run for NET.onnx. */
+static bl_status fill_in(state *s)
+{
+    const char *name = bl_path_base(s->cli.args[0]);
+    size_t n = strlen(name);
+    if (!s->cli.has_data && !s->words.recipe) s->words.recipe = "ohq";
+    if (s->cli.output) return BL_OK;
+    if (n > 5 && !strcmp(name + n - 5, ".onnx")) n -= 5;
+    s->cli.output = bl_format(s->cli.arena, "%.*s.run", (int)BL_MIN(n, (size_t)200), name);
+    return s->cli.output ? BL_OK : bl_pending(s->cli.ctx);
+}
+
 static bl_status stages(state *s)
 {
     bl_pipeline *p = &s->p;
-    if (!s->cli.output)
-        return bl_fail(s->cli.ctx, BL_USAGE, "bitlathe quantize", "give -o RUNDIR", "no folder for the result");
+    BL_TRY(fill_in(s));
     BL_TRY(bl_pipeline_open(p, &s->cli, &s->words, s->cli.output));
     if (!bl_pipeline_distils(p)) BL_TRY(bl_pipeline_data(p));
     BL_TRY(open_evaluation(s));
@@ -447,7 +458,7 @@ int bl_cmd_quantize(int argc, char **argv)
     for (const struct argp_option *o = options; o->name || o->doc; o++) all[n++] = *o;
     for (const struct argp_option *o = bl_recipe_options; o->name || o->doc; o++) all[n++] = *o;
     all[n] = (struct argp_option){ 0 };
-    const bl_verb verb = { "quantize", "MODEL.onnx", "Chooses bits under budgets and makes the network run: every stage in order.",
+    const bl_verb verb = { "quantize", "MODEL.onnx", "Chooses bits under budgets and makes the network run: every stage in order.  Without --data as OHQ does, without -o into MODEL.run.",
                            "bitlathe quantize net.onnx --data npy:train.npy --budget size=0.6 --eval npy:test.npy,test.csv -o run",
                            all, parse, true, 1, 1 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);

@@ -145,7 +145,7 @@ ok 64 "a loader that is none" "$bitlathe" eval $resnet8 --data tape:"$t/x"
 ok 64 "--std 0" "$bitlathe" eval $resnet8 --data $samples --std 0
 ok 64 "two means for one channel" "$bitlathe" eval $resnet8 --data $samples --mean 1,2
 ok 64 "calibration without samples" "$bitlathe" calibrate $resnet8 -o "$t/none"
-ok 64 "quantize without samples" "$bitlathe" quantize $resnet8 -o "$t/none"
+ok 64 "quantize without samples by a recipe that makes none" "$bitlathe" quantize $resnet8 --recipe mixed -o "$t/none"
 printf 'short' >"$t/five"
 for verb in quantize calibrate sense search; do
     ok 65 "$verb with bad samples" "$bitlathe" $verb $resnet8 --data raw:"$t/five",u8,16x1x28x28 -o "$t/none"

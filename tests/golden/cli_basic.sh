@@ -28,10 +28,9 @@ check "no verb" test $? -eq 64
 for bad in "--threads 0" "--threads x" "--seed -1" "--memory 5" "--memory x" "--isa sse9" "--dim N" "--dim N=0"; do
     ok 64 "import $bad" "$bitlathe" import $resnet8 $bad
 done
-for verb in import prepare inspect calibrate sense measure lower eval run bench compare export report tune; do
+for verb in import prepare inspect calibrate sense measure lower eval run bench compare export report tune quantize; do
     ok 64 "$verb without its word" "$bitlathe" $verb
 done
-ok 64 "quantize without -o" "$bitlathe" quantize $resnet8
 ok 64 "search without anything" "$bitlathe" search
 ok 64 "control bytes in a word" "$bitlathe" $'im\nport'
 

@@ -50,6 +50,17 @@ absent "and is refused before any work" "$t/floor"
 ok 64 "a comma in the folder" "$bitlathe" quantize $resnet8 --recipe ohq $few -o "$t/a,b"
 ok 65 "a line that makes no sense" "$bitlathe" quantize $resnet8 --recipe ohq --set masks=0 -o "$t/b"
 
+# ---- nothing but the model: no samples means OHQ, no folder NET.run where one stands
+network=$PWD/$resnet8
+tool=$PWD/$bitlathe
+[ -x "$tool" ] || tool=$bitlathe
+mkdir -p "$t/alone"
+cp "$network" "$t/alone/net.onnx"
+ok 0 "the model alone" env -C "$t/alone" "$tool" quantize net.onnx --set distil_steps=8 --set distil_samples=8 --target counted --no-bench
+check "NET.run" test -s "$t/alone/net.run/model.blp" -a -s "$t/alone/net.run/report.html"
+json_is "OHQ without being asked" "$t/alone/net.run/summary.json" recipe ohq
+says "the model alone" 'no --data: 8 samples distilled'
+
 # ---- ranks of two metrics
 words="--recipe ohq --set distil_samples=8 --set distil_steps=12 --set weights_only=yes --weights-bits 2,4,8 --act-bits 8"
 ok 0 "quantized for real" "$bitlathe" sense $resnet8 $words --set sensitivity=kl -o "$t/kl"
