@@ -197,7 +197,8 @@ typedef struct bl_data_options {
     float mean[BL_DATA_CHANNELS_MAX], std[BL_DATA_CHANNELS_MAX];
     int n_mean, n_std;      /* 0: mean 0, std 1; 1: for all channels; else one a channel */
     int resize;             /* shorter side of a picture, 0: as stored */
-    int crop;               /* side of the square cut from the middle, 0: none */
+    int crop;               /* rows of what is cut from the middle, 0: none */
+    int crop_width;         /* its columns, 0: as many */
     bool bgr;               /* pictures are stored R, G, B and the network wants B, G, R */
     bool nhwc_stored;       /* arrays hold height, width, channels */
     int64_t window;         /* rows of a sliding window over a sample's first axis, 0: none */

@@ -36,7 +36,7 @@ static const struct argp_option data_options[] = {
     { "mean", KEY_MEAN, "A[,B,C]", 0, "subtracted from the stored values", 50 },
     { "std", KEY_STD, "A[,B,C]", 0, "then divided by", 50 },
     { "resize", KEY_RESIZE, "N", 0, "shorter side of pictures", 50 },
-    { "crop", KEY_CROP, "N", 0, "centre crop of pictures", 50 },
+    { "crop", KEY_CROP, "N|HxW", 0, "centre crop of pictures", 50 },
     { "channels", KEY_CHANNELS, "rgb|bgr", 0, "order the network wants", 50 },
     { "layout", KEY_LAYOUT, "nchw|nhwc", 0, "of the stored arrays", 50 },
     { "window", KEY_WINDOW, "N", 0, "sliding windows over a sample's first axis", 50 },

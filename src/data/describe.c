@@ -90,7 +90,10 @@ static bl_status option_read(bl_ctx *ctx, const char *path, const char *key, con
         return bl_fail(ctx, BL_DATA, path, bl_last_error(ctx).remedy, "\"%s\": %s", key,
                        bl_last_error(ctx).what);
     if (!o->resize) o->resize = said.resize;
-    if (!o->crop) o->crop = said.crop;
+    if (!o->crop) {
+        o->crop = said.crop;
+        o->crop_width = said.crop_width;
+    }
     if (!o->window) o->window = said.window;
     o->bgr |= said.bgr;
     o->nhwc_stored |= said.nhwc_stored;

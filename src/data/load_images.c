@@ -140,15 +140,7 @@ static bl_status part_make(const bl_source *s, const char *path, int64_t h, int6
         v->out_h = v->resized_h;
         v->out_w = v->resized_w;
     }
-    if (!o->crop) return BL_OK;
-    if (o->crop > v->out_h || o->crop > v->out_w)
-        return bl_fail(s->ctx, BL_DATA, path, "crop less, or --resize first",
-                       "--crop %d does not fit its %lldx%lld pixels", o->crop, (long long)v->out_h,
-                       (long long)v->out_w);
-    v->top = (v->out_h - o->crop) / 2;
-    v->left = (v->out_w - o->crop) / 2;
-    v->out_h = v->out_w = o->crop;
-    return BL_OK;
+    return bl_view_crop(s, path, v);
 }
 
 /* Y = 0.299 R + 0.587 G + 0.114 B with 16 fraction bits; in place, forwards. */

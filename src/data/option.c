@@ -59,6 +59,22 @@ static bl_status option_whole(bl_ctx *ctx, const char *key, const char *value, u
     return BL_OK;
 }
 
+/* "N" or "HxW". */
+static bl_status option_crop(bl_ctx *ctx, const char *key, const char *value, bl_data_options *o)
+{
+    const char *x = strchr(value, 'x');
+    char rows[16];
+    uint64_t h, w = 0;
+    if (x && (size_t)(x - value) >= sizeof rows)
+        return option_fail(ctx, key, value, "give a side, or rows and columns as in 240x320");
+    snprintf(rows, sizeof rows, "%.*s", x ? (int)(x - value) : 15, value);
+    BL_TRY(option_whole(ctx, key, x ? rows : value, SIDE_MAX, &h));
+    if (x) BL_TRY(option_whole(ctx, key, x + 1, SIDE_MAX, &w));
+    o->crop = (int)h;
+    o->crop_width = (int)w;
+    return BL_OK;
+}
+
 /* One of two words. */
 static bl_status option_word(bl_ctx *ctx, const char *key, const char *value, const char *off,
                              const char *on, bool *out)
@@ -86,11 +102,12 @@ bl_status bl_data_option(bl_ctx *ctx, const char *key, const char *value, bl_dat
     if (strcmp(key, "channels") == 0) return option_word(ctx, key, value, "rgb", "bgr", &o->bgr);
     if (strcmp(key, "layout") == 0)
         return option_word(ctx, key, value, "nchw", "nhwc", &o->nhwc_stored);
-    if (strcmp(key, "resize") == 0 || strcmp(key, "crop") == 0) {
+    if (strcmp(key, "resize") == 0) {
         BL_TRY(option_whole(ctx, key, value, SIDE_MAX, &v));
-        *(key[0] == 'r' ? &o->resize : &o->crop) = (int)v;
+        o->resize = (int)v;
         return BL_OK;
     }
+    if (strcmp(key, "crop") == 0) return option_crop(ctx, key, value, o);
     if (strcmp(key, "window") == 0 || strcmp(key, "limit") == 0) {
         BL_TRY(option_whole(ctx, key, value, INT64_MAX, &v));
         *(key[0] == 'w' ? &o->window : &o->limit) = (int64_t)v;

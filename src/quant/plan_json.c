@@ -185,7 +185,11 @@ static bl_status read_affine(const reader *r, const json_t *o, const char *tenso
     int64_t zero, group;
     BL_TRY(read_scales(r, o, tensor, q));
     BL_TRY(bl_json_i64(r->ctx, o, "zero", r->path, 0, 65535, &zero));
-    BL_TRY(bl_json_i64(r->ctx, o, "group", r->path, 0, 0, &group));
+    BL_TRY(bl_json_i64(r->ctx, o, "group", r->path, 0, INT32_MAX, &group));
+    if (group)
+        return bl_fail(r->ctx, BL_UNAVAILABLE, r->path, "use one scale a channel (`--weights-bits` with a width more loses less)",
+                       "\"%s\" has a scale for every group of %lld weights, and no target has kernels that sum by group", tensor,
+                       (long long)group);
     BL_TRY(bl_json_bool(r->ctx, o, "narrow", r->path, &q->narrow));
     q->zero = (int32_t)zero;
     if (q->weight) {

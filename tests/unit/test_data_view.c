@@ -165,6 +165,11 @@ static void crops(void **state)
         assert_true(x[i] ==
                     (float)pattern((size_t)(40 + i / 4 * 20 + (1 + i / 2 % 2) * 4 + 1 + i % 2)));
     bl_data_free(d);
+    d = open_fine(f, "npy:@/x.npy", "crop=1x4", input_of(4, 1, 2, 1, 4)); /* top 2 */
+    assert_ok(f->ctx, bl_data_read(d, 1, 1, x));
+    for (int i = 0; i < 8; i++) assert_true(x[i] == (float)pattern((size_t)(40 + i / 4 * 20 + 2 * 4 + i % 4)));
+    bl_data_free(d);
+    open_fails(f, "npy:@/x.npy", "crop=1x5", input_of(4, 1, 2, 1, 5), BL_DATA, "1x5 pixels do not fit");
     put_npy_u8(f, "(2, 5)", 10);
     save(f, "x.npy");
     open_fails(f, "npy:@/x.npy", "crop=2", input_of(4, 1, 1, 2, 2), BL_DATA, "want pictures");
@@ -341,7 +346,11 @@ static void option_words(void **state)
     assert_ok(f->ctx, bl_data_option(f->ctx, "crop", "224", &o));
     assert_ok(f->ctx, bl_data_option(f->ctx, "window", "5", &o));
     assert_ok(f->ctx, bl_data_option(f->ctx, "limit", "100", &o));
-    assert_true(o.resize == 256 && o.crop == 224 && o.window == 5 && o.limit == 100);
+    assert_true(o.crop_width == 0);
+    assert_ok(f->ctx, bl_data_option(f->ctx, "crop", "240x320", &o));
+    assert_true(o.crop == 240 && o.crop_width == 320);
+    assert_ok(f->ctx, bl_data_option(f->ctx, "crop", "224", &o));
+    assert_true(o.crop_width == 0 && o.resize == 256 && o.crop == 224 && o.window == 5 && o.limit == 100);
     bl_data_options before = o;
     static const char *const wrong[][2] = {
         {"mean", ""},     {"mean", "1,"},      {"mean", ",1"},
@@ -349,7 +358,8 @@ static void option_words(void **state)
         {"std", "0"},     {"std", "-1"},       {"std", "1e-60"},
         {"std", "1,0,1"}, {"channels", "grb"}, {"layout", "chwn"},
         {"resize", "0"},  {"resize", "16385"}, {"crop", "-1"},
-        {"crop", "1.5"},  {"window", "0"},     {"window", "9223372036854775808"},
+        {"crop", "1.5"},
+        {"crop", "3x"}, {"crop", "x3"}, {"crop", "2x0"}, {"crop", "12345678901234567x2"},  {"window", "0"},     {"window", "9223372036854775808"},
         {"limit", "0"},   {"limit", "many"},   {"limit", ""},
         {"data", ""},     {"colour", "red"},
     };

@@ -271,7 +271,7 @@ static void nonsense(void **state)
         { "c", "bits", "9", "1 to 8 or 16" },             { "c", "bits", "24", "1 to 8 or 16" },
         { "c", "bits", "\"8\"", "bits" },                 { "c", "bits", "-8", "bits" },
         { "c", "axis", "1", "number of scales" },         { "c", "axis", "4", "axis" },
-        { "c", "axis", "-2", "axis" },                    { "c", "group", "16", "group" },
+        { "c", "axis", "-2", "axis" },                    { "c", "group", "-1", "group" },
         { "c", "narrow", "1", "narrow" },                 { "c", "kind", "\"float\"", "unknown kind" },
         { "c", "kind", "7", "kind" },                     { "c", "kind", "\"fixed\"", "\"k\"" },
         { "c", "kind", "\"codebook\"", "of weights" },      { "c", "tensor", "\"d\"", "not in the network" },
@@ -297,6 +297,20 @@ static void nonsense(void **state)
         assert_fails(ctx, bl_plan_read(ctx, n->t->g, n->copy, &back), BL_DATA, cases[i].what);
         assert_null(back);
     }
+}
+
+/* Weights by group are known and refused by name, not misread. */
+static void groups_have_no_kernels(void **state)
+{
+    net *n = *state;
+    bl_plan *back = NULL;
+    assert_ok(n->t->ctx, bl_plan_write(n->t->ctx, n->t->g, n->t->plan, n->path));
+    json_t *r = loaded(n);
+    json_object_set_new(named(r, "c.w"), "group", json_integer(16));
+    assert_ok(n->t->ctx, bl_json_write(n->t->ctx, n->copy, r));
+    json_decref(r);
+    assert_fails(n->t->ctx, bl_plan_read(n->t->ctx, n->t->g, n->copy, &back), BL_UNAVAILABLE, "every group of 16 weights");
+    assert_null(back);
 }
 
 static void nonsense_of_other_kinds(void **state)
@@ -537,6 +551,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EACH(grids_of_a_choice),   EACH(there_and_back),  EACH(fixed_and_codebook),     EACH(changed_by_hand),
         EACH(nonsense),            EACH(nonsense_of_other_kinds), EACH(nonsense_around), EACH(damaged_bytes),
+        EACH(groups_have_no_kernels),
         EACH(biases_that_do_not_fit), EACH(one_weight_of_two_layers),
         cmocka_unit_test(fillers_have_codes),
     };
