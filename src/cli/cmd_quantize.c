@@ -179,6 +179,11 @@ static bl_status compare_with_uniform(state *s)
             bl_contender *shown = NULL;
             for (int r = 1; r < s->chosen_row; r++)
                 if (same_choice(p, s->row[r].choice, choice)) shown = &s->row[r];
+            if (shown && same_choice(p, choice, chosen->choice)) {
+                shown->score = chosen->score;
+                shown->scored = true;
+                continue;
+            }
             if ((!fits && !shown) || same_choice(p, choice, chosen->choice)) continue;
             BL_TRY(score_uniform(s, choice, shown, &score));
             if (shown) {

@@ -11,7 +11,8 @@
 #include <string.h>
 
 typedef enum x_axis { X_SIZE, X_TIME, X_CLOCK } x_axis; /* X_CLOCK: time as measured */
-typedef enum y_axis { Y_SQNR, Y_TOP1 } y_axis;
+/* Y_HARM: what the solver added up where that is no noise (divergence, traces): -10 log10 of it, of the front alone. */
+typedef enum y_axis { Y_SQNR, Y_TOP1, Y_HARM } y_axis;
 
 typedef struct point {
     double x, y;
@@ -52,11 +53,12 @@ static double front_x(const picture *pic, const json_t *o)
 
 static double row_y(const picture *pic, const bl_row *row)
 {
-    return pic->up == Y_SQNR ? row->sqnr_db : row->top1 * 100;
+    return pic->up == Y_SQNR ? row->sqnr_db : pic->up == Y_TOP1 ? row->top1 * 100 : NAN;
 }
 
 static double front_y(const picture *pic, const json_t *o)
 {
+    if (pic->up == Y_HARM) return isfinite(bl_figure_num(o, "sqnr_db")) ? NAN : -10 * log10(bl_figure_num(o, "objective"));
     return pic->up == Y_SQNR ? bl_figure_num(o, "sqnr_db") : bl_figure_num(o, "top1") * 100;
 }
 
@@ -139,7 +141,7 @@ static char *tip(const picture *pic, const point *p)
                                                        : p->row->name;
     if (pic->relative) snprintf(at, sizeof at, ", %.3g of int8's", p->x);
     return bl_format(pic->arena, "%s\n%.*f %s%s%s%s%s%s%s", name, pic->up == Y_TOP1 ? 2 : 1, p->y,
-                     pic->up == Y_TOP1 ? "% top-1" : "dB", bytes >= 0 ? "\nsize " : "",
+                     pic->up == Y_TOP1 ? "% top-1" : pic->up == Y_HARM ? "dB of sensitivity avoided" : "dB", bytes >= 0 ? "\nsize " : "",
                      bytes >= 0 ? bl_show_bytes(bytes, size) : "", pic->across == X_SIZE ? at : "",
                      ms < 0 || isnan(ms) ? ""
                      : clock             ? "\nmeasured latency "
@@ -340,7 +342,8 @@ static void draw(const picture *pic, bl_page *page, double width, double height)
     static const char *const x_names[2][3] = {
         {"size, KiB", "predicted latency, ms", "measured latency, ms"},
         {"size, int8 = 1", "predicted latency, int8 = 1", "measured latency, int8 = 1"}};
-    static const char *const y_names[] = {"signal to noise at the output, dB", "top-1 measured, %"};
+    static const char *const y_names[] = {"signal to noise at the output, dB", "top-1 measured, %",
+                                          "sensitivity avoided, dB"};
     bl_plot plot = {
         .page = page, .left = 46, .right = width - 12, .top = 26, .bottom = height - 66};
     double limit = budget(pic), flt = pic->up == Y_TOP1 ? pic->float_y : NAN;
@@ -356,7 +359,7 @@ static void draw(const picture *pic, bl_page *page, double width, double height)
     name_points(pic, &plot);
     name_guide(&plot, true, limit, "budget");
     name_guide(&plot, false, flt, "float");
-    draw_legend(&plot, height - 8, pic->n_front > 0);
+    if (pic->n > pic->n_front) draw_legend(&plot, height - 8, pic->n_front > 0);
 }
 
 /* ------------------------------------------------------------------ on the page */
@@ -370,9 +373,14 @@ static const char *caption(const picture *pic)
     if (pic->across == X_TIME)
         return "Up is less noise in the answer, left is predicted to be faster on this target; "
                "dots are the best plans for their size.";
+    if (pic->up == Y_HARM)
+        return "Up is less harm by the recipe's own sensitivity, summed over the layers (-10 log10), left is smaller. "
+               "The line is what the solver finds best for each size.";
     if (pic->up == Y_TOP1)
         return "Up is more samples answered correctly, as counted by running each network; left "
                "is smaller. The dashed line is float; an arrow names what lies below the picture.";
+    if (!pic->n_front)
+        return "Up is less noise in the answer, left is smaller. All marks were run; diamonds give every layer the same width.";
     return "Up is less noise in the answer, left is smaller. The line is what the solver predicts "
            "for the best plans, on top of the noise that int8 has; the other marks were run. A "
            "good choice lies above the diamonds, which give every layer the same width.";
@@ -399,13 +407,15 @@ void bl_part_tradeoff(bl_report *r)
 {
     picture any = {.r = r, .arena = r->page.arena, .across = X_SIZE};
     picture top1 = {.r = r, .arena = r->page.arena, .across = X_SIZE, .up = Y_TOP1};
+    picture harm = {.r = r, .arena = r->page.arena, .across = X_SIZE, .up = Y_HARM};
     picture time = {.r = r, .arena = r->page.arena, .across = X_TIME};
     picture clock = {.r = r, .arena = r->page.arena, .across = X_CLOCK, .up = Y_TOP1};
-    if (!collect(&any) & !collect(&top1) & !collect(&time) & !collect(&clock)) return;
+    if (!collect(&any) & !collect(&top1) & !collect(&harm) & !collect(&time) & !collect(&clock)) return;
     bl_part_open(r, "tradeoff", "What fewer bits cost");
     bl_page_raw(&r->page, "<div class=\"pair\">\n");
     part_picture(r, X_SIZE, Y_SQNR, "Quality against size");
     part_picture(r, X_SIZE, Y_TOP1, "Measured accuracy against size");
+    part_picture(r, X_SIZE, Y_HARM, "Sensitivity against size");
     part_picture(r, X_TIME, Y_SQNR, "Quality against predicted time");
     part_picture(r, X_CLOCK, Y_TOP1, "Measured accuracy against measured time");
     bl_page_raw(&r->page, "</div>\n");
