@@ -20,6 +20,7 @@ typedef struct tuning {
     bl_layer_samples s;
     const bl_quantizer *q;
     uint64_t done, total;
+    bool learns_bias;
 } tuning;
 
 /* ------------------------------------------------------------------ biases of layers that are not rounded */
@@ -97,7 +98,7 @@ static bl_status tune_layer(tuning *r, bl_arena *a, bl_weights *out)
     bool rounds = bl_round_bits(r->q->bits);
     bl_fake *fake = NULL;
     bl_status s;
-    float *data;
+    float *data, *bias = NULL;
 
     if (!rounds && r->l.bias < 0) return BL_OK;
     BL_TRY(bl_layer_room(r->ctx, &r->l, r->n, a, &r->s));
@@ -108,10 +109,11 @@ static bl_status tune_layer(tuning *r, bl_arena *a, bl_weights *out)
     if (!rounds) return tune_bias(r, a, out);
     BL_TRY(bl_layers_capture(r->ctx, in->graph, &r->l, &r->s, 1, in->data, r->index, NULL, false, true));
     BL_TRY(bl_weights_replace(r->ctx, in->graph, out, r->l.weight, &data));
-    return bl_layer_round(r->ctx, &r->l, &r->s, in->graph->values[r->l.weight].t.data, r->q, r->done, r->total, a, data);
+    if (r->learns_bias && r->l.bias >= 0 && !bl_weights_find(out, r->l.bias)) BL_TRY(bl_weights_replace(r->ctx, in->graph, out, r->l.bias, &bias));
+    return bl_layer_round(r->ctx, &r->l, &r->s, in->graph->values[r->l.weight].t.data, r->q, r->done, r->total, a, data, bias);
 }
 
-static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bl_arena *kept, bl_arena *a, bl_weights *out)
+static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bool biases, bl_arena *kept, bl_arena *a, bl_weights *out)
 {
     const bl_graph *g = in->graph;
     int64_t *index, n;
@@ -128,7 +130,7 @@ static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bl_arena *kept, 
         n_layers += fits;
     }
     for (int k = 0; k < n_layers; k++) {
-        tuning r = {.ctx = ctx, .in = in, .index = index, .n = n, .l = layers[k],
+        tuning r = {.ctx = ctx, .in = in, .index = index, .n = n, .l = layers[k], .learns_bias = biases,
                     .q = &in->plan->quantizers[in->plan->of_value[layers[k].weight]],
                     .done = (uint64_t)k * BL_ROUND_ITERATIONS, .total = (uint64_t)n_layers * BL_ROUND_ITERATIONS};
         bl_mark mark = bl_arena_mark(a);
@@ -140,12 +142,22 @@ static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bl_arena *kept, 
     return BL_OK;
 }
 
-bl_status bl_tune_adaround(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
+static bl_status tune(bl_ctx *ctx, const bl_tune_input *in, bool biases, bl_weights *out)
 {
     bl_arena *kept = bl_arena_new(ctx, "adaround"), *a = bl_arena_new(ctx, "adaround layer");
     if (a) bl_arena_spill(a);
-    bl_status s = kept && a ? tune_all(ctx, in, kept, a, out) : bl_pending(ctx);
+    bl_status s = kept && a ? tune_all(ctx, in, biases, kept, a, out) : bl_pending(ctx);
     bl_arena_free(a);
     bl_arena_free(kept);
     return s;
+}
+
+bl_status bl_tune_adaround(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
+{
+    return tune(ctx, in, false, out);
+}
+
+bl_status bl_tune_adaround_bias(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
+{
+    return tune(ctx, in, true, out);
 }

@@ -66,7 +66,7 @@ static bl_status round_layers(batch *b, int n_layers, bl_arena *a)
         const float *constant = b->g->values[b->layers[i].weight].t.data;
         for (size_t k = b->first[i]; k < b->n_jobs && b->jobs[k].node == b->layers[i].node; k++) {
             BL_TRY(bl_layer_round(b->ctx, &b->layers[i], &b->samples[i], constant, &b->jobs[k].q,
-                                  (uint64_t)k * BL_ROUND_ITERATIONS, (uint64_t)b->n_jobs * BL_ROUND_ITERATIONS, a, b->jobs[k].stored));
+                                  (uint64_t)k * BL_ROUND_ITERATIONS, (uint64_t)b->n_jobs * BL_ROUND_ITERATIONS, a, b->jobs[k].stored, NULL));
             b->jobs[k].done = true;
             if (b->told) BL_TRY(b->told(b->user, k));
         }

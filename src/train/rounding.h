@@ -46,9 +46,10 @@ void bl_rounding_close(const bl_rounding *r, float *stored);
 enum { BL_ROUND_ITERATIONS = 1000 };
 
 /* The rounding of one layer's weights from its samples, on the plan's grid: 2 to 7 bits.  stored: as many floats as the
- * constant has, in the model's order.  done, total: of the progress that is shown. */
+ * constant has, in the model's order.  done, total: of the progress that is shown.  bias: learns too, from where it
+ * stands; NULL: the layer's stays. */
 bl_status bl_layer_round(bl_ctx *ctx, const bl_layer *layer, const bl_layer_samples *samples, const float *constant,
-                         const bl_quantizer *q, uint64_t done, uint64_t total, bl_arena *arena, float *stored);
+                         const bl_quantizer *q, uint64_t done, uint64_t total, bl_arena *arena, float *stored, float *bias);
 static inline bool bl_round_bits(int bits)
 {
     return bits > 1 && bits < 8;

@@ -9,23 +9,33 @@
 
 #include <math.h>
 
-static void make_plan(tiny *t, int w_bits)
+static void make_plan_of(tiny *t, int w_bits, int a_bits)
 {
     bl_menu_options o = bl_menu_options_default();
     o.keep_ends = false;
     o.n_w = o.n_a = 1;
     o.w_bits[0] = w_bits;
-    o.a_bits[0] = 8;
+    o.a_bits[0] = a_bits;
     assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &o, &t->menu));
     assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, t->choice, NULL, "test", &t->plan));
 }
 
-static bl_weights *tune(tiny *t)
+static void make_plan(tiny *t, int w_bits)
+{
+    make_plan_of(t, w_bits, 8);
+}
+
+static bl_weights *tune_by(tiny *t, const char *tuner)
 {
     bl_tune_input in = { .graph = t->g, .plan = t->plan, .data = t->data, .samples = 64 };
     bl_weights *w = NULL;
-    assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find("adaround"), &in, &w));
+    assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find(tuner), &in, &w));
     return w;
+}
+
+static bl_weights *tune(tiny *t)
+{
+    return tune_by(t, "adaround");
 }
 
 /* Squared error of the quantized network's output against the float one, over the samples. */
@@ -107,6 +117,35 @@ static void test_threads_do_not_matter(void **state)
         tiny_free(t);
     }
     assert_string_equal(hash[0].hex, hash[1].hex);
+}
+
+/* Inputs of 2 bits shift what a layer gives: a bias that learns too takes more of it back, and only then moves. */
+static void test_biases_learn(void **state)
+{
+    double error[2];
+    bl_hash hash[2];
+    (void)state;
+    for (int learns = 0; learns < 2; learns++)
+        for (unsigned threads = 1; threads < 3; threads++) {
+            tiny *t = tiny_new_net(threads, tiny_residual, 64);
+            make_plan_of(t, 3, 2);
+            bl_weights *w = tune_by(t, learns ? "adaround-bias" : "adaround");
+            int biases = 0, moved = 0;
+            for (int i = 0; i < t->g->n_nodes; i++) {
+                int b = bl_layer_weight(t->g, i) < 0 ? -1 : bl_layer_bias(t->g, i);
+                const float *now = b < 0 ? NULL : bl_weights_find(w, b);
+                biases += now != NULL;
+                moved += now && memcmp(now, t->g->values[b].t.data, bl_tensor_bytes(&t->g->values[b].t)) != 0;
+            }
+            assert_int_equal(moved, biases);
+            assert_true(learns ? biases >= 2 : biases == 0);
+            error[learns] = output_error(t, w);
+            hash[threads - 1] = w->hash;
+            bl_weights_free(w);
+            tiny_free(t);
+            if (threads == 2) assert_string_equal(hash[0].hex, hash[1].hex);
+        }
+    if (!(error[1] < error[0])) fail_msg("squared error %g with biases, %g without", error[1], error[0]);
 }
 
 /* At 8 bits: no weight is touched, and biases are those of bias correction but for its passes. */
@@ -197,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_better_than_nearest_and_on_the_grid),
         cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_biases_learn),
         cmocka_unit_test(test_eight_bits_correct_biases),
         cmocka_unit_test(test_layers_by_themselves),
     };
