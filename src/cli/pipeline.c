@@ -206,12 +206,23 @@ static bl_status apply_floors(bl_pipeline *p, const bl_recipe_words *w)
     return BL_OK;
 }
 
+/* The recipe's other menu, for budgets that values' widths count for; words that name widths have the last say. */
+static bl_status apply_priced(bl_pipeline *p, const bl_recipe_words *w)
+{
+    bool priced = p->n_floors && p->minimize != BL_M_SIZE;
+    for (int b = 0; b < p->n_budgets; b++) priced |= p->budgets[b].metric != BL_M_SIZE;
+    if (!priced || !p->recipe.candidates_priced || w->weight_bits || w->act_bits || w->candidates) return BL_OK;
+    BL_CHECK(p->ctx, bl_menu_pairs(p->recipe.candidates_priced, &p->recipe.menu));
+    return BL_OK;
+}
+
 bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w, const char *dir)
 {
     *p = (bl_pipeline){ .cli = cli, .ctx = cli->ctx, .dir = dir, .seconds = json_object() };
     uint64_t start = bl_now_ns();
     BL_TRY(apply_words(p, w));
     BL_TRY(apply_floors(p, w));
+    BL_TRY(apply_priced(p, w));
     BL_TRY(bl_cli_float_model(cli, cli->args[0], true, &p->graph));
     BL_TRY(bl_menu_make(p->ctx, p->graph, &p->recipe.menu, &p->menu));
     bl_pipeline_time(p, "import", start);

@@ -93,6 +93,22 @@ static bl_status plan_nodes(bl_back *back)
                    : BL_OK;
 }
 
+/* A sum of two values of one shape and order hands its gradient on as it is. */
+static bool passes(const bl_back *back, int n)
+{
+    const bl_node *node = &back->graph->nodes[n];
+    const bl_value *y = &back->graph->values[node->out[0]];
+
+    if (strcmp(node->op->name, "Add") != 0 || node->in[0] == node->in[1]) return false;
+    for (int i = 0; i < 2; i++) {
+        const bl_tensor *x = &back->graph->values[node->in[i]].t;
+        if (x->data || x->rank != y->t.rank || memcmp(x->dim, y->t.dim, (size_t)x->rank * sizeof *x->dim) != 0 ||
+            back->walk->layout[node->in[i]] != back->walk->layout[node->out[0]])
+            return false;
+    }
+    return true;
+}
+
 /* ------------------------------------------------------------------ buffers */
 
 typedef struct slot {
@@ -123,6 +139,27 @@ static bl_status take_buffer(bl_back *back, slot **idle, size_t bytes, void **da
     return BL_OK;
 }
 
+/* Where node n hands its gradient on, the first input that has none yet takes over the output's buffers. */
+static int take_over(bl_back *back, int n, const int *last, slot **kept)
+{
+    int y = back->graph->nodes[n].out[0];
+
+    if (!node_is_active(back, &back->graph->nodes[n]) || !passes(back, n) || (back->marks[y] & BL_BACK_WANTED)) return -1;
+    for (int i = 0; i < 2; i++) {
+        int v = back->graph->nodes[n].in[i];
+        if (!back->active[v] || last[v] != n) continue;
+        back->grad[v].t = back->graph->values[v].t;
+        back->grad[v].t.data = back->grad[y].t.data;
+        back->grad[v].packed = back->grad[y].packed;
+        for (int j = 0; j < 2; j++) {
+            kept[2 * v + j] = kept[2 * y + j];
+            kept[2 * y + j] = NULL;
+        }
+        return v;
+    }
+    return -1;
+}
+
 /* Every buffer is given at planning time: a gradient lives from its value's last reader down to its
  * producer. */
 static bl_status plan_buffers(bl_back *back)
@@ -141,9 +178,10 @@ static bl_status plan_buffers(bl_back *back)
             if (g->nodes[i].in[k] >= 0 && node_is_active(back, &g->nodes[i]))
                 last[g->nodes[i].in[k]] = i;
     for (int i = g->n_nodes - 1; i >= -1; i--) {
+        int given = i < 0 ? -1 : take_over(back, i, last, kept);
         for (int v = 0; v < g->n_values; v++) {
             bl_place *p = &back->grad[v];
-            if (!back->active[v] || last[v] != i) continue;
+            if (!back->active[v] || last[v] != i || v == given) continue;
             p->t = g->values[v].t;
             BL_TRY(take_buffer(back, &idle, BL_MAX(bl_walk_buffer_bytes(back->walk, v, false), 1),
                                &p->t.data, &kept[2 * v]));
@@ -375,6 +413,29 @@ static bl_status run_own(bl_back *back, int n)
     return BL_OK;
 }
 
+static bl_status run_pass(bl_back *back, int n)
+{
+    const bl_node *node = &back->graph->nodes[n];
+    bool packed = all_packed(back, n);
+
+    BL_TRY(open_outputs(back, n, packed));
+    const float *dy = back->grad_view[0].data;
+    for (int i = 0; i < 2; i++) {
+        int v = node->in[i];
+        bool in_order = packed && back->walk->layout[v] != BL_LAYOUT_PLAIN;
+        bl_place *g = &back->grad[v];
+        size_t bytes = bl_walk_buffer_bytes(back->walk, v, in_order);
+        if (!back->active[v]) continue;
+        if (back->has[v]) BL_TRY(bl_walk_need(back->walk, v, g, in_order));
+        float *to = in_order ? g->packed : g->t.data;
+        if (back->has[v]) bl_wide_add(to, dy, (int64_t)(bytes / sizeof(float)));
+        else if (to != dy) memcpy(to, dy, bytes);
+        open_grad(g, in_order);
+        back->has[v] = 1;
+    }
+    return BL_OK;
+}
+
 static bl_status run_dnn(bl_back *back, int n)
 {
     const bl_node *node = &back->graph->nodes[n];
@@ -436,7 +497,7 @@ static bl_status run_all(bl_back *back, bl_back_hook *hook, void *user)
             some = some || (back->active[node->out[i]] && back->has[node->out[i]]);
         }
         if (!some || !node_is_active(back, node)) continue;
-        status = back->on_dnn[n] ? run_dnn(back, n) : run_own(back, n);
+        status = back->on_dnn[n] ? run_dnn(back, n) : passes(back, n) ? run_pass(back, n) : run_own(back, n);
         bl_arena_reset(back->scratch, mark);
         if (status != BL_OK) return status;
     }

@@ -116,9 +116,16 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
         }
     if (!strcmp(key, "calibrate")) return set_count(p, value, &r->calibrate);
     if (!strcmp(key, "sense")) return set_count(p, value, &r->sense);
+    if (!strcmp(key, "weight_bits") || !strcmp(key, "act_bits") || !strcmp(key, "candidates")) r->candidates_priced = NULL;
     if (!strcmp(key, "weight_bits")) return set_widths(p, value, r->menu.w_bits, &r->menu.n_w, &r->menu.n_pairs);
     if (!strcmp(key, "act_bits")) return set_widths(p, value, r->menu.a_bits, &r->menu.n_a, &r->menu.n_pairs);
     if (!strcmp(key, "candidates")) return bl_menu_pairs(value, &r->menu) ? BL_OK : bad(p, "not a list such as W4A8 W8A8", value);
+    if (!strcmp(key, "candidates_priced")) {
+        bl_menu_options pairs = r->menu;
+        r->candidates_priced = bl_strdup(p->arena, value);
+        if (!r->candidates_priced) return bl_pending(p->ctx);
+        return bl_menu_pairs(value, &pairs) ? BL_OK : bad(p, "not a list such as W4A4 W8A8", value);
+    }
     if (!strcmp(key, "groups")) return set_groups(p, value, &r->menu.equal_grids);
     if (!strcmp(key, "rescue")) return set_share(p, value, 200, &r->rescue);
     if (!strcmp(key, "sqnr_eps")) return set_eps(p, value, &r->sqnr_eps);

@@ -37,6 +37,7 @@ typedef struct bl_recipe {
     int64_t polish;             /* answers that follow, about neighbours of the best policy; 0: none */
     const char *reward;         /* what they maximise; NULL: auto */
     const char *agent;          /* of ddpg: code (NULL) or paper */
+    const char *candidates_priced; /* pairs that are the menu where values' widths are paid for: any budget but size; NULL */
     const char *rounding;       /* adaround: sensitivities see weights rounded by learning; NULL: to nearest */
     const char *loop_tune;      /* row of tuners.def before each answer of the oracle, NULL: none */
 } bl_recipe;
