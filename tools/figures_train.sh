@@ -23,19 +23,21 @@ figures_finetune() {
 
 # The Hessian's list beside masks (OHQ) and beside weights quantized for real.
 figures_hawq() {
-    resnet20 || return 0
-    local rank="--weights-bits 2,3,4 --act-bits 8 --weight-range mse" other
-    echo "resnet20: Kendall's tau-b of HAWQ's Omega (32 pictures) with other lists, weights only"
-    printf '%-8s %6s %6s %6s %6s  %s\n' beside all W2 W3 W4 command
-    run "$bitlathe" sense "$net" $calibration --recipe hawq --set narrow=no --set sense=32 $rank -o "$t/hessian" || return
-    for other in mask kl; do
-        run "$bitlathe" sense "$net" $calibration --recipe ohq --set weights_only=yes --set sensitivity=$other $rank -o "$t/other" \
-            --beside "$t/hessian/sens.json" --json || continue
-        printf '%-8s %6.3f %6.3f %6.3f %6.3f  %s\n' $other "$(json "$t/out" all.tau_b)" "$(json "$t/out" W2.tau_b)" "$(json "$t/out" W3.tau_b)" \
-            "$(json "$t/out" W4.tau_b)" "$(shown "$bitlathe" sense "$net" $calibration --recipe hawq --set narrow=no --set sense=32 $rank -o T/hessian) && $(shown "$bitlathe" sense "$net" $calibration --recipe ohq --set weights_only=yes --set sensitivity=$other $rank -o T/other --beside T/hessian/sens.json)"
-        rm -rf "$t/other"
+    local rank="--weights-bits 2,3,4 --act-bits 8 --weight-range mse" other name
+    echo "Kendall's tau-b of HAWQ's Omega (32 pictures) with other lists, weights only"
+    printf '%-20s %-8s %6s %6s %6s %6s  %s\n' network beside all W2 W3 W4 command
+    for name in ${HAWQ_NETWORKS:-resnet20_cifar10 mobilenetv3s_cifar10}; do
+        network $name || continue
+        run "$bitlathe" sense "$net" $calibration --recipe hawq --set narrow=no --set sense=32 $rank -o "$t/hessian" || continue
+        for other in mask kl; do
+            run "$bitlathe" sense "$net" $calibration --recipe ohq --set weights_only=yes --set sensitivity=$other $rank -o "$t/other" \
+                --beside "$t/hessian/sens.json" --json || continue
+            printf '%-20s %-8s %6.3f %6.3f %6.3f %6.3f  %s\n' $name $other "$(json "$t/out" all.tau_b)" "$(json "$t/out" W2.tau_b)" \
+                "$(json "$t/out" W3.tau_b)" "$(json "$t/out" W4.tau_b)" "$(shown "$bitlathe" sense "$net" $calibration --recipe hawq --set narrow=no --set sense=32 $rank -o T/hessian) && $(shown "$bitlathe" sense "$net" $calibration --recipe ohq --set weights_only=yes --set sensitivity=$other $rank -o T/other --beside T/hessian/sens.json)"
+            rm -rf "$t/other"
+        done
+        rm -rf "$t/hessian"
     done
-    rm -rf "$t/hessian"
     echo
 }
 
@@ -98,6 +100,8 @@ figures_hawq_plans() {
         hawq_plan "HAWQ, half of W8A8's bytes" --recipe hawq --budget size=0.5
         hawq_plan "W4A8, ends at 8" --recipe uniform $narrow --weights-bits 4 --act-bits 8 || continue
         hawq_plan "HAWQ, W4A8's bytes" --recipe hawq --budget size=$(printf '%.0f' "$size")B
+        hawq_plan "W4A4, ends at 8" --recipe uniform $narrow --weights-bits 4 --act-bits 4 || continue
+        hawq_plan "HAWQ, 0.6 of the latency" --recipe hawq --target bismo-edge --budget latency=0.6
     done
     echo
 }

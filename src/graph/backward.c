@@ -144,7 +144,8 @@ static int take_over(bl_back *back, int n, const int *last, slot **kept)
 {
     int y = back->graph->nodes[n].out[0];
 
-    if (!node_is_active(back, &back->graph->nodes[n]) || !passes(back, n) || (back->marks[y] & BL_BACK_WANTED)) return -1;
+    if (!node_is_active(back, &back->graph->nodes[n]) || !passes(back, n) || (back->marks[y] & BL_BACK_WANTED) || !kept[2 * y])
+        return -1; /* no reader: the output's gradient begins here, too */
     for (int i = 0; i < 2; i++) {
         int v = back->graph->nodes[n].in[i];
         if (!back->active[v] || last[v] != n) continue;

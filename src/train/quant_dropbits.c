@@ -13,16 +13,16 @@
 
 static const double SPREAD = 0.15, DROPPED = 0.1; /* the logistic's width in steps; share of steps without a bit */
 
-/* Slope of the expected level: bumps at the boundaries between levels, of which four are near enough to count. */
+/* Slope of the expected level: bumps at the boundaries between levels, of which four are near enough to count.  With
+ * t = exp(-distance / SPREAD) a bump is t / (1 + t)^2, and the next boundary's t is a constant times this one's. */
 double bl_dropbits_pass(double v, double lo, double hi)
 {
-    double slope = 0, near = rint(v);
+    const double next = 0.0012726338013398079; /* exp(-1 / SPREAD) */
+    double slope = 0, near = rint(v), k = fmax(near - 2, lo), end = fmin(near + 2, hi);
 
-    for (double k = fmax(near - 2, lo); k < fmin(near + 2, hi); k++) {
-        double s = 1 / (1 + exp(-(k + 0.5 - v) / SPREAD));
-        slope += s * (1 - s) / SPREAD;
-    }
-    return slope;
+    if (!(k < end)) return 0;
+    for (double t = exp(-(k + 0.5 - v) / SPREAD); k < end; k++, t *= next) slope += t / ((1 + t) * (1 + t));
+    return slope / SPREAD;
 }
 
 static double slope(double v, double lo, double hi)
