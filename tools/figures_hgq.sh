@@ -85,44 +85,88 @@ hgq_beside() { # SEEDS: other ways to choose widths, in the same engine with the
     done
 }
 
-# JETS_SEEDS (1), JETS_EPOCHS (A 4000, B 7000)
+hgq_once() { # FOLDER WORDS...: a training with its points; one that is finished there already is taken as it is
+    local to=$1
+    shift
+    seconds=-
+    [ "$(json "$to/front.json" done 2>/dev/null)" = true ] || run "$bitlathe" train "$@" --points -o "$to"
+}
+
+jets_words() { # TASK CSV
+    local rows="--set held_out=9000 --set test=10000"
+    [ "$1" = A ] || rows="--set held_out=4500 --set test=5000"
+    echo "jets --recipe hgq --data csv:$2 --set standard=yes $rows --set teacher=256 --set teacher_epochs=30 --set float_epochs=100 --threads 1"
+}
+
+jets_long() { # TASK
+    echo "--set epochs=${JETS_EPOCHS:-$([ "$1" = A ] && echo 4500 || echo 9000)} --set cycles=30 --set input_clip=yes --set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=4e-7 --set beta_end=7e-5"
+}
+
+jets_crossings() { # TASK MEAN SEEDS WORDS BARS: EBOPs at each level, per seed and the median; beside uniform 8 bit by the nominal count
+    local seed level
+    echo "EBOPs at which the front crosses so many points below it; bars $5 at 1, 2, 3, 5 points"
+    printf '%-8s %8s %8s %8s %8s %8s  %s\n' seed 0.5 1 2 3 5 command
+    for seed in $3; do
+        printf '%-8s' "$seed"
+        for level in 0.5 1 2 3 5; do
+            hgq_below "$keep/jets$1$seed/front.json" "$(awk "BEGIN { print $2 - $level }")" >"$t/crossed"
+            printf ' %8s' "$(cat "$t/crossed")"
+            sed 's/^-$/inf/' "$t/crossed" >>"$t/at$1$level"
+            echo >>"$t/at$1$level"
+        done
+        echo "  $(shown "$bitlathe" train $4 --seed "$seed" --points -o T/jets)"
+    done
+    printf '%-8s' median
+    for level in 0.5 1 2 3 5; do printf ' %8s' "$(hgq_median <"$t/at$1$level")"; done
+    printf '\n%-8s' fewer # than uniform 8 bit by the nominal count: 4256 weights of 8 bits times 8 bits of input
+    for level in 0.5 1 2 3 5; do hgq_median <"$t/at$1$level" | awk '{ if ($1 == "inf") printf " %8s", "-"; else printf " %8.1f", 272384 / $1 }'; done
+    echo "  than uniform 8 bit, nominal (272,384); bars 10 at 0.5 points, 20 at 2"
+}
+
+jets_circuits() { # TASK MEAN SEEDS BAR: tables two points below float beside 6 bits for all
+    local seed by n held test ebops flt
+    BL_HARDWARE_YOSYS=${BL_HARDWARE_YOSYS:-0}
+    circuits_head
+    : >"$t/rows"
+    front_points "$keep/jets$1.u6/front.json" | tail -n 1 >"$t/u6"
+    read -r n held test ebops <"$t/u6"
+    circuit_row "6 bits, shared" "$test" "$ebops" "$keep/jets$1.u6/fixed.json"
+    circuit_row "6 bits, digits alone" "$test" "$ebops" "$keep/jets$1.u6/fixed.json" --unshared
+    for by in 2 3; do
+        for seed in $3; do
+            flt=$(json "$keep/jets$1$seed/front.json" float.held_out_top1)
+            front_points "$keep/jets$1$seed/front.json" |
+                awk -v c=$by -v least="$([ $by = 2 ] && awk "BEGIN { print 100 * $flt - 2 }" || awk "BEGIN { print $2 - 2 }")" '$c >= least { print; exit }' >"$t/like"
+            read -r n held test ebops <"$t/like" || { echo "seed $seed: no point within 2 points of float"; continue; }
+            circuit_row "seed $seed, $([ $by = 2 ] && echo "held-out" || echo test) -2" "$test" "$ebops" "$keep/jets$1$seed/points/$n.json"
+        done
+        awk -v bar="$4" -v by="$([ $by = 2 ] && echo held-out || echo test)" -v from=$((by == 2 ? 3 : 3 + $(wc -w <<<"$3"))) '
+            NR <= 2 { l[NR] = $6; d = NR == 1 ? $7 : d; c = NR == 1 ? $8 : c } NR >= from { v[++m] = $6; x[m] = $7; y[m] = $8 }
+            END { for (i = 1; i <= m; i++) for (j = i + 1; j <= m; j++) if (v[j] < v[i]) { k = v[i]; v[i] = v[j]; v[j] = k; k = x[i]; x[i] = x[j]; x[j] = k; k = y[i]; y[i] = y[j]; y[j] = k }
+                  k = int((m + 1) / 2); if (m) printf "cheapest within 2 points of float by %s rows, median: %.2f times fewer tables than 6 bits shared (bar %s), %.2f than 6 bits of digits alone; depth %d against %d, cycles %d against %d\n", by, l[1] / v[k], bar, l[2] / v[k], x[k], d, y[k], c }' "$t/rows"
+    done
+}
+
+# JETS_TASKS (A B), JETS_SEEDS (1), JETS_EPOCHS (A 4500, B 9000); JETS_KEEP: a folder that keeps trainings, for a second call.
 figures_jets() {
-    local task seed rows levels level words flt mean bars epochs b
+    local task seed words mean b seeds=${JETS_SEEDS:-1} keep=${JETS_KEEP:-$t}
+    . tools/hardware.sh
     [ -r /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] || { echo "skipped: jets: no Fashion-MNIST"; return; }
-    for task in A B; do
+    for task in ${JETS_TASKS:-A B}; do
         tools/jet-shaped $task >"$t/$task.csv" || return
-        rows="--set held_out=9000 --set test=10000" bars="17000 9000 6200 3000" epochs=${JETS_EPOCHS:-4000}
-        [ $task = A ] || { rows="--set held_out=4500 --set test=5000" bars="8500 4300 2600 1250" epochs=${JETS_EPOCHS:-7000}; }
-        words="jets --recipe hgq --data csv:$t/$task.csv --set standard=yes $rows --set teacher=256 --set teacher_epochs=30 --set float_epochs=100 --threads 1"
-        local long="--set epochs=$epochs --set cycles=30 --set beta=1e-7 --set beta_hold=0.05 --set beta_ramp=4e-7 --set beta_end=1.5e-4"
-        for seed in ${JETS_SEEDS:-1}; do
-            run "$bitlathe" train $words $long --seed $seed -o "$t/jets$task$seed" || return
-            echo "$(json "$t/jets$task$seed/front.json" float.test_top1)" >>"$t/float$task"
+        words=$(jets_words $task "$t/$task.csv")
+        for seed in $seeds; do
+            hgq_once "$keep/jets$task$seed" $words $(jets_long $task) --seed "$seed" || return
+            json "$keep/jets$task$seed/front.json" float.test_top1 >>"$t/float$task"
         done
-        mean=$(awk '{ s += $1 } END { printf "%.2f", 100 * s / NR }' "$t/float$task")
-        echo "Task $task of the shape of LHC jets, seeds ${JETS_SEEDS:-1}; float $mean % (mean of the seeds)"
-        echo "EBOPs at which the front crosses so many points below it; bars $bars at 1, 2, 3, 5 points"
-        printf '%-8s %8s %8s %8s %8s %8s  %s\n' seed 0.5 1 2 3 5 command
-        for seed in ${JETS_SEEDS:-1}; do
-            printf '%-8s' $seed
-            for level in 0.5 1 2 3 5; do
-                hgq_below "$t/jets$task$seed/front.json" "$(awk "BEGIN { print $mean - $level }")" >"$t/crossed"
-                printf ' %8s' "$(cat "$t/crossed")"
-                echo "$(cat "$t/crossed")" >>"$t/at$task$level"
-            done
-            echo "  $(shown "$bitlathe" train $words $long --seed $seed -o T/jets)"
-        done
-        printf '%-8s' median
-        for level in 0.5 1 2 3 5; do printf ' %8s' "$(sed 's/^-$/inf/' "$t/at$task$level" | hgq_median)"; done
-        echo
-        printf '%-8s' "fewer" # than uniform 8 bit by the nominal count: 4256 weights of 8 bits times 8 bits of input
-        for level in 0.5 1 2 3 5; do printf ' %8s' "$(sed 's/^-$/inf/' "$t/at$task$level" | hgq_median | awk '{ if ($1 == "inf") print "-"; else printf "%.1f", 272384 / $1 }')"; done
-        echo "  than uniform 8 bit, nominal (272,384); bars 10 at 0.5 points, 20 at 2"
+        mean=$(awk 'NF { s += $1; n++ } END { printf "%.2f", 100 * s / n }' "$t/float$task")
+        echo "Task $task of the shape of LHC jets, seeds $seeds; float $mean % (mean of the seeds); outputs of the test rows that differ on integers: $(for seed in $seeds; do json "$keep/jets$task$seed/front.json" integers.test.differ; done | tr '\n' ' ')"
+        jets_crossings $task "$mean" "$seeds" "$words $(jets_long $task)" "$([ $task = A ] && echo "17000 9000 6200 3000" || echo "8500 4300 2600 1250")"
         for b in 8 6 4; do
-            local uniform="--set uniform_bits=$b --set epochs=150 --set cycles=1 --set ramp=constant --set beta=0"
-            run "$bitlathe" train $words $uniform -o "$t/jets$task.u$b" || return
-            hgq_points "$t/jets$task.u$b/front.json" | tail -n 1 | awk -v b=$b '{ printf "uniform %d bits: %.2f %% at %.0f EBOPs\n", b, $2, $3 }'
+            hgq_once "$keep/jets$task.u$b" $words --set uniform_bits=$b --set epochs=150 --set cycles=1 --set ramp=constant --set beta=0 || return
+            hgq_points "$keep/jets$task.u$b/front.json" | tail -n 1 | awk -v b=$b '{ printf "uniform %d bits: %.2f %% at %.0f EBOPs\n", b, $2, $3 }'
         done
+        jets_circuits $task "$mean" "$seeds" "$([ $task = A ] && echo 3 || echo 6)"
         echo
     done
 }

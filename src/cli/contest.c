@@ -310,7 +310,7 @@ static bl_status add_front(bl_cli *cli, const char *path, json_t *points)
     BL_TRY(bl_json_read(cli->ctx, file, &front));
     json_array_foreach(json_object_get(front, "points"), i, p) {
         double test = number(p, "test_top1");
-        json_t *o = json_pack("{s:s, s:s, s:s}", "series", series, "target", "no target", "budget", "-");
+        json_t *o = json_pack("{s:s, s:s, s:s}", "series", series, "target", "fixed point", "budget", "-");
         figure(o, "top1", isfinite(test) ? test : number(p, "held_out_top1"));
         figure(o, "ebops", number(p, "ebops1"));
         json_array_append_new(points, o);

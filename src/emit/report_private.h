@@ -106,6 +106,7 @@ typedef struct bl_plot {
     double left, right, top, bottom; /* of the frame, in pixels */
     double x_lo, x_hi, y_lo, y_hi;   /* in data; logarithmic: > 0 */
     bool logarithmic;                /* both axes */
+    bool x_logarithmic;              /* the horizontal one alone */
     bl_box *boxes;                   /* taken by marks and labels */
     size_t n_boxes, room;
 } bl_plot;

@@ -46,7 +46,7 @@ static double part(double v, double lo, double hi, bool logarithmic)
 
 double bl_plot_x(const bl_plot *p, double v)
 {
-    return p->left + (p->right - p->left) * part(v, p->x_lo, p->x_hi, p->logarithmic);
+    return p->left + (p->right - p->left) * part(v, p->x_lo, p->x_hi, p->logarithmic || p->x_logarithmic);
 }
 
 double bl_plot_y(const bl_plot *p, double v)
@@ -115,7 +115,7 @@ static ticks ticks_make(double lo, double hi, double pixels, double apart, bool 
 void bl_plot_axes(bl_plot *p, const char *x_label, const char *y_label)
 {
     bl_page *o = p->page;
-    ticks x = ticks_make(p->x_lo, p->x_hi, p->right - p->left, 64, p->logarithmic);
+    ticks x = ticks_make(p->x_lo, p->x_hi, p->right - p->left, 64, p->logarithmic || p->x_logarithmic);
     ticks y = ticks_make(p->y_lo, p->y_hi, p->bottom - p->top, 44, p->logarithmic);
     for (int i = 0; i < y.n; i++) {
         double at = bl_plot_y(p, y.at[i]);

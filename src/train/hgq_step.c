@@ -7,12 +7,19 @@
 
 /* ------------------------------------------------------------------ forward */
 
+/* The channels of a position lie together, there and here. */
 static void gather_rows(const bl_hgq_layer *l, const float *x, int64_t rows)
 {
-    int64_t n = l->places * l->taps;
+    int64_t n = l->places * l->taps, c = l->in_c;
     for (int64_t r = 0; r < rows; r++, x += l->n_in) {
         float *to = l->col + r * n;
-        for (int64_t t = 0; t < n; t++) to[t] = l->gather[t] >= 0 ? x[l->gather[t]] : 0;
+        if (c == 1)
+            for (int64_t t = 0; t < n; t++) to[t] = l->gather[t] >= 0 ? x[l->gather[t]] : 0;
+        else
+            for (int64_t t = 0; t < n; t += c) {
+                if (l->gather[t] >= 0) memcpy(to + t, x + l->gather[t], (size_t)c * sizeof(float));
+                else memset(to + t, 0, (size_t)c * sizeof(float));
+            }
     }
 }
 
@@ -102,11 +109,14 @@ static void pool_back(const bl_hgq_layer *l, const float *g, float *gx, int64_t 
 
 static void scatter_rows(const bl_hgq_layer *l, const float *col, float *gx, int64_t rows)
 {
-    int64_t n = l->places * l->taps;
+    int64_t n = l->places * l->taps, c = l->in_c;
     memset(gx, 0, (size_t)(rows * l->n_in) * sizeof(float));
     for (int64_t r = 0; r < rows; r++, gx += l->n_in, col += n)
-        for (int64_t t = 0; t < n; t++)
-            if (l->gather[t] >= 0) gx[l->gather[t]] += col[t];
+        for (int64_t t = 0; t < n; t += c) {
+            if (l->gather[t] < 0) continue;
+            float *to = gx + l->gather[t];
+            for (int64_t k = 0; k < c; k++) to[k] += col[t + k];
+        }
 }
 
 static void biases_back(bl_hgq *h, const bl_hgq_layer *l, const float *gb)
