@@ -54,15 +54,21 @@ figures_hardware() {
     awk '{ line[NR] = $0; x[NR] = log($4) } END { for (k = 0; k < 10; k++) { want = x[1] + (x[NR] - x[1]) * k / 9; best = 0
         for (i = 1; i <= NR; i++) if (!best || (x[i] - want) ^ 2 < (x[best] - want) ^ 2) best = i
         if (best != last) print line[best]; last = best } }' "$t/points" >"$t/spread"
-    while read -r n held test ebops <&3; do circuit_row "HGQ point $n" "$test" "$ebops" "$front/points/$n.json"; done 3<"$t/spread"
+    : >"$t/deep"
+    while read -r n held test ebops <&3; do
+        circuit_row "HGQ point $n" "$test" "$ebops" "$front/points/$n.json"
+        BL_HARDWARE_YOSYS=0 as_circuit "$front/points/$n.json" --extra-depth -1 >>"$t/deep"
+    done 3<"$t/spread"
     awk '{ x = log($1); y = log($6); n++; sx += x; sy += y; xx += x * x; yy += y * y; xy += x * y; s = 1 - $3 / $2; if (n == 1 || s < least) least = s; if (s > most) most = s
            if ($9 != "-") { r = $9 / $6; m++; if (m == 1 || r < lo) lo = r; if (r > hi) hi = r } }
         END { if (n > 2) { v = xx - sx * sx / n; w = yy - sy * sy / n; c = xy - sx * sy / n
               printf "%d points: log-log correlation of EBOPs and tables %.4f (bar 0.98), slope %.3f; sharing takes %.1f to %.1f %% of the adders (bar 30)\n",
                   n, c / sqrt(v * w), c / v, 100 * least, 100 * most
               if (m) printf "yosys over estimate at %d of them: %.3f to %.3f (bar 0.85 to 1.05)\n", m, lo, hi } }' "$t/rows"
-    read -r n held test ebops <"$t/spread"
-    BL_HARDWARE_YOSYS=0 circuit_row "point $n, any depth" "$test" "$ebops" "$front/points/$n.json" --extra-depth -1
+    paste -d' ' "$t/rows" "$t/deep" | awk '{ s = 1 - $11 / $10; f = $14 / $6; g = $15 - $7; if (NR == 1 || s < least) least = s; if (s > most) most = s
+        if (NR == 1 || f < few) few = f; if (f > many) many = f; if (g > deep) deep = g }
+        END { printf "the same points at any depth (--extra-depth -1): sharing takes %.1f to %.1f %% of the adders (bar 30), tables %.3f to %.3f of those above, at most %d levels more\n",
+                  100 * least, 100 * most, few, many, deep }'
     run "$bitlathe" train $words $uniform -o "$t/uniform" || return
     front_points "$t/uniform/front.json" | tail -n 1 >"$t/u6"
     read -r n u_held u_test u_ebops <"$t/u6"
