@@ -40,6 +40,15 @@ typedef struct bl_conv_shape {
     int32_t acc64;              /* the int32 bound is not proven: int64 accumulators */
 } bl_conv_shape;
 
+/* [Q5] at the end of a convolution: its codes are added to others that lie as its output does, and the sum is
+ * what is stored.  t = fma(first, r_first, fma(second, r_second, f)). */
+typedef struct bl_conv_add {
+    const void *with;
+    float r_first, r_second, f;
+    bool conv_first;            /* the convolution is the first operand */
+    int32_t lo, hi;
+} bl_conv_add;
+
 typedef struct bl_conv_args {
     bl_conv_shape s;
     const void *in;
@@ -51,6 +60,7 @@ typedef struct bl_conv_args {
     int32_t row_begin, row_end; /* output rows to compute */
     int32_t part_begin, part_end; /* parts of the output channels; part_end 0: all */
     void *work;                 /* work_bytes(), one for each thread */
+    const bl_conv_add *add;     /* NULL: none; only for rows that say so in `adds` */
 } bl_conv_args;
 
 typedef struct bl_conv_row {
@@ -65,7 +75,11 @@ typedef struct bl_conv_row {
     void (*run)(const bl_conv_args *a);
     /* Into how many parts the output channels can be cut for threads; NULL: they cannot. */
     size_t (*parts)(const bl_conv_shape *s);
+    bool (*adds)(const bl_conv_shape *s); /* takes `add`, of 8-bit codes; NULL: never */
 } bl_conv_row;
+/* The sum that an Add step makes of a convolution's codes. */
+struct bl_pair_args;
+bl_conv_add bl_conv_add_of(const struct bl_pair_args *a, bool conv_first);
 
 /* ---- elementwise pair: Add [Q5], Mul [Q6], with broadcasting */
 typedef struct bl_pair_args {

@@ -16,6 +16,9 @@ typedef struct ready {
     int64_t parts;              /* into how many pieces it is: 1 where a piece would not pay for waking a helper */
     int dim;                    /* copies and edges: the dimension that is split */
     bool by_channel;            /* convolution: parts of its channels are split, not rows of outputs */
+    bool sums;                  /* convolution: the Add behind it is done at its end, `sum` says how */
+    bool summed;                /* Add: done by the convolution before it */
+    bl_conv_add sum;
     union {
         bl_conv_args conv;
         bl_pair_args pair;
@@ -413,6 +416,45 @@ static bl_status take_memory(bl_exec *e)
     return BL_OK;
 }
 
+static bool same_strides(const bl_pair_args *a)
+{
+    int64_t dense = 1;
+    for (int d = a->rank - 1; d >= 0; dense *= a->size[d--])
+        if (a->size[d] > 1 && (a->a_stride[d] != dense || a->b_stride[d] != dense || a->out_stride[d] != dense)) return false;
+    return true;
+}
+
+static bool overlap(const bl_ptensor *a, const bl_ptensor *b)
+{
+    return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+}
+
+/* A convolution whose output goes into the Add step behind it and nowhere else, in the same place, does the sum too
+ * where its row can.  In place is what the memory plan makes of it; a program that says otherwise runs step by step. */
+static void join_sum(bl_exec *e, uint32_t i)
+{
+    const bl_step *s = &e->p->steps[i], *conv = &e->p->steps[i - 1];
+    const bl_ptensor *t = e->p->tensors;
+    if (s->contract != BL_C_ADD || conv->contract != BL_C_CONV || s->in[0] == s->in[1]) return;
+    bool first = conv->out == s->in[0];
+    const bl_conv_shape *shape = &conv->u.conv.s;
+    const bl_pair_args *a = &e->steps[i].a.pair;
+    const bl_conv_row *row = e->steps[i - 1].kernel->row;
+    int32_t with = s->in[first];
+    if (!first && conv->out != s->in[1]) return;
+    if (!row->adds || !row->adds(shape) || a->a_bits > 8 || a->b_bits > 8 || a->out_bits > 8 || !same_strides(a)) return;
+    int64_t n = 1;
+    for (int d = 0; d < a->rank; d++) n *= a->size[d];
+    if (n != (int64_t)shape->out_h * shape->out_w * shape->out_c || a->out != (first ? a->a : a->b)) return;
+    if (overlap(&t[with], &t[s->out]) || t[with].flags & BL_TENSOR_CONSTANT) return;
+    for (uint32_t k = i + 1; k < e->p->n_steps; k++) { /* nobody else wants the convolution's own codes */
+        const bl_step *later = &e->p->steps[k];
+        if (later->contract == BL_STEP_ISLAND || later->in[0] == conv->out || later->in[1] == conv->out) return;
+    }
+    e->steps[i - 1].sum = bl_conv_add_of(a, first);
+    e->steps[i - 1].sums = e->steps[i].summed = true;
+}
+
 static bl_status pack_weights(bl_exec *e)
 {
     size_t work;
@@ -437,6 +479,7 @@ static bl_status exec_fill(bl_exec *e)
     BL_TRY(take_memory(e));
     for (uint32_t i = 0; i < e->p->n_steps; i++) BL_TRY(ready_step(e, i));
     for (uint32_t i = 0; i < e->p->n_steps; i++) set_parts(e, i);
+    for (uint32_t i = 1; i < e->p->n_steps; i++) join_sum(e, i);
     BL_TRY(pack_weights(e));
     return ready_islands(e);
 }
@@ -500,7 +543,8 @@ static void run_raw_edge(const bl_exec *e, const bl_step *s)
     }
 }
 
-static void run_part(const bl_exec *e, const bl_step *s, const ready *r, int64_t begin, int64_t end, unsigned worker)
+/* apart: a sum stays a step of its own. */
+static void run_part(const bl_exec *e, const bl_step *s, const ready *r, bool apart, int64_t begin, int64_t end, unsigned worker)
 {
     switch ((bl_contract)s->contract) {
     case BL_C_CONV: {
@@ -510,6 +554,7 @@ static void run_part(const bl_exec *e, const bl_step *s, const ready *r, int64_t
         a.part_begin = r->by_channel ? (int32_t)begin : 0;
         a.part_end = r->by_channel ? (int32_t)end : 0;
         a.work = e->work + worker * e->work_bytes;
+        a.add = r->sums && !apart ? &r->sum : NULL;
         ((const bl_conv_row *)r->kernel->row)->run(&a);
         break;
     }
@@ -579,30 +624,37 @@ typedef struct part_run {
     const bl_step *s;
     const ready *r;
     int64_t parts;
+    bool apart;
 } part_run;
 
 static bl_status run_piece(void *arg, size_t i, unsigned worker)
 {
     const part_run *p = arg;
     int64_t n = p->r->rows, at = (int64_t)i;
-    run_part(p->e, p->s, p->r, n * at / p->parts, n * (at + 1) / p->parts, worker);
+    run_part(p->e, p->s, p->r, p->apart, n * at / p->parts, n * (at + 1) / p->parts, worker);
     return BL_OK;
 }
 
-bl_status bl_exec_step(bl_exec *e, uint32_t step)
+static bl_status run_step(bl_exec *e, uint32_t step, bool apart)
 {
     const ready *r = &e->steps[step];
+    if (r->summed && !apart) return BL_OK;
     if (e->p->steps[step].contract == BL_STEP_ISLAND) return bl_island_run(r->a.island, e->island_scratch);
     if (!r->kernel) {
         run_raw_edge(e, &e->p->steps[step]);
         return BL_OK;
     }
-    part_run p = { .e = e, .s = &e->p->steps[step], .r = r, .parts = r->parts };
+    part_run p = { .e = e, .s = &e->p->steps[step], .r = r, .parts = r->parts, .apart = apart };
     if (p.parts < 2) {
-        run_part(e, p.s, r, 0, r->rows, 0);
+        run_part(e, p.s, r, apart, 0, r->rows, 0);
         return BL_OK;
     }
     return bl_parallel_for(e->ctx, (size_t)p.parts, run_piece, &p);
+}
+
+bl_status bl_exec_step(bl_exec *e, uint32_t step)
+{
+    return run_step(e, step, false);
 }
 
 static bl_status call_hook(bl_exec *e, const bl_step *s, uint32_t step, bl_exec_hook *hook, void *user)
@@ -619,7 +671,7 @@ static bl_status call_hook(bl_exec *e, const bl_step *s, uint32_t step, bl_exec_
 bl_status bl_exec_run(bl_exec *e, bl_exec_hook *hook, void *user)
 {
     for (uint32_t i = 0; i < e->p->n_steps; i++) {
-        BL_TRY(bl_exec_step(e, i));
+        BL_TRY(run_step(e, i, hook != NULL)); /* a hook wants the codes of every step */
         const bl_step *s = &e->p->steps[i];
         if (hook) BL_TRY(call_hook(e, s, i, hook, user));
     }

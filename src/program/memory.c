@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One static memory plan: each tensor lives from the step that makes it to the last that reads it;
- * largest first, each takes the lowest place where no living neighbour is.
+ * largest first, each takes the lowest place where no living neighbour is.  A sum behind a convolution takes the
+ * place of the convolution's output where that ends there: then the two can run as one step.
  */
 #include "program/builder.h"
 
@@ -57,12 +58,28 @@ static void place(life *l, life **placed, size_t n_placed, life **alive)
     l->offset = at;
 }
 
+/* Add step i takes the place of what the convolution before it made: one life for both.  The root of the sum, or
+ * -1; it lies where *host lies. */
+static int join_sum(const bl_pbuilder *b, life *l, uint32_t i, int *host)
+{
+    const bl_step *s = &b->steps[i], *conv = &b->steps[i - 1];
+    if (s->contract != BL_C_ADD || conv->contract != BL_C_CONV || s->in[0] == s->in[1]) return -1;
+    if (conv->out != s->in[0] && conv->out != s->in[1]) return -1;
+    int from = root_of(b, conv->out), to = root_of(b, s->out);
+    if (from == to || l[from].first != i - 1 || l[from].last != i || l[to].first != i || l[from].bytes != l[to].bytes) return -1;
+    l[from].last = l[to].last;
+    l[to].first = UINT32_MAX;
+    *host = from;
+    return to;
+}
+
 bl_status bl_plan_memory(bl_pbuilder *b)
 {
     uint32_t n = b->p->n_tensors;
     life *l = BL_NEW(b->arena, life, n), **placed = BL_NEW(b->arena, life *, n), **alive = BL_NEW(b->arena, life *, n);
     uint64_t *offset = BL_NEW(b->arena, uint64_t, n);
-    if (!l || !placed || !alive || !offset) return bl_pending(b->ctx);
+    int *host = BL_NEW(b->arena, int, n);
+    if (!l || !placed || !alive || !offset || !host) return bl_pending(b->ctx);
     bl_program view = *b->p; /* the lists as they stand now */
     view.islands = b->islands;
     view.ports = b->ports;
@@ -78,6 +95,11 @@ bl_status bl_plan_memory(bl_pbuilder *b)
             bl_arena_reset(b->arena, mark);
         }
     }
+    for (uint32_t t = 0; t < n; t++) host[t] = (int)t;
+    for (uint32_t i = 1; i < b->p->n_steps; i++) {
+        int from = 0, to = join_sum(b, l, i, &from);
+        if (to >= 0) host[to] = from;
+    }
     qsort(l, n, sizeof *l, largest_first);
     size_t n_placed = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -88,6 +110,6 @@ bl_status bl_plan_memory(bl_pbuilder *b)
         b->p->memory_bytes = BL_MAX(b->p->memory_bytes, (l[i].offset + l[i].bytes + 63) / 64 * 64);
     }
     for (uint32_t t = 0; t < n; t++)
-        if (!(b->tensors[t].flags & BL_TENSOR_CONSTANT)) b->tensors[t].offset = offset[root_of(b, (int)t)];
+        if (!(b->tensors[t].flags & BL_TENSOR_CONSTANT)) b->tensors[t].offset = offset[host[root_of(b, (int)t)]];
     return BL_OK;
 }

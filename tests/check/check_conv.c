@@ -110,11 +110,12 @@ static bl_conv_args args_of(const conv_case *c, const conv_data *d, void *out)
     };
 }
 
-/* Packs and runs one row over the whole output, in ranges of rows. */
+/* Packs and runs one row over the whole output, in ranges of rows; add: NULL or the sum at its end. */
 static bool run_row(bl_rng *r, const bl_conv_row *row, const conv_case *c, const conv_data *d,
-                    void *out, bool at_end)
+                    void *out, bool at_end, const bl_conv_add *add)
 {
     bl_conv_args a = args_of(c, d, out);
+    a.add = add;
     guard packed = guard_new(row->packed_bytes(&c->s), at_end);
     guard work = guard_new(row->work_bytes(&c->s), at_end);
     row->pack(&c->s, (const int8_t *)d->codes.data, d->zero_in, a.bias, packed.data);
@@ -140,22 +141,48 @@ static bool run_row(bl_rng *r, const bl_conv_row *row, const conv_case *c, const
     return guard_free(&work) && intact;
 }
 
+/* The row with a sum at its end against the reference's convolution and the reference's Add behind it. */
+static void check_sum(check *k, size_t row, const conv_case *c, const conv_data *d, bl_rng *r, bool at_end)
+{
+    size_t n = out_bytes(&c->s);
+    guard with = guard_new(n, at_end), wanted = guard_new(n, at_end), out = guard_new(n, at_end);
+    random_codes(r, with.data, c->s.out_bits, n, c->pattern);
+    bl_pair_args a = {.a = d->wanted.data, .b = with.data, .out = wanted.data, .a_bits = 8, .b_bits = 8, .out_bits = 8,
+                      .rank = 1, .size = {(int64_t)n}, .a_stride = {1}, .b_stride = {1}, .out_stride = {1}, .outer_end = (int64_t)n};
+    a.ga = (bl_grid){.scale = (float)random_log(r, 0.01, 1), .zero = random_code(r, 8)};
+    a.gb = (bl_grid){.scale = (float)random_log(r, 0.01, 1), .zero = random_code(r, 8)};
+    a.gy = (bl_grid){.scale = (float)random_log(r, 0.01, 2), .zero = random_code(r, 8), .lo = random_code(r, 4), .hi = 255 - random_code(r, 4)};
+    bool first = random_chance(r, 0.5);
+    if (!first) {
+        a.a = with.data;
+        a.b = d->wanted.data;
+    }
+    ((const bl_pair_row *)check_reference(BL_C_ADD)->row)->run(&a);
+    bl_conv_add add = bl_conv_add_of(&a, first);
+    bool kept = run_row(r, bl_kernels[row].row, c, d, out.data, at_end, &add);
+    check_compare(k, row, c->text, out.data, wanted.data, n, 1, kept);
+    guard_free(&with);
+    guard_free(&wanted);
+    guard_free(&out);
+}
+
 static void check_case(check *k, const conv_case *c, bl_rng *r)
 {
     bool at_end = random_chance(r, 0.5);
     conv_data d = make_data(r, c, at_end);
     guard_case("conv_ref", c->text);
-    bool intact = run_row(r, check_reference(BL_C_CONV)->row, c, &d, d.wanted.data, at_end);
+    bool intact = run_row(r, check_reference(BL_C_CONV)->row, c, &d, d.wanted.data, at_end, NULL);
     for (size_t i = 0; i < bl_n_kernels; i++) {
         if (!check_wanted(k, i, BL_C_CONV)) continue;
         const bl_conv_row *row = bl_kernels[i].row;
         if (!row->fits(&c->s)) continue;
         guard_case(row->name, c->text);
         guard out = guard_new(out_bytes(&c->s), at_end);
-        bool kept = run_row(r, row, c, &d, out.data, at_end);
+        bool kept = run_row(r, row, c, &d, out.data, at_end, NULL);
         check_compare(k, i, c->text, out.data, d.wanted.data, out.size, c->s.out_bits > 8 ? 2 : 1,
                       kept && intact);
         guard_free(&out);
+        if (row->adds && row->adds(&c->s)) check_sum(k, i, c, &d, r, at_end);
     }
     guard_free(&d.in);
     guard_free(&d.codes);
@@ -202,6 +229,16 @@ static const bl_conv_shape corners[] = {
     {9, 32, 8, 5, 16, 40, 1,    3, 3, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0},
     {3, 3, 4, 9, 7, 33, 1,      3, 3, 1, 1, 1, 1, 4, 3, 0, 0, 0, 0},
     {6, 13, 8, 3, 7, 17, 1,     4, 4, 2, 2, 2, 1, 3, 2, 0, 0, 0, 0},
+    {9, 13, 16, 9, 13, 96, 1,   1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},  /* streams of tiles from here */
+    {8, 9, 20, 8, 9, 24, 1,     1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},
+    {7, 9, 36, 7, 9, 39, 1,     1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},
+    {12, 15, 12, 12, 15, 13, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},
+    {5, 29, 5, 5, 29, 57, 1,    3, 3, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},
+    {40, 57, 3, 20, 29, 40, 1,  3, 3, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0},
+    {9, 31, 70, 9, 31, 70, 70,  3, 3, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},  /* windows that slide from here */
+    {11, 30, 100, 6, 15, 100, 100, 5, 5, 2, 2, 1, 1, 2, 2, 0, 0, 0, 0},
+    {13, 13, 150, 7, 7, 150, 150, 3, 3, 2, 2, 1, 1, 0, 0, 0, 0, 0, 0},
+    {9, 9, 65, 11, 8, 65, 65,   5, 5, 1, 1, 1, 1, 3, 2, 0, 0, 0, 0},
     {2, 4, 128, 2, 4, 1010, 1,  3, 3, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},  /* a mebibyte of weights and more from here */
     {3, 5, 90, 2, 3, 1296, 1,   3, 3, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0},
     {1, 40, 1024, 1, 39, 1030, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0},

@@ -260,13 +260,13 @@ static size_t vnni_evenly(const vnni_plan *p, const bl_conv_shape *s)
 }
 
 /* Positions that pass through all blocks of channels at a time: all of them, or as many as stay in the first cache
- * level where the weights do. */
-static size_t vnni_chunk(const vnni_plan *p, const bl_conv_shape *s, size_t positions)
+ * level where the weights do; whole rows where streams end with them. */
+static size_t vnni_chunk(const vnni_plan *p, const bl_conv_shape *s, size_t evenly, size_t positions)
 {
     enum { ROUND = 24 };
     if (p->d.groups > 1 || p->blocks < 2 || p->weight_bytes > VNNI_NEAR / 2) return positions;
-    size_t each = p->d.run + (size_t)s->out_c;
-    return BL_MAX(VNNI_NEAR / each / ROUND, 2) * ROUND;
+    size_t near = VNNI_NEAR / (p->d.run + (size_t)s->out_c), unit = evenly > 0 && evenly < positions ? evenly : ROUND;
+    return BL_MAX(near / unit, 1) * unit * p->d.planes;
 }
 
 static void vnni_run(const bl_conv_args *a)
@@ -277,7 +277,8 @@ static void vnni_run(const bl_conv_args *a)
     uint8_t *work = (uint8_t *)a->work + p.mult_bytes;
     bool inside = p.d.in_place || p.d.planes == 2 || a->zero_in != 0; /* every window is read whole */
     vnni_job j = {.run_end = p.d.runs, .run_step = p.d.run_step, .wide = p.wide,
-                  .kind = !p.mixed ? VNNI_KEEP : requant_bounded(a) ? VNNI_FAST : VNNI_SURE,
+                  .kind = !p.mixed ? VNNI_KEEP : a->add ? VNNI_PLUS : requant_bounded(a) ? VNNI_FAST : VNNI_SURE,
+                  .add = a->add,
                   .planes = (int32_t)p.d.planes, .out_bits = s->out_bits, .out = a->out,
                   .pixel = (size_t)s->out_c, .q = requant_of(a), .evenly = vnni_evenly(&p, s),
                   .spacing = (size_t)s->stride_w * (size_t)s->in_c};
@@ -289,7 +290,7 @@ static void vnni_run(const bl_conv_args *a)
         if (d.positions) direct_next(a, &p.d, oy, rows, work, &d);
         else d = direct_start(a, &p.d, oy, rows, work);
         j.run_at = d.run_at;
-        size_t chunk = inside ? vnni_chunk(&p, s, d.positions) : d.positions;
+        size_t chunk = inside ? vnni_chunk(&p, s, j.evenly, d.positions) : d.positions;
         for (size_t i = 0; i < d.positions; i += chunk) {
             size_t n = BL_MIN(chunk, d.positions - i);
             for (size_t part = (size_t)a->part_begin; part < end; part++) {
@@ -311,8 +312,13 @@ static size_t vnni_parts(const bl_conv_shape *s)
     return p.d.groups * p.blocks;
 }
 
+static bool vnni_adds(const bl_conv_shape *s)
+{
+    return vnni_plan_of(s).mixed;
+}
+
 const bl_conv_row bl_k_conv_vnni_avx512 = {
     "conv_vnni_avx512", BL_ISA_AVX512, vnni_fits, vnni_packed_bytes, vnni_pack, vnni_work_bytes,
-    vnni_run, vnni_parts,
+    vnni_run, vnni_parts, vnni_adds,
 };
 #endif

@@ -4,8 +4,8 @@
  * channels of a vector.  Every tile is a function with named accumulators, as gcc 12 spills arrays of them.
  * Z = h is one vector and half of one: 24 channels for three quarters of two vectors' time.
  *
- * Each comes with three ends: `fast` where no multiple reaches 2^31 (requant_bounded), `sure` for any
- * multiplier, `keep` for sums that do not go straight to bytes.  Bytes leave four vectors at a time, of two
+ * Each comes with four ends: `fast` where no multiple reaches 2^31 (requant_bounded), `sure` for any
+ * multiplier, `plus` with an Add behind it, `keep` for sums that do not go straight to bytes.  Bytes leave four vectors at a time, of two
  * positions where a position has two or three vectors, of four where it has one.
  *
  * While a tile runs it fetches a share of the weights that come next, at the pace at which it reads its own.
@@ -14,6 +14,7 @@
 #define BL_KERNELS_CONV_VNNI_TILES_H
 
 #include "kernels/rows.h"
+#include "kernels/x86/pair_avx512.h"
 #include "kernels/x86/requant_avx512.h"
 
 /* What the tiles of one channel block share. */
@@ -35,10 +36,11 @@ typedef struct vnni_job {
     size_t spacing, evenly;     /* bytes between positions that follow each other; of how many together, 0: streams do not pay */
     const char *ahead;          /* weights that come next */
     size_t ahead_step, ahead_tile; /* bytes of them in a step of 4 activations, in a tile */
+    const bl_conv_add *add;
     requant q;
 } vnni_job;
 
-enum { VNNI_FAST, VNNI_SURE, VNNI_KEEP, VNNI_KINDS };
+enum { VNNI_FAST, VNNI_SURE, VNNI_PLUS, VNNI_KEEP, VNNI_KINDS };
 
 /* Sums of n tile rows to codes, where they do not go straight from registers to bytes. */
 static void vnni_finish(const vnni_job *j, const __m512i *sums, size_t n, size_t at)
@@ -75,63 +77,99 @@ static inline int32_t load4(const uint8_t *from)
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE void vnni_put4(const vnni_job *j, bool sure, __m512i a, __m512i b, __m512i c, __m512i d, uint8_t *out)
+/* What is added to the codes of place `out`. */
+INLINE const uint8_t *vnni_other(const vnni_job *j, const uint8_t *out)
+{
+    return (const uint8_t *)j->add->with + (out - (const uint8_t *)j->out);
+}
+
+INLINE __m512i vnni_plus(const vnni_job *j, __m512i codes, __m512i other)
+{
+    const bl_conv_add *k = j->add;
+    const __m512 ra = _mm512_set1_ps(k->r_first), rb = _mm512_set1_ps(k->r_second), f = _mm512_set1_ps(k->f);
+    __m512i x = k->conv_first ? codes : other, y = k->conv_first ? other : codes;
+    __m512 t[4];
+    for (int z = 0; z < 4; z++) t[z] = _mm512_fmadd_ps(pair_part(x, z), ra, _mm512_fmadd_ps(pair_part(y, z), rb, f));
+    return pair_bytes(t, k->lo, k->hi);
+}
+
+INLINE void vnni_put4(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i c, __m512i d, uint8_t *out)
 {
     const float *m = j->mult;
-    __m512i codes = requant_codes64(&j->q, sure, a, b, c, d, _mm512_loadu_ps(m), _mm512_loadu_ps(m + 16),
+    __m512i codes = requant_codes64(&j->q, kind != VNNI_FAST, a, b, c, d, _mm512_loadu_ps(m), _mm512_loadu_ps(m + 16),
                                     _mm512_loadu_ps(m + 32), _mm512_loadu_ps(m + 48));
+    __mmask64 mask = j->channels >= 64 ? ~0ull : (1ull << j->channels) - 1;
+    if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out)));
     if (j->channels >= 64)
         _mm512_storeu_si512(out, codes);
     else
-        _mm512_mask_storeu_epi8(out, (1ull << j->channels) - 1, codes);
+        _mm512_mask_storeu_epi8(out, mask, codes);
 }
 
 /* Two positions of three vectors; n of them are stored. */
-INLINE void vnni_put3(const vnni_job *j, bool sure, __m512i a0, __m512i a1, __m512i a2, __m512i b0, __m512i b1,
+INLINE void vnni_put3(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m512i a2, __m512i b0, __m512i b1,
                       __m512i b2, uint8_t *out, int n)
 {
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 0, 0, 0, 0);
     const __m512i second = _mm512_setr_epi32(0, 1, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 0, 0, 0, 0);
     __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16), m2 = _mm512_loadu_ps(j->mult + 32);
     __mmask64 mask = (1ull << j->channels) - 1;
-    __m512i codes = requant_codes64(&j->q, sure, a0, a1, a2, b2, m0, m1, m2, m2);
-    _mm512_mask_storeu_epi8(out, mask, _mm512_permutexvar_epi32(first, codes));
+    __m512i codes = requant_codes64(&j->q, kind != VNNI_FAST, a0, a1, a2, b2, m0, m1, m2, m2);
+    codes = _mm512_permutexvar_epi32(first, codes);
+    if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out)));
+    _mm512_mask_storeu_epi8(out, mask, codes);
     if (n < 2) return;
-    codes = requant_codes64(&j->q, sure, b0, b1, a2, b2, m0, m1, m2, m2);
-    _mm512_mask_storeu_epi8(out + j->pixel, mask, _mm512_permutexvar_epi32(second, codes));
+    codes = requant_codes64(&j->q, kind != VNNI_FAST, b0, b1, a2, b2, m0, m1, m2, m2);
+    codes = _mm512_permutexvar_epi32(second, codes);
+    if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out + j->pixel)));
+    _mm512_mask_storeu_epi8(out + j->pixel, mask, codes);
 }
 
-INLINE void vnni_put_halves(const vnni_job *j, __m512i codes, uint8_t *out, int n)
+INLINE void vnni_put_halves(const vnni_job *j, int kind, __m512i codes, uint8_t *out, int n)
 {
     __mmask32 mask = j->channels >= 32 ? 0xffffffff : (1u << j->channels) - 1;
+    if (kind == VNNI_PLUS) {
+        const uint8_t *with = vnni_other(j, out);
+        __m512i other = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, with));
+        if (n > 1) other = _mm512_inserti64x4(other, _mm256_maskz_loadu_epi8(mask, with + j->pixel), 1);
+        codes = vnni_plus(j, codes, other);
+    }
     _mm256_mask_storeu_epi8(out, mask, _mm512_castsi512_si256(codes));
     if (n > 1) _mm256_mask_storeu_epi8(out + j->pixel, mask, _mm512_extracti64x4_epi64(codes, 1));
 }
 
-INLINE void vnni_put2(const vnni_job *j, bool sure, __m512i a0, __m512i a1, __m512i b0, __m512i b1, uint8_t *out, int n)
+INLINE void vnni_put2(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m512i b0, __m512i b1, uint8_t *out, int n)
 {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16);
-    __m512i codes = requant_codes64(&j->q, sure, a0, a1, b0, b1, m0, m1, m0, m1);
-    vnni_put_halves(j, _mm512_permutexvar_epi64(order, codes), out, n);
+    __m512i codes = requant_codes64(&j->q, kind != VNNI_FAST, a0, a1, b0, b1, m0, m1, m0, m1);
+    vnni_put_halves(j, kind, _mm512_permutexvar_epi64(order, codes), out, n);
 }
 
 /* 16 and 8 channels of two positions. */
-INLINE void vnni_puth(const vnni_job *j, bool sure, __m512i a0, __m256i a1, __m512i b0, __m256i b1, uint8_t *out, int n)
+INLINE void vnni_puth(const vnni_job *j, int kind, __m512i a0, __m256i a1, __m512i b0, __m256i b1, uint8_t *out, int n)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 0, 0, 1, 5, 9, 13, 10, 14, 0, 0);
     __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16);
     __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(a1), b1, 1);
-    __m512i codes = requant_codes64(&j->q, sure, a0, b0, both, both, m0, m0, m1, m1);
-    vnni_put_halves(j, _mm512_permutexvar_epi32(order, codes), out, n);
+    __m512i codes = requant_codes64(&j->q, kind != VNNI_FAST, a0, b0, both, both, m0, m0, m1, m1);
+    vnni_put_halves(j, kind, _mm512_permutexvar_epi32(order, codes), out, n);
 }
 
-INLINE void vnni_put1(const vnni_job *j, bool sure, __m512i a, __m512i b, __m512i c, __m512i d, uint8_t *out, int n)
+INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i c, __m512i d, uint8_t *out, int n)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512 m = _mm512_loadu_ps(j->mult);
     __mmask16 mask = j->channels >= 16 ? 0xffff : (__mmask16)((1u << j->channels) - 1);
-    __m512i codes = _mm512_permutexvar_epi32(order, requant_codes64(&j->q, sure, a, b, c, d, m, m, m, m));
+    __m512i codes = _mm512_permutexvar_epi32(order, requant_codes64(&j->q, kind != VNNI_FAST, a, b, c, d, m, m, m, m));
+    if (kind == VNNI_PLUS) {
+        const uint8_t *with = vnni_other(j, out);
+        __m512i other = _mm512_castsi128_si512(_mm_maskz_loadu_epi8(mask, with));
+        if (n > 1) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + j->pixel), 1);
+        if (n > 2) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + 2 * j->pixel), 2);
+        if (n > 3) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + 3 * j->pixel), 3);
+        codes = vnni_plus(j, codes, other);
+    }
     _mm_mask_storeu_epi8(out, mask, _mm512_castsi512_si128(codes));
     if (n > 1) _mm_mask_storeu_epi8(out + j->pixel, mask, _mm512_extracti32x4_epi32(codes, 1));
     if (n > 2) _mm_mask_storeu_epi8(out + 2 * j->pixel, mask, _mm512_extracti32x4_epi32(codes, 2));
@@ -156,12 +194,12 @@ INLINE void vnni_put1(const vnni_job *j, bool sure, __m512i a, __m512i b, __m512
 #define DOT_h(p) DOT_1(p) __m256i u##p = _mm512_castsi512_si256(v##p); DOT(s##p##1, u##p, w1);
 
 /* S: s or t, which sums. */
-#define PUT_AS_1(S, a, b, c, d, n) vnni_put1(j, sure, S##a##0, S##b##0, S##c##0, S##d##0, out + a * j->pixel, n);
-#define PUT_AS_2(S, a, b, n) vnni_put2(j, sure, S##a##0, S##a##1, S##b##0, S##b##1, out + a * j->pixel, n);
-#define PUT_AS_h(S, a, b, n) vnni_puth(j, sure, S##a##0, S##a##1, S##b##0, S##b##1, out + a * j->pixel, n);
+#define PUT_AS_1(S, a, b, c, d, n) vnni_put1(j, kind, S##a##0, S##b##0, S##c##0, S##d##0, out + a * j->pixel, n);
+#define PUT_AS_2(S, a, b, n) vnni_put2(j, kind, S##a##0, S##a##1, S##b##0, S##b##1, out + a * j->pixel, n);
+#define PUT_AS_h(S, a, b, n) vnni_puth(j, kind, S##a##0, S##a##1, S##b##0, S##b##1, out + a * j->pixel, n);
 #define PUT_AS_3(S, a, b, n) \
-    vnni_put3(j, sure, S##a##0, S##a##1, S##a##2, S##b##0, S##b##1, S##b##2, out + a * j->pixel, n);
-#define PUT_AS_4(S, p) vnni_put4(j, sure, S##p##0, S##p##1, S##p##2, S##p##3, out + p * j->pixel);
+    vnni_put3(j, kind, S##a##0, S##a##1, S##a##2, S##b##0, S##b##1, S##b##2, out + a * j->pixel, n);
+#define PUT_AS_4(S, p) vnni_put4(j, kind, S##p##0, S##p##1, S##p##2, S##p##3, out + p * j->pixel);
 #define PUT_1(a, b, c, d, n) PUT_AS_1(s, a, b, c, d, n)
 #define PUT_2(a, b, n) PUT_AS_2(s, a, b, n)
 #define PUT_h(a, b, n) PUT_AS_h(s, a, b, n)
@@ -235,9 +273,11 @@ INLINE void vnni_put1(const vnni_job *j, bool sure, __m512i a, __m512i b, __m512
 
 #define WIDE_fast false
 #define WIDE_sure false
+#define WIDE_plus false
 #define WIDE_keep true
-#define END_fast(P, Z) const bool sure = false; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
-#define END_sure(P, Z) const bool sure = true; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
+#define END_fast(P, Z) const int kind = VNNI_FAST; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
+#define END_sure(P, Z) const int kind = VNNI_SURE; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
+#define END_plus(P, Z) const int kind = VNNI_PLUS; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
 #define END_keep(P, Z) __m512i sums[P * Z]; DO_##P(KEEP_##Z) vnni_finish(j, sums, P, to);
 
 /* Positions at[0..P-1]; the first one's codes go to place `to` of the output. */
@@ -268,6 +308,7 @@ INLINE void vnni_put1(const vnni_job *j, bool sure, __m512i a, __m512i b, __m512
 /* clang-format off */
 ALL(fast) TILES(fast, h)
 ALL(sure) TILES(sure, h)
+ALL(plus) TILES(plus, h)
 ALL(keep)
 /* clang-format on */
 
@@ -365,7 +406,7 @@ ALL(keep)
                                                            size_t tiles, size_t to)                \
     {                                                                                              \
         const vnni_job *j = job;                                                                   \
-        const bool sure = SURE_##E, wide = false;                                                  \
+        const int kind = KIND_##E; const bool wide = false;                                                  \
         const __m512i zero = _mm512_setzero_si512();                                               \
         const size_t s1 = j->spacing, s2 = 2 * s1;                                                 \
         const uint8_t *x = j->in + from;                                                           \
@@ -381,18 +422,19 @@ ALL(keep)
         OUT1_##Z OUT2_##Z OUT3_##Z                                                                 \
         (void)zero, (void)wide;                                                                    \
     }
-#define SURE_fast false
-#define SURE_sure true
+#define KIND_fast VNNI_FAST
+#define KIND_sure VNNI_SURE
+#define KIND_plus VNNI_PLUS
 #define STREAMS(E) STREAM(E, 12, 1) STREAM(E, 6, 2) STREAM(E, 6, h) STREAM(E, 4, 3) STREAM(E, 3, 4)
 /* clang-format off */
-STREAMS(fast) STREAMS(sure)
+STREAMS(fast) STREAMS(sure) STREAMS(plus)
 /* clang-format on */
 
 typedef void stream_fn(const vnni_job *j, size_t from, size_t tiles, size_t to);
 /* By vectors (0: one and a half). */
 static const size_t vnni_stream_positions[] = {6, 12, 6, 4, 3};
 #define STREAM_ROW(E) {stream_##E##_h, stream_##E##_1, stream_##E##_2, stream_##E##_3, stream_##E##_4}
-static stream_fn *const vnni_streams[][5] = {STREAM_ROW(fast), STREAM_ROW(sure)};
+static stream_fn *const vnni_streams[][5] = {STREAM_ROW(fast), STREAM_ROW(sure), STREAM_ROW(plus)};
 
 typedef void tile_fn(const vnni_job *j, const size_t *at, size_t to);
 enum { VNNI_Z = 4, VNNI_P = 8 };
@@ -403,6 +445,7 @@ enum { VNNI_Z = 4, VNNI_P = 8 };
 static tile_fn *const vnni_tiles[VNNI_KINDS][VNNI_Z + 1][VNNI_P + 1] = {
     {ROW(fast, h), ROW(fast, 1), ROW(fast, 2), ROW(fast, 3), ROW_4(fast)},
     {ROW(sure, h), ROW(sure, 1), ROW(sure, 2), ROW(sure, 3), ROW_4(sure)},
+    {ROW(plus, h), ROW(plus, 1), ROW(plus, 2), ROW(plus, 3), ROW_4(plus)},
     {{NULL}, ROW(keep, 1), ROW(keep, 2), ROW(keep, 3), ROW_4(keep)},
 };
 
@@ -410,6 +453,7 @@ static tile_fn *const vnni_tiles[VNNI_KINDS][VNNI_Z + 1][VNNI_P + 1] = {
 static tile_fn *const vnni_edge_tiles[VNNI_KINDS][VNNI_Z - 1][2] = {
     {EDGE_ROW(fast, 1), EDGE_ROW(fast, 2), EDGE_ROW(fast, 3)},
     {EDGE_ROW(sure, 1), EDGE_ROW(sure, 2), EDGE_ROW(sure, 3)},
+    {EDGE_ROW(plus, 1), EDGE_ROW(plus, 2), EDGE_ROW(plus, 3)},
     {EDGE_ROW(keep, 1), EDGE_ROW(keep, 2), EDGE_ROW(keep, 3)},
 };
 

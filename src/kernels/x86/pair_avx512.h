@@ -20,17 +20,22 @@ static inline __attribute__((always_inline)) __m512 pair_part(__m512i codes, con
                                     : _mm512_unpacklo_epi16(words, zero));
 }
 
-static inline __m512i pair_pack(const __m512 *t, const bl_pair_args *a)
+static inline __attribute__((always_inline)) __m512i pair_bytes(const __m512 *t, int32_t lo, int32_t hi)
 {
-    __m512 most = _mm512_set1_ps((float)a->gy.hi);
+    __m512 most = _mm512_set1_ps((float)hi);
     __m512i q[4];
     for (int z = 0; z < 4; z++) q[z] = _mm512_cvtps_epi32(_mm512_min_ps(most, t[z]));
     __m512i codes = _mm512_packus_epi16(_mm512_packs_epi32(q[0], q[1]),
                                         _mm512_packs_epi32(q[2], q[3]));
-    return _mm512_max_epu8(codes, _mm512_set1_epi8((char)a->gy.lo));
+    return _mm512_max_epu8(codes, _mm512_set1_epi8((char)lo));
 }
 
-static void pair_add_direct(const bl_pair_args *a, const uint8_t *qa, const uint8_t *qb,
+static inline __m512i pair_pack(const __m512 *t, const bl_pair_args *a)
+{
+    return pair_bytes(t, a->gy.lo, a->gy.hi);
+}
+
+static inline void pair_add_direct(const bl_pair_args *a, const uint8_t *qa, const uint8_t *qb,
                             uint8_t *out, size_t n)
 {
     bl_add_consts k = bl_add_consts_of(a);
@@ -45,7 +50,7 @@ static void pair_add_direct(const bl_pair_args *a, const uint8_t *qa, const uint
     }
 }
 
-static void pair_mul_direct(const bl_pair_args *a, const uint8_t *qa, const uint8_t *qb,
+static inline void pair_mul_direct(const bl_pair_args *a, const uint8_t *qa, const uint8_t *qb,
                             uint8_t *out, size_t n)
 {
     const __m512 ratio = _mm512_set1_ps(bl_mul_ratio(a)), zero = _mm512_set1_ps((float)a->gy.zero);
