@@ -416,14 +416,6 @@ static bl_status take_memory(bl_exec *e)
     return BL_OK;
 }
 
-static bool same_strides(const bl_pair_args *a)
-{
-    int64_t dense = 1;
-    for (int d = a->rank - 1; d >= 0; dense *= a->size[d--])
-        if (a->size[d] > 1 && (a->a_stride[d] != dense || a->b_stride[d] != dense || a->out_stride[d] != dense)) return false;
-    return true;
-}
-
 static bool overlap(const bl_ptensor *a, const bl_ptensor *b)
 {
     return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
@@ -442,7 +434,7 @@ static void join_sum(bl_exec *e, uint32_t i)
     const bl_conv_row *row = e->steps[i - 1].kernel->row;
     int32_t with = s->in[first];
     if (!first && conv->out != s->in[1]) return;
-    if (!row->adds || !row->adds(shape) || a->a_bits > 8 || a->b_bits > 8 || a->out_bits > 8 || !same_strides(a)) return;
+    if (!row->adds || !row->adds(shape) || a->a_bits > 8 || a->b_bits > 8 || a->out_bits > 8 || !bl_pair_dense(&s->u.pair)) return;
     int64_t n = 1;
     for (int d = 0; d < a->rank; d++) n *= a->size[d];
     if (n != (int64_t)shape->out_h * shape->out_w * shape->out_c || a->out != (first ? a->a : a->b)) return;

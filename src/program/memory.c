@@ -58,13 +58,21 @@ static void place(life *l, life **placed, size_t n_placed, life **alive)
     l->offset = at;
 }
 
+bool bl_pair_dense(const bl_step_pair *v)
+{
+    int64_t dense = 1;
+    for (int d = v->rank - 1; d >= 0; dense *= v->size[d--])
+        if (v->size[d] > 1 && (v->a_stride[d] != dense || v->b_stride[d] != dense || v->out_stride[d] != dense)) return false;
+    return true;
+}
+
 /* Add step i takes the place of what the convolution before it made: one life for both.  The root of the sum, or
  * -1; it lies where *host lies. */
 static int join_sum(const bl_pbuilder *b, life *l, uint32_t i, int *host)
 {
     const bl_step *s = &b->steps[i], *conv = &b->steps[i - 1];
     if (s->contract != BL_C_ADD || conv->contract != BL_C_CONV || s->in[0] == s->in[1]) return -1;
-    if (conv->out != s->in[0] && conv->out != s->in[1]) return -1;
+    if ((conv->out != s->in[0] && conv->out != s->in[1]) || !bl_pair_dense(&s->u.pair)) return -1;
     int from = root_of(b, conv->out), to = root_of(b, s->out);
     if (from == to || l[from].first != i - 1 || l[from].last != i || l[to].first != i || l[from].bytes != l[to].bytes) return -1;
     l[from].last = l[to].last;

@@ -99,6 +99,8 @@ bl_status bl_program_prefer(bl_ctx *ctx, bl_program *program, const char *cpu, c
 const char *bl_program_row(const bl_program *program, uint32_t step, bl_isa cap);
 bl_status bl_program_rows_read(bl_ctx *ctx, const char *place, bl_program *program, const void *text, uint64_t bytes);
 
+/* Every operand and the output of a pair lie side by side in one order: it may run in place. */
+bool bl_pair_dense(const bl_step_pair *v);
 /* "conv" ... of a contract, "island". */
 const char *bl_step_kind(const bl_step *step);
 /* Tensors that a step reads or writes, islands too; at most n_max; edges of the program are left out.

@@ -289,9 +289,11 @@ static bl_status check_edge(const check *c, const bl_step *s)
     return BL_OK;
 }
 
-/* Kernels may read after they wrote, so what a step writes lies beside what it reads. */
-static bool apart(const bl_ptensor *in, const bl_ptensor *out)
+/* Kernels may read after they wrote, so what a step writes lies beside what it reads; but a dense sum may take the
+ * place of an operand. */
+static bool apart(const bl_step *s, const bl_ptensor *in, const bl_ptensor *out)
 {
+    if (in && s->contract == BL_C_ADD && in->offset == out->offset && in->bytes == out->bytes) return bl_pair_dense(&s->u.pair);
     return !in || (in->flags & BL_TENSOR_CONSTANT) || in->offset + in->bytes <= out->offset ||
            out->offset + out->bytes <= in->offset;
 }
@@ -312,7 +314,7 @@ static bl_status check_step(const check *c, const bl_step *s)
     const bl_ptensor *b = s->in[1] < 0 ? NULL : &p->tensors[s->in[1]];
     NEED(!x->raw && !y->raw && (!b || !b->raw), "a tensor that holds no codes");
     NEED(!(y->flags & BL_TENSOR_CONSTANT), "a constant would be written");
-    NEED(apart(x, y) && apart(b, y), "its output lies over its input");
+    NEED(apart(s, x, y) && apart(s, b, y), "its output lies over its input");
     switch ((bl_contract)s->contract) {
     case BL_C_CONV: return check_conv(c, &s->u.conv, x, y);
     case BL_C_ADD:
