@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Sections of tools/figures, which reads this file: rounding that is learned.
 
-rounding_row() { # NETWORK WxAy TUNE BAR
-    local w=${2%%A*} a=${2##*A}
+rounding_row() { # NETWORK WxAy TUNE BAR WORDS...
+    local w=${2%%A*} a=${2##*A} label="$1 $2 $3 (bar $4)" tune=$3
     network "$1" || return
-    pmp_row "$1 $2 $3 (bar $4)" --weights-bits ${w#W} --act-bits $a --act-range mse --tune $3
+    shift 4
+    pmp_row "$label" --weights-bits ${w#W} --act-bits $a --act-range mse --tune $tune "$@"
 }
 
 # All weights but those of the ends rounded by learning, on pictures that nothing was learned from.  ROUNDING_ROWS: an
@@ -12,14 +13,15 @@ rounding_row() { # NETWORK WxAy TUNE BAR
 figures_adaround() {
     echo "AdaRound on 256 calibration samples (ImageNet: 64), ends at 8 bits, ranges mse; points of top-1 against float"
     printf '%-34s %9s %8s %7s %6s %7s  %s\n' network bytes top-1 points s.e. flips command
-    local name widths bar
-    while read -r name widths bar; do
-        [[ "$name $widths" =~ ${ROUNDING_ROWS:-.} ]] && rounding_row $name $widths adaround $bar
+    local name widths bar tune more
+    while read -r name widths bar tune more; do
+        [[ "$name $widths $tune" =~ ${ROUNDING_ROWS:-.} ]] && rounding_row $name $widths ${tune:-adaround} $bar $more
     done <<END
 resnet20_cifar10 W4A8 0.4
 resnet20_cifar10 W3A8 1.2
 resnet20_cifar10 W2A8 4.5
 resnet20_cifar10 W4A4 1.6
+resnet20_cifar10 W4A4 1.6 adaround-bias
 mobilenetv3s_cifar10 W4A8 0.4
 resnet56_cifar10 W4A8 0.4
 mobilenet_v1_0.75_224 W6A8 2
