@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kernel-check [--row NAME] [--seconds N] [--seed N] [--bench | --layers NET [--isa ISA] [--cold]
- * [--all]]: the program's frame.  The last line
+ * kernel-check [--row NAME] [--seconds N] [--seed N] [--bench | --peaks | --layers NET [--isa ISA]
+ * [--cold] [--all]]: the program's frame.  The last line
  * is "N passed, N failed, N skipped"; a pass is one case of one row, a skip is a row whose
  * instruction set is not here.  Exit status 0 when nothing failed.
  */
@@ -120,7 +120,7 @@ typedef struct options {
     const char *row;
     double seconds;
     uint64_t seed;
-    bool bench, cold, all;
+    bool bench, cold, all, peaks;
     const char *layers;
     bl_isa isa;
 } options;
@@ -128,6 +128,7 @@ typedef struct options {
 static void usage(void)
 {
     puts("usage: kernel-check [--row NAME] [--seconds N] [--seed N] [--bench]\n"
+         "       kernel-check --peaks\n"
          "       kernel-check --layers NET [--isa ISA] [--cold] [--all] [--seconds N]\n"
          "Compares every kernel with its reference, bit for bit; --bench times them instead, --layers\n"
          "the chosen ones on layers of NET (resnet50, mobilenet, mobilenetv2, mobilenetv3, cifar,\n"
@@ -144,6 +145,7 @@ static options read_options(int argc, char **argv)
         {"bench", no_argument, NULL, 'b'},
         {"layers", required_argument, NULL, 'l'},
         {"isa", required_argument, NULL, 'i'},
+        {"peaks", no_argument, NULL, 'p'},
         {"cold", no_argument, NULL, 'c'},
         {"all", no_argument, NULL, 'a'},
         {NULL, 0, NULL, 0},
@@ -160,6 +162,8 @@ static options read_options(int argc, char **argv)
             continue;
         else if (c == 'l')
             o.layers = optarg;
+        else if (c == 'p')
+            o.peaks = true;
         else if (c == 'b')
             o.bench = true;
         else if (c == 'c')
@@ -210,6 +214,10 @@ int main(int argc, char **argv)
     options o = read_options(argc, argv);
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("kernel-check on %s, seed %llu\n", bl_cpu_name(), (unsigned long long)o.seed);
+    if (o.peaks) {
+        bench_peaks();
+        return 0;
+    }
     if (o.layers) {
         bench_layers(o.layers, o.isa, o.all, o.cold, o.seconds);
         return 0;

@@ -64,6 +64,9 @@ void random_codes(bl_rng *r, void *codes, int32_t bits, size_t n, int pattern);
 /* ---- bench.c */
 void bench_rows(const char *only, double seconds);
 
+/* ---- peaks.c */
+void bench_peaks(void);
+
 /* ---- layers.c: net of its table, or "all"; all: also widths for which the row of 8/8 is chosen */
 void bench_layers(const char *net, bl_isa cap, bool all, bool cold, double seconds);
 
