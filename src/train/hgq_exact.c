@@ -49,6 +49,10 @@ static void quantize(const bl_hgq *h, const bl_hgq_layer *l, double *y, float *a
 {
     const bl_hgq_grid *g = &l->grid;
     bool wraps = h->traced && h->o.overflow == BL_WRAP;
+    if (h->o.round == BL_RND && !wraps) {
+        h->loops->act_wide(&g->c, l->bias, y, a);
+        return;
+    }
     for (int64_t e = 0; e < g->n; e++) {
         double v = fmin(fmax(y[e] + (double)l->bias[e], (double)g->lo[e]), (double)g->hi[e]);
         v = bl_hgq_rounded(v * (double)g->scale[e], h->o.round) * (double)g->step[e];

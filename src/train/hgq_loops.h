@@ -18,6 +18,8 @@ typedef struct bl_hgq_columns {
 typedef struct bl_hgq_loops {
     /* a = quantized(clip(y += bias)) in `rows` rows of c->n. */
     void (*act)(int64_t rows, const bl_hgq_columns *c, const float *bias, float *y, float *a);
+    /* The same of one row of sums in binary64, which stay. */
+    void (*act_wide)(const bl_hgq_columns *c, const float *bias, const double *y, float *a);
     /* The way back: g, gradient at a, becomes that at y; sums by column are added to: of g inside (gb), of
      * g (clip(y) - a) (gf), of g above hi (gu) and below lo (gl). */
     void (*act_back)(int64_t rows, const bl_hgq_columns *c, const float *y, const float *a, float *g, float *gb,
