@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Memory of `run` beside what was promised before it was taken, and what running then takes from the system:
-#   bench/memory.sh BUILD
+#   bench/run_memory.sh BUILD
 # Networks: programs that bench/peers.sh left in BUILD/bench; none are made here.  A second pass over the same input
 # must take nothing (test_exec counts that too).  JSON: BUILD/bench/memory.json.
 cd "$(dirname "$0")/.." || exit 1
-[ $# -eq 1 ] || { echo "usage: bench/memory.sh BUILD" >&2; exit 64; }
+[ $# -eq 1 ] || { echo "usage: bench/run_memory.sh BUILD" >&2; exit 64; }
 bitlathe=$1/bitlathe out=$1/bench
 shopt -s nullglob
 programs=("$out"/*/model.blp)
