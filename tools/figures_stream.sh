@@ -3,20 +3,21 @@
 # Section stream of tools/figures: a convolutional network trained by HGQ on Fashion-MNIST, its circuit in Verilator, its
 # front beside other recipes' plans of the same network, and the circuit of one of those.
 
-fashion_whole() { # FOLDER: 60,000 and 10,000 pictures as one IDX file each of pictures and labels
-    local part
-    { printf '\0\0\10\3\0\1\21\160\0\0\0\34\0\0\0\34'; for part in train t10k; do zcat "$fashion/$part-images-idx3-ubyte.gz" | tail -c +17; done; } >"$1/pictures"
-    { printf '\0\0\10\1\0\1\21\160'; for part in train t10k; do zcat "$fashion/$part-labels-idx1-ubyte.gz" | tail -c +9; done; } >"$1/labels"
+fashion_whole() { # FOLDER ROWS: the last ROWS training pictures and the 10,000 test ones as one IDX file each of pictures and labels
+    local hex
+    hex=$(printf '%08x' $(($2 + 10000)) | sed 's/../\\x&/g')
+    { printf '\0\0\10\3%b\0\0\0\34\0\0\0\34' "$hex"; zcat "$fashion/train-images-idx3-ubyte.gz" | tail -c $((784 * $2)); zcat "$fashion/t10k-images-idx3-ubyte.gz" | tail -c 7840000; } >"$1/pictures"
+    { printf '\0\0\10\1%b' "$hex"; zcat "$fashion/train-labels-idx1-ubyte.gz" | tail -c "$2"; zcat "$fashion/t10k-labels-idx1-ubyte.gz" | tail -c 10000; } >"$1/labels"
 }
 
-stream_trained() { # FOLDER EPOCHS: conv3.onnx and the run hgq in it, each only where it is not finished
+stream_trained() { # FOLDER EPOCHS ROWS: conv3.onnx and the run hgq in it, each only where it is not finished
     local words="--arch conv3 --data idx:$fashion/train-images-idx3-ubyte.gz,$fashion/train-labels-idx1-ubyte.gz --limit 20000 --mean 0 --std 256 --epochs 6 --keep-norms --threads 1"
-    echo "Fashion-MNIST, convolutions of 16, 16 and 24 channels and a dense layer: first a float network, then 50,000 pictures learned, 10,000 choose, 10,000 test"
+    echo "Fashion-MNIST, convolutions of 16, 16 and 24 channels and a dense layer: first a float network, then $(($3 - $3 / 5)) pictures learned, $(($3 / 5)) choose, 10,000 test"
     [ -r "$1/conv3.onnx" ] || run "$bitlathe" train $words -o "$1/conv3.onnx" || return
     shown "$bitlathe" train $words -o T/conv3.onnx
     echo
-    words="--recipe hgq --data idx:$t/pictures,$t/labels --mean 0 --std 256 --set held_out=10000 --set test=10000 --set epochs=$2 --set cycles=8"
-    words+=" --set look=0 --set batch=128 --set rate=2e-3 --set act_share=channel --set act_i=3 --set act_f=4 --set beta=5e-9 --set beta_end=3e-7"
+    words="--recipe hgq --data idx:$t/pictures,$t/labels --mean 0 --std 256 --set held_out=$(($3 / 5)) --set test=10000 --set epochs=$2 --set cycles=8"
+    words+=" --set look=0 --set batch=128 --set rate=2e-3 --set act_share=channel --set act_i=3 --set act_f=4 --set rate_width=4 --set beta=1e-8 --set beta_end=1e-6"
     words+=" --threads 1 --floor top1=-1"
     hgq_once "$1/hgq" "$1/conv3.onnx" $words || return
     shown "$bitlathe" train T/conv3.onnx $words -o T/hgq
@@ -66,14 +67,14 @@ stream_beside() { # FOLDER: plans of the same network by other recipes, EBOPs as
     cut -c1-110 "$t/out"
 }
 
-# STREAM_EPOCHS (16), STREAM_PICTURES (1000) of the test set through Verilator; STREAM_KEEP: a folder that keeps trainings, for a
+# STREAM_ROWS (60000) of the training set, STREAM_EPOCHS (16), STREAM_PICTURES (1000) of the test set through Verilator; STREAM_KEEP: a folder that keeps trainings, for a
 # second call.
 figures_stream() {
     . tools/hardware.sh
-    local keep=${STREAM_KEEP:-$t}
+    local keep=${STREAM_KEEP:-$t} rows=${STREAM_ROWS:-60000}
     [ -r "$fashion/train-images-idx3-ubyte.gz" ] || { echo "skipped: stream: no $fashion"; return; }
-    fashion_whole "$t"
-    stream_trained "$keep" "${STREAM_EPOCHS:-16}" || return
+    fashion_whole "$t" "$rows"
+    stream_trained "$keep" "${STREAM_EPOCHS:-16}" "$rows" || return
     stream_simulated "$keep" "${STREAM_PICTURES:-1000}"
     stream_beside "$keep"
     stream_untrained "$keep" "${STREAM_PICTURES:-1000}"

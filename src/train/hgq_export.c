@@ -94,6 +94,7 @@ void bl_hgq_trace(bl_hgq *h)
 {
     bool wraps = h->o.overflow == BL_WRAP;
     h->traced = false;
+    h->visited = 0;
     for (int n = -1; n < h->n_layers; n++) {
         bl_hgq_grid *grid = n < 0 ? &h->in : &h->layer[n].grid;
         for (int64_t i = 0; i < grid->n; i++) grid->least[i] = grid->most[i] = 0; /* pools have no grid: n 0, no memory */

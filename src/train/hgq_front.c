@@ -67,6 +67,7 @@ static void drop(bl_hgq *h, size_t which)
     bl_fixed_free(h->net[which]);
     for (size_t p = which; p + 1 < h->n_points; p++) move(h, p, p + 1);
     h->n_points--;
+    h->visited = 0;
 }
 
 static bool beats(const bl_hgq_point *a, const bl_hgq_point *b)
@@ -132,6 +133,7 @@ static bl_status settle(bl_hgq *h, size_t which)
     h->net[which] = net;
     bl_fixed_price(net, &p->cost);
     bl_hgq_count_live(net, p);
+    h->visited = which + 1;
     return BL_OK;
 }
 
@@ -270,7 +272,8 @@ static void visit(bl_hgq *h, size_t which)
     memcpy(h->params, params_of(h, which), (size_t)h->n_params * sizeof(float));
     bl_hgq_grids(h);
     h->exact = h->point[which].cost.acc_bits > BL_HGQ_PLAIN_BITS && h->outputs;
-    bl_hgq_trace(h);
+    if (h->visited != which + 1) bl_hgq_trace(h);
+    h->visited = which + 1;
     bl_hgq_apply_trace(h);
 }
 

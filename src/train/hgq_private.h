@@ -90,6 +90,7 @@ struct bl_hgq {
     size_t n_points, most_points;
     float *kept, *now, *moments; /* parameters of the points; room */
     bl_hash key;                /* of all that the training depends on */
+    size_t visited;             /* point whose ranges grids have as `final`, from 1; 0: none */
     bool traced;                /* grids hold the ranges of the fixed-point network, and wrap where it does */
     int64_t epoch, cycle;       /* done */
     double integral;            /* pid */
