@@ -15,13 +15,14 @@ figures_adaround() {
     printf '%-34s %9s %8s %7s %6s %7s  %s\n' network bytes top-1 points s.e. flips command
     local name widths bar tune more
     while read -r name widths bar tune more; do
-        [[ "$name $widths $tune" =~ ${ROUNDING_ROWS:-.} ]] && rounding_row $name $widths ${tune:-adaround} $bar $more
+        [[ "$name $widths $tune $more" =~ ${ROUNDING_ROWS:-.} ]] && rounding_row $name $widths ${tune:-adaround} $bar $more
     done <<END
 resnet20_cifar10 W4A8 0.4
 resnet20_cifar10 W3A8 1.2
 resnet20_cifar10 W2A8 4.5
 resnet20_cifar10 W4A4 1.6
 resnet20_cifar10 W4A4 1.6 adaround-bias
+resnet20_cifar10 W4A4 1.6 adaround-bias --equalise
 mobilenetv3s_cifar10 W4A8 0.4
 resnet56_cifar10 W4A8 0.4
 mobilenet_v1_0.75_224 W6A8 2
