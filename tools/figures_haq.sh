@@ -172,12 +172,12 @@ figures_haq() {
 
 # The agent's 600 episodes with the list, on all cores: what it takes by the clock.
 figures_haq_time() {
-    local words="--recipe haq $haq_estimate --target bismo-cloud"
+    local asked="--recipe haq $haq_estimate --target bismo-cloud"
     resnet20 || return 0
     echo "resnet20: list of $HAQ_SENSE pictures, then 600 episodes rewarded by it ($(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg))"
-    run "$bitlathe" sense "$net" $calibration $words -o "$t/timed" && echo "list $seconds s" &&
-        run "$bitlathe" search "$net" $calibration $words --set episodes=600 --budget latency=0.457 -o "$t/timed" && echo "search $seconds s"
-    echo "command: $(shown "$bitlathe" sense "$net" $calibration $words -o T/timed) && $(shown "$bitlathe" search "$net" $calibration $words --set episodes=600 --budget latency=0.457 -o T/timed)"
+    run "$bitlathe" sense "$net" $calibration $asked -o "$t/timed" && echo "list $seconds s" &&
+        run "$bitlathe" search "$net" $calibration $asked --set episodes=600 --budget latency=0.457 -o "$t/timed" && echo "search $seconds s"
+    echo "command: $(shown "$bitlathe" sense "$net" $calibration $asked -o T/timed) && $(shown "$bitlathe" search "$net" $calibration $asked --set episodes=600 --budget latency=0.457 -o T/timed)"
     rm -rf "$t/timed"
     echo
 }
