@@ -44,8 +44,8 @@ typedef struct block {
 typedef struct large {
     struct large *next;
     void *raw;
-    size_t charged;  /* 0: on disk */
-    size_t spilled;  /* bytes there */
+    size_t bytes;
+    bool spilled;    /* on disk, uncounted */
     uint64_t serial; /* block and place of this node */
     size_t offset;
 } large;
@@ -215,12 +215,12 @@ static void *from_system(bl_arena *arena, size_t size)
     if (bytes < size) return NULL;
     void *raw = is_spilled(arena, size) ? bl_spill_take(bytes) : NULL;
     bool spilled = raw != NULL;
-    if (!raw) raw = take(arena->ctx, bytes);
+    if (!spilled) raw = take(arena->ctx, bytes);
     if (!raw) return NULL; /* the node stays behind unused; the arena is about to die anyway */
     *node = (large){.next = arena->big,
                     .raw = raw,
-                    .charged = spilled ? 0 : bytes,
-                    .spilled = spilled ? bytes : 0,
+                    .bytes = bytes,
+                    .spilled = spilled,
                     .serial = arena->top->serial,
                     .offset = (size_t)((uint8_t *)node - arena->top->data)};
     arena->big = node;
@@ -336,9 +336,9 @@ void bl_arena_reset(bl_arena *arena, bl_mark mark)
                           (arena->big->serial == serial && arena->big->offset >= mark.used))) {
         large *node = arena->big;
         arena->big = node->next;
-        UNPOISON(node->raw, node->charged + node->spilled);
-        if (node->spilled) bl_spill_give_back(node->raw, node->spilled);
-        else give_back(arena->ctx, node->raw, node->charged);
+        UNPOISON(node->raw, node->bytes);
+        if (node->spilled) bl_spill_give_back(node->raw, node->bytes);
+        else give_back(arena->ctx, node->raw, node->bytes);
     }
     while (arena->top != keep) {
         block *b = arena->top;

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/base_private.h"
 #include "tiny_graph.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -43,6 +44,16 @@ static inline bool fuzz_ok(bl_ctx *ctx, bl_status s)
     if (s == BL_OK) return true;
     if (s == BL_INTERNAL || s == BL_IO || s == BL_NOINPUT || !bl_last_error(ctx).what[0]) abort();
     return false;
+}
+
+/* A record's text with its own hash put right.  Allocated. */
+static inline char *fuzz_record_text(json_t *record)
+{
+    const size_t form = JSON_COMPACT | JSON_REAL_PRECISION(17);
+    bl_hash h;
+    json_object_del(record, "hash");
+    if (bl_hash_json(record, form, &h)) json_object_set_new(record, "hash", json_string(h.hex));
+    return json_dumps(record, form);
 }
 
 /* A file of these bytes: number 0..3, each with one fixed descriptor that is filled anew. */

@@ -3,7 +3,6 @@
  * Any text as a fixed-point network (fixed.json), its hash put right first: what is read is priced, and run on two
  * samples before and after pruning, which must not change an output.
  */
-#include "base/base_private.h"
 #include "fuzz.h"
 
 #include "program/fixed.h"
@@ -19,14 +18,7 @@ static char *put_right(const uint8_t *text, size_t n)
 {
     json_error_t error;
     json_t *r = json_loadb((const char *)text, n, JSON_REJECT_DUPLICATES, &error);
-    bl_hash h;
-    char *out = NULL;
-    if (json_is_object(r)) {
-        json_object_del(r, "hash");
-        if (bl_hash_json(r, JSON_COMPACT | JSON_REAL_PRECISION(17), &h))
-            json_object_set_new(r, "hash", json_string(h.hex));
-        out = json_dumps(r, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    }
+    char *out = json_is_object(r) ? fuzz_record_text(r) : NULL;
     json_decref(r);
     return out;
 }

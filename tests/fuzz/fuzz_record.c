@@ -3,7 +3,6 @@
  * Any text as STATS, SENS, COST or PLAN of a small network: its hashes are put right first, and
  * what is read is used as the next stage would.  The first byte chooses the record.
  */
-#include "base/base_private.h"
 #include "fuzz.h"
 #include "tiny_cost.h"
 
@@ -40,15 +39,11 @@ static char *put_right(const fuzz_net *net, const uint8_t *text, size_t n, size_
     json_error_t error;
     json_t *r = json_loadb((const char *)text, n, JSON_REJECT_DUPLICATES, &error);
     json_t *from = json_object_get(r, "made_from");
-    bl_hash h;
     char *out = NULL;
     if (json_is_object(r)) {
         if (json_object_get(from, "graph")) json_object_set_new(from, "graph", json_string(net->g->hash.hex));
         if (json_object_get(from, "menu")) json_object_set_new(from, "menu", json_string(net->menu->hash.hex));
-        json_object_del(r, "hash");
-        if (bl_hash_json(r, JSON_COMPACT | JSON_REAL_PRECISION(17), &h))
-            json_object_set_new(r, "hash", json_string(h.hex));
-        out = json_dumps(r, JSON_COMPACT | JSON_REAL_PRECISION(17));
+        out = fuzz_record_text(r);
         *out_n = out ? strlen(out) : 0;
     }
     json_decref(r);

@@ -38,6 +38,25 @@ static inline void test_ctx_free(bl_ctx *ctx)
     assert_int_equal(now, 0);
 }
 
+/* A group's context as *state, of one thread or two; for cmocka_run_group_tests with test_teardown. */
+static inline int test_setup(void **state)
+{
+    *state = test_ctx(1, 0);
+    return 0;
+}
+
+static inline int test_setup_two(void **state)
+{
+    *state = test_ctx(2, 0);
+    return 0;
+}
+
+static inline int test_teardown(void **state)
+{
+    test_ctx_free(*state);
+    return 0;
+}
+
 /* The call succeeds, or its error is shown. */
 #define assert_ok(ctx, call)                                                                      \
     do {                                                                                          \

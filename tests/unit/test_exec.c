@@ -619,18 +619,6 @@ static void memory_as_promised(void **state)
     trial_free(&t);
 }
 
-static int setup(void **state)
-{
-    *state = test_ctx(1, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_ctx_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -641,5 +629,5 @@ int main(void)
         cmocka_unit_test(no_allocation_while_running),
         cmocka_unit_test(memory_as_promised),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, test_setup, test_teardown);
 }

@@ -303,18 +303,6 @@ static void damage_is_refused_or_harmless(void **state)
     test_ctx_free(ctx);
 }
 
-static int setup(void **state)
-{
-    *state = test_ctx(1, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_ctx_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,5 +312,5 @@ int main(void)
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(damage_is_refused_or_harmless),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, test_setup, test_teardown);
 }

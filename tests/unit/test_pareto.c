@@ -478,18 +478,6 @@ static void groups_of_amp(void **state)
     bl_graph_free(g);
 }
 
-static int setup(void **state)
-{
-    *state = test_ctx(1, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_ctx_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,5 +494,5 @@ int main(void)
         cmocka_unit_test(pairs_are_menus),
         cmocka_unit_test(groups_of_amp),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, test_setup, test_teardown);
 }

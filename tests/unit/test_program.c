@@ -436,18 +436,6 @@ static void every_allocation_fails_in_turn(void **state)
     test_ctx_free(ctx);
 }
 
-static int setup(void **state)
-{
-    *state = test_ctx(1, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_ctx_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -463,5 +451,5 @@ int main(void)
         cmocka_unit_test(replaced_weights_are_lowered),
         cmocka_unit_test(every_allocation_fails_in_turn),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, test_setup, test_teardown);
 }

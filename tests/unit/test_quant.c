@@ -322,19 +322,6 @@ static void ends_and_given_grids(void **state)
     bl_graph_free(g);
 }
 
-static int setup(void **state)
-{
-    *state = test_ctx(2, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_ctx_free(*state);
-    return 0;
-}
-
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,5 +334,5 @@ int main(void)
         cmocka_unit_test(candidates_in_order),
         cmocka_unit_test(ends_and_given_grids),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, test_setup_two, test_teardown);
 }

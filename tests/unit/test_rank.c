@@ -95,18 +95,6 @@ static void masks_rank_as_the_hessian_does(void **state)
     json_decref(hessian);
 }
 
-static int setup(void **state)
-{
-    *state = test_ctx(1, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_ctx_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -114,5 +102,5 @@ int main(void)
         cmocka_unit_test(tau_at_its_ends),
         cmocka_unit_test(masks_rank_as_the_hessian_does),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, test_setup, test_teardown);
 }

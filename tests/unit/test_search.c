@@ -653,18 +653,6 @@ static void every_allocation_fails_in_turn(void **state)
     tiny_free(t);
 }
 
-static int setup(void **state)
-{
-    *state = test_ctx(1, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_ctx_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -685,5 +673,5 @@ int main(void)
         cmocka_unit_test(requests_that_lack_something),
         cmocka_unit_test(every_allocation_fails_in_turn),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, test_setup, test_teardown);
 }

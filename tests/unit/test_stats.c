@@ -180,19 +180,6 @@ static void stats_of_nonsense(void **state)
     tiny_free(f.t);
 }
 
-static int setup(void **state)
-{
-    *state = test_ctx(2, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_ctx_free(*state);
-    return 0;
-}
-
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,5 +189,5 @@ int main(void)
         cmocka_unit_test(stats_damaged),
         cmocka_unit_test(stats_of_nonsense),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, test_setup_two, test_teardown);
 }
