@@ -184,15 +184,10 @@ static bl_status open_eval(contest_round *r)
 
 /* ---- the answer */
 
-static const struct {
-    const char *key, *head;
-    double scale;
-    int width, decimals;
-} columns[] = {
-    { "top1", "top-1 %", 100, 9, 2 },        { "sqnr_db", "SQNR dB", 1, 9, 2 },     { "size_bytes", "KiB", 1.0 / 1024, 9, 1 },
-    { "ebops", "kEBOPs", 1e-3, 10, 1 },      { "latency_ms", "ms", 1, 10, 4 },      { "energy_mj", "mJ", 1, 9, 4 },
-    { "seconds", "seconds", 1, 8, 1 },
-};
+static int column_width(const bl_contest_column *c)
+{
+    return BL_MAX(9, (int)strlen(c->head));
+}
 
 static void print_points(const json_t *answer)
 {
@@ -200,23 +195,24 @@ static void print_points(const json_t *answer)
     json_t *point;
     size_t i;
     const char *last = "";
-    bool known[BL_COUNTOF(columns)] = { false }; /* a column of nothing but dashes is left out */
+    bool known[BL_CONTEST_COLUMNS] = { false }; /* a column of nothing but dashes is left out */
     json_array_foreach(points, i, point)
-        for (size_t c = 0; c < BL_COUNTOF(columns); c++) known[c] |= json_is_number(json_object_get(point, columns[c].key));
+        for (size_t c = 0; c < BL_CONTEST_COLUMNS; c++) known[c] |= json_is_number(json_object_get(point, bl_contest_columns[c].key));
     json_array_foreach(points, i, point) {
         const char *target = json_string_value(json_object_get(point, "target")), *budget = json_string_value(json_object_get(point, "budget"));
         if (strcmp(target, last)) {
             printf("%s\n  %-16s %-18s", target, "", "budget");
-            for (size_t c = 0; c < BL_COUNTOF(columns); c++)
-                if (known[c]) printf(" %*s", columns[c].width, columns[c].head);
+            for (size_t c = 0; c < BL_CONTEST_COLUMNS; c++)
+                if (known[c]) printf(" %*s", column_width(&bl_contest_columns[c]), bl_contest_columns[c].head);
             printf("\n");
         }
         last = target;
         printf("  %-16s %-18s", json_string_value(json_object_get(point, "series")), budget ? budget : "-");
-        for (size_t c = 0; c < BL_COUNTOF(columns); c++) {
-            const json_t *v = json_object_get(point, columns[c].key);
-            if (json_is_number(v)) printf(" %*.*f", columns[c].width, columns[c].decimals, columns[c].scale * json_number_value(v));
-            else if (known[c]) printf(" %*s", columns[c].width, "-");
+        for (size_t c = 0; c < BL_CONTEST_COLUMNS; c++) {
+            const bl_contest_column *k = &bl_contest_columns[c];
+            const json_t *v = json_object_get(point, k->key);
+            if (json_is_number(v)) printf(" %*.*f", column_width(k), k->decimals, k->scale * json_number_value(v));
+            else if (known[c]) printf(" %*s", column_width(k), "-");
         }
         printf("%s\n", json_is_false(json_object_get(point, "feasible")) ? "  not within the budget" : "");
     }

@@ -285,14 +285,10 @@ static void kinds_table(view *v)
                    "layers are bound by computing, the others by moving data.</p>\n");
 }
 
-static const struct {
-    const char *key, *head;
-    double scale;
-    const char *format;
-} columns[] = {
-    { "top1", "top-1, %", 100, "%.2f" },     { "sqnr_db", "SQNR, dB", 1, "%.2f" },  { "size_bytes", "KiB", 1.0 / 1024, "%.1f" },
-    { "ebops", "EBOPs, thousands", 1e-3, "%.1f" }, { "latency_ms", "ms", 1, "%.4g" }, { "energy_mj", "mJ", 1, "%.4g" },
-    { "seconds", "seconds", 1, "%.1f" },
+const bl_contest_column bl_contest_columns[BL_CONTEST_COLUMNS] = {
+    { "top1", "top-1, %", 100, 2 },          { "sqnr_db", "SQNR, dB", 1, 2 }, { "size_bytes", "KiB", 1.0 / 1024, 1 },
+    { "ebops", "EBOPs, thousands", 1e-3, 1 }, { "latency_ms", "ms", 1, 4 },    { "energy_mj", "mJ", 1, 4 },
+    { "seconds", "seconds", 1, 1 },
 };
 
 /* Every plan for the target; a column that no plan has a number for is left out. */
@@ -301,23 +297,24 @@ static void table(view *v)
     bl_report *r = v->r;
     const json_t *point;
     size_t i;
-    bool known[BL_COUNTOF(columns)] = { false };
+    bool known[BL_CONTEST_COLUMNS] = { false };
     json_array_foreach(v->points, i, point)
-        for (size_t c = 0; c < BL_COUNTOF(columns); c++)
-            known[c] |= !strcmp(text_of(point, "target"), v->target) && isfinite(bl_figure_num(point, columns[c].key));
+        for (size_t c = 0; c < BL_CONTEST_COLUMNS; c++)
+            known[c] |= !strcmp(text_of(point, "target"), v->target) && isfinite(bl_figure_num(point, bl_contest_columns[c].key));
     bl_page_raw(&r->page, "<div class=\"scroll\"><table><thead><tr><th>recipe</th><th>budget</th>");
-    for (size_t c = 0; c < BL_COUNTOF(columns); c++)
-        if (known[c]) bl_page_put(&r->page, "<th>%s</th>", columns[c].head);
+    for (size_t c = 0; c < BL_CONTEST_COLUMNS; c++)
+        if (known[c]) bl_page_put(&r->page, "<th>%s</th>", bl_contest_columns[c].head);
     bl_page_raw(&r->page, "</tr></thead><tbody>\n");
     json_array_foreach(v->points, i, point) {
         if (strcmp(text_of(point, "target"), v->target)) continue;
         bl_page_put(&r->page, "<tr><th scope=\"row\"><span class=\"key s%d\"></span>%s</th><td>%s%s</td>", series_of(v, text_of(point, "series")),
                     text_of(point, "series"), text_of(point, "budget"), json_is_false(json_object_get(point, "feasible")) ? ", not kept" : "");
-        for (size_t c = 0; c < BL_COUNTOF(columns); c++) {
+        for (size_t c = 0; c < BL_CONTEST_COLUMNS; c++) {
+            const bl_contest_column *k = &bl_contest_columns[c];
             char text[BL_SHOW];
-            double number = columns[c].scale * bl_figure_num(point, columns[c].key);
+            double number = k->scale * bl_figure_num(point, k->key);
             if (!known[c]) continue;
-            snprintf(text, sizeof text, columns[c].format, number);
+            snprintf(text, sizeof text, "%.*f", k->decimals, number);
             bl_part_cell(r, number, text, "");
         }
         bl_page_raw(&r->page, "</tr>\n");

@@ -32,6 +32,15 @@ bl_status bl_tradeoff_svg(bl_ctx *ctx, const json_t *summary, const char *path);
 
 /* What `bitlathe compare --recipes` found, as a page of pictures: {"model", "float_top1", "points": [{"series", "target",
  * "budget", "top1" or "sqnr_db", "latency_ms", "size_bytes", "energy_mj", "seconds", "feasible"}]}. */
+/* A figure of a plan in a contest: its key, what it is called, in which unit (a factor), with how many decimals. */
+typedef struct bl_contest_column {
+    const char *key, *head;
+    double scale;
+    int decimals;
+} bl_contest_column;
+enum { BL_CONTEST_COLUMNS = 7 };
+extern const bl_contest_column bl_contest_columns[BL_CONTEST_COLUMNS];
+
 bl_status bl_contest_page(bl_ctx *ctx, const json_t *contest, const char *path);
 
 /* A training's curves: history as bl_trained_history gives it, `all` epochs in the end.  live: the page loads itself

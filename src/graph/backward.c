@@ -99,7 +99,7 @@ static bool passes(const bl_back *back, int n)
     const bl_node *node = &back->graph->nodes[n];
     const bl_value *y = &back->graph->values[node->out[0]];
 
-    if (strcmp(node->op->name, "Add") != 0 || node->in[0] == node->in[1]) return false;
+    if (!(node->op->flags & BL_OP_SUM) || node->in[0] == node->in[1]) return false;
     for (int i = 0; i < 2; i++) {
         const bl_tensor *x = &back->graph->values[node->in[i]].t;
         if (x->data || x->rank != y->t.rank || memcmp(x->dim, y->t.dim, (size_t)x->rank * sizeof *x->dim) != 0 ||

@@ -388,7 +388,7 @@ static bl_status mean_forward(const bl_call *call)
         .gradient = bl_##symbol##_gradient,                                                        \
     }
 
-PAIR("Add", add, BL_OP_JOINS, bl_add_integer);
+PAIR("Add", add, BL_OP_JOINS | BL_OP_SUM, bl_add_integer);
 PAIR("Sub", sub, BL_OP_JOINS, NULL);
 PAIR("Mul", mul, BL_OP_JOINS, bl_mul_integer);
 PAIR("Div", div, BL_OP_JOINS, NULL);
