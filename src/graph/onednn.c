@@ -26,14 +26,6 @@ void bl_dnn_leave(int before)
     omp_set_num_threads(before);
 }
 
-bl_status bl_dnn_check(const bl_dnn *dnn, dnnl_status_t status, const char *what)
-{
-    if (status == dnnl_success) return BL_OK;
-    return bl_fail(dnn->ctx, status == dnnl_out_of_memory ? BL_UNAVAILABLE : BL_INTERNAL, "oneDNN",
-                   status == dnnl_out_of_memory ? "free some memory" : "please report this",
-                   "%s failed with status %d", what, (int)status);
-}
-
 bl_status bl_dnn_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const uint32_t *versions,
                      unsigned threads, bool training, bl_dnn **out)
 {
@@ -41,15 +33,11 @@ bl_status bl_dnn_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph, const 
     bl_status status;
 
     BL_ALLOC_TRY(ctx, dnn);
-    *dnn = (bl_dnn){.ctx = ctx, .arena = arena, .graph = graph, .versions = versions, .threads = (int)BL_MAX(threads, 1u),
-                    .training = training};
+    *dnn = (bl_dnn){.base = {.ctx = ctx, .arena = arena, .graph = graph, .versions = versions, .training = training},
+                    .threads = (int)BL_MAX(threads, 1u)};
     dnn->nodes = BL_NEW(arena, dnn_node, (size_t)graph->n_nodes);
     BL_ALLOC_TRY(ctx, dnn->nodes);
-    status = bl_dnn_check(dnn, dnnl_engine_create(&dnn->engine, dnnl_cpu, 0), "engine");
-    if (status == BL_OK)
-        status =
-            bl_dnn_check(dnn, dnnl_stream_create(&dnn->stream, dnn->engine, dnnl_stream_default_flags),
-                  "stream");
+    status = bl_dnn_open(&dnn->base);
     if (status != BL_OK) {
         bl_dnn_free(dnn, NULL, 0);
         return status;
@@ -69,11 +57,11 @@ void bl_dnn_free(bl_dnn *dnn, bl_place *const *sets, int n_sets)
 {
     if (!dnn) return;
     for (int s = 0; s < n_sets; s++)
-        for (int v = 0; sets[s] && v < dnn->graph->n_values; v++) {
+        for (int v = 0; sets[s] && v < dnn->base.graph->n_values; v++) {
             dnnl_memory_destroy(sets[s][v].memory_plain);
             dnnl_memory_destroy(sets[s][v].memory_packed);
         }
-    for (int n = 0; n < dnn->graph->n_nodes; n++) {
+    for (int n = 0; n < dnn->base.graph->n_nodes; n++) {
         dnn_node *d = &dnn->nodes[n];
         dnnl_primitive_destroy(d->run);
         dnnl_memory_destroy(d->scratch);
@@ -83,22 +71,10 @@ void bl_dnn_free(bl_dnn *dnn, bl_place *const *sets, int n_sets)
         free_constant(&d->weight);
         free_constant(&d->bias);
     }
-    dnnl_stream_destroy(dnn->stream);
-    dnnl_engine_destroy(dnn->engine);
+    bl_dnn_close(&dnn->base);
 }
 
 /* ------------------------------------------------------------------ layouts */
-
-dnnl_memory_desc_t bl_dnn_describe(int rank, const int64_t *dim, dnnl_format_tag_t tag)
-{
-    dnnl_memory_desc_t md;
-    dnnl_dims_t dims = {0};
-
-    for (int i = 0; i < rank; i++) dims[i] = dim[i];
-    if (dnnl_memory_desc_init_by_tag(&md, rank, dims, dnnl_f32, tag) != dnnl_success)
-        memset(&md, 0, sizeof md);
-    return md;
-}
 
 dnnl_memory_desc_t bl_dnn_layout_md(const bl_tensor *t, bl_layout layout)
 {
@@ -139,32 +115,20 @@ static bl_status place_memory(const bl_dnn *dnn, bl_place *place, bl_layout layo
     if (!*kept) {
         dnnl_memory_desc_t md = bl_dnn_layout_md(&place->t, layout);
         dnnl_memory_t memory;
-        DNN_TRY(
-            dnnl_memory_create(&memory, &md, dnn->engine, plain ? place->t.data : place->packed));
+        DNN_TRY(&dnn->base, dnnl_memory_create(&memory, &md, dnn->base.engine, plain ? place->t.data : place->packed));
         *kept = memory;
     }
     *out = *kept;
     return BL_OK;
 }
 
-static bl_status run_reorder(const bl_dnn *dnn, dnnl_primitive_t reorder, dnnl_memory_t from,
-                             dnnl_memory_t to)
-{
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
-
-    DNN_TRY(dnnl_primitive_execute(reorder, dnn->stream, 2, args));
-    DNN_TRY(dnnl_stream_wait(dnn->stream));
-    return BL_OK;
-}
-
 bl_status bl_dnn_planned(bl_dnn *dnn)
 {
-    dnn->scratch = bl_alloc(dnn->arena, dnn->scratch_bytes, 1);
-    BL_ALLOC_TRY(dnn->ctx, dnn->scratch);
-    for (int n = 0; n < dnn->graph->n_nodes; n++) {
+    BL_TRY(bl_dnn_scratch(&dnn->base));
+    for (int n = 0; n < dnn->base.graph->n_nodes; n++) {
         dnn_node *d = &dnn->nodes[n];
         if (d->run)
-            DNN_TRY(dnnl_memory_create(&d->scratch, &d->scratch_md, dnn->engine, dnn->scratch));
+            DNN_TRY(&dnn->base, dnnl_memory_create(&d->scratch, &d->scratch_md, dnn->base.engine, dnn->base.scratch));
     }
     return BL_OK;
 }
@@ -183,10 +147,10 @@ bool bl_dnn_writes_packed(const bl_dnn *dnn, int node)
 static bl_status constant_memory(const bl_dnn *dnn, dnn_constant *c, const bl_place *place,
                                  dnnl_memory_t *out)
 {
-    if (c->version != dnn->versions[c->value]) {
-        DNN_TRY(dnnl_memory_set_data_handle(c->given, place->t.data));
-        if (c->reorder) BL_TRY(run_reorder(dnn, c->reorder, c->given, c->wanted));
-        c->version = dnn->versions[c->value];
+    if (c->version != dnn->base.versions[c->value]) {
+        DNN_TRY(&dnn->base, dnnl_memory_set_data_handle(c->given, place->t.data));
+        if (c->reorder) BL_TRY(bl_dnn_reorder_run(&dnn->base, c->reorder, c->given, c->wanted));
+        c->version = dnn->base.versions[c->value];
     }
     *out = c->wanted;
     return BL_OK;
@@ -201,8 +165,8 @@ bl_status bl_dnn_run(bl_dnn *dnn, int n, bl_place *const *in, bl_place *out)
     int n_args = 3;
 
     if (d->own_src) {
-        DNN_TRY(dnnl_memory_set_data_handle(d->src, in[0]->t.data));
-        DNN_TRY(dnnl_memory_set_data_handle(d->dst, out->t.data));
+        DNN_TRY(&dnn->base, dnnl_memory_set_data_handle(d->src, in[0]->t.data));
+        DNN_TRY(&dnn->base, dnnl_memory_set_data_handle(d->dst, out->t.data));
         args[0].memory = d->src;
         args[1].memory = d->dst;
     } else {
@@ -210,7 +174,7 @@ bl_status bl_dnn_run(bl_dnn *dnn, int n, bl_place *const *in, bl_place *out)
         BL_TRY(place_memory(dnn, out, d->dst_layout, &args[1].memory));
     }
     if (d->weight_flows) {
-        DNN_TRY(dnnl_memory_set_data_handle(d->other, in[1]->t.data));
+        DNN_TRY(&dnn->base, dnnl_memory_set_data_handle(d->other, in[1]->t.data));
         args[n_args++] = (dnnl_exec_arg_t){DNNL_ARG_WEIGHTS, d->other};
     } else if (d->weight.value >= 0) {
         args[n_args].arg = DNNL_ARG_WEIGHTS;
@@ -221,10 +185,10 @@ bl_status bl_dnn_run(bl_dnn *dnn, int n, bl_place *const *in, bl_place *out)
         BL_TRY(constant_memory(dnn, &d->bias, in[2], &args[n_args++].memory));
     }
     omp_set_num_threads(d->threads); /* what it was made for; 1 otherwise */
-    dnnl_status_t status = dnnl_primitive_execute(d->run, dnn->stream, n_args, args);
+    dnnl_status_t status = dnnl_primitive_execute(d->run, dnn->base.stream, n_args, args);
     omp_set_num_threads(1);
-    BL_TRY(bl_dnn_check(dnn, status, "running a primitive"));
-    DNN_TRY(dnnl_stream_wait(dnn->stream));
+    BL_TRY(bl_dnn_check(&dnn->base, status, "running a primitive"));
+    DNN_TRY(&dnn->base, dnnl_stream_wait(dnn->base.stream));
     return BL_OK;
 }
 

@@ -6,10 +6,10 @@
  * operator's own facet.
  */
 #include "graph/onednn_backward.h"
+#include "graph/onednn_private.h"
 
 #ifdef BL_HAVE_ONEDNN
 
-#include <dnnl.h>
 #include <string.h>
 
 typedef struct port {
@@ -36,27 +36,9 @@ typedef struct back_node {
 } back_node;
 
 struct bl_dnn_back {
-    bl_ctx *ctx;
-    bl_arena *arena;
-    const bl_graph *graph;
-    const uint32_t *versions;
-    bool training;
-    dnnl_engine_t engine;
-    dnnl_stream_t stream;
+    bl_dnn_base base;
     back_node *nodes;
-    size_t scratch_bytes;
-    void *scratch;
 };
-
-static bl_status check(const bl_dnn_back *back, dnnl_status_t status, const char *what)
-{
-    if (status == dnnl_success) return BL_OK;
-    return bl_fail(back->ctx, status == dnnl_out_of_memory ? BL_UNAVAILABLE : BL_INTERNAL, "oneDNN",
-                   status == dnnl_out_of_memory ? "free some memory" : "please report this",
-                   "%s failed with status %d", what, (int)status);
-}
-
-#define DNN_TRY(call) BL_TRY(check(back, (call), #call))
 
 bl_status bl_dnn_back_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph,
                           const uint32_t *versions, bool training, bl_dnn_back **out)
@@ -65,15 +47,10 @@ bl_status bl_dnn_back_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph,
     bl_status status;
 
     BL_ALLOC_TRY(ctx, back);
-    *back = (bl_dnn_back){.ctx = ctx, .arena = arena, .graph = graph, .versions = versions,
-                          .training = training};
+    *back = (bl_dnn_back){.base = {.ctx = ctx, .arena = arena, .graph = graph, .versions = versions, .training = training}};
     back->nodes = BL_NEW(arena, back_node, (size_t)graph->n_nodes);
     BL_ALLOC_TRY(ctx, back->nodes);
-    status = check(back, dnnl_engine_create(&back->engine, dnnl_cpu, 0), "engine");
-    if (status == BL_OK)
-        status = check(
-            back, dnnl_stream_create(&back->stream, back->engine, dnnl_stream_default_flags),
-            "stream");
+    status = bl_dnn_open(&back->base);
     if (status != BL_OK) {
         bl_dnn_back_free(back);
         return status;
@@ -103,60 +80,37 @@ static void free_job(job *j)
 void bl_dnn_back_free(bl_dnn_back *back)
 {
     if (!back) return;
-    for (int n = 0; n < back->graph->n_nodes; n++) {
+    for (int n = 0; n < back->base.graph->n_nodes; n++) {
         free_job(&back->nodes[n].data);
         free_job(&back->nodes[n].weights);
     }
-    dnnl_stream_destroy(back->stream);
-    dnnl_engine_destroy(back->engine);
+    bl_dnn_close(&back->base);
 }
 
 /* ------------------------------------------------------------------ ports and jobs */
-
-static bl_status make_reorder(const bl_dnn_back *back, const dnnl_memory_desc_t *from,
-                              const dnnl_memory_desc_t *to, dnnl_primitive_t *out)
-{
-    dnnl_primitive_desc_t pd;
-    dnnl_status_t status;
-
-    DNN_TRY(dnnl_reorder_primitive_desc_create(&pd, from, back->engine, to, back->engine, NULL));
-    status = dnnl_primitive_create(out, pd);
-    dnnl_primitive_desc_destroy(pd);
-    return check(back, status, "reorder");
-}
 
 /* outwards: the primitive writes it. */
 static bl_status make_port(const bl_dnn_back *back, const dnnl_memory_desc_t *outer,
                            const dnnl_memory_desc_t *inner, bool outwards, port *p)
 {
     p->version = UINT32_MAX;
-    DNN_TRY(dnnl_memory_create(&p->outer, outer, back->engine, DNNL_MEMORY_NONE));
+    DNN_TRY(&back->base, dnnl_memory_create(&p->outer, outer, back->base.engine, DNNL_MEMORY_NONE));
     p->inner = p->outer;
     if (dnnl_memory_desc_equal(outer, inner)) return BL_OK;
-    void *data = bl_alloc(back->arena, dnnl_memory_desc_get_size(inner), 1);
-    BL_ALLOC_TRY(back->ctx, data);
+    void *data = bl_alloc(back->base.arena, dnnl_memory_desc_get_size(inner), 1);
+    BL_ALLOC_TRY(back->base.ctx, data);
     p->inner = NULL;
-    DNN_TRY(dnnl_memory_create(&p->inner, inner, back->engine, data));
-    return outwards ? make_reorder(back, inner, outer, &p->reorder)
-                    : make_reorder(back, outer, inner, &p->reorder);
-}
-
-static bl_status reorder(const bl_dnn_back *back, dnnl_primitive_t run, dnnl_memory_t from,
-                         dnnl_memory_t to)
-{
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
-
-    DNN_TRY(dnnl_primitive_execute(run, back->stream, 2, args));
-    DNN_TRY(dnnl_stream_wait(back->stream));
-    return BL_OK;
+    DNN_TRY(&back->base, dnnl_memory_create(&p->inner, inner, back->base.engine, data));
+    return outwards ? bl_dnn_reorder_new(&back->base, inner, outer, &p->reorder)
+                    : bl_dnn_reorder_new(&back->base, outer, inner, &p->reorder);
 }
 
 /* Hands the port its data; version UINT32_MAX: it flows and is converted in every run. */
 static bl_status fill_port(const bl_dnn_back *back, port *p, const void *data, uint32_t version)
 {
-    DNN_TRY(dnnl_memory_set_data_handle(p->outer, (void *)(uintptr_t)data));
+    DNN_TRY(&back->base, dnnl_memory_set_data_handle(p->outer, (void *)(uintptr_t)data));
     if (!p->reorder || (version != UINT32_MAX && version == p->version)) return BL_OK;
-    BL_TRY(reorder(back, p->reorder, p->outer, p->inner));
+    BL_TRY(bl_dnn_reorder_run(&back->base, p->reorder, p->outer, p->inner));
     p->version = version;
     return BL_OK;
 }
@@ -166,51 +120,18 @@ static bl_status run_job(const bl_dnn_back *back, job *j, void *to, void *bias)
     dnnl_exec_arg_t args[5];
     int n = 4;
 
-    DNN_TRY(dnnl_memory_set_data_handle(j->out.outer, to));
+    DNN_TRY(&back->base, dnnl_memory_set_data_handle(j->out.outer, to));
     args[0] = (dnnl_exec_arg_t){j->a_arg, j->a.inner};
     args[1] = (dnnl_exec_arg_t){j->b_arg, j->b.inner};
     args[2] = (dnnl_exec_arg_t){j->out_arg, j->out.inner};
     args[3] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, j->scratch};
     if (j->has_bias) {
-        DNN_TRY(dnnl_memory_set_data_handle(j->bias, bias));
+        DNN_TRY(&back->base, dnnl_memory_set_data_handle(j->bias, bias));
         args[n++] = (dnnl_exec_arg_t){DNNL_ARG_DIFF_BIAS, j->bias};
     }
-    DNN_TRY(dnnl_primitive_execute(j->run, back->stream, n, args));
-    DNN_TRY(dnnl_stream_wait(back->stream));
-    return j->out.reorder ? reorder(back, j->out.reorder, j->out.inner, j->out.outer) : BL_OK;
-}
-
-/* A primitive of op_desc on the way back of `hint` (NULL for a matmul), or *pd NULL where oneDNN has
- * none but its reference. */
-static bl_status make_pd(const bl_dnn_back *back, const void *op_desc, dnnl_primitive_desc_t hint,
-                         dnnl_primitive_desc_t *pd)
-{
-    dnnl_primitive_attr_t attr;
-    dnnl_status_t status;
-    const char *name = "";
-
-    *pd = NULL;
-    DNN_TRY(dnnl_primitive_attr_create(&attr));
-    status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
-    if (status == dnnl_success)
-        status = dnnl_primitive_desc_create(pd, op_desc, attr, back->engine, hint);
-    dnnl_primitive_attr_destroy(attr);
-    if (status == dnnl_out_of_memory) return check(back, status, "primitive");
-    if (status != dnnl_success) {
-        *pd = NULL;
-        return BL_OK;
-    }
-    if (dnnl_primitive_desc_query(*pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
-        strstr(name, "ref")) {
-        dnnl_primitive_desc_destroy(*pd);
-        *pd = NULL;
-    }
-    return BL_OK;
-}
-
-static dnnl_memory_desc_t query_md(dnnl_primitive_desc_t pd, int arg)
-{
-    return *dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, arg);
+    DNN_TRY(&back->base, dnnl_primitive_execute(j->run, back->base.stream, n, args));
+    DNN_TRY(&back->base, dnnl_stream_wait(back->base.stream));
+    return j->out.reorder ? bl_dnn_reorder_run(&back->base, j->out.reorder, j->out.inner, j->out.outer) : BL_OK;
 }
 
 /* Takes over pd.  a, b, out: the walk's orders of what stands behind the job's three arguments. */
@@ -218,14 +139,14 @@ static bl_status adopt(bl_dnn_back *back, dnnl_primitive_desc_t pd, job *j,
                        const dnnl_memory_desc_t *a, const dnnl_memory_desc_t *b,
                        const dnnl_memory_desc_t *out)
 {
-    dnnl_memory_desc_t in_a = query_md(pd, j->a_arg), in_b = query_md(pd, j->b_arg);
-    dnnl_memory_desc_t in_out = query_md(pd, j->out_arg);
+    dnnl_memory_desc_t in_a = bl_dnn_query(pd, j->a_arg), in_b = bl_dnn_query(pd, j->b_arg);
+    dnnl_memory_desc_t in_out = bl_dnn_query(pd, j->out_arg);
     dnnl_status_t status = dnnl_primitive_create(&j->run, pd);
 
-    j->scratch_md = query_md(pd, DNNL_ARG_SCRATCHPAD);
-    back->scratch_bytes = BL_MAX(back->scratch_bytes, dnnl_memory_desc_get_size(&j->scratch_md));
+    j->scratch_md = bl_dnn_query(pd, DNNL_ARG_SCRATCHPAD);
+    back->base.scratch_bytes = BL_MAX(back->base.scratch_bytes, dnnl_memory_desc_get_size(&j->scratch_md));
     dnnl_primitive_desc_destroy(pd);
-    BL_TRY(check(back, status, "primitive"));
+    BL_TRY(bl_dnn_check(&back->base, status, "primitive"));
     BL_TRY(make_port(back, a, &in_a, false, &j->a));
     BL_TRY(make_port(back, b, &in_b, false, &j->b));
     return make_port(back, out, &in_out, true, &j->out);
@@ -234,108 +155,69 @@ static bl_status adopt(bl_dnn_back *back, dnnl_primitive_desc_t pd, job *j,
 /* ------------------------------------------------------------------ Conv */
 
 typedef struct conv_back {
-    const bl_node *node;
-    const bl_tensor *x, *y;
-    dnnl_dims_t stride, dilation, begin, end, weight, filters;
-    int weight_rank;
-    dnnl_memory_desc_t src, dst, given; /* the walk's orders; the weight as the graph has it */
+    bl_dnn_conv of;
+    dnnl_memory_desc_t src, dst; /* the walk's orders */
     bool winograd;
 } conv_back;
 
 static bl_status conv_read(const bl_dnn_back *back, const bl_node *node, const bl_layout *layouts,
                            conv_back *c)
 {
-    static const dnnl_format_tag_t plain[] = {dnnl_abc, dnnl_abcd, dnnl_abcde, dnnl_abcdef};
-    const bl_tensor *wt = &back->graph->values[node->in[1]].t;
-    bl_call call = {.ctx = back->ctx, .node = node, .scratch = back->arena};
-    int64_t group = bl_attr_int(node, "group", 1);
-    bl_window w;
+    const bl_value *values = back->base.graph->values;
+    const bl_tensor *x = &values[node->in[0]].t, *y = &values[node->out[0]].t;
+    bl_layout in = layouts[node->in[0]], out = layouts[node->out[0]];
 
-    memset(c, 0, sizeof *c);
-    c->node = node;
-    c->x = &back->graph->values[node->in[0]].t;
-    c->y = &back->graph->values[node->out[0]].t;
-    BL_TRY(bl_window_read(&call, c->x, wt->dim + 2, &w));
-    for (int i = 0; i < w.dims; i++) {
-        c->stride[i] = w.stride[i];
-        c->dilation[i] = w.dilation[i] - 1;
-        c->begin[i] = w.pad_begin[i];
-        c->end[i] = w.pad_end[i];
-    }
-    if (group > 1) c->weight[c->weight_rank++] = group;
-    c->weight[c->weight_rank++] = wt->dim[0] / group;
-    for (int i = 1; i < wt->rank; i++) c->weight[c->weight_rank++] = wt->dim[i];
-    c->filters[0] = wt->dim[0];
-    c->winograd = back->training && layouts[node->in[0]] == BL_LAYOUT_BLOCK16 && layouts[node->out[0]] == BL_LAYOUT_BLOCK16 &&
-                  bl_dnn_winograd(c->x, wt, c->stride, c->dilation);
-    c->src = bl_dnn_layout_md(c->x, layouts[node->in[0]]);
-    c->dst = bl_dnn_layout_md(c->y, layouts[node->out[0]]);
-    DNN_TRY(dnnl_memory_desc_init_by_tag(&c->given, c->weight_rank, c->weight, dnnl_f32,
-                                         plain[c->weight_rank - 3]));
+    BL_TRY(bl_dnn_conv_read(&back->base, node, &c->of));
+    c->winograd = back->base.training && in == BL_LAYOUT_BLOCK16 && out == BL_LAYOUT_BLOCK16 &&
+                  bl_dnn_winograd(x, &values[node->in[1]].t, c->of.stride, c->of.dilation);
+    c->src = bl_dnn_layout_md(x, in);
+    c->dst = bl_dnn_layout_md(y, out);
     return BL_OK;
-}
-
-/* The forward primitive that oneDNN wants as a hint; NULL: no. */
-static dnnl_primitive_desc_t conv_hint(const bl_dnn_back *back, const conv_back *c, dnnl_alg_kind_t alg,
-                                       const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
-                                       const dnnl_memory_desc_t *weight,
-                                       const dnnl_memory_desc_t *bias)
-{
-    dnnl_convolution_desc_t desc;
-    dnnl_primitive_desc_t pd;
-
-    if (dnnl_dilated_convolution_forward_desc_init(&desc, dnnl_forward_training,
-                                                   alg, src, weight, bias, dst,
-                                                   c->stride, c->dilation, c->begin,
-                                                   c->end) != dnnl_success ||
-        dnnl_primitive_desc_create(&pd, &desc, NULL, back->engine, NULL) != dnnl_success)
-        return NULL;
-    return pd;
 }
 
 static dnnl_memory_desc_t any_of(const dnnl_memory_desc_t *md)
 {
-    dnnl_memory_desc_t any;
+    return bl_dnn_describe(md->ndims, md->dims, dnnl_format_tag_any);
+}
 
-    if (dnnl_memory_desc_init_by_tag(&any, md->ndims, md->dims, dnnl_f32, dnnl_format_tag_any) !=
-        dnnl_success)
-        memset(&any, 0, sizeof any);
-    return any;
+/* The forward primitive that oneDNN wants as a hint; NULL: no. */
+static dnnl_primitive_desc_t conv_hint(const bl_dnn_back *back, const bl_dnn_conv *c, dnnl_alg_kind_t alg,
+                                       const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
+                                       const dnnl_memory_desc_t *weight, const dnnl_memory_desc_t *bias)
+{
+    dnnl_convolution_desc_t desc;
+    dnnl_primitive_desc_t pd;
+
+    if (dnnl_dilated_convolution_forward_desc_init(&desc, dnnl_forward_training, alg, src, weight, bias, dst, c->stride,
+                                                   c->dilation, c->begin, c->end) != dnnl_success ||
+        dnnl_primitive_desc_create(&pd, &desc, NULL, back->base.engine, NULL) != dnnl_success)
+        return NULL;
+    return pd;
 }
 
 /* By the weights, or by the data; in the orders src and dst. */
-static bl_status conv_try(const bl_dnn_back *back, const conv_back *c, dnnl_alg_kind_t alg, bool weights, bool biased,
+static bl_status conv_try(const bl_dnn_back *back, const conv_back *back_of, dnnl_alg_kind_t alg, bool weights, bool biased,
                           const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
                           dnnl_primitive_desc_t *pd)
 {
-    dnnl_memory_desc_t weight = any_of(&c->given), bias;
+    const bl_dnn_conv *c = &back_of->of;
+    const dnnl_memory_desc_t weight = any_of(&c->given), *bias = biased ? &c->bias : NULL;
     dnnl_convolution_desc_t desc;
-    dnnl_primitive_desc_t hint;
+    dnnl_primitive_desc_t hint = conv_hint(back, c, alg, src, dst, &weight, bias);
     dnnl_status_t status;
     bl_status result;
 
     *pd = NULL;
-    DNN_TRY(dnnl_memory_desc_init_by_tag(&bias, 1, c->filters, dnnl_f32, dnnl_a));
-    hint = conv_hint(back, c, alg, src, dst, &weight, biased ? &bias : NULL);
     if (!hint) return BL_OK;
     if (weights)
-        status = dnnl_dilated_convolution_backward_weights_desc_init(
-            &desc, alg, src, &weight, biased ? &bias : NULL, dst, c->stride,
-            c->dilation, c->begin, c->end);
+        status = dnnl_dilated_convolution_backward_weights_desc_init(&desc, alg, src, &weight, bias, dst, c->stride,
+                                                                     c->dilation, c->begin, c->end);
     else
-        status = dnnl_dilated_convolution_backward_data_desc_init(
-            &desc, alg, src, &weight, dst, c->stride, c->dilation, c->begin,
-            c->end);
-    result = status == dnnl_success ? make_pd(back, &desc, hint, pd) : BL_OK;
+        status = dnnl_dilated_convolution_backward_data_desc_init(&desc, alg, src, &weight, dst, c->stride, c->dilation,
+                                                                  c->begin, c->end);
+    result = status == dnnl_success ? bl_dnn_pd_new(&back->base, NULL, &desc, hint, pd) : BL_OK;
     dnnl_primitive_desc_destroy(hint);
     return result;
-}
-
-static bool is_gemm(dnnl_primitive_desc_t pd)
-{
-    const char *name = "";
-    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
-           strncmp(name, "gemm", 4) == 0;
 }
 
 /* In the walk's orders if oneDNN runs well there, else in its own with reorders around. */
@@ -348,22 +230,22 @@ static bl_status conv_choose(const bl_dnn_back *back, const conv_back *c, bool w
     if (c->winograd) BL_TRY(conv_try(back, c, dnnl_convolution_winograd, weights, biased, &c->src, &c->dst, pd));
     if (*pd) return BL_OK;
     BL_TRY(conv_try(back, c, dnnl_convolution_direct, weights, biased, &c->src, &c->dst, pd));
-    if (*pd && !is_gemm(*pd)) return BL_OK;
-    dnnl_primitive_desc_destroy(*pd);
+    if (*pd && !bl_dnn_is_gemm(*pd)) return BL_OK;
+    bl_dnn_pd_drop(pd);
     return conv_try(back, c, dnnl_convolution_direct, weights, biased, &src, &dst, pd);
 }
 
 static bl_status plan_conv(bl_dnn_back *back, int n, const uint8_t *active,
                            const bl_layout *layouts, bool *taken)
 {
-    const bl_node *node = &back->graph->nodes[n];
+    const bl_node *node = &back->base.graph->nodes[n];
     bool by_data = active[node->in[0]], by_weight = active[node->in[1]];
     bool by_bias = node->n_in > 2 && node->in[2] >= 0 && active[node->in[2]];
     back_node *b = &back->nodes[n];
     dnnl_primitive_desc_t pd;
     conv_back c;
 
-    if (!back->graph->values[node->in[1]].t.data || (by_bias && !by_weight)) return BL_OK;
+    if (!back->base.graph->values[node->in[1]].t.data || (by_bias && !by_weight)) return BL_OK;
     BL_TRY(conv_read(back, node, layouts, &c));
     b->orders = (bl_dnn_orders){layouts[node->in[0]] != BL_LAYOUT_PLAIN,
                                 layouts[node->out[0]] != BL_LAYOUT_PLAIN};
@@ -373,7 +255,7 @@ static bl_status plan_conv(bl_dnn_back *back, int n, const uint8_t *active,
         b->data.a_arg = DNNL_ARG_DIFF_DST;
         b->data.b_arg = DNNL_ARG_WEIGHTS;
         b->data.out_arg = DNNL_ARG_DIFF_SRC;
-        BL_TRY(adopt(back, pd, &b->data, &c.dst, &c.given, &c.src));
+        BL_TRY(adopt(back, pd, &b->data, &c.dst, &c.of.given, &c.src));
     }
     if (by_weight) {
         BL_TRY(conv_choose(back, &c, true, by_bias, &pd));
@@ -385,11 +267,11 @@ static bl_status plan_conv(bl_dnn_back *back, int n, const uint8_t *active,
         b->weights.b_arg = DNNL_ARG_DIFF_DST;
         b->weights.out_arg = DNNL_ARG_DIFF_WEIGHTS;
         if (by_bias) {
-            dnnl_memory_desc_t bias = query_md(pd, DNNL_ARG_DIFF_BIAS);
+            dnnl_memory_desc_t bias = bl_dnn_query(pd, DNNL_ARG_DIFF_BIAS);
             b->weights.has_bias = true;
-            DNN_TRY(dnnl_memory_create(&b->weights.bias, &bias, back->engine, DNNL_MEMORY_NONE));
+            DNN_TRY(&back->base, dnnl_memory_create(&b->weights.bias, &bias, back->base.engine, DNNL_MEMORY_NONE));
         }
-        BL_TRY(adopt(back, pd, &b->weights, &c.src, &c.dst, &c.given));
+        BL_TRY(adopt(back, pd, &b->weights, &c.src, &c.dst, &c.of.given));
     }
     *taken = true;
     return BL_OK;
@@ -401,19 +283,12 @@ static bl_status plan_conv(bl_dnn_back *back, int n, const uint8_t *active,
 static bool matrix(dnnl_memory_desc_t *md, int rank, const int64_t *batch, int64_t rows,
                    int64_t cols, bool transposed)
 {
-    dnnl_dims_t dim = {0}, stride = {0};
-    int64_t run = rows * cols;
+    dnnl_dims_t dim = {0};
 
+    for (int d = 0; d < rank - 2; d++) dim[d] = batch[d];
     dim[rank - 2] = transposed ? cols : rows;
     dim[rank - 1] = transposed ? rows : cols;
-    stride[rank - 2] = transposed ? 1 : cols;
-    stride[rank - 1] = transposed ? cols : 1;
-    for (int d = rank - 3; d >= 0; d--) {
-        dim[d] = batch[d];
-        stride[d] = run;
-        run *= batch[d];
-    }
-    return dnnl_memory_desc_init_by_strides(md, rank, dim, dnnl_f32, stride) == dnnl_success;
+    return bl_dnn_strided(md, rank, dim, transposed ? 1 : cols, transposed ? cols : 1);
 }
 
 static bl_status product_job(bl_dnn_back *back, const dnnl_memory_desc_t *a,
@@ -425,7 +300,7 @@ static bl_status product_job(bl_dnn_back *back, const dnnl_memory_desc_t *a,
 
     *taken = false;
     if (dnnl_matmul_desc_init(&desc, a, b, NULL, out) != dnnl_success) return BL_OK;
-    BL_TRY(make_pd(back, &desc, NULL, &pd));
+    BL_TRY(bl_dnn_pd_new(&back->base, NULL, &desc, NULL, &pd));
     if (!pd) return BL_OK;
     j->a_arg = DNNL_ARG_SRC;
     j->b_arg = DNNL_ARG_WEIGHTS;
@@ -440,7 +315,7 @@ static bl_status plan_product(bl_dnn_back *back, int n, const uint8_t *active, i
                               const int64_t *batch, int64_t m, int64_t k, int64_t cols, bool turned,
                               bool *taken)
 {
-    const bl_node *node = &back->graph->nodes[n];
+    const bl_node *node = &back->base.graph->nodes[n];
     back_node *b = &back->nodes[n];
     dnnl_memory_desc_t dy, other, out;
     bool done = true;
@@ -473,8 +348,8 @@ static bl_status plan_product(bl_dnn_back *back, int n, const uint8_t *active, i
 static bl_status plan_gemm(bl_dnn_back *back, int n, const uint8_t *active,
                            const bl_layout *layouts, bool *taken)
 {
-    const bl_node *node = &back->graph->nodes[n];
-    const bl_tensor *a = &back->graph->values[node->in[0]].t, *y = &back->graph->values[node->out[0]].t;
+    const bl_node *node = &back->base.graph->nodes[n];
+    const bl_tensor *a = &back->base.graph->values[node->in[0]].t, *y = &back->base.graph->values[node->out[0]].t;
     bool turned = bl_attr_int(node, "transB", 0) != 0;
 
     if (layouts[node->in[0]] != BL_LAYOUT_PLAIN || layouts[node->out[0]] != BL_LAYOUT_PLAIN ||
@@ -482,7 +357,7 @@ static bl_status plan_gemm(bl_dnn_back *back, int n, const uint8_t *active,
         bl_attr_int(node, "transA", 0))
         return BL_OK;
     if (node->n_in > 2 && node->in[2] >= 0) {
-        const bl_tensor *c = &back->graph->values[node->in[2]].t;
+        const bl_tensor *c = &back->base.graph->values[node->in[2]].t;
         if (bl_tensor_count(c) != y->dim[1]) return BL_OK;
     }
     return plan_product(back, n, active, 2, NULL, y->dim[0], a->dim[1], y->dim[1], turned, taken);
@@ -491,8 +366,8 @@ static bl_status plan_gemm(bl_dnn_back *back, int n, const uint8_t *active,
 static bl_status plan_matmul(bl_dnn_back *back, int n, const uint8_t *active,
                              const bl_layout *layouts, bool *taken)
 {
-    const bl_node *node = &back->graph->nodes[n];
-    const bl_tensor *a = &back->graph->values[node->in[0]].t, *b = &back->graph->values[node->in[1]].t;
+    const bl_node *node = &back->base.graph->nodes[n];
+    const bl_tensor *a = &back->base.graph->values[node->in[0]].t, *b = &back->base.graph->values[node->in[1]].t;
     int64_t k, cols, m;
 
     for (int i = 0; i < 2; i++)
@@ -522,20 +397,19 @@ bl_status bl_dnn_back_plan(bl_dnn_back *back, int n, const uint8_t *active,
 {
     *taken = false;
     for (size_t i = 0; i < BL_COUNTOF(planners); i++)
-        if (strcmp(back->graph->nodes[n].op->name, planners[i].op) == 0)
+        if (strcmp(back->base.graph->nodes[n].op->name, planners[i].op) == 0)
             return planners[i].plan(back, n, active, layouts, taken);
     return BL_OK;
 }
 
 bl_status bl_dnn_back_planned(bl_dnn_back *back)
 {
-    back->scratch = bl_alloc(back->arena, BL_MAX(back->scratch_bytes, 1), 1);
-    BL_ALLOC_TRY(back->ctx, back->scratch);
-    for (int n = 0; n < back->graph->n_nodes; n++)
+    BL_TRY(bl_dnn_scratch(&back->base));
+    for (int n = 0; n < back->base.graph->n_nodes; n++)
         for (int k = 0; k < 2; k++) {
             job *j = k ? &back->nodes[n].weights : &back->nodes[n].data;
             if (j->run)
-                DNN_TRY(dnnl_memory_create(&j->scratch, &j->scratch_md, back->engine, back->scratch));
+                DNN_TRY(&back->base, dnnl_memory_create(&j->scratch, &j->scratch_md, back->base.engine, back->base.scratch));
         }
     return BL_OK;
 }
@@ -547,14 +421,14 @@ bl_dnn_orders bl_dnn_back_orders(const bl_dnn_back *back, int node)
 
 static uint32_t version_of(const bl_dnn_back *back, int value)
 {
-    const bl_value *v = &back->graph->values[value];
-    return v->producer < 0 && !v->is_input ? back->versions[value] : UINT32_MAX;
+    const bl_value *v = &back->base.graph->values[value];
+    return v->producer < 0 && !v->is_input ? back->base.versions[value] : UINT32_MAX;
 }
 
 bl_status bl_dnn_back_run(bl_dnn_back *back, int n, const bl_place *const *in, const float *dy,
                           void *const *to)
 {
-    const bl_node *node = &back->graph->nodes[n];
+    const bl_node *node = &back->base.graph->nodes[n];
     back_node *b = &back->nodes[n];
     const void *x = b->orders.in_packed ? in[0]->packed : in[0]->t.data, *w = in[1]->t.data;
     bool turned = b->product && bl_attr_int(node, "transB", 0) != 0;

@@ -9,90 +9,18 @@
 
 #include <string.h>
 
-static bl_status make_reorder(const bl_dnn *dnn, const dnnl_memory_desc_t *from,
-                              const dnnl_memory_desc_t *to, dnnl_primitive_t *out)
-{
-    dnnl_primitive_desc_t pd;
-    dnnl_status_t status;
-
-    DNN_TRY(dnnl_reorder_primitive_desc_create(&pd, from, dnn->engine, to, dnn->engine, NULL));
-    status = dnnl_primitive_create(out, pd);
-    dnnl_primitive_desc_destroy(pd);
-    return bl_dnn_check(dnn, status, "reorder");
-}
-
-/* ------------------------------------------------------------------ planning */
-
-/* User scratch memory, and the fused activation as a post-operation.  oneDNN's relu maps a NaN to 0
- * where ours keeps it: finite weights make one only from values that overflowed. */
-static bl_status make_attr(const bl_dnn *dnn, const bl_node *node, dnnl_primitive_attr_t *out)
-{
-    dnnl_primitive_attr_t attr;
-    dnnl_post_ops_t ops = NULL;
-    dnnl_status_t status;
-
-    DNN_TRY(dnnl_primitive_attr_create(&attr));
-    status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
-    if (status == dnnl_success && bl_node_clamps(node)) {
-        bool relu = node->lo == 0 && node->hi == INFINITY;
-        status = dnnl_post_ops_create(&ops);
-        if (status == dnnl_success)
-            status = dnnl_post_ops_append_eltwise(ops, 1.0f,
-                                                  relu ? dnnl_eltwise_relu : dnnl_eltwise_clip_v2,
-                                                  relu ? 0.0f : node->lo, relu ? 0.0f : node->hi);
-        if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attr, ops);
-        dnnl_post_ops_destroy(ops);
-    }
-    if (status != dnnl_success) {
-        dnnl_primitive_attr_destroy(attr);
-        return bl_dnn_check(dnn, status, "attributes");
-    }
-    *out = attr;
-    return BL_OK;
-}
-
-/* A primitive of op_desc, or *pd NULL where oneDNN has none but its reference. */
-static bl_status make_pd(const bl_dnn *dnn, const bl_node *node, const void *op_desc,
-                         dnnl_primitive_desc_t *pd)
-{
-    dnnl_primitive_attr_t attr = NULL;
-    dnnl_status_t status;
-    const char *name = "";
-
-    *pd = NULL;
-    BL_TRY(make_attr(dnn, node, &attr));
-    status = dnnl_primitive_desc_create(pd, op_desc, attr, dnn->engine, NULL);
-    dnnl_primitive_attr_destroy(attr);
-    if (status == dnnl_out_of_memory) return bl_dnn_check(dnn, status, "primitive");
-    if (status != dnnl_success) {
-        *pd = NULL;
-        return BL_OK;
-    }
-    if (dnnl_primitive_desc_query(*pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
-        strstr(name, "ref")) {
-        dnnl_primitive_desc_destroy(*pd);
-        *pd = NULL;
-    }
-    return BL_OK;
-}
-
-static dnnl_memory_desc_t query_md(dnnl_primitive_desc_t pd, int arg)
-{
-    return *dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, arg);
-}
-
 /* Takes over pd: makes the primitive and remembers its orders. */
 static bl_status adopt(bl_dnn *dnn, dnn_node *d, dnnl_primitive_desc_t pd)
 {
     dnnl_status_t status = dnnl_primitive_create(&d->run, pd);
 
     d->threads = omp_get_max_threads();
-    d->src_md = query_md(pd, DNNL_ARG_SRC);
-    d->dst_md = query_md(pd, DNNL_ARG_DST);
-    d->scratch_md = query_md(pd, DNNL_ARG_SCRATCHPAD);
-    dnn->scratch_bytes = BL_MAX(dnn->scratch_bytes, dnnl_memory_desc_get_size(&d->scratch_md));
+    d->src_md = bl_dnn_query(pd, DNNL_ARG_SRC);
+    d->dst_md = bl_dnn_query(pd, DNNL_ARG_DST);
+    d->scratch_md = bl_dnn_query(pd, DNNL_ARG_SCRATCHPAD);
+    dnn->base.scratch_bytes = BL_MAX(dnn->base.scratch_bytes, dnnl_memory_desc_get_size(&d->scratch_md));
     dnnl_primitive_desc_destroy(pd);
-    return bl_dnn_check(dnn, status, "primitive");
+    return bl_dnn_check(&dnn->base, status, "primitive");
 }
 
 /* given_md: how the graph has it; wanted_md: how the primitive reads it. */
@@ -101,34 +29,34 @@ static bl_status make_constant(bl_dnn *dnn, int value, const dnnl_memory_desc_t 
 {
     c->value = value;
     c->version = UINT32_MAX;
-    DNN_TRY(dnnl_memory_create(&c->given, given_md, dnn->engine, DNNL_MEMORY_NONE));
+    DNN_TRY(&dnn->base, dnnl_memory_create(&c->given, given_md, dnn->base.engine, DNNL_MEMORY_NONE));
     c->wanted = c->given;
     if (!dnnl_memory_desc_equal(given_md, wanted_md)) {
-        void *data = bl_alloc(dnn->arena, dnnl_memory_desc_get_size(wanted_md), 1);
-        BL_ALLOC_TRY(dnn->ctx, data);
-        DNN_TRY(dnnl_memory_create(&c->wanted, wanted_md, dnn->engine, data));
-        BL_TRY(make_reorder(dnn, given_md, wanted_md, &c->reorder));
+        void *data = bl_alloc(dnn->base.arena, dnnl_memory_desc_get_size(wanted_md), 1);
+        BL_ALLOC_TRY(dnn->base.ctx, data);
+        DNN_TRY(&dnn->base, dnnl_memory_create(&c->wanted, wanted_md, dnn->base.engine, data));
+        BL_TRY(bl_dnn_reorder_new(&dnn->base, given_md, wanted_md, &c->reorder));
     }
     return BL_OK;
 }
 
 static bool is_constant(const bl_dnn *dnn, int value)
 {
-    return value >= 0 && dnn->graph->values[value].producer < 0 && bl_dnn_value(dnn, value)->data;
+    return value >= 0 && dnn->base.graph->values[value].producer < 0 && bl_dnn_value(dnn, value)->data;
 }
 
 /* The window operators read a node through the same function as its facets. */
 static bl_status read_window(const bl_dnn *dnn, const bl_node *node, const int64_t *kernel,
                              bl_window *w)
 {
-    bl_call call = {.ctx = dnn->ctx, .node = node, .scratch = dnn->arena};
+    bl_call call = {.ctx = dnn->base.ctx, .node = node, .scratch = dnn->base.arena};
     return bl_window_read(&call, bl_dnn_value(dnn, node->in[0]), kernel, w);
 }
 
 /* Settles the input's and the output's layouts from what the primitive chose. */
 static void settle(bl_dnn *dnn, int n, bl_layout *layouts)
 {
-    const bl_node *node = &dnn->graph->nodes[n];
+    const bl_node *node = &dnn->base.graph->nodes[n];
     dnn_node *d = &dnn->nodes[n];
 
     (void)bl_dnn_layout_of(bl_dnn_value(dnn, node->in[0]), &d->src_md,
@@ -140,61 +68,22 @@ static void settle(bl_dnn *dnn, int n, bl_layout *layouts)
 
 /* ------------------------------------------------------------------ Conv */
 
-typedef struct conv_dims {
-    int spatial;
-    int64_t group;
-    dnnl_dims_t stride, dilation, begin, end, weight, filters;
-    int weight_rank;
-} conv_dims;
-
-static bl_status conv_read(const bl_dnn *dnn, const bl_node *node, conv_dims *c)
-{
-    const bl_tensor *wt = bl_dnn_value(dnn, node->in[1]);
-    bl_window w;
-
-    memset(c, 0, sizeof *c);
-    BL_TRY(read_window(dnn, node, wt->dim + 2, &w));
-    c->spatial = w.dims;
-    c->group = bl_attr_int(node, "group", 1);
-    for (int i = 0; i < w.dims; i++) {
-        c->stride[i] = w.stride[i];
-        c->dilation[i] = w.dilation[i] - 1;
-        c->begin[i] = w.pad_begin[i];
-        c->end[i] = w.pad_end[i];
-    }
-    if (c->group > 1) c->weight[c->weight_rank++] = c->group;
-    c->weight[c->weight_rank++] = wt->dim[0] / c->group;
-    for (int i = 1; i < wt->rank; i++) c->weight[c->weight_rank++] = wt->dim[i];
-    c->filters[0] = wt->dim[0];
-    return BL_OK;
-}
-
 /* Tries one pair of orders; *pd NULL when there is nothing fast.  In training Winograd's transform of the weights is part
  * of the primitive, which does it by its own loops; beforehand it is a slow reorder, once a step. */
-static bl_status conv_try(const bl_dnn *dnn, const bl_node *node, const conv_dims *c, dnnl_alg_kind_t alg,
+static bl_status conv_try(const bl_dnn *dnn, const bl_node *node, const bl_dnn_conv *c, dnnl_alg_kind_t alg,
                           const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
                           dnnl_primitive_desc_t *pd)
 {
-    dnnl_memory_desc_t weight, bias;
+    dnnl_memory_desc_t weight = bl_dnn_describe(c->weight_rank, c->weight, dnnl_format_tag_any);
     dnnl_convolution_desc_t desc;
     bool biased = node->n_in > 2 && node->in[2] >= 0;
 
     *pd = NULL;
-    DNN_TRY(dnnl_memory_desc_init_by_tag(&weight, c->weight_rank, c->weight, dnnl_f32,
-                                         dnnl_format_tag_any));
-    DNN_TRY(dnnl_memory_desc_init_by_tag(&bias, 1, c->filters, dnnl_f32, dnnl_a));
     if (dnnl_dilated_convolution_forward_desc_init(
-            &desc, dnn->training ? dnnl_forward_training : dnnl_forward_inference, alg, src, &weight,
-            biased ? &bias : NULL, dst, c->stride, c->dilation, c->begin, c->end) != dnnl_success)
+            &desc, dnn->base.training ? dnnl_forward_training : dnnl_forward_inference, alg, src, &weight,
+            biased ? &c->bias : NULL, dst, c->stride, c->dilation, c->begin, c->end) != dnnl_success)
         return BL_OK;
-    return make_pd(dnn, node, &desc, pd);
-}
-
-static bool is_gemm(dnnl_primitive_desc_t pd)
-{
-    const char *name = "";
-    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
-           strncmp(name, "gemm", 4) == 0;
+    return bl_dnn_pd_new(&dnn->base, node, &desc, NULL, pd);
 }
 
 bool bl_dnn_winograd(const bl_tensor *x, const bl_tensor *weight, const int64_t *stride, const int64_t *dilation)
@@ -205,7 +94,7 @@ bool bl_dnn_winograd(const bl_tensor *x, const bl_tensor *weight, const int64_t 
 
 /* While a network learns: blocks of 16 channels, in which the way back runs well too, and Winograd's transform
  * where it fits.  *pd NULL: neither. */
-static bl_status conv_for_training(const bl_dnn *dnn, const bl_node *node, const conv_dims *c, bl_layout settled,
+static bl_status conv_for_training(const bl_dnn *dnn, const bl_node *node, const bl_dnn_conv *c, bl_layout settled,
                                    dnnl_primitive_desc_t *pd)
 {
     const bl_tensor *x = bl_dnn_value(dnn, node->in[0]), *y = bl_dnn_value(dnn, node->out[0]);
@@ -218,16 +107,15 @@ static bl_status conv_for_training(const bl_dnn *dnn, const bl_node *node, const
     if (settled == BL_LAYOUT_BLOCK16 && bl_dnn_winograd(x, bl_dnn_value(dnn, node->in[1]), c->stride, c->dilation))
         BL_TRY(conv_try(dnn, node, c, dnnl_convolution_winograd, &sx, &sy, pd));
     if (!*pd) BL_TRY(conv_try(dnn, node, c, dnnl_convolution_direct, &sx, &sy, pd));
-    if (*pd && is_gemm(*pd)) {
-        dnnl_primitive_desc_destroy(*pd);
-        *pd = NULL;
+    if (*pd && bl_dnn_is_gemm(*pd)) {
+        bl_dnn_pd_drop(pd);
     }
     return BL_OK;
 }
 
 /* The input's layout if it has one and oneDNN runs well in it; else what oneDNN likes best, and for
  * an input that it cannot read there, the plain order. */
-static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_dims *c,
+static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const bl_dnn_conv *c,
                              bl_layout settled, dnnl_primitive_desc_t *pd)
 {
     const bl_tensor *x = bl_dnn_value(dnn, node->in[0]), *y = bl_dnn_value(dnn, node->out[0]);
@@ -235,12 +123,12 @@ static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_
     dnnl_memory_desc_t any_y = bl_dnn_describe(y->rank, y->dim, dnnl_format_tag_any);
     bl_layout src, dst;
 
-    if (dnn->training) BL_TRY(conv_for_training(dnn, node, c, settled, pd));
-    if (dnn->training && *pd) return BL_OK;
+    if (dnn->base.training) BL_TRY(conv_for_training(dnn, node, c, settled, pd));
+    if (dnn->base.training && *pd) return BL_OK;
     if (settled != BL_LAYOUT_PLAIN) {
         dnnl_memory_desc_t sx = bl_dnn_layout_md(x, settled), sy = bl_dnn_layout_md(y, settled);
         BL_TRY(conv_try(dnn, node, c, dnnl_convolution_direct, &sx, &sy, pd));
-        if (*pd && is_gemm(*pd)) {
+        if (*pd && bl_dnn_is_gemm(*pd)) {
             dnnl_primitive_desc_destroy(*pd);
             *pd = NULL;
         }
@@ -248,12 +136,11 @@ static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_
     }
     BL_TRY(conv_try(dnn, node, c, dnnl_convolution_direct, &any_x, &any_y, pd));
     if (*pd) {
-        dnnl_memory_desc_t sx = query_md(*pd, DNNL_ARG_SRC), sy = query_md(*pd, DNNL_ARG_DST);
+        dnnl_memory_desc_t sx = bl_dnn_query(*pd, DNNL_ARG_SRC), sy = bl_dnn_query(*pd, DNNL_ARG_DST);
         bool ours = bl_dnn_layout_of(x, &sx, &src) && bl_dnn_layout_of(y, &sy, &dst) &&
                     (src == BL_LAYOUT_PLAIN || settled == BL_LAYOUT_PLAIN || src == settled);
         if (ours) return BL_OK;
-        dnnl_primitive_desc_destroy(*pd);
-        *pd = NULL;
+        bl_dnn_pd_drop(pd);
     }
     any_x = bl_dnn_layout_md(x, BL_LAYOUT_PLAIN);
     any_y = bl_dnn_layout_md(y, BL_LAYOUT_PLAIN);
@@ -262,35 +149,29 @@ static bl_status conv_choose(const bl_dnn *dnn, const bl_node *node, const conv_
 
 static bl_status plan_conv(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
 {
-    const bl_node *node = &dnn->graph->nodes[n];
+    const bl_node *node = &dnn->base.graph->nodes[n];
     bool biased = node->n_in > 2 && node->in[2] >= 0;
     dnn_node *d = &dnn->nodes[n];
-    dnnl_memory_desc_t given, bias, wanted;
+    dnnl_memory_desc_t wanted;
     dnnl_primitive_desc_t pd;
-    conv_dims c;
+    bl_dnn_conv c;
 
     if (!is_constant(dnn, node->in[1]) || (biased && !is_constant(dnn, node->in[2])) ||
         is_constant(dnn, node->in[0]))
         return BL_OK;
-    BL_TRY(conv_read(dnn, node, &c));
+    BL_TRY(bl_dnn_conv_read(&dnn->base, node, &c));
     BL_TRY(conv_choose(dnn, node, &c, layouts[node->in[0]], &pd));
-    if (pd && is_gemm(pd) && dnn->threads > 1) {
+    if (pd && bl_dnn_is_gemm(pd) && dnn->threads > 1) {
         dnnl_primitive_desc_destroy(pd);
         omp_set_num_threads(1);
         BL_TRY(conv_choose(dnn, node, &c, layouts[node->in[0]], &pd));
     }
     if (!pd) return BL_OK;
-    wanted = query_md(pd, DNNL_ARG_WEIGHTS);
+    wanted = bl_dnn_query(pd, DNNL_ARG_WEIGHTS);
     BL_TRY(adopt(dnn, d, pd));
     settle(dnn, n, layouts);
-    given = bl_dnn_describe(
-        c.weight_rank, c.weight,
-        (dnnl_format_tag_t[]){dnnl_abc, dnnl_abcd, dnnl_abcde, dnnl_abcdef}[c.weight_rank - 3]);
-    BL_TRY(make_constant(dnn, node->in[1], &given, &wanted, &d->weight));
-    if (biased) {
-        bias = bl_dnn_describe(1, c.filters, dnnl_a);
-        BL_TRY(make_constant(dnn, node->in[2], &bias, &bias, &d->bias));
-    }
+    BL_TRY(make_constant(dnn, node->in[1], &c.given, &wanted, &d->weight));
+    if (biased) BL_TRY(make_constant(dnn, node->in[2], &c.bias, &c.bias, &d->bias));
     *taken = true;
     return BL_OK;
 }
@@ -301,7 +182,7 @@ static bl_status plan_conv(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
 static bl_status plan_pool(bl_dnn *dnn, int n, bl_layout *layouts, dnnl_alg_kind_t alg, bool global,
                            bool *taken)
 {
-    const bl_node *node = &dnn->graph->nodes[n];
+    const bl_node *node = &dnn->base.graph->nodes[n];
     const bl_tensor *x = bl_dnn_value(dnn, node->in[0]), *y = bl_dnn_value(dnn, node->out[0]);
     bl_layout layout = layouts[node->in[0]];
     dnnl_dims_t kernel = {0}, stride = {0}, begin = {0}, end = {0};
@@ -326,7 +207,7 @@ static bl_status plan_pool(bl_dnn *dnn, int n, bl_layout *layouts, dnnl_alg_kind
     if (dnnl_pooling_forward_desc_init(&desc, dnnl_forward_inference, alg, &src, &dst, stride,
                                        kernel, begin, end) != dnnl_success)
         return BL_OK;
-    BL_TRY(make_pd(dnn, node, &desc, &pd));
+    BL_TRY(bl_dnn_pd_new(&dnn->base, node, &desc, NULL, &pd));
     if (!pd) return BL_OK;
     BL_TRY(adopt(dnn, &dnn->nodes[n], pd));
     settle(dnn, n, layouts);
@@ -336,27 +217,12 @@ static bl_status plan_pool(bl_dnn *dnn, int n, bl_layout *layouts, dnnl_alg_kind
 
 /* ------------------------------------------------------------------ Gemm, MatMul */
 
-static bool strided(dnnl_memory_desc_t *md, int rank, const dnnl_dims_t dim, int64_t row,
-                    int64_t col)
-{
-    dnnl_dims_t stride = {0};
-    int64_t run = dim[rank - 1] * dim[rank - 2];
-
-    stride[rank - 1] = col;
-    stride[rank - 2] = row;
-    for (int d = rank - 3; d >= 0; d--) {
-        stride[d] = run;
-        run *= dim[d];
-    }
-    return dnnl_memory_desc_init_by_strides(md, rank, dim, dnnl_f32, stride) == dnnl_success;
-}
-
 /* src (.. m k), weight (.. k n), dst (.. m n), all as the graph has them; bias 1 x n. */
 static bl_status plan_product(bl_dnn *dnn, int n, dnnl_memory_desc_t *src,
                               dnnl_memory_desc_t *weight, dnnl_memory_desc_t *dst, int bias_value,
                               bool *taken)
 {
-    const bl_node *node = &dnn->graph->nodes[n];
+    const bl_node *node = &dnn->base.graph->nodes[n];
     dnn_node *d = &dnn->nodes[n];
     bool fixed = is_constant(dnn, node->in[1]);
     dnnl_memory_desc_t any = *weight, bias = {0}, wanted;
@@ -370,22 +236,22 @@ static bl_status plan_product(bl_dnn *dnn, int n, dnnl_memory_desc_t *src,
     bias_dim[rank - 1] = dst->dims[rank - 1];
     for (int i = 0; i < rank - 1; i++) bias_stride[i] = bias_dim[rank - 1];
     if (bias_value >= 0)
-        DNN_TRY(dnnl_memory_desc_init_by_strides(&bias, rank, bias_dim, dnnl_f32, bias_stride));
+        DNN_TRY(&dnn->base, dnnl_memory_desc_init_by_strides(&bias, rank, bias_dim, dnnl_f32, bias_stride));
     if (dnnl_matmul_desc_init(&desc, src, &any, bias_value >= 0 ? &bias : NULL, dst) !=
         dnnl_success)
         return BL_OK;
-    BL_TRY(make_pd(dnn, node, &desc, &pd));
+    BL_TRY(bl_dnn_pd_new(&dnn->base, node, &desc, NULL, &pd));
     if (!pd) return BL_OK;
-    wanted = query_md(pd, DNNL_ARG_WEIGHTS);
+    wanted = bl_dnn_query(pd, DNNL_ARG_WEIGHTS);
     BL_TRY(adopt(dnn, d, pd));
     d->own_src = true;
-    DNN_TRY(dnnl_memory_create(&d->src, &d->src_md, dnn->engine, DNNL_MEMORY_NONE));
-    DNN_TRY(dnnl_memory_create(&d->dst, &d->dst_md, dnn->engine, DNNL_MEMORY_NONE));
+    DNN_TRY(&dnn->base, dnnl_memory_create(&d->src, &d->src_md, dnn->base.engine, DNNL_MEMORY_NONE));
+    DNN_TRY(&dnn->base, dnnl_memory_create(&d->dst, &d->dst_md, dnn->base.engine, DNNL_MEMORY_NONE));
     if (fixed) {
         BL_TRY(make_constant(dnn, node->in[1], weight, &wanted, &d->weight));
     } else {
         d->weight_flows = true;
-        DNN_TRY(dnnl_memory_create(&d->other, weight, dnn->engine, DNNL_MEMORY_NONE));
+        DNN_TRY(&dnn->base, dnnl_memory_create(&d->other, weight, dnn->base.engine, DNNL_MEMORY_NONE));
     }
     if (bias_value >= 0) BL_TRY(make_constant(dnn, bias_value, &bias, &bias, &d->bias));
     *taken = true;
@@ -394,7 +260,7 @@ static bl_status plan_product(bl_dnn *dnn, int n, dnnl_memory_desc_t *src,
 
 static bl_status plan_gemm(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
 {
-    const bl_node *node = &dnn->graph->nodes[n];
+    const bl_node *node = &dnn->base.graph->nodes[n];
     const bl_tensor *a = bl_dnn_value(dnn, node->in[0]), *b = bl_dnn_value(dnn, node->in[1]);
     const bl_tensor *y = bl_dnn_value(dnn, node->out[0]);
     bool ta = bl_attr_int(node, "transA", 0) != 0, tb = bl_attr_int(node, "transB", 0) != 0;
@@ -413,16 +279,16 @@ static bl_status plan_gemm(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
             c->dim[c->rank - 1] != y->dim[1])
             return BL_OK;
     }
-    if (!strided(&src, 2, sd, ta ? 1 : a->dim[1], ta ? a->dim[1] : 1) ||
-        !strided(&weight, 2, wd, tb ? 1 : b->dim[1], tb ? b->dim[1] : 1) ||
-        !strided(&dst, 2, dd, y->dim[1], 1))
+    if (!bl_dnn_strided(&src, 2, sd, ta ? 1 : a->dim[1], ta ? a->dim[1] : 1) ||
+        !bl_dnn_strided(&weight, 2, wd, tb ? 1 : b->dim[1], tb ? b->dim[1] : 1) ||
+        !bl_dnn_strided(&dst, 2, dd, y->dim[1], 1))
         return BL_OK;
     return plan_product(dnn, n, &src, &weight, &dst, bias, taken);
 }
 
 static bl_status plan_matmul(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
 {
-    const bl_node *node = &dnn->graph->nodes[n];
+    const bl_node *node = &dnn->base.graph->nodes[n];
     const bl_tensor *t[3] = {bl_dnn_value(dnn, node->in[0]), bl_dnn_value(dnn, node->in[1]),
                              bl_dnn_value(dnn, node->out[0])};
     bool tall = t[1]->rank == 2; /* one matrix for all: rows joined to a single tall one */
@@ -441,7 +307,7 @@ static bl_status plan_matmul(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken
         if (tall) dim[i][0] = bl_tensor_count(t[i]) / dim[i][1];
     }
     for (int i = 0; i < 3; i++)
-        if (!strided(&md[i], rank, dim[i], dim[i][rank - 1], 1)) return BL_OK;
+        if (!bl_dnn_strided(&md[i], rank, dim[i], dim[i][rank - 1], 1)) return BL_OK;
     return plan_product(dnn, n, &md[0], &md[1], &md[2], -1, taken);
 }
 
@@ -454,7 +320,7 @@ static bl_status plan_max_pool(bl_dnn *dnn, int n, bl_layout *layouts, bool *tak
 
 static bl_status plan_average_pool(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
 {
-    bool padded = bl_attr_int(&dnn->graph->nodes[n], "count_include_pad", 0) != 0;
+    bool padded = bl_attr_int(&dnn->base.graph->nodes[n], "count_include_pad", 0) != 0;
     return plan_pool(dnn, n, layouts,
                      padded ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding,
                      false, taken);
@@ -480,7 +346,7 @@ static const struct {
 
 bl_status bl_dnn_plan(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken)
 {
-    const bl_node *node = &dnn->graph->nodes[n];
+    const bl_node *node = &dnn->base.graph->nodes[n];
 
     *taken = false;
     dnn->nodes[n].weight.value = dnn->nodes[n].bias.value = -1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Between onednn.c and onednn_plan.c: a walker's primitives.  Private to both. */
+/* A walker's primitives, between onednn.c, onednn_plan.c and onednn_backward.c; private to them. */
 #ifndef BL_ONEDNN_PRIVATE_H
 #define BL_ONEDNN_PRIVATE_H
 
@@ -10,6 +10,48 @@
 /* The OpenMP runtime that oneDNN runs on; the number is the calling thread's own. */
 void omp_set_num_threads(int n);
 int omp_get_max_threads(void);
+
+/* What every way through oneDNN has. */
+typedef struct bl_dnn_base {
+    bl_ctx *ctx;
+    bl_arena *arena;
+    const bl_graph *graph;
+    const uint32_t *versions;
+    bool training;
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    size_t scratch_bytes; /* the most that a primitive wants */
+    void *scratch;
+} bl_dnn_base;
+
+bl_status bl_dnn_check(const bl_dnn_base *base, dnnl_status_t status, const char *what);
+#define DNN_TRY(base, call) BL_TRY(bl_dnn_check((base), (call), #call))
+
+bl_status bl_dnn_open(bl_dnn_base *base); /* engine and stream; bl_dnn_close also after a failure */
+void bl_dnn_close(bl_dnn_base *base);
+bl_status bl_dnn_scratch(bl_dnn_base *base); /* when all are planned */
+bl_status bl_dnn_reorder_new(const bl_dnn_base *base, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
+                             dnnl_primitive_t *out);
+bl_status bl_dnn_reorder_run(const bl_dnn_base *base, dnnl_primitive_t reorder, dnnl_memory_t from, dnnl_memory_t to);
+
+/* fused: a node whose bounds the primitive applies, or NULL.  hint: the forward one, on the way back.  *pd NULL: oneDNN
+ * has none but its reference. */
+bl_status bl_dnn_pd_new(const bl_dnn_base *base, const bl_node *fused, const void *op_desc, dnnl_primitive_desc_t hint,
+                        dnnl_primitive_desc_t *pd);
+void bl_dnn_pd_drop(dnnl_primitive_desc_t *pd);
+bool bl_dnn_is_gemm(dnnl_primitive_desc_t pd);
+dnnl_memory_desc_t bl_dnn_query(dnnl_primitive_desc_t pd, int arg);
+
+dnnl_memory_desc_t bl_dnn_describe(int rank, const int64_t *dim, dnnl_format_tag_t tag);
+/* Batches of matrices, one after the other, with strides of rows and columns. */
+bool bl_dnn_strided(dnnl_memory_desc_t *md, int rank, const dnnl_dims_t dim, int64_t row, int64_t col);
+
+typedef struct bl_dnn_conv {
+    dnnl_dims_t stride, dilation, begin, end, weight; /* dilation from 0; weight: groups first where there are some */
+    int weight_rank;
+    dnnl_memory_desc_t given, bias;                   /* the weight as the graph has it; one number a filter */
+} bl_dnn_conv;
+bl_status bl_dnn_conv_read(const bl_dnn_base *base, const bl_node *node, bl_dnn_conv *c);
 
 /* A constant in the order that a primitive wants. */
 typedef struct dnn_constant {
@@ -32,29 +74,17 @@ typedef struct dnn_node {
 } dnn_node;
 
 struct bl_dnn {
-    bl_ctx *ctx;
-    bl_arena *arena;
-    const bl_graph *graph;
-    const uint32_t *versions;
-    dnnl_engine_t engine;
-    dnnl_stream_t stream;
+    bl_dnn_base base;
     int threads;
-    bool training;
     dnn_node *nodes;
-    size_t scratch_bytes;
-    void *scratch;
 };
 
-bl_status bl_dnn_check(const bl_dnn *dnn, dnnl_status_t status, const char *what);
-#define DNN_TRY(call) BL_TRY(bl_dnn_check(dnn, (call), #call))
-
-dnnl_memory_desc_t bl_dnn_describe(int rank, const int64_t *dim, dnnl_format_tag_t tag);
 /* Which of our layouts a description is; false: none. */
 bool bl_dnn_layout_of(const bl_tensor *t, const dnnl_memory_desc_t *md, bl_layout *out);
 
 static inline const bl_tensor *bl_dnn_value(const bl_dnn *dnn, int value)
 {
-    return &dnn->graph->values[value].t;
+    return &dnn->base.graph->values[value].t;
 }
 
 #endif
