@@ -9,7 +9,7 @@
 HAQ_EPISODES=${HAQ_EPISODES:-300}
 HAQ_SENSE=${HAQ_SENSE:-64}
 HAQ_POLISH=${HAQ_POLISH:-20000}
-HAQ_TUNE=${HAQ_TUNE:-finetune:epochs=1,samples=4000,teacher=1}
+HAQ_TUNE=${HAQ_TUNE:-finetune:epochs=1,samples=4000,teacher=1,rate=0.0001}
 haq_grids="--set act_range=mse --set narrow=yes"
 haq_networks="resnet20_cifar10 mobilenetv3s_cifar10"
 haq_targets="bismo-cloud bismo-edge bitfusion"

@@ -106,14 +106,14 @@ figures_hawq_plans() {
     echo
 }
 
-# Every row of `list quant-trainers` on one plan of 2-bit weights.
+# Every row of `list quant-trainers` (or those named by TRAINERS) on one plan of 2-bit weights.
 figures_trainers() {
     local trainer took words_of=${TRAINERS_TUNED:-epochs=2,samples=4000,rate=0.0005,flip=1,pad=4}
     resnet20 || return 0
     echo "resnet20, weights at 2 bits, values and ends at 8, trained with finetune:$words_of; top-1 of 5,000 CIFAR-10 test pictures, float $value"
     printf '%-10s %8s %8s  %s\n' trainer top-1 seconds command
     run "$bitlathe" search "$net" $calibration --target counted --recipe uniform --weights-bits 2 --act-bits 8 -o "$t/planned" || return
-    for trainer in $("$bitlathe" list quant-trainers | awk '{ print $1 }'); do
+    for trainer in ${TRAINERS:-$("$bitlathe" list quant-trainers | awk '{ print $1 }')}; do
         rm -rf "$t/run"
         cp -r "$t/planned" "$t/run"
         run "$bitlathe" tune "$t/run" $calibration --tune "finetune:$words_of,trainer=$trainer" || continue
