@@ -85,7 +85,7 @@ static inline const fuzz_net *fuzz_network(void)
     static fuzz_net net;
     if (net.g) return &net;
     net.ctx = fuzz_ctx();
-    net.g = tiny_prepared(tiny_dense(net.ctx, true));
+    net.g = ob_prepared(tiny_dense(net.ctx, true));
     if (bl_menu_make(net.ctx, net.g, NULL, &net.menu) != BL_OK) abort();
     return &net;
 }

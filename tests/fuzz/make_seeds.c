@@ -139,7 +139,7 @@ static void seed_program(bl_ctx *ctx, const char *folder, const char *name, onnx
     static bl_value_stats value[512];
     char path[300];
     int choice[256] = { 0 };
-    bl_graph *g = tiny_prepared(b);
+    bl_graph *g = ob_prepared(b);
     bl_menu *m = NULL;
     bl_plan *plan = NULL;
     bl_program *p = NULL;

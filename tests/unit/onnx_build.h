@@ -287,6 +287,18 @@ static inline bl_status ob_import(onnx_build *b, bl_graph **out)
     return bl_import_bytes(b->ctx, "by_hand.onnx", bytes, size, NULL, out);
 }
 
+/* Imports, prepares, frees the builder. */
+static inline bl_graph *ob_prepared(onnx_build *b)
+{
+    bl_ctx *ctx = b->ctx;
+    bl_graph *g = NULL, *p = NULL;
+    assert_ok(ctx, ob_import(b, &g));
+    assert_ok(ctx, bl_prepare(ctx, g, &p));
+    bl_graph_free(g);
+    ob_free(b);
+    return p;
+}
+
 /* ------------------------------------------------------------------ whole small networks */
 
 /* x (N,3,8,8), Conv 3x3, BatchNormalization, Relu, GlobalAveragePool, Flatten, Gemm, y (N,5) */

@@ -10,18 +10,6 @@
 
 #include <math.h>
 
-static inline int setup(void **state)
-{
-    *state = test_ctx(1, 0);
-    return 0;
-}
-
-static inline int teardown(void **state)
-{
-    test_ctx_free(*state);
-    return 0;
-}
-
 /* ------------------------------------------------------------------ running a graph */
 
 static inline void fill_input(bl_tensor *t, const char *name)

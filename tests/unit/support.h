@@ -97,6 +97,27 @@ static inline void test_folder_remove(const char *folder)
     assert_int_equal(system(command), 0);
 }
 
+/* A whole file in memory, to be freed, with a 0 behind it; size may be NULL. */
+static inline void *test_slurp(const char *path, size_t *size)
+{
+    FILE *f = fopen(path, "rb");
+    if (!f || fseek(f, 0, SEEK_END)) fail_msg("cannot read %s", path);
+    size_t n = (size_t)ftell(f);
+    char *bytes = malloc(n + 1);
+    rewind(f);
+    if (!bytes || fread(bytes, 1, n, f) != n) fail_msg("cannot read %s", path);
+    fclose(f);
+    bytes[n] = 0;
+    if (size) *size = n;
+    return bytes;
+}
+
+static inline void test_dump(const char *path, const void *bytes, size_t size)
+{
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(bytes, 1, size, f) != size || fclose(f)) fail_msg("cannot write %s", path);
+}
+
 /* Path of NAME in the folder of shared models and data, or skips the calling test by that name.
  * out has at least 512 bytes. */
 static inline char *test_shared(const char *name, char *out)

@@ -211,7 +211,7 @@ static void test_layers_by_themselves(void **state)
         bl_arena *a = bl_arena_new(ctx, "test");
         int checked = 0;
         test_folder(t.folder);
-        t.g = tiny_prepared(tiny_random(ctx, seed));
+        t.g = ob_prepared(tiny_random(ctx, seed));
         t.data = tiny_data(&t, 3, seed, false);
         for (int i = 0; i < t.g->n_nodes; i++) {
             bl_layer l;

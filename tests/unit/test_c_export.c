@@ -94,7 +94,7 @@ static bool check_network(uint64_t seed, int a_bits, const char *flags)
     char path[300];
     t->ctx = test_ctx(1, 0);
     test_folder(t->folder);
-    t->g = tiny_prepared(tiny_random(t->ctx, seed));
+    t->g = ob_prepared(tiny_random(t->ctx, seed));
     t->data = tiny_data(t, 8, seed, false);
     assert_ok(t->ctx, bl_calibrate(t->ctx, t->g, t->data, NULL, &t->stats));
     make_plan(t, seed, a_bits);
@@ -141,7 +141,7 @@ static void test_compiled_c_gives_the_same_bits(void **state)
 static void test_names_and_refusals(void **state)
 {
     tiny *t = tiny_new_net(1, tiny_residual, 8);
-    char path[300], text[4096];
+    char path[300];
     (void)state;
     make_plan(t, 1, 8);
     snprintf(path, sizeof path, "%s/net.txt", t->folder);
@@ -149,11 +149,9 @@ static void test_names_and_refusals(void **state)
     snprintf(path, sizeof path, "%s/3 odd-name.c", t->folder);
     assert_ok(t->ctx, bl_export_c(t->ctx, t->g, t->plan, NULL, NULL, path));
     snprintf(path, sizeof path, "%s/3 odd-name.h", t->folder);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    text[fread(text, 1, sizeof text - 1, f)] = 0;
-    fclose(f);
+    char *text = test_slurp(path, NULL);
     assert_non_null(strstr(text, "void net_3_odd_name_run("));
+    free(text);
     snprintf(path, sizeof path, "%s/nowhere/net.c", t->folder);
     assert_int_equal(bl_export_c(t->ctx, t->g, t->plan, NULL, NULL, path), BL_CANTCREATE);
     tiny_free(t);

@@ -16,20 +16,12 @@ typedef struct file {
     size_t size;
 } file;
 
-static void slurp(file *f)
+static void load(file *f)
 {
-    FILE *in = fopen(f->path, "rb");
-    assert_non_null(in);
-    fseek(in, 0, SEEK_END);
-    f->size = (size_t)ftell(in);
-    rewind(in);
     free(f->bytes);
     free(f->copy);
-    f->bytes = malloc(f->size);
-    f->copy = malloc(f->size);
-    assert_true(f->bytes && f->copy && fread(f->bytes, 1, f->size, in) == f->size);
-    fclose(in);
-    memcpy(f->copy, f->bytes, f->size);
+    f->bytes = test_slurp(f->path, &f->size);
+    f->copy = test_slurp(f->path, NULL);
 }
 
 /* Lowers at the given widths (0: seeded ones for each unit) and writes the file. */
@@ -38,7 +30,7 @@ static void write_program(file *f, onnx_build *b, int w_bits, int a_bits, uint64
     bl_menu_options m = { .w_bits = { 1, 2, 3, 4, 5, 6, 7, 8 }, .n_w = 8, .a_bits = { 2, 4, 6, 8 }, .n_a = 4 };
     if (w_bits) m = (bl_menu_options){ .w_bits = { w_bits }, .n_w = 1, .a_bits = { a_bits }, .n_a = 1 };
     bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
-    bl_graph *g = tiny_prepared(b);
+    bl_graph *g = ob_prepared(b);
     bl_arena *a = bl_arena_new(f->ctx, "test");
     bl_value_stats *value = BL_NEW(a, bl_value_stats, (size_t)g->n_values);
     bl_stats stats = { .n_values = g->n_values, .value = value };
@@ -53,7 +45,7 @@ static void write_program(file *f, onnx_build *b, int w_bits, int a_bits, uint64
     assert_ok(f->ctx, bl_plan_make(f->ctx, g, menu, &stats, choice, &o, "test", &plan));
     assert_ok(f->ctx, bl_lower(f->ctx, g, plan, NULL, &p));
     assert_ok(f->ctx, bl_program_write(f->ctx, p, f->path));
-    slurp(f);
+    load(f);
     bl_program_free(p);
     bl_plan_free(plan);
     bl_menu_free(menu);
@@ -172,7 +164,7 @@ static void there_and_back(void **state)
         assert_ok(f->ctx, bl_program_write(f->ctx, mapped, again));
         file g = { .ctx = f->ctx };
         snprintf(g.path, sizeof g.path, "%.299s", again);
-        slurp(&g);
+        load(&g);
         assert_int_equal(g.size, f->size);
         assert_memory_equal(g.bytes, f->bytes, g.size);
         free(g.bytes);

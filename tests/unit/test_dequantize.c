@@ -267,13 +267,13 @@ static void stages_want_float(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(drops_pairs, setup, teardown),
-        cmocka_unit_test_setup_teardown(keeps_saturation, setup, teardown),
-        cmocka_unit_test_setup_teardown(follows_moved_codes, setup, teardown),
-        cmocka_unit_test_setup_teardown(pads_with_numbers, setup, teardown),
-        cmocka_unit_test_setup_teardown(rescales, setup, teardown),
-        cmocka_unit_test_setup_teardown(lists_what_stays, setup, teardown),
-        cmocka_unit_test_setup_teardown(stages_want_float, setup, teardown),
+        cmocka_unit_test_setup_teardown(drops_pairs, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(keeps_saturation, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(follows_moved_codes, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(pads_with_numbers, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(rescales, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(lists_what_stays, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(stages_want_float, test_setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,12 +7,8 @@ static bl_graph *equalised_by(bl_status (*pass)(bl_ctx *, const bl_graph *, bl_e
                               bl_equalised *told, bl_graph **was)
 {
     bl_ctx *ctx = b->ctx;
-    bl_graph *g, *p, *q;
-    assert_ok(ctx, ob_import(b, &g));
-    assert_ok(ctx, bl_prepare(ctx, g, &p));
+    bl_graph *p = ob_prepared(b), *q;
     assert_ok(ctx, pass(ctx, p, told, &q));
-    bl_graph_free(g);
-    ob_free(b);
     bl_arena *arena = bl_arena_new(ctx, "test");
     bl_tensor *ta = run(ctx, p, arena), *tb = run(ctx, q, arena);
     for (int i = 0; i < p->n_outputs; i++) {
@@ -298,14 +294,14 @@ static void measures_for_least_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(balances_a_triple, setup, teardown),
-        cmocka_unit_test_setup_teardown(crosses_sums_gates_and_pools, setup, teardown),
-        cmocka_unit_test_setup_teardown(stops_where_scaling_would_show, setup, teardown),
-        cmocka_unit_test_setup_teardown(keeps_upper_bounds, setup, teardown),
-        cmocka_unit_test_setup_teardown(absorbs_what_is_constant, setup, teardown),
-        cmocka_unit_test_setup_teardown(leaves_shared_weights, setup, teardown),
-        cmocka_unit_test_setup_teardown(bounds_by_channel, setup, teardown),
-        cmocka_unit_test_setup_teardown(measures_for_least_noise, setup, teardown),
+        cmocka_unit_test_setup_teardown(balances_a_triple, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(crosses_sums_gates_and_pools, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(stops_where_scaling_would_show, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(keeps_upper_bounds, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(absorbs_what_is_constant, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(leaves_shared_weights, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(bounds_by_channel, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(measures_for_least_noise, test_setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

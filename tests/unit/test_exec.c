@@ -404,7 +404,7 @@ static trial trial_new(bl_ctx *ctx, uint64_t seed, int w_bits, int a_bits)
 {
     bl_menu_options m = { .w_bits = { 1, 2, 3, 4, 5, 6, 7, 8 }, .n_w = 8, .a_bits = { 1, 2, 3, 4, 5, 6, 7, 8, 16 }, .n_a = 9 };
     bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax", .narrow = seed % 3 == 0, .per_tensor = seed % 5 == 0 };
-    trial t = { .ctx = ctx, .a = bl_arena_new(ctx, "trial"), .g = tiny_prepared(tiny_random(ctx, seed)) };
+    trial t = { .ctx = ctx, .a = bl_arena_new(ctx, "trial"), .g = ob_prepared(tiny_random(ctx, seed)) };
     bl_rng r = bl_rng_make(seed, "widths", (uint64_t)(w_bits * 32 + a_bits));
     int choice[256];
     make_stats(&t, seed);
@@ -592,7 +592,7 @@ static void memory_as_promised(void **state)
     ob_ints_attr(ob_node(b, "Conv", "a,v", "b"), b, "pads", "1,1,1,1");
     ob_node(b, "Add", "a,b", "y");
     ob_output(b, "y");
-    trial t = { .ctx = ctx, .a = bl_arena_new(ctx, "trial"), .g = tiny_prepared(b) };
+    trial t = { .ctx = ctx, .a = bl_arena_new(ctx, "trial"), .g = ob_prepared(b) };
     bl_value_stats *value = BL_NEW(t.a, bl_value_stats, (size_t)t.g->n_values);
     bl_stats stats = { .n_values = t.g->n_values, .value = value };
     for (int v = 0; v < t.g->n_values; v++) value[v] = (bl_value_stats){ .lo = -3, .hi = 4, .count = 1 };

@@ -344,9 +344,9 @@ static void test_networks(void **state)
     bl_ctx *ctx = test_ctx(1, 0);
     (void)state;
     for (int reference = 0; reference < 2; reference++) {
-        check_graph(ctx, tiny_prepared(tiny_residual(ctx)), reference, false, "residual");
-        check_graph(ctx, tiny_prepared(tiny_residual(ctx)), reference, true, "residual, all seeded");
-        check_graph(ctx, tiny_prepared(tiny_dense(ctx, true)), reference, false, "dense");
+        check_graph(ctx, ob_prepared(tiny_residual(ctx)), reference, false, "residual");
+        check_graph(ctx, ob_prepared(tiny_residual(ctx)), reference, true, "residual, all seeded");
+        check_graph(ctx, ob_prepared(tiny_dense(ctx, true)), reference, false, "dense");
     }
     test_ctx_free(ctx);
 }

@@ -30,7 +30,7 @@ static void open_net(net *t, unsigned threads, const char *dir)
     bl_data_options o = { .spec = spec };
     static const char *const names[] = { "a.w", "b.w", "c.w" };
     t->ctx = test_ctx(threads, 0);
-    t->g = tiny_prepared(tiny_dense(t->ctx, true));
+    t->g = ob_prepared(tiny_dense(t->ctx, true));
     for (int i = 0; i < SAMPLES; i++) {
         t->label[i] = (int)bl_rng_below(&r, 3);
         for (int k = 0; k < 4; k++) t->x[i][k] = x[i * 4 + k] = (float)bl_rng_normal(&r);

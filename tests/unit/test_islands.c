@@ -121,7 +121,7 @@ static void operators_equal_the_walk(void **state)
     for (size_t i = 0; i < BL_COUNTOF(singles); i++)
         for (int a_bits = 8; a_bits <= 16; a_bits += 8) {
             const single *s = &singles[i];
-            net t = { .ctx = *state, .a = bl_arena_new(*state, "net"), .g = tiny_prepared(single_build(*state, s)) };
+            net t = { .ctx = *state, .a = bl_arena_new(*state, "net"), .g = ob_prepared(single_build(*state, s)) };
             const float **x = samples(&t, i);
             bl_fake *fake = NULL;
             take_stats(&t, x);
@@ -167,7 +167,7 @@ static onnx_build *mixed_types(bl_ctx *ctx)
 
 static void plain_elements_flow(void **state)
 {
-    net t = { .ctx = *state, .a = bl_arena_new(*state, "net"), .g = tiny_prepared(mixed_types(*state)) };
+    net t = { .ctx = *state, .a = bl_arena_new(*state, "net"), .g = ob_prepared(mixed_types(*state)) };
     const float **x = samples(&t, 3);
     bl_fake *fake = NULL;
     take_stats(&t, x);
@@ -212,7 +212,7 @@ static onnx_build *several(bl_ctx *ctx)
 
 static net several_net(bl_ctx *ctx, const float ***x)
 {
-    net t = { .ctx = ctx, .a = bl_arena_new(ctx, "net"), .g = tiny_prepared(several(ctx)) };
+    net t = { .ctx = ctx, .a = bl_arena_new(ctx, "net"), .g = ob_prepared(several(ctx)) };
     *x = samples(&t, 1);
     take_stats(&t, *x);
     lower_net(&t, 8);

@@ -10,7 +10,6 @@ static void follows_what_flows(void **state)
     static const float beta[] = { -2, 0, 3, 5 }, gamma[] = { 1, 2, 0.5f, 4 }, zero[4] = { 0 }, one[] = { 1, 1, 1, 1 }, lo = 0, hi = 6;
     float w[16];
     for (int i = 0; i < 16; i++) w[i] = (float)(i % 5) - 1.5f;
-    bl_graph *g, *p;
     const bl_moments *m;
     ob_input(b, "x", "N,3,8,8");
     ob_floats(b, "w", "4,3,1,1", NULL);
@@ -32,8 +31,7 @@ static void follows_what_flows(void **state)
     ob_ints_attr(ob_node(b, "MaxPool", "y", "most"), b, "kernel_shape", "2,2");
     ob_output(b, "pooled");
     ob_output(b, "most");
-    assert_ok(ctx, ob_import(b, &g));
-    assert_ok(ctx, bl_prepare(ctx, g, &p));
+    bl_graph *p = ob_prepared(b);
     bl_arena *a = bl_arena_new(ctx, "test");
     assert_ok(ctx, bl_channel_moments(ctx, a, p, &m));
     double mean[3][4] = { { 0 } }, square[3][4] = { { 0 } };
@@ -71,8 +69,6 @@ static void follows_what_flows(void **state)
     assert_memory_equal(y->mean, pooled->mean, 4 * sizeof(double));
     for (int c = 0; c < 4; c++) assert_true(y->mean[c] >= 0 && y->mean[c] <= 6);
     bl_arena_free(a);
-    ob_free(b);
-    bl_graph_free(g);
     bl_graph_free(p);
 }
 
@@ -81,7 +77,6 @@ static void measures_what_is_lost(void **state)
 {
     bl_ctx *ctx = *state;
     onnx_build *b = ob_new(ctx, 13);
-    bl_graph *g, *p;
     const bl_moments *m, *again;
     static const float w[] = { 2, -3 }, bias[] = { 1, 0 };
     ob_input(b, "x", "N,1,16,16");
@@ -89,8 +84,7 @@ static void measures_what_is_lost(void **state)
     ob_floats(b, "b", "2", bias);
     ob_node(b, "Conv", "x,w,b", "y");
     ob_output(b, "y");
-    assert_ok(ctx, ob_import(b, &g));
-    assert_ok(ctx, bl_prepare(ctx, g, &p));
+    bl_graph *p = ob_prepared(b);
     bl_arena *a = bl_arena_new(ctx, "test");
     assert_ok(ctx, bl_channel_moments_measured(ctx, a, p, &m));
     assert_ok(ctx, bl_channel_moments_measured(ctx, a, p, &again));
@@ -102,16 +96,14 @@ static void measures_what_is_lost(void **state)
     }
     assert_memory_equal(y->variance, again[bl_graph_find_value(p, "y")].variance, 2 * sizeof(double));
     bl_arena_free(a);
-    ob_free(b);
-    bl_graph_free(g);
     bl_graph_free(p);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(follows_what_flows, setup, teardown),
-        cmocka_unit_test_setup_teardown(measures_what_is_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(follows_what_flows, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(measures_what_is_lost, test_setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -418,7 +418,7 @@ static void pairs_are_menus(void **state)
     assert_true(bl_menu_offers(&o, 4, 4) && bl_menu_offers(&o, 2, 8) && !bl_menu_offers(&o, 5, 8));
     assert_true(bl_menu_pairs("W4A8 W8A8,W8A16", &o));
     assert_true(bl_menu_offers(&o, 4, 8) && bl_menu_offers(&o, 8, 16) && !bl_menu_offers(&o, 4, 16) && !bl_menu_offers(&o, 2, 8));
-    bl_graph *g = tiny_prepared(tiny_residual(ctx));
+    bl_graph *g = ob_prepared(tiny_residual(ctx));
     bl_menu *m;
     assert_ok(ctx, bl_menu_make(ctx, g, &o, &m));
     char name[16];
@@ -458,7 +458,7 @@ static void groups_of_amp(void **state)
     ob_int_attr(ob_node(b, "Concat", "m,d", "k"), b, "axis", 1);
     ob_node(b, "Conv", "k,q", "y");
     ob_output(b, "y");
-    bl_graph *g = tiny_prepared(b);
+    bl_graph *g = ob_prepared(b);
     bl_menu_options o = bl_menu_options_default();
     bl_menu *m;
     o.equal_grids = true;

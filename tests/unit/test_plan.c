@@ -129,17 +129,6 @@ static void grids_of_a_choice(void **state)
     assert_null(none);
 }
 
-static char *slurp(const char *path)
-{
-    static char text[1 << 20];
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = 0;
-    return strdup(text);
-}
-
 static void there_and_back(void **state)
 {
     net *n = *state;
@@ -167,7 +156,7 @@ static void there_and_back(void **state)
     }
     assert_same_quantizers(n->t->plan, back);
     assert_ok(n->t->ctx, bl_plan_write(n->t->ctx, n->t->g, back, n->copy));
-    char *one = slurp(n->path), *two = slurp(n->copy);
+    char *one = test_slurp(n->path, NULL), *two = test_slurp(n->copy, NULL);
     assert_string_equal(one, two);
     free(one);
     free(two);
@@ -179,7 +168,7 @@ static void there_and_back(void **state)
     assert_ok(n->t->ctx, bl_plan_content(n->t->ctx, back, &b));
     assert_string_not_equal(a.hex, b.hex);
     bl_plan_free(back);
-    bl_graph *other = tiny_prepared(tiny_dense(n->t->ctx, false));
+    bl_graph *other = ob_prepared(tiny_dense(n->t->ctx, false));
     back = NULL;
     assert_fails(n->t->ctx, bl_plan_read(n->t->ctx, other, n->path, &back), BL_DATA, "another network");
     assert_null(back);
@@ -388,15 +377,13 @@ static void damaged_bytes(void **state)
     bl_plan *back = NULL;
     bl_rng r = bl_rng_make(5, "damage", 0);
     assert_ok(n->t->ctx, bl_plan_write(n->t->ctx, n->t->g, n->t->plan, n->path));
-    char *text = slurp(n->path);
+    char *text = test_slurp(n->path, NULL);
     size_t size = strlen(text);
     for (int i = 0; i < 600; i++) {
         size_t at = (size_t)bl_rng_below(&r, size);
         char old = text[at];
         text[at] = i % 3 ? (char)(32 + bl_rng_below(&r, 95)) : (char)bl_rng_u64(&r);
-        FILE *f = fopen(n->copy, "wb");
-        fwrite(text, 1, i % 7 ? size : at, f);
-        fclose(f);
+        test_dump(n->copy, text, i % 7 ? size : at);
         bl_status s = bl_plan_read(n->t->ctx, n->t->g, n->copy, &back);
         if (s != BL_OK) {
             assert_int_equal(s, BL_DATA);
@@ -430,7 +417,7 @@ static void biases_that_do_not_fit(void **state)
         ob_node(b, "Sigmoid", "h", "g");
         ob_int_attr(ob_node(b, "Gemm", "g,w,b", "y"), b, "transB", 1);
         ob_output(b, "y");
-        tiny t = { .ctx = ctx, .g = tiny_prepared(b) };
+        tiny t = { .ctx = ctx, .g = ob_prepared(b) };
         memcpy(t.folder, n->t->folder, sizeof t.folder);
         t.data = tiny_data(&t, 8, 3, false);
         assert_ok(ctx, bl_calibrate(ctx, t.g, t.data, NULL, &t.stats));
@@ -476,7 +463,7 @@ static void one_weight_of_two_layers(void **state)
         ob_int_attr(ob_node(b, "Gemm", "g,w", form == 2 ? "z" : "y"), b, "transB", form == 1);
         if (form == 2) ob_node(b, "Add", "z,w", "y");
         ob_output(b, "y");
-        tiny t = { .ctx = ctx, .g = tiny_prepared(b) };
+        tiny t = { .ctx = ctx, .g = ob_prepared(b) };
         memcpy(t.folder, n->t->folder, sizeof t.folder);
         t.data = tiny_data(&t, 8, 3, false);
         assert_ok(ctx, bl_calibrate(ctx, t.g, t.data, NULL, &t.stats));

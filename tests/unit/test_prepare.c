@@ -322,18 +322,18 @@ static void shared_models_stay_the_same(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(removes_identities, setup, teardown),
-        cmocka_unit_test_setup_teardown(removes_what_leads_nowhere, setup, teardown),
-        cmocka_unit_test_setup_teardown(folds_constants, setup, teardown),
-        cmocka_unit_test_setup_teardown(frees_the_batch, setup, teardown),
-        cmocka_unit_test_setup_teardown(allowzero_is_dropped, setup, teardown),
-        cmocka_unit_test_setup_teardown(batches_agree_with_samples, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_fixed_batches, setup, teardown),
-        cmocka_unit_test_setup_teardown(batch_in_another_dimension, setup, teardown),
-        cmocka_unit_test_setup_teardown(extracts_nodes, setup, teardown),
-        cmocka_unit_test_setup_teardown(graph_as_json, setup, teardown),
-        cmocka_unit_test_setup_teardown(preparing_twice_changes_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(shared_models_stay_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(removes_identities, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(removes_what_leads_nowhere, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(folds_constants, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(frees_the_batch, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(allowzero_is_dropped, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(batches_agree_with_samples, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(refuses_fixed_batches, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(batch_in_another_dimension, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(extracts_nodes, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(graph_as_json, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(preparing_twice_changes_nothing, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(shared_models_stay_the_same, test_setup, test_teardown),
     };
     return cmocka_run_group_tests_name("prepare", tests, NULL, NULL);
 }

@@ -119,17 +119,14 @@ static void json_bad(void **state)
 static void lp_text(void **state)
 {
     (void)state;
-    char folder[256], path[320], text[4096];
+    char folder[256], path[320];
     bl_ctx *ctx = test_ctx(1, 0);
     bl_arena *arena = bl_arena_new(ctx, "test");
     bl_mckp *p;
     assert_ok(ctx, from_text(ctx, arena, good_json, &p));
     snprintf(path, sizeof path, "%s/p.lp", test_folder(folder));
     assert_ok(ctx, bl_mckp_write_lp(ctx, p, path));
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    text[fread(text, 1, sizeof text - 1, file)] = 0;
-    fclose(file);
+    char *text = test_slurp(path, NULL);
     static const char *const lines[] = {"\\ budget b0: size\n",
                                         "\\   x1_2: w4\n",
                                         "Minimize\n objective: +3.5 x0_0 +1 x0_1 +0.25 x1_0 +9 "
@@ -143,6 +140,7 @@ static void lp_text(void **state)
                                         "End\n"};
     for (size_t i = 0; i < BL_COUNTOF(lines); i++)
         if (!strstr(text, lines[i])) fail_msg("no \"%s\" in %s", lines[i], text);
+    free(text);
     assert_fails(ctx, bl_mckp_write_lp(ctx, p, "/nowhere/at/all/p.lp"), BL_CANTCREATE, "nowhere");
     test_folder_remove(folder);
     bl_arena_free(arena);

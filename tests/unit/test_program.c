@@ -60,7 +60,7 @@ static bl_status lower(onnx_build *b, int w_bits, int a_bits, low *out)
     bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
     int choice[256] = { 0 };
     *out = (low){ .ctx = b->ctx, .a = bl_arena_new(b->ctx, "lowering") };
-    out->g = tiny_prepared(b);
+    out->g = ob_prepared(b);
     bl_value_stats *value = BL_NEW(out->a, bl_value_stats, (size_t)out->g->n_values);
     bl_stats stats = { .n_values = out->g->n_values, .value = value };
     for (int v = 0; v < out->g->n_values; v++) value[v] = (bl_value_stats){ .lo = -3, .hi = 4, .count = 1 };

@@ -35,7 +35,7 @@ static bl_graph *odd_weights(bl_ctx *ctx)
     ob_int_attr(ob_node(b, "Gemm", "x,w", "h"), b, "transB", 1);
     ob_node(b, "MatMul", "h,v", "y");
     ob_output(b, "y");
-    return tiny_prepared(b);
+    return ob_prepared(b);
 }
 
 static void scales_of_channels(void **state)
@@ -158,7 +158,7 @@ static void assert_unit(const bl_menu *m, const bl_graph *g, const char *name, c
 static void units_of_a_residual_network(void **state)
 {
     bl_ctx *ctx = *state;
-    bl_graph *g = tiny_prepared(tiny_residual(ctx));
+    bl_graph *g = ob_prepared(tiny_residual(ctx));
     bl_menu *m = NULL, *again = NULL, *equal = NULL;
     assert_ok(ctx, bl_menu_make(ctx, g, NULL, &m));
     assert_int_equal(m->n_units, 7);
@@ -211,7 +211,7 @@ static void grids_for_runtimes(void **state)
     ob_node(b, "Mul", "a,s", "m");
     ob_int_attr(ob_node(b, "Concat", "m,a", "y"), b, "axis", 1);
     ob_output(b, "y");
-    bl_graph *g = tiny_prepared(b);
+    bl_graph *g = ob_prepared(b);
     bl_menu *m = NULL, *own = NULL;
     bl_menu_options o = bl_menu_options_default();
     assert_ok(ctx, bl_menu_make(ctx, g, NULL, &own));
@@ -248,7 +248,7 @@ static void candidates_in_order(void **state)
 {
     static const char *const names[] = { "W8A8", "W6A8", "W4A8", "W3A8", "W2A8", "W8A4", "W6A4", "W4A4", "W3A4", "W2A4" };
     bl_ctx *ctx = *state;
-    bl_graph *g = tiny_prepared(tiny_dense(ctx, false));
+    bl_graph *g = ob_prepared(tiny_dense(ctx, false));
     bl_menu *m = NULL;
     char text[16];
     assert_ok(ctx, bl_menu_make(ctx, g, NULL, &m));
@@ -299,7 +299,7 @@ static void ends_and_given_grids(void **state)
     ob_node(b, "Flatten", "d", "flat");
     ob_node(b, "Softmax", "flat", "y");
     ob_output(b, "y");
-    bl_graph *g = tiny_prepared(b);
+    bl_graph *g = ob_prepared(b);
     bl_menu *m = NULL;
     assert_ok(ctx, bl_menu_make(ctx, g, NULL, &m));
     assert_unit(m, g, "x", "x", 0, true, 1);

@@ -185,14 +185,14 @@ static void networks_in_two_opsets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(hard_swish, setup, teardown),
-        cmocka_unit_test_setup_teardown(not_hard_swish, setup, teardown),
-        cmocka_unit_test_setup_teardown(swish, setup, teardown),
-        cmocka_unit_test_setup_teardown(gelu, setup, teardown),
-        cmocka_unit_test_setup_teardown(gelu_by_tanh, setup, teardown),
-        cmocka_unit_test_setup_teardown(layer_norm, setup, teardown),
-        cmocka_unit_test_setup_teardown(not_layer_norm, setup, teardown),
-        cmocka_unit_test_setup_teardown(networks_in_two_opsets, setup, teardown),
+        cmocka_unit_test_setup_teardown(hard_swish, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(not_hard_swish, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(swish, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(gelu, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(gelu_by_tanh, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(layer_norm, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(not_layer_norm, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(networks_in_two_opsets, test_setup, test_teardown),
     };
     return cmocka_run_group_tests_name("recognise", tests, NULL, NULL);
 }

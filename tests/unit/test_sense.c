@@ -7,17 +7,6 @@
 
 #include "sense/probe.h"
 
-static char *slurp(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    char *text = calloc(1, 1 << 20);
-    assert_non_null(text);
-    *size = fread(text, 1, (1 << 20) - 1, f);
-    fclose(f);
-    return text;
-}
-
 static void add_text(const char *path, const char *text)
 {
     FILE *f = fopen(path, "ab");
@@ -173,7 +162,7 @@ static void same_bytes_for_any_threads(void **state)
         bl_sens *s = sense(t);
         snprintf(path, sizeof path, "%s/sens.json", t->folder);
         assert_ok(t->ctx, bl_sens_write(t->ctx, t->menu, s, path));
-        char *text = slurp(path, &size);
+        char *text = test_slurp(path, &size);
         if (first) {
             n = strlen(first);
             assert_int_equal(size, n);
@@ -206,7 +195,7 @@ static void record_there_and_back(void **state)
         for (int c = 0; s->cell[u] && c < t->menu->units[u].n_candidates; c++)
             assert_memory_equal(&s->cell[u][c], &back->cell[u][c], sizeof **s->cell);
     assert_ok(t->ctx, bl_sens_write(t->ctx, t->menu, back, copy));
-    char *one = slurp(path, &n), *two = slurp(copy, &m);
+    char *one = test_slurp(path, &n), *two = test_slurp(copy, &m);
     assert_string_equal(one, two);
     free(one);
     free(two);
@@ -217,7 +206,7 @@ static void record_there_and_back(void **state)
     assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &o, &other_menu));
     assert_fails(t->ctx, bl_sens_read(t->ctx, t->g, other_menu, path, &back), BL_DATA, "other candidate widths");
     bl_menu_free(other_menu);
-    bl_graph *other = tiny_prepared(tiny_dense(t->ctx, false));
+    bl_graph *other = ob_prepared(tiny_dense(t->ctx, false));
     assert_ok(t->ctx, bl_menu_make(t->ctx, other, NULL, &other_menu));
     assert_fails(t->ctx, bl_sens_read(t->ctx, other, other_menu, path, &back), BL_DATA, "another network");
     bl_menu_free(other_menu);
@@ -260,7 +249,7 @@ static bl_plan *plan_of(tiny *t, int candidate)
 static size_t lines_of(const char *path)
 {
     size_t n, lines = 0;
-    char *text = slurp(path, &n);
+    char *text = test_slurp(path, &n);
     for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
     free(text);
     return lines;

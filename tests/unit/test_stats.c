@@ -4,30 +4,6 @@
  */
 #include "tiny_graph.h"
 
-static char *slurp(const char *path, size_t *size)
-{
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    long n = ftell(f);
-    rewind(f);
-    char *text = malloc((size_t)n + 1);
-    assert_non_null(text);
-    assert_int_equal(fread(text, 1, (size_t)n, f), n);
-    fclose(f);
-    text[n] = 0;
-    *size = (size_t)n;
-    return text;
-}
-
-static void spill(const char *path, const char *text, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, n, f), n);
-    fclose(f);
-}
-
 static void stats_count_what_flows(void **state)
 {
     (void)state;
@@ -76,7 +52,7 @@ static void stats_bytes_for_any_threads(void **state)
         tiny *t = tiny_new_net(threads, tiny_residual, 53);
         snprintf(path, sizeof path, "%s/stats.json", t->folder);
         assert_ok(t->ctx, bl_stats_write(t->ctx, t->g, t->stats, path));
-        char *text = slurp(path, &size);
+        char *text = test_slurp(path, &size);
         if (first) {
             assert_int_equal(size, n);
             assert_memory_equal(text, first, n);
@@ -98,7 +74,7 @@ static stats_file stats_written(void)
     snprintf(f.path, sizeof f.path, "%s/stats.json", f.t->folder);
     snprintf(f.copy, sizeof f.copy, "%s/copy.json", f.t->folder);
     assert_ok(f.t->ctx, bl_stats_write(f.t->ctx, f.t->g, f.t->stats, f.path));
-    f.text = slurp(f.path, &f.size);
+    f.text = test_slurp(f.path, &f.size);
     return f;
 }
 
@@ -115,12 +91,12 @@ static void stats_there_and_back(void **state)
         if (back->value[v].count)
             assert_memory_equal(back->value[v].bins, f.t->stats->value[v].bins, BL_HIST_BINS * sizeof(uint64_t));
     assert_ok(f.t->ctx, bl_stats_write(f.t->ctx, f.t->g, back, f.copy));
-    char *copy = slurp(f.copy, &n);
+    char *copy = test_slurp(f.copy, &n);
     assert_int_equal(n, f.size);
     assert_memory_equal(copy, f.text, n);
     free(copy);
     bl_stats_free(back);
-    bl_graph *other = tiny_prepared(tiny_dense(f.t->ctx, false));
+    bl_graph *other = ob_prepared(tiny_dense(f.t->ctx, false));
     back = NULL;
     assert_fails(f.t->ctx, bl_stats_read(f.t->ctx, other, f.path, &back), BL_DATA, "another network");
     assert_null(back);
@@ -140,7 +116,7 @@ static void stats_damaged(void **state)
         size_t at = (size_t)bl_rng_below(&r, f.size - 2), n = i % 2 ? f.size : at;
         char old = f.text[at];
         f.text[at] = i % 2 ? (char)bl_rng_u64(&r) : old;
-        spill(f.copy, f.text, n);
+        test_dump(f.copy, f.text, n);
         bool same = n == f.size && f.text[at] == old;
         f.text[at] = old;
         bl_status s = bl_stats_read(ctx, f.t->g, f.copy, &back);

@@ -236,7 +236,7 @@ static void keys_name_what_costs(void **state)
     ob_node(b, "Slice", "x,one,end,two", "s1");
     ob_output(b, "s0");
     ob_output(b, "s1");
-    bl_graph *g = tiny_prepared(b);
+    bl_graph *g = ob_prepared(b);
     bl_arena *a = bl_arena_new(ctx, "keys");
     const char *c0 = bl_node_key(a, g, tiny_node_of(g, "c0")), *c1 = bl_node_key(a, g, tiny_node_of(g, "c1"));
     const char *c2 = bl_node_key(a, g, tiny_node_of(g, "c2")), *r3 = bl_node_key(a, g, tiny_node_of(g, "r3"));

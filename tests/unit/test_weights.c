@@ -20,7 +20,7 @@ static int setup(void **state)
     assert_non_null(n);
     if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 0);
     n->ctx = test_ctx(1, 0);
-    n->g = tiny_prepared(tiny_dense(n->ctx, false));
+    n->g = ob_prepared(tiny_dense(n->ctx, false));
     test_folder(n->folder);
     snprintf(n->path, sizeof n->path, "%.256s/w.blw", n->folder);
     snprintf(n->copy, sizeof n->copy, "%.256s/copy.blw", n->folder);
@@ -59,24 +59,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static uint8_t *slurp(const char *path, size_t *size)
-{
-    static uint8_t bytes[1 << 16];
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    *size = fread(bytes, 1, sizeof bytes, f);
-    fclose(f);
-    return bytes;
-}
-
-static void spill(const char *path, const void *bytes, size_t size)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, size, f), size);
-    fclose(f);
-}
-
 static void there_and_back(void **state)
 {
     net *n = *state;
@@ -100,11 +82,11 @@ static void there_and_back(void **state)
     assert_null(bl_weights_find(NULL, 0));
     assert_ok(n->ctx, bl_weights_write(n->ctx, n->g, back, n->copy));
     size_t one, two;
-    uint8_t *first = malloc(1 << 16);
-    memcpy(first, slurp(n->path, &one), 1 << 16);
-    assert_memory_equal(first, slurp(n->copy, &two), one);
+    uint8_t *first = test_slurp(n->path, &one), *second = test_slurp(n->copy, &two);
     assert_int_equal(one, two);
+    assert_memory_equal(first, second, one);
     free(first);
+    free(second);
     bl_weights_free(back);
     n->a[3] += 1e-6f; /* another content, another hash */
     bl_hash old = n->w->hash;
@@ -126,21 +108,22 @@ static void every_bit_counts(void **state)
 {
     net *n = *state;
     size_t size;
-    uint8_t *bytes = slurp(n->path, &size);
+    uint8_t *bytes = test_slurp(n->path, &size);
     bl_weights *back = NULL;
     for (size_t i = 0; i < 8 * size; i += 3) { /* one bit in three: each is a file */
         bytes[i / 8] ^= (uint8_t)(1 << i % 8);
-        spill(n->copy, bytes, size);
+        test_dump(n->copy, bytes, size);
         bytes[i / 8] ^= (uint8_t)(1 << i % 8);
         if (bl_weights_read(n->ctx, n->g, n->copy, &back) != BL_DATA) fail_msg("bit %zu", i);
     }
     for (size_t i = 0; i < size; i += 7) {
-        spill(n->copy, bytes, i);
+        test_dump(n->copy, bytes, i);
         if (bl_weights_read(n->ctx, n->g, n->copy, &back) != BL_DATA) fail_msg("%zu bytes", i);
     }
     assert_null(back);
     unlink(n->copy);
     assert_fails(n->ctx, bl_weights_read(n->ctx, n->g, n->copy, &back), BL_NOINPUT, "copy.blw");
+    free(bytes);
 }
 
 /* The sections as they stand, one of them changed. */
@@ -197,11 +180,11 @@ static void wrong_fields(void **state)
     refused(n, GRIDS, 0, &name, 4, 0, "a name lies outside");
     refused(n, GRIDS, 8, &huge, 8, 0, "outside the file");
     bl_weights *back = NULL;
-    bl_graph *other = tiny_prepared(tiny_residual(n->ctx));
+    bl_graph *other = ob_prepared(tiny_residual(n->ctx));
     assert_fails(n->ctx, bl_weights_read(n->ctx, other, n->path, &back), BL_DATA, "another network");
     bl_graph_free(other);
     size_t size; /* a program is no WEIGHTS */
-    uint8_t *bytes = slurp(n->path, &size);
+    uint8_t *bytes = test_slurp(n->path, &size);
     bl_section none[1] = { { 1, bytes, 64 } };
     assert_ok(n->ctx, bl_container_write(n->ctx, n->copy, "PROG", 1, 0, none, 1));
     assert_fails(n->ctx, bl_weights_read(n->ctx, n->g, n->copy, &back), BL_DATA, "another kind");
@@ -209,6 +192,7 @@ static void wrong_fields(void **state)
     assert_fails(n->ctx, bl_weights_read(n->ctx, n->g, n->copy, &back), BL_DATA, "format version 2.0");
     assert_ok(n->ctx, bl_container_write(n->ctx, n->copy, "WGTS", 1, 0, none, 1));
     assert_fails(n->ctx, bl_weights_read(n->ctx, n->g, n->copy, &back), BL_DATA, "missing");
+    free(bytes);
 }
 
 #define EACH(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -13,18 +13,6 @@
 
 #include <math.h>
 
-/* Imports, prepares, frees the builder. */
-static inline bl_graph *tiny_prepared(onnx_build *b)
-{
-    bl_ctx *ctx = b->ctx;
-    bl_graph *g = NULL, *p = NULL;
-    assert_ok(ctx, ob_import(b, &g));
-    assert_ok(ctx, bl_prepare(ctx, g, &p));
-    bl_graph_free(g);
-    ob_free(b);
-    return p;
-}
-
 /* ------------------------------------------------------------------ fixed networks */
 
 /* x (1,3,6,6): conv a, conv b beside a slice and pad of a, Add, average pool, Flatten, Gemm, y (1,4).
@@ -389,7 +377,7 @@ static inline tiny *tiny_new_net(unsigned threads, onnx_build *(*make)(bl_ctx *)
     if (access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 0); /* many small files */
     t->ctx = test_ctx(threads, 0);
     test_folder(t->folder);
-    t->g = tiny_prepared(make(t->ctx));
+    t->g = ob_prepared(make(t->ctx));
     t->data = tiny_data(t, samples, 1, true);
     assert_ok(t->ctx, bl_calibrate(t->ctx, t->g, t->data, NULL, &t->stats));
     return t;
