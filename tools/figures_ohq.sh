@@ -173,53 +173,68 @@ END
     echo
 }
 
-# One row of the table: LABEL WORDS..., timed beside the int8 program of the first row.
+# One row of the table: LABEL WORDS... .  Its figures and its program are kept; an unfinished one goes on from its records.
+# TABLE_LIMIT: seconds after which a preparation costs too much (1200).
 table_row() {
-    local label=$1 m=top1 kept=$keep/$name.$1 work=$keep/$name.$1.run # an unfinished row goes on from its records
+    local label=$1 m=top1 kept=$keep/$name.$1 work=$keep/$name.$1.run again="" a b
     shift
-    if [ ! -s "$kept" ]; then
-        local again="" # its seconds are then those of the last attempt
-        [ ! -d "$work" ] || again="+"
-        run "$bitlathe" quantize "$file" "$@" -o "$work" --json || [ $code -eq 1 ] || return
-        [ "$label" != W8A8 ] || cp "$work/model.blp" "$keep/$name.int8.blp"
-        local seconds=$seconds$again mib=$mib
-        run "$bitlathe" compare "$file" "$work/model.blp" $words --json || return
-        json "$t/out" models.0.top1 >"$t/has" && [ -s "$t/has" ] || m=auc
-        local a b lost flips ms='-' ratio='-' bytes
-        a=$(json "$t/out" models.0.$m) b=$(json "$t/out" models.1.$m) flips=$(figure pairs.0.flips.total %d)
-        bytes=$(stat -c %s "$work/model.blp")
-        if run "$bitlathe" bench "$work/model.blp" "$keep/$name.int8.blp" --threads 1 --json; then
-            ms=$(figure items.0.latency_ms.q1 %.3f)
-            ratio=$(awk "BEGIN { printf \"%.2f\", $(json "$t/out" items.0.latency_ms.q1) / $(json "$t/out" items.1.latency_ms.q1) }")
-        fi
-        [ "$label" != W8A8 ] || printf '%-30s %-12s %7.2f %7s %6s %9s %8s %7s %8s %6s\n' "$name" float "$(awk "BEGIN { print 100 * $a }")" - - - - - - - >"$keep/$name.0"
-        printf '%-30s %-12s %7.2f %+7.2f %6s %9.1f %8s %7s %8s %6s  %s\n' "$name" "$label" "$(awk "BEGIN { print 100 * $b }")" \
-            "$(awk "BEGIN { print 100 * ($a - $b) }")" "$flips" "$(awk "BEGIN { print $bytes / 1024 }")" "$ms" "$ratio" "$seconds" "$mib" \
-            "$(shown "$bitlathe" quantize "$file" "$@")" >"$kept"
-        rm -rf "$work"
-    fi
-    [ "$label" != W8A8 ] || cat "$keep/$name.0"
-    cat "$kept"
+    [ ! -s "$kept" ] || return 0
+    [ ! -d "$work" ] || again="+" # its seconds are then those of the last attempt
+    run timeout "${TABLE_LIMIT:-1200}" "$bitlathe" quantize "$file" "$@" -o "$work" --json || [ $code -eq 1 ] || return
+    local took=$seconds$again peak=$mib
+    run "$bitlathe" compare "$file" "$work/model.blp" $words --json || return
+    json "$t/out" models.0.top1 >"$t/has" && [ -s "$t/has" ] || m=auc
+    a=$(json "$t/out" models.0.$m) b=$(json "$t/out" models.1.$m)
+    [ "$label" != W8A8 ] || awk "BEGIN { printf \"%.2f\", 100 * $a }" >"$keep/$name.float"
+    cp "$work/model.blp" "$kept.blp"
+    printf '%s|%s|%s|%s|%s|%s|%s\n' "$(awk "BEGIN { printf \"%.2f\", 100 * $b }")" "$(awk "BEGIN { printf \"%+.2f\", 100 * ($b - $a) }")" \
+        "$(figure pairs.0.flips.total %d)" "$(awk "BEGIN { printf \"%.1f\", $(stat -c %s "$kept.blp") / 1024 }")" "$took" "$peak" \
+        "$(shown "$bitlathe" quantize "$file" "$@")" >"$kept"
+    rm -rf "$work"
 }
 
-# Every network by every way.  Rows are kept in FIGURES_KEEP (BUILD/figures): a run that was stopped goes on with
-# the next one; empty the folder to take them anew.
+# Latency of a network's programs, all in one interleaved run; taken anew where a row has come since.
+table_times() { # LABEL...
+    local label i=0 files="" have=""
+    for label; do [ ! -s "$keep/$name.$label" ] || { files="$files $keep/$name.$label.blp" have="$have $label"; }; done
+    [ -n "$files" ] && [ "$(head -n 1 "$keep/$name.times" 2>/dev/null)" != "$have" ] || return 0
+    run ${BENCH_PREFIX:-} "$bitlathe" bench $files --threads 1 --json || return
+    echo "$have" >"$keep/$name.times"
+    for label in $have; do
+        echo "$label $(json "$t/out" items.$i.latency_ms.q1)" >>"$keep/$name.times"
+        i=$((i + 1))
+    done
+}
+
+# Every network by every way.  What is made is kept in FIGURES_KEEP (BUILD/figures): a run that was stopped goes on with the next
+# row; empty the folder to take them anew.
 figures_table() {
-    local file words calibration value name keep=${FIGURES_KEEP:-${bitlathe%/bitlathe}/figures} budget
+    local file words calibration value name keep=${FIGURES_KEEP:-${bitlathe%/bitlathe}/figures}/table range label ms int8 top lost flips kib took peak command
+    local ways="W8A8 W4A8 W4A8-best OHQ PMP" counted="--target counted --no-bench"
     mkdir -p "$keep" || return
-    echo "Networks by ways to quantize them: metric and points lost, changed answers, KiB of the program, lower quartile of its latency (one thread) and"
-    echo "its ratio to W8A8 (both in one interleaved run), seconds (+: of the attempt that ended it) and peak memory (MiB) of the preparation"
-    printf '%-30s %-12s %7s %7s %6s %9s %8s %7s %8s %6s  %s\n' network way metric lost flips KiB ms of-int8 seconds MiB command
+    echo "Networks by ways to quantize them: top-1 or AUC and points lost, changed answers, KiB of the program, lower quartile of its latency (one thread)"
+    echo "and its ratio to W8A8 (all in one interleaved run), seconds (+: of the attempt that ended it) and peak memory (MiB) of the preparation"
+    printf '%-30s %-10s %7s %7s %6s %9s %8s %7s %8s %6s  %s\n' network way metric points flips KiB ms of-int8 seconds MiB command
     while IFS='|' read -r file words calibration value <&3; do
         name=$(basename "$file" .onnx)
         case $name in *_fmnist_op17 | *_cifar10_op17) continue ;; esac
         files_here "$words $calibration" || { echo "skipped: $name: data are not here"; continue; }
-        case $words in *reconstruction-auc*) budget="--act-range minmax" ;; *) budget="" ;; esac
-        table_row W8A8 $calibration --target counted --no-bench --weights-bits 8 --act-bits 8 $budget
-        table_row W4A8 $calibration --target counted --no-bench --weights-bits 4 --act-bits 8 --tune none $budget
-        table_row W4A8-best $calibration --target counted --no-bench --weights-bits 4 --act-bits 8 --equalise --tune adaround $budget
-        table_row OHQ --recipe ohq --no-bench $budget
-        table_row PMP $calibration --recipe pmp --target counted --no-bench --budget size=0.5 $budget
+        case $words in *reconstruction-auc*) range="--act-range minmax" ;; *) range="" ;; esac
+        table_row W8A8 $calibration $counted --weights-bits 8 --act-bits 8 $range
+        table_row W4A8 $calibration $counted --weights-bits 4 --act-bits 8 --tune none $range
+        table_row W4A8-best $calibration $counted --weights-bits 4 --act-bits 8 --equalise --tune adaround $range
+        table_row OHQ --recipe ohq $counted --budget size=0.5 $range
+        table_row PMP $calibration --recipe pmp $counted --budget size=0.5 $range
+        table_times $ways
+        [ ! -s "$keep/$name.float" ] || printf '%-30s %-10s %7s\n' "$name" float "$(cat "$keep/$name.float")"
+        int8=$(awk '$1 == "W8A8" { print $2 }' "$keep/$name.times")
+        for label in $ways; do
+            [ -s "$keep/$name.$label" ] || { printf '%-30s %-10s not taken\n' "$name" $label; continue; }
+            IFS='|' read -r top lost flips kib took peak command <"$keep/$name.$label"
+            ms=$(awk -v l=$label '$1 == l { print $2 }' "$keep/$name.times")
+            printf '%-30s %-10s %7s %7s %6s %9s %8.3f %7.2f %8s %6s  %s\n' "$name" $label "$top" "$lost" "$flips" "$kib" "$ms" \
+                "$(awk "BEGIN { print $ms / $int8 }")" "$took" "$peak" "$command"
+        done
     done 3<"$t/networks"
     echo
 }
