@@ -95,7 +95,8 @@ bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, c
         double a, b;
         if (!s->count)
             return bl_fail(ctx, BL_DATA, graph->values[v].name, "calibrate again", "no statistics of this value");
-        observer->range(s, bits, &a, &b);
+        const bl_observer *row = s->bins ? observer : bl_observer_find("minmax"); /* stand-ins have no histogram */
+        row->range(s, bits, &a, &b);
         lo = BL_MIN(lo, a);
         hi = BL_MAX(hi, b);
     }

@@ -46,6 +46,19 @@ static void add(net *n, const char *key, int w, int in, int out, const char *ker
     assert_ok(n->t->ctx, bl_cost_add(n->cost, &c));
 }
 
+/* Range estimators that were chosen by value want a histogram, which numbers that stand in for samples do not have. */
+static void stands_in_under_chosen_ranges(void **state)
+{
+    (void)state;
+    net n = net_new(8);
+    bl_program *program = NULL;
+    int choice[64] = { 0 };
+    for (int u = 0; u < n.t->menu->n_units; u++) n.t->menu->units[u].range[8] = "mse";
+    assert_ok(n.t->ctx, bl_stand_in_program(n.t->ctx, n.t->g, n.t->menu, choice, NULL, &program));
+    bl_program_free(program);
+    net_free(&n);
+}
+
 static void the_fastest_beyond_a_tie_wins(void **state)
 {
     (void)state;
@@ -221,6 +234,7 @@ static void rivals_are_measured(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stands_in_under_chosen_ranges),
         cmocka_unit_test(the_fastest_beyond_a_tie_wins),
         cmocka_unit_test(a_program_asks_for_its_rows),
         cmocka_unit_test(advice_holds_where_it_was_measured),
