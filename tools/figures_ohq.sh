@@ -209,7 +209,7 @@ table_times() { # LABEL...
 # Every network by every way.  What is made is kept in FIGURES_KEEP (BUILD/figures): a run that was stopped goes on with the next
 # row; empty the folder to take them anew.
 figures_table() {
-    local file words calibration value name keep=${FIGURES_KEEP:-${bitlathe%/bitlathe}/figures}/table range label ms int8 top lost flips kib took peak command
+    local file words calibration value name keep=${FIGURES_KEEP:-${bitlathe%/bitlathe}/figures}/table range label ms ratio top lost flips kib took peak command
     local ways="W8A8 W4A8 W4A8-best OHQ PMP" counted="--target counted --no-bench"
     mkdir -p "$keep" || return
     echo "Networks by ways to quantize them: top-1 or AUC and points lost, changed answers, KiB of the program, lower quartile of its latency (one thread)"
@@ -227,13 +227,12 @@ figures_table() {
         table_row PMP $calibration --recipe pmp $counted --budget size=0.5 $range
         table_times $ways
         [ ! -s "$keep/$name.float" ] || printf '%-30s %-10s %7s\n' "$name" float "$(cat "$keep/$name.float")"
-        int8=$(awk '$1 == "W8A8" { print $2 }' "$keep/$name.times")
         for label in $ways; do
             [ -s "$keep/$name.$label" ] || { printf '%-30s %-10s not taken\n' "$name" $label; continue; }
             IFS='|' read -r top lost flips kib took peak command <"$keep/$name.$label"
-            ms=$(awk -v l=$label '$1 == l { print $2 }' "$keep/$name.times")
-            printf '%-30s %-10s %7s %7s %6s %9s %8.3f %7.2f %8s %6s  %s\n' "$name" $label "$top" "$lost" "$flips" "$kib" "$ms" \
-                "$(awk "BEGIN { print $ms / $int8 }")" "$took" "$peak" "$command"
+            read -r ms ratio < <(awk -v l=$label 'NR > 1 { ms[$1] = $2 } END { if (ms[l]) printf "%.3f %.2f\n", ms[l], ms[l] / ms["W8A8"]; else print "- -" }' \
+                "$keep/$name.times" 2>/dev/null || echo "- -")
+            printf '%-30s %-10s %7s %7s %6s %9s %8s %7s %8s %6s  %s\n' "$name" $label "$top" "$lost" "$flips" "$kib" "$ms" "$ratio" "$took" "$peak" "$command"
         done
     done 3<"$t/networks"
     echo
