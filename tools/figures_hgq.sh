@@ -34,23 +34,24 @@ letter_words() {
     echo "letter --recipe hgq --data csv:$shared/data/letter/letter.csv --mean 8 --std 4 --set held_out=2400 --set test=4000 --set teacher=256 --set teacher_epochs=60 --threads 1"
 }
 
-# HGQ_SEEDS (1) and HGQ_EPOCHS (12000): three seeds take about six minutes of one core.
+# HGQ_SEEDS (1) and HGQ_EPOCHS (12000): three seeds take about six minutes of one core.  HGQ_KEEP: a folder that keeps trainings,
+# for a second call.
 figures_hgq() {
-    local seeds=${HGQ_SEEDS:-1} epochs=${HGQ_EPOCHS:-12000} seed n words flt row
+    local seeds=${HGQ_SEEDS:-1} epochs=${HGQ_EPOCHS:-12000} keep=${HGQ_KEEP:-$t} seed n words flt row
     [ -r "$shared/data/letter/letter.csv" ] || { echo "skipped: hgq: no $shared/data/letter/letter.csv"; return; }
     words="$(letter_words) --set epochs=$epochs --set cycles=34 --set beta=5e-8 --set beta_hold=0.09 --set beta_ramp=1e-6 --set beta_end=6e-5 --budget ebops=25000"
     echo "HGQ on Letter: 13,600 rows learned, 2,400 choose, 4,000 test; one training, one front; seeds $seeds, $epochs epochs"
     echo "test accuracy, % (below the float network of the same seed) at most so many EBOPs, exact spans; bars 0.5 at 25000, 2 at 16000, 5 at 12000"
     printf '%-6s %7s %15s %15s %15s %15s %15s %7s %8s  %s\n' seed float 25000 21000 16000 15000 12000 differ seconds command
     for seed in $seeds; do
-        run "$bitlathe" train $words --seed $seed -o "$t/hgq$seed" || return
-        flt=$(json "$t/hgq$seed/front.json" float.test_top1)
+        hgq_once "$keep/hgq$seed" $words --seed $seed || return
+        flt=$(json "$keep/hgq$seed/front.json" float.test_top1)
         row=""
         for n in 25000 21000 16000 15000 12000; do
-            row+=$(printf '%16s' "$(hgq_at "$t/hgq$seed/front.json" $n | awk -v f="$flt" '{ if ($1 == "-") print; else printf "%.2f (%+.2f)", $1, $1 - 100 * f }')")
+            row+=$(printf '%16s' "$(hgq_at "$keep/hgq$seed/front.json" $n | awk -v f="$flt" '{ if ($1 == "-") print; else printf "%.2f (%+.2f)", $1, $1 - 100 * f }')")
         done
-        printf '%-6s %7.2f%s %7d %8s  %s\n' $seed "$(awk "BEGIN { print 100 * $flt }")" "$row" "$(json "$t/hgq$seed/front.json" integers.test.differ)" \
-            "$seconds" "$(shown "$bitlathe" train $words --seed $seed -o T/hgq$seed)"
+        printf '%-6s %7.2f%s %7d %8s  %s\n' $seed "$(awk "BEGIN { print 100 * $flt }")" "$row" "$(json "$keep/hgq$seed/front.json" integers.test.differ)" \
+            "$seconds" "$(shown "$bitlathe" train $words --seed $seed --points -o T/hgq$seed)"
     done
     hgq_beside "$seeds"
     echo
@@ -60,7 +61,7 @@ hgq_row() { # NAME FRONT SEEDS COMMAND: the last point of a front beside the poi
     local held test ebops own seed
     hgq_points "$2" | tail -n 1 >"$t/point"
     read -r held test ebops <"$t/point"
-    own=$(for seed in $3; do hgq_at "$t/hgq$seed/front.json" "$ebops"; done | hgq_median)
+    own=$(for seed in $3; do hgq_at "$keep/hgq$seed/front.json" "$ebops"; done | hgq_median)
     printf '%-22s %9.0f %9.2f %7.2f %7s %7s  %s\n' "$1" "$ebops" "$held" "$test" "$own" \
         "$(awk -v a="$own" -v b="$test" 'BEGIN { if (a == "-") print a; else printf "%+.2f", a - b }')" "$4"
 }
@@ -73,14 +74,14 @@ hgq_beside() { # SEEDS: other ways to choose widths, in the same engine with the
     for step in no yes; do
         for b in 8 7 6 5 4 3 2; do
             words="$(letter_words) --set uniform_bits=$b --set uniform_real=$step --set epochs=200 --set cycles=1 --set decay=0.05 --set ramp=constant --set beta=0"
-            run "$bitlathe" train $words -o "$t/uniform$b$step" || return
-            hgq_row "$b, $([ $step = yes ] && echo "any step" || echo "powers of two")" "$t/uniform$b$step/front.json" "$1" "$(shown "$bitlathe" train $words -o T/uniform)"
+            hgq_once "$keep/uniform$b$step" $words || return
+            hgq_row "$b, $([ $step = yes ] && echo "any step" || echo "powers of two")" "$keep/uniform$b$step/front.json" "$1" "$(shown "$bitlathe" train $words -o T/uniform)"
         done
     done
     words="$(letter_words) --set weight_share=tensor --set act_share=tensor --set epochs=2000 --set cycles=20 --set beta=1e-6 --set beta_end=6e-5"
-    run "$bitlathe" train $words -o "$t/layers" || return
+    hgq_once "$keep/layers" $words || return
     for b in 60000 40000 25000 16000; do
-        hgq_points "$t/layers/front.json" | awk -v most=$b '$3 <= most { printf "\"held_out_top1\": %.6f,\n\"test_top1\": %.6f,\n\"ebops1\": %s,\n", $1 / 100, $2 / 100, $3 }' >"$t/kept"
+        hgq_points "$keep/layers/front.json" | awk -v most=$b '$3 <= most { printf "\"held_out_top1\": %.6f,\n\"test_top1\": %.6f,\n\"ebops1\": %s,\n", $1 / 100, $2 / 100, $3 }' >"$t/kept"
         [ ! -s "$t/kept" ] || hgq_row "a layer, at most $b" "$t/kept" "$1" "$(shown "$bitlathe" train $words -o T/layers)"
     done
 }
@@ -98,8 +99,11 @@ jets_words() { # TASK CSV
     echo "jets --recipe hgq --data csv:$2 --set standard=yes $rows --set teacher=256 --set teacher_epochs=30 --set float_epochs=100 --threads 1"
 }
 
+# Task B is good at lower prices of accuracy: its price moves where its front lies.
 jets_long() { # TASK
-    echo "--set epochs=${JETS_EPOCHS:-$([ "$1" = A ] && echo 4500 || echo 9000)} --set cycles=30 --set input_clip=yes --set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=4e-7 --set beta_end=7e-5"
+    local price="--set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=4e-7 --set beta_end=3e-5" epochs=4500
+    [ "$1" = A ] || price="--set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=6e-7 --set beta_end=5e-5" epochs=9000
+    echo "--set epochs=${JETS_EPOCHS:-$epochs} --set cycles=30 --set input_clip=yes $price"
 }
 
 jets_crossings() { # TASK MEAN SEEDS WORDS BARS: EBOPs at each level, per seed and the median; beside uniform 8 bit by the nominal count

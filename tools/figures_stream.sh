@@ -1,22 +1,35 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Section stream of tools/figures: a convolutional network trained by HGQ on Fashion-MNIST, its circuit in Verilator, its
+# Section stream of tools/figures: a convolutional network trained by HGQ on Fashion-MNIST and CIFAR-10, its circuit in Verilator, its
 # front beside other recipes' plans of the same network, and the circuit of one of those.
 
-fashion_whole() { # FOLDER ROWS: the last ROWS training pictures and the 10,000 test ones as one IDX file each of pictures and labels
-    local hex
+# Sets the words of a data set: the last ROWS training pictures followed by the test ones (whole), training and test alone, how to
+# read them, what the network sees, numbers of test pictures.
+stream_set() { # NAME ROWS
+    local hex cifar=$shared/data/cifar10
+    set_name=$1
+    if [ "$1" = cifar ]; then
+        set_title="CIFAR-10" set_shape="--shape 3,32,32" set_tests=5000
+        { tail -c $((3073 * $2)) "$cifar/train_a.bin"; cat "$cifar/test_a.bin"; } >"$t/whole"
+        set_whole="cifar:$t/whole" set_train="cifar:$cifar/train_a.bin" set_test="cifar:$cifar/test_a.bin"
+        return
+    fi
+    set_title="Fashion-MNIST" set_shape="" set_tests=10000
     hex=$(printf '%08x' $(($2 + 10000)) | sed 's/../\\x&/g')
-    { printf '\0\0\10\3%b\0\0\0\34\0\0\0\34' "$hex"; zcat "$fashion/train-images-idx3-ubyte.gz" | tail -c $((784 * $2)); zcat "$fashion/t10k-images-idx3-ubyte.gz" | tail -c 7840000; } >"$1/pictures"
-    { printf '\0\0\10\1%b' "$hex"; zcat "$fashion/train-labels-idx1-ubyte.gz" | tail -c "$2"; zcat "$fashion/t10k-labels-idx1-ubyte.gz" | tail -c 10000; } >"$1/labels"
+    { printf '\0\0\10\3%b\0\0\0\34\0\0\0\34' "$hex"; zcat "$fashion/train-images-idx3-ubyte.gz" | tail -c $((784 * $2)); zcat "$fashion/t10k-images-idx3-ubyte.gz" | tail -c 7840000; } >"$t/pictures"
+    { printf '\0\0\10\1%b' "$hex"; zcat "$fashion/train-labels-idx1-ubyte.gz" | tail -c "$2"; zcat "$fashion/t10k-labels-idx1-ubyte.gz" | tail -c 10000; } >"$t/labels"
+    set_whole="idx:$t/pictures,$t/labels" set_train="idx:$fashion/train-images-idx3-ubyte.gz,$fashion/train-labels-idx1-ubyte.gz"
+    set_test="idx:$fashion/t10k-images-idx3-ubyte.gz,$fashion/t10k-labels-idx1-ubyte.gz"
 }
 
 stream_trained() { # FOLDER EPOCHS ROWS: conv3.onnx and the run hgq in it, each only where it is not finished
-    local words="--arch conv3 --data idx:$fashion/train-images-idx3-ubyte.gz,$fashion/train-labels-idx1-ubyte.gz --limit 20000 --mean 0 --std 256 --epochs 6 --keep-norms --threads 1"
-    echo "Fashion-MNIST, convolutions of 16, 16 and 24 channels and a dense layer: first a float network, then $(($3 - $3 / 5)) pictures learned, $(($3 / 5)) choose, 10,000 test"
+    local words="--arch conv3 $set_shape --data $set_train --limit 20000 --mean 0 --std 256 --epochs 6 --keep-norms --threads 1"
+    echo "$set_title, convolutions of 16, 16 and 24 channels and a dense layer: first a float network, then $(($3 - $3 / 5)) pictures learned, $(($3 / 5)) choose, $set_tests test"
+    mkdir -p "$1"
     [ -r "$1/conv3.onnx" ] || run "$bitlathe" train $words -o "$1/conv3.onnx" || return
     shown "$bitlathe" train $words -o T/conv3.onnx
     echo
-    words="--recipe hgq --data idx:$t/pictures,$t/labels --mean 0 --std 256 --set held_out=$(($3 / 5)) --set test=10000 --set epochs=$2 --set cycles=8"
+    words="--recipe hgq --data $set_whole --mean 0 --std 256 --set held_out=$(($3 / 5)) --set test=$set_tests --set epochs=$2 --set cycles=8"
     words+=" --set look=0 --set batch=128 --set rate=2e-3 --set act_share=channel --set act_i=3 --set act_f=4 --set rate_width=4 --set beta=1e-8 --set beta_end=1e-6"
     words+=" --threads 1 --floor top1=-1"
     hgq_once "$1/hgq" "$1/conv3.onnx" $words || return
@@ -30,7 +43,7 @@ stream_trained() { # FOLDER EPOCHS ROWS: conv3.onnx and the run hgq in it, each 
 stream_simulated() { # FOLDER PICTURES
     local front=$1/hgq/front.json hw=$t/hw words wrong
     echo "chosen: point $(($(json "$front" chosen) + 1)), float test $(json "$front" float.test_top1); integers beside the training's forward pass (sums in $(json "$front" integers.test.sums)): $(json "$front" integers.test.differ) of $(json "$front" integers.test.outputs) outputs of the test set differ"
-    words="--format verilog --stream --data idx:$fashion/t10k-images-idx3-ubyte.gz,$fashion/t10k-labels-idx1-ubyte.gz --mean 0 --std 256 --limit $2"
+    words="--format verilog --stream --data $set_test --mean 0 --std 256 --limit $2"
     run "$bitlathe" export "$1/hgq/fixed.json" $words -o "$hw" || return
     shown "$bitlathe" export T/hgq/fixed.json $words -o T/hw
     echo
@@ -38,11 +51,12 @@ stream_simulated() { # FOLDER PICTURES
     have verilator || { echo "skipped: stream in Verilator: it is not installed"; return; }
     wrong=$(simulated_wrong "$hw" verilator)
     echo "Verilator: ${wrong:-no answer} of $2 test pictures wrong: $(grep ' samples, ' "$hw/verilator.log")"
+    rm -rf "$hw"
 }
 
 stream_untrained() { # FOLDER PICTURES: the float network without training, powers of two as scales
-    local words="--data idx:$fashion/train-images-idx3-ubyte.gz,$fashion/train-labels-idx1-ubyte.gz --limit 256 --mean 0 --std 256 --power-of-two --weights-bits 4 --act-bits 4 --threads 1 --no-bench"
-    local test="--data idx:$fashion/t10k-images-idx3-ubyte.gz,$fashion/t10k-labels-idx1-ubyte.gz --mean 0 --std 256" wrong
+    local words="--data $set_train --limit 256 --mean 0 --std 256 --power-of-two --weights-bits 4 --act-bits 4 --threads 1 --no-bench"
+    local test="--data $set_test --mean 0 --std 256" wrong
     run "$bitlathe" quantize "$1/conv3.onnx" $words -o "$t/ptq" || return
     shown "$bitlathe" quantize T/conv3.onnx $words -o T/ptq
     echo
@@ -55,28 +69,32 @@ stream_untrained() { # FOLDER PICTURES: the float network without training, powe
     have verilator || return
     wrong=$(simulated_wrong "$t/ptq_hw" verilator)
     echo "Verilator: ${wrong:-no answer} of $2 test pictures wrong: $(grep ' samples, ' "$t/ptq_hw/verilator.log")"
+    rm -rf "$t/ptq_hw"
 }
 
 stream_beside() { # FOLDER: plans of the same network by other recipes, EBOPs as the cost
     local words="--recipes ohq,pmp,haq,uniform --target counted --budget bops=0.7,0.5,0.35,0.2 --set episodes=60 --set calibrate=128 --set sense=32"
-    words+=" --data idx:$fashion/train-images-idx3-ubyte.gz,$fashion/train-labels-idx1-ubyte.gz --limit 500 --mean 0 --std 256 --threads 1"
-    words+=" --eval idx:$fashion/t10k-images-idx3-ubyte.gz,$fashion/t10k-labels-idx1-ubyte.gz"
+    words+=" --data $set_train --limit 500 --mean 0 --std 256 --threads 1"
+    words+=" --eval $set_test"
     run "$bitlathe" compare "$1/conv3.onnx" "$1/hgq" $words -o "$1/beside" || return
     shown "$bitlathe" compare T/conv3.onnx T/hgq $words -o T/beside
     echo
     cut -c1-110 "$t/out"
 }
 
-# STREAM_ROWS (60000) of the training set, STREAM_EPOCHS (16), STREAM_PICTURES (1000) of the test set through Verilator; STREAM_KEEP: a folder that keeps trainings, for a
-# second call.
+# STREAM_SETS (fashion cifar), STREAM_ROWS (8000) of the training set, STREAM_EPOCHS (8), STREAM_PICTURES (100) of the test set through
+# Verilator; STREAM_KEEP: a folder that keeps trainings, for a second call.
 figures_stream() {
     . tools/hardware.sh
-    local keep=${STREAM_KEEP:-$t} rows=${STREAM_ROWS:-60000}
-    [ -r "$fashion/train-images-idx3-ubyte.gz" ] || { echo "skipped: stream: no $fashion"; return; }
-    fashion_whole "$t" "$rows"
-    stream_trained "$keep" "${STREAM_EPOCHS:-16}" "$rows" || return
-    stream_simulated "$keep" "${STREAM_PICTURES:-1000}"
-    stream_beside "$keep"
-    stream_untrained "$keep" "${STREAM_PICTURES:-1000}"
-    echo
+    local keep=${STREAM_KEEP:-$t} rows=${STREAM_ROWS:-8000} pictures=${STREAM_PICTURES:-100} name
+    for name in ${STREAM_SETS:-fashion cifar}; do
+        [ $name = cifar ] || [ -r "$fashion/train-images-idx3-ubyte.gz" ] || { echo "skipped: stream: no $fashion"; continue; }
+        [ $name = fashion ] || [ -r "$shared/data/cifar10/train_a.bin" ] || { echo "skipped: stream: no data/cifar10 in BITLATHE_SHARED"; continue; }
+        stream_set $name "$rows"
+        stream_trained "$keep/$name" "${STREAM_EPOCHS:-8}" "$rows" || return
+        stream_simulated "$keep/$name" "$pictures"
+        [ $name = cifar ] || stream_beside "$keep/$name"
+        stream_untrained "$keep/$name" "$pictures"
+        echo
+    done
 }

@@ -25,6 +25,7 @@ typedef struct bl_adder_options {
     int decompose;     /* depth of the tree of columns; BL_ADDER_WHOLE: columns as they are;
                           BL_ADDER_SEARCH: every depth, the cheapest */
     bool unit_cost;    /* an adder costs 1, not its bits */
+    bool exact_depth;  /* with a limit: sums are shared wherever each output still keeps it, not by likeness of depth */
 } bl_adder_options;
 
 /* A number that flows in: mantissa lo..hi times 2^exp, there after `level` levels of adders. */
@@ -105,8 +106,9 @@ int bl_adder_sum(bl_adder_build *b, int x, int shift_x, int y, int shift_y, bool
 bl_status bl_adder_reduce(bl_adder_build *b, bl_adder_term *terms, int n, bl_adder_output *out);
 
 /* One factor: outputs[o] = sum over i of w[i][o] * terms_in[i] (+ bias where given).  by_depth: numbers far
- * apart in depth are not added. */
-bl_status bl_adder_share(bl_adder_build *b, bl_adder_method method, bool by_depth, const int64_t *w, int n_in, int n_out,
+ * apart in depth are not added.  limit: levels that no output may need; BL_ADDER_ANY_DEPTH: none. */
+enum { BL_ADDER_ANY_DEPTH = 1000000000 };
+bl_status bl_adder_share(bl_adder_build *b, bl_adder_method method, bool by_depth, int limit, const int64_t *w, int n_in, int n_out,
                          const bl_adder_term *terms_in, const int64_t *bias, const int32_t *bias_exp,
                          bl_adder_output *outputs);
 /* W = first x second through a tree of columns no deeper than dc allows; first is n_in x *n_mid,

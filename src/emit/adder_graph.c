@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Below so many levels to spare the second stage minds depth. */
-enum { DEPTH_MANY = 1000000000, AUTO_DEPTH = 6 };
+enum { AUTO_DEPTH = 6 };
 
 typedef struct problem {
     bl_ctx *ctx;
@@ -20,11 +20,11 @@ typedef struct problem {
     const int64_t *bias;
     const int32_t *bias_exp;
     const bl_adder_options *options;
-    int depth;          /* allowed; DEPTH_MANY: any */
+    int depth;          /* allowed; BL_ADDER_ANY_DEPTH: any */
 } problem;
 
 /* How the factors are shared. */
-typedef struct way { bl_adder_method method; bool first_by_depth, second_by_depth; } way;
+typedef struct way { bl_adder_method method; bool first_by_depth, second_by_depth; int limit; } way;
 
 static int count_sums(const bl_adder_graph *g)
 {
@@ -71,7 +71,7 @@ static bl_status second_factor(const problem *p, bl_adder_build *b, const way *v
     bl_adder_term *terms = BL_NEW(b->arena, bl_adder_term, (size_t)n_mid);
     if (!terms) return bl_pending(p->ctx);
     for (int i = 0; i < n_mid; i++) terms[i] = (bl_adder_term){ mid[i].node, mid[i].shift, mid[i].negative };
-    return bl_adder_share(b, v->method, v->second_by_depth, second, n_mid, p->n_out, terms, p->bias, p->bias_exp, b->g->outputs);
+    return bl_adder_share(b, v->method, v->second_by_depth, v->limit, second, n_mid, p->n_out, terms, p->bias, p->bias_exp, b->g->outputs);
 }
 
 static void finish(bl_adder_graph *g)
@@ -91,7 +91,7 @@ static bl_status try_depth(const problem *p, bl_arena *arena, int dc, way v, bl_
     if (!terms) return bl_pending(p->ctx);
     *deep = false;
     if (dc < 0) {
-        BL_TRY(bl_adder_share(&b, v.method, v.first_by_depth, p->w, p->n_in, p->n_out, terms, p->bias, p->bias_exp,
+        BL_TRY(bl_adder_share(&b, v.method, v.first_by_depth, v.limit, p->w, p->n_in, p->n_out, terms, p->bias, p->bias_exp,
                               b.g->outputs));
         b.g->stage_adders[0] = count_sums(b.g);
     } else {
@@ -100,7 +100,7 @@ static bl_status try_depth(const problem *p, bl_arena *arena, int dc, way v, bl_
         BL_TRY(bl_adder_decompose(arena, p->w, p->n_in, p->n_out, dc, &w1, &w2, &n_mid));
         bl_adder_output *mid = BL_NEW(arena, bl_adder_output, (size_t)n_mid);
         if (!mid) return bl_pending(p->ctx);
-        BL_TRY(bl_adder_share(&b, v.method, v.first_by_depth, w1, p->n_in, n_mid, terms, NULL, NULL, mid));
+        BL_TRY(bl_adder_share(&b, v.method, v.first_by_depth, v.limit, w1, p->n_in, n_mid, terms, NULL, NULL, mid));
         b.g->stage_adders[0] = count_sums(b.g);
         *deep = output_depth(b.g, mid, n_mid) > p->depth;
         if (*deep) return BL_OK;
@@ -116,11 +116,13 @@ static bl_status try_depth(const problem *p, bl_arena *arena, int dc, way v, bl_
 /* From dc down to what keeps the depth; the last try, columns whole, is shared by depth. */
 static bl_status solve_from(const problem *p, bl_arena *arena, int dc, bl_adder_graph **out)
 {
-    const way plain = { BL_ADDER_NONE, false, false };
-    way v = { p->options->method, false, p->options->extra_depth >= 0 && p->options->extra_depth < AUTO_DEPTH };
+    const way plain = { BL_ADDER_NONE, false, false, BL_ADDER_ANY_DEPTH };
+    bool exact = p->options->exact_depth;
+    way v = { p->options->method, false, !exact && p->options->extra_depth >= 0 && p->options->extra_depth < AUTO_DEPTH,
+              exact ? p->depth : BL_ADDER_ANY_DEPTH };
     bool deep = true;
     for (;; dc--) {
-        if (dc < 0 && p->options->extra_depth >= 0) v.first_by_depth = true;
+        if (dc < 0 && p->options->extra_depth >= 0 && !exact) v.first_by_depth = true;
         bl_mark mark = bl_arena_mark(arena);
         BL_TRY(try_depth(p, arena, dc, v, out, &deep));
         if (!deep) return BL_OK;
@@ -143,7 +145,7 @@ static bl_status least_depth(const problem *p, int *depth)
     bl_adder_graph *g = NULL;
     bool deep;
     if (!arena) return bl_pending(p->ctx);
-    bl_status st = try_depth(p, arena, -1, (way){ .method = BL_ADDER_NONE }, &g, &deep);
+    bl_status st = try_depth(p, arena, -1, (way){ .method = BL_ADDER_NONE, .limit = BL_ADDER_ANY_DEPTH }, &g, &deep);
     if (st == BL_OK) *depth = g->depth;
     bl_arena_free(arena);
     return st;
@@ -183,13 +185,13 @@ bl_status bl_adder_solve(bl_arena *arena, const int64_t *w, int n_in, int n_out,
                          const bl_adder_options *options, bl_adder_graph **out)
 {
     problem p = { .ctx = bl_arena_ctx(arena), .w = w, .n_in = n_in, .n_out = n_out, .inputs = inputs, .bias = bias,
-                  .bias_exp = bias_exp, .options = options, .depth = DEPTH_MANY };
+                  .bias_exp = bias_exp, .options = options, .depth = BL_ADDER_ANY_DEPTH };
     bool searched = options->decompose == BL_ADDER_SEARCH;
-    int extra = options->extra_depth < 0 ? DEPTH_MANY : options->extra_depth;
+    int extra = options->extra_depth < 0 ? BL_ADDER_ANY_DEPTH : options->extra_depth;
     int top = BL_MIN(extra, ceil_log2_int(n_in));
 
     BL_TRY(check_input(&p));
-    if (extra != DEPTH_MANY) {
+    if (extra != BL_ADDER_ANY_DEPTH) {
         int least = 0;
         BL_TRY(least_depth(&p, &least));
         p.depth = least + extra;

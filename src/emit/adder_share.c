@@ -11,6 +11,7 @@
  */
 #include "emit/adder.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { ID_BITS = 24, SHIFT_ZERO = 64, TABLE_FIRST = 1 << 12 };
@@ -42,6 +43,8 @@ typedef struct share {
     bl_adder_method method;
     bool by_depth;
     int n_out, n_ids;
+    int limit;                  /* levels that an output may need */
+    double *load;               /* [output]: sum of 2^(level - limit) of its digits; balanced sums keep the limit up to 1 */
     bl_adder_term *ids;         /* what each number is: node << shift */
     uint64_t **plus, **minus;   /* [id][output]: places of its digits */
     int32_t **active;           /* [output]: numbers that have digits there */
@@ -283,23 +286,59 @@ static uint64_t moved(uint64_t v, int down)
     return down >= 0 ? v >> down : v << -down;
 }
 
-/* The new number stands at the place of the pattern's first digit. */
-static bl_status replace_in(share *s, pattern p, int id, int out)
+static uint64_t hits_of(const share *s, pattern p, int out)
 {
     uint64_t p0 = s->plus[p.id0][out], m0 = s->minus[p.id0][out];
     uint64_t p1 = moved(s->plus[p.id1][out], p.shift), m1 = moved(s->minus[p.id1][out], p.shift);
-    uint64_t hits = p.opposite ? (p0 & m1) | (m0 & p1) : (p0 & p1) | (m0 & m1);
+    return p.opposite ? (p0 & m1) | (m0 & p1) : (p0 & p1) | (m0 & m1);
+}
 
-    for (; hits; hits &= hits - 1) {
+static double load_of(const share *s, int level)
+{
+    return level - s->limit < -1000 ? 0 : ldexp(1, level - s->limit);
+}
+
+static int level_of(const share *s, int id)
+{
+    int node = s->ids[id].node;
+    return node < 0 ? 0 : s->b->g->nodes[node].level;
+}
+
+/* What an output's load grows by where the pattern's two digits become one a level above the later of them. */
+static double load_more(const share *s, pattern p)
+{
+    int a = level_of(s, p.id0), b = level_of(s, p.id1);
+    return load_of(s, BL_MAX(a, b) + 1) - load_of(s, a) - load_of(s, b);
+}
+
+/* Whether at least two places may have the sum (what it stands for twice in one output counts, too: an upper bound). */
+static bool worth(const share *s, pattern p)
+{
+    double more = load_more(s, p);
+    int n = 0;
+    for (int o = 0; o < s->n_out && n < 2; o++) {
+        double room = 1 - s->load[o];
+        for (uint64_t hits = hits_of(s, p, o); hits && room >= more && n < 2; hits &= hits - 1, room -= more) n++;
+    }
+    return n >= 2;
+}
+
+/* The new number stands at the place of the pattern's first digit. */
+static bl_status replace_in(share *s, pattern p, int id, int out)
+{
+    double more = load_more(s, p);
+    for (uint64_t hits = hits_of(s, p, out); hits; hits &= hits - 1) {
         int at = __builtin_ctzll(hits);
         uint64_t here = (uint64_t)1 << at, there = (uint64_t)1 << (at + p.shift);
         bool negative = s->minus[p.id0][out] & here;
+        if (s->load[out] + more > 1) return BL_OK;
         /* Patterns of one number with itself overlap: the left one took this digit. */
         if (!((s->plus[p.id0][out] | s->minus[p.id0][out]) & here)) continue;
         if (!((s->plus[p.id1][out] | s->minus[p.id1][out]) & there)) continue;
         BL_TRY(digit_remove(s, out, p.id0, at));
         BL_TRY(digit_remove(s, out, p.id1, at + p.shift));
         BL_TRY(digit_add(s, out, id, at, negative));
+        s->load[out] += more;
     }
     return BL_OK;
 }
@@ -313,6 +352,7 @@ static bl_status share_all(share *s)
         BL_TRY(heap_refresh(s));
         BL_TRY(best_pattern(s, &found, &p));
         if (!found) return BL_OK;
+        if (!worth(s, p)) continue;
         bl_adder_term t = { 0 };
         const bl_adder_term *x = &s->ids[p.id0], *y = &s->ids[p.id1];
         t.node = bl_adder_sum(s->b, x->node, x->shift, y->node, y->shift + p.shift, p.opposite, &t.shift);
@@ -338,7 +378,8 @@ static bl_status share_make(share *s, const int64_t *w, int n_in, const bl_adder
     s->minus = BL_NEW(arena, uint64_t *, room);
     s->active = BL_NEW(arena, int32_t *, no);
     s->n_active = BL_NEW(arena, int32_t, no);
-    if (!s->ids || !s->plus || !s->minus || !s->active || !s->n_active) return bl_pending(s->ctx);
+    s->load = BL_NEW(arena, double, no);
+    if (!s->ids || !s->plus || !s->minus || !s->active || !s->n_active || !s->load) return bl_pending(s->ctx);
     for (size_t o = 0; o < no; o++) {
         size_t n = 0;
         for (int i = 0; i < n_in; i++) n += (size_t)bl_csd_count(w[(size_t)i * no + o]);
@@ -359,6 +400,7 @@ static bl_status put_digits(share *s, const int64_t *w, int n_in, const bl_adder
             int64_t v = w[(size_t)i * (size_t)s->n_out + (size_t)o];
             uint64_t p, m;
             bl_csd(terms[i].negative ? -v : v, &p, &m);
+            s->load[o] += __builtin_popcountll(p | m) * load_of(s, level_of(s, i));
             if (s->method == BL_ADDER_NONE) {
                 s->plus[i][o] = p;
                 s->minus[i][o] = m;
@@ -413,11 +455,11 @@ static bl_status sum_outputs(share *s, const int32_t *column_shift, const int64_
     return BL_OK;
 }
 
-bl_status bl_adder_share(bl_adder_build *b, bl_adder_method method, bool by_depth, const int64_t *w, int n_in, int n_out,
+bl_status bl_adder_share(bl_adder_build *b, bl_adder_method method, bool by_depth, int limit, const int64_t *w, int n_in, int n_out,
                          const bl_adder_term *terms_in, const int64_t *bias, const int32_t *bias_exp,
                          bl_adder_output *outputs)
 {
-    share s = { .b = b, .ctx = bl_arena_ctx(b->arena), .method = method, .by_depth = by_depth, .n_out = n_out };
+    share s = { .b = b, .ctx = bl_arena_ctx(b->arena), .method = method, .by_depth = by_depth, .n_out = n_out, .limit = limit };
     size_t n = (size_t)n_in * (size_t)n_out;
     int64_t *copy = BL_NEW(b->arena, int64_t, n);
     int32_t *rows = BL_NEW(b->arena, int32_t, (size_t)n_in), *columns = BL_NEW(b->arena, int32_t, (size_t)n_out);
@@ -428,6 +470,7 @@ bl_status bl_adder_share(bl_adder_build *b, bl_adder_method method, bool by_dept
     bl_adder_normalise(copy, n_in, n_out, rows, columns);
     st = table_resize(&s, TABLE_FIRST);
     if (st == BL_OK) st = share_make(&s, copy, n_in, terms_in, rows);
+    for (int o = 0; st == BL_OK && o < n_out; o++) s.load[o] = bias && bias[o] ? load_of(&s, 0) : 0;
     if (st == BL_OK) st = put_digits(&s, copy, n_in, terms_in);
     if (st == BL_OK && method != BL_ADDER_NONE) st = share_all(&s);
     if (st == BL_OK) st = sum_outputs(&s, columns, bias, bias_exp, outputs);

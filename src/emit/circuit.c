@@ -60,9 +60,9 @@ static int64_t graph_luts(const bl_adder_graph *g)
     return n;
 }
 
-static bl_status solve(builder *m, const block *k, bl_adder_method method, known *out)
+static bl_status solve(builder *m, const block *k, bl_adder_method method, bool exact_depth, known *out)
 {
-    bl_adder_options o = { method, m->b.c->options.extra_depth, BL_ADDER_SEARCH, false };
+    bl_adder_options o = { method, m->b.c->options.extra_depth, BL_ADDER_SEARCH, false, exact_depth };
     BL_TRY(bl_adder_solve(m->b.arena, k->w, k->n_in, k->n_out, k->ranges, k->bias, k->bias_exp, &o, &out->graph));
     out->luts = graph_luts(out->graph);
     return BL_OK;
@@ -73,10 +73,11 @@ static bl_status solve_best(builder *m, const block *k, known *out)
 {
     static const bl_adder_method ways[] = { BL_ADDER_ALIGNED, BL_ADDER_OVERLAP, BL_ADDER_COUNT };
     known plain = { 0 }, other = { 0 };
-    BL_TRY(solve(m, k, BL_ADDER_NONE, &plain));
+    BL_TRY(solve(m, k, BL_ADDER_NONE, false, &plain));
     *out = plain;
-    for (size_t i = 0; i < BL_COUNTOF(ways) && !m->b.c->options.unshared; i++) {
-        BL_TRY(solve(m, k, ways[i], &other));
+    for (size_t i = 0; i < 2 * BL_COUNTOF(ways) && !m->b.c->options.unshared; i++) {
+        if (i % 2 && m->b.c->options.extra_depth < 0) continue; /* no limit: the same again */
+        BL_TRY(solve(m, k, ways[i / 2], i % 2, &other));
         if (other.luts < out->luts) *out = other;
     }
     out->adders_unshared = plain.graph->adders;

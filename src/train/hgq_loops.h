@@ -46,6 +46,12 @@ typedef struct bl_hgq_loops {
     /* Without quantizers: a = y += bias, a = 0 below `least`; the way back, with sums of g by column. */
     void (*plain)(int64_t rows, int64_t n, const float *bias, float least, float *y, float *a);
     void (*plain_back)(int64_t rows, int64_t n, const float *y, float least, float *g, float *gb);
+    /* to[j] = x[at[j]], 0 where at[j] < 0. */
+    void (*gather)(int64_t n, const int32_t *at, const float *x, float *to);
+    /* One place of a pool over c channels that lie together: the greatest of `taps` positions (at; < 0: outside) and where
+     * it stands, the first of equal ones; or their sum times `share`. */
+    void (*pool_max)(int64_t taps, int64_t c, const int32_t *at, const float *x, float *a, int32_t *winner);
+    void (*pool_mean)(int64_t taps, int64_t c, const int32_t *at, const float *x, float share, float *a);
 } bl_hgq_loops;
 
 extern const bl_hgq_loops bl_hgq_loops_plain;

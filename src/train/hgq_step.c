@@ -8,41 +8,30 @@
 /* ------------------------------------------------------------------ forward */
 
 /* The channels of a position lie together, there and here. */
-static void gather_rows(const bl_hgq_layer *l, const float *x, int64_t rows)
+static void gather_rows(const bl_hgq *h, const bl_hgq_layer *l, const float *x, int64_t rows)
 {
     int64_t n = l->places * l->taps, c = l->in_c;
     for (int64_t r = 0; r < rows; r++, x += l->n_in) {
         float *to = l->col + r * n;
-        if (c == 1)
-            for (int64_t t = 0; t < n; t++) to[t] = l->gather[t] >= 0 ? x[l->gather[t]] : 0;
-        else
-            for (int64_t t = 0; t < n; t += c) {
-                if (l->gather[t] >= 0) memcpy(to + t, x + l->gather[t], (size_t)c * sizeof(float));
-                else memset(to + t, 0, (size_t)c * sizeof(float));
-            }
+        if (c < 4) {
+            h->loops->gather(n, l->gather, x, to);
+            continue;
+        }
+        for (int64_t t = 0; t < n; t += c) {
+            if (l->gather[t] >= 0) memcpy(to + t, x + l->gather[t], (size_t)c * sizeof(float));
+            else memset(to + t, 0, (size_t)c * sizeof(float));
+        }
     }
 }
 
-static void pool_forward(bl_hgq_layer *l, const float *x, int64_t rows)
+static void pool_forward(const bl_hgq *h, bl_hgq_layer *l, const float *x, int64_t rows)
 {
-    bool max = l->kind == BL_FIXED_MAX_POOL;
     float share = 1.0f / (float)l->taps;
     for (int64_t r = 0; r < rows; r++, x += l->n_in)
         for (int64_t p = 0; p < l->places; p++) {
-            const int32_t *at = l->gather + p * l->taps;
             int64_t to = r * l->n_out + p * l->out_c;
-            for (int64_t c = 0; c < l->out_c; c++) {
-                float v = max ? -INFINITY : 0;
-                int32_t best = -1;
-                for (int64_t t = 0; t < l->taps; t++) {
-                    if (at[t] < 0) continue;
-                    float u = x[at[t] * (int64_t)l->out_c + c];
-                    if (!max) v += u;
-                    else if (best < 0 || u > v) v = u, best = (int32_t)(at[t] * (int64_t)l->out_c + c);
-                }
-                l->a[to + c] = max ? v : v * share;
-                if (max) l->winner[to + c] = best;
-            }
+            if (l->winner) h->loops->pool_max(l->taps, l->out_c, l->gather + p * l->taps, x, l->a + to, l->winner + to);
+            else h->loops->pool_mean(l->taps, l->out_c, l->gather + p * l->taps, x, share, l->a + to);
         }
 }
 
@@ -64,7 +53,7 @@ static void product_forward(bl_hgq *h, bl_hgq_layer *l, const float *x, int64_t 
 {
     const float *w = h->quantized ? l->q : h->params + l->w.at;
     if (l->kind == BL_FIXED_CONV) {
-        gather_rows(l, x, rows);
+        gather_rows(h, l, x, rows);
         x = l->col;
     }
     if (h->exact) {
@@ -85,7 +74,7 @@ const float *bl_hgq_forward(bl_hgq *h, const float *x, int64_t rows)
     for (int n = 0; n < h->n_layers; n++) {
         bl_hgq_layer *l = &h->layer[n];
         if (l->q) product_forward(h, l, x, rows);
-        else pool_forward(l, x, rows);
+        else pool_forward(h, l, x, rows);
         x = l->a;
     }
     return x;

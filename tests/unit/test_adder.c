@@ -101,7 +101,7 @@ static void products(void **state)
     for (int i = 0; i < 240; i++) {
         bl_arena *a = bl_arena_new(ctx, "test");
         matrix m = matrix_random(a, &r, 1 + (int)bl_rng_below(&r, 12), 1 + (int)bl_rng_below(&r, 12), 1 + i % 9, 1 + i % 8);
-        bl_adder_options o = { methods[i % 4], i / 4 % 4 - 1, i % 3 - 2, i % 5 == 0 };
+        bl_adder_options o = { methods[i % 4], i / 4 % 4 - 1, i % 3 - 2, i % 5 == 0, i % 7 < 3 };
         bl_adder_graph *g = NULL;
         assert_ok(ctx, bl_adder_solve(a, m.w, m.n_in, m.n_out, m.in, m.bias, m.bias_exp, &o, &g));
         assert_products(&m, g, &r);
@@ -120,8 +120,9 @@ static void depth(void **state)
         bl_adder_options o = { BL_ADDER_NONE, BL_ADDER_FREE, BL_ADDER_WHOLE, false };
         bl_adder_graph *plain = NULL, *g = NULL;
         assert_ok(ctx, bl_adder_solve(a, m.w, m.n_in, m.n_out, m.in, m.bias, m.bias_exp, &o, &plain));
-        for (int extra = 0; extra < 4; extra++) {
-            o = (bl_adder_options){ BL_ADDER_OVERLAP + (bl_adder_method)(i % 2), extra, BL_ADDER_SEARCH, false };
+        for (int n = 0; n < 8; n++) {
+            int extra = n / 2;
+            o = (bl_adder_options){ BL_ADDER_OVERLAP + (bl_adder_method)(i % 2), extra, BL_ADDER_SEARCH, false, n % 2 };
             assert_ok(ctx, bl_adder_solve(a, m.w, m.n_in, m.n_out, m.in, m.bias, m.bias_exp, &o, &g));
             assert_true(g->depth <= plain->depth + extra);
             assert_true(g->adders <= plain->adders);
@@ -190,8 +191,9 @@ static few solved(bl_arena *a, const int64_t *w, int n_in, int n_out, const bl_a
     bl_adder_graph *g = NULL;
     assert_ok(ctx, bl_adder_solve(a, w, n_in, n_out, in, NULL, NULL, &o, &g));
     few f = { g->adders, g->adders };
-    for (size_t m = 0; m < BL_COUNTOF(all) && o.method != BL_ADDER_NONE; m++) {
-        o.method = all[m];
+    for (size_t m = 0; m < 2 * BL_COUNTOF(all) && o.method != BL_ADDER_NONE; m++) {
+        o.method = all[m / 2];
+        o.exact_depth = m % 2;
         assert_ok(ctx, bl_adder_solve(a, w, n_in, n_out, in, NULL, NULL, &o, &g));
         f.best = BL_MIN(f.best, g->adders);
     }
