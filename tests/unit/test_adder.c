@@ -117,7 +117,7 @@ static void depth(void **state)
     for (int i = 0; i < 40; i++) {
         bl_arena *a = bl_arena_new(ctx, "test");
         matrix m = matrix_random(a, &r, 12, 8, 6, 6);
-        bl_adder_options o = { BL_ADDER_NONE, BL_ADDER_FREE, BL_ADDER_WHOLE, false };
+        bl_adder_options o = { BL_ADDER_NONE, BL_ADDER_FREE, BL_ADDER_WHOLE, false, false };
         bl_adder_graph *plain = NULL, *g = NULL;
         assert_ok(ctx, bl_adder_solve(a, m.w, m.n_in, m.n_out, m.in, m.bias, m.bias_exp, &o, &plain));
         for (int n = 0; n < 8; n++) {
@@ -138,7 +138,7 @@ static void large(void **state)
     bl_rng r = bl_rng_make(4, "large", 0);
     bl_arena *a = bl_arena_new(ctx, "test");
     matrix m = matrix_random(a, &r, 64, 64, 8, 8);
-    bl_adder_options o = { BL_ADDER_NONE, BL_ADDER_FREE, BL_ADDER_WHOLE, false };
+    bl_adder_options o = { BL_ADDER_NONE, BL_ADDER_FREE, BL_ADDER_WHOLE, false, false };
     bl_adder_graph *plain = NULL, *g = NULL;
     assert_ok(ctx, bl_adder_solve(a, m.w, m.n_in, m.n_out, m.in, m.bias, m.bias_exp, &o, &plain));
     o.method = BL_ADDER_ALIGNED;
@@ -152,7 +152,7 @@ static void refused(void **state)
 {
     (void)state;
     bl_arena *a = bl_arena_new(ctx, "test");
-    bl_adder_options o = { BL_ADDER_OVERLAP, BL_ADDER_FREE, BL_ADDER_WHOLE, false };
+    bl_adder_options o = { BL_ADDER_OVERLAP, BL_ADDER_FREE, BL_ADDER_WHOLE, false, false };
     bl_adder_input in = { -((int64_t)1 << 40), (int64_t)1 << 40, 0, 0 };
     bl_adder_graph *g = NULL;
     int64_t w = (int64_t)1 << 46;
@@ -208,7 +208,7 @@ static void as_few(const json_t *item, const json_t *result, few *ours, int *ori
     bl_adder_options o = { !strcmp(method, "wmc") ? BL_ADDER_OVERLAP : !strcmp(method, "mc") ? BL_ADDER_COUNT : BL_ADDER_NONE,
                            (int)number(result, "hard_dc"),
                            json_is_true(json_object_get(result, "search_all")) ? BL_ADDER_SEARCH : BL_ADDER_WHOLE,
-                           number(result, "adder_size") < 0 };
+                           number(result, "adder_size") < 0, false };
     bl_arena *a = bl_arena_new(ctx, "golden");
     int64_t *w = BL_NEW(a, int64_t, (size_t)n_in * (size_t)n_out);
     bl_adder_input *in = BL_NEW(a, bl_adder_input, (size_t)n_in);
