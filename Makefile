@@ -62,14 +62,14 @@ fuzz: ## fuzz every reader for SECONDS_EACH=60 seconds
 	    -artifact_prefix=$(BUILD)-fuzz/$$n- $(BUILD)-fuzz/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
 
 .PHONY: bench
-bench: ## measure; prints medians, spreads and the machine
+bench: ## measure kernels, networks, mixed plans, prediction, memory (SECTIONS="kernels memory", BENCH_SHORT=1)
 	@$(MAKE) --no-print-directory all
-	@for f in bench/*.sh; do [ ! -x "$$f" ] || "$$f" $(BUILD) || exit 1; done
+	@tools/bench $(BUILD) $(SECTIONS)
 
 .PHONY: bench-peers
-bench-peers: ## whole networks beside ONNX Runtime (installs it through npm)
-	@$(MAKE) --no-print-directory all
-	@if why=$$(tools/install-clients $(BUILD)); then bench/peers.sh $(BUILD); else echo "skipped: bench-peers: $$why"; fi
+bench-peers: ## install what `make bench` compares with: ONNX Runtime through npm, oneDNN with the packages
+	@tools/install-packages build test
+	@if why=$$(tools/install-clients $(BUILD)); then echo "ONNX Runtime is in $(BUILD)/clients"; else echo "skipped: ONNX Runtime: $$why"; fi
 
 .PHONY: cross
 cross: ## kernel-check for AArch64, under an emulator

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Whole networks at 8 bits, batch 1, beside ONNX Runtime running our own export of the same integers:
 #   bench/peers.sh BUILD [NAME...]      NAME: part of a network's name
-# Ours runs under each instruction set that this CPU has; ONNX Runtime always uses what it likes.  All
+# Programs and exports: bench/programs.sh.  Ours runs under each instruction set that this CPU has; ONNX Runtime always uses what it likes.  All
 # competitors take turns in one run (tests/clients/turns.mjs); the columns "x" are the median ratio of ONNX
 # Runtime's time to ours, more than 1 means that ours is faster.  A/A: the worse of the two controls,
 # ours against itself and ONNX Runtime against itself.  JSON: BUILD/bench/peers.json.
@@ -11,9 +11,8 @@
 # `make bench-peers` installs ONNX Runtime through npm; without it this says so and ends.
 cd "$(dirname "$0")/.." || exit 1
 [ $# -ge 1 ] || { echo "usage: bench/peers.sh BUILD [NAME...]" >&2; exit 64; }
-build=$1 bitlathe=$1/bitlathe shared=${BITLATHE_SHARED:-../shared}
+build=$1 bitlathe=$1/bitlathe
 shift
-wanted=("$@")
 clients=$build/clients out=$build/bench
 command -v node > /dev/null || { echo "skipped: bench-peers: no node"; exit 0; }
 [ -d "$clients/node_modules/onnxruntime-node" ] ||
@@ -21,40 +20,6 @@ command -v node > /dev/null || { echo "skipped: bench-peers: no node"; exit 0; }
 version=$(cd "$clients" && node -p "require('onnxruntime-node').env.versions.node" 2> /dev/null) ||
     { echo "skipped: bench-peers: onnxruntime-node does not load here"; exit 0; }
 mkdir -p "$out"
-
-# "FILE|words of quantize": the networks of a list beside it, then the seeded ones on pictures.
-networks() {
-    local list images=$shared/data/imagenet_calib seeded=$shared/tools/make_seeded_networks.py
-    for list in models/models.json "$shared/models/models.json"; do
-        [ -r "$list" ] || { echo "skipped: bench-peers: $list is not here" >&2; continue; }
-        node -e '
-            const [list, folder, shared] = process.argv.slice(1);
-            const all = JSON.parse(require("fs").readFileSync(list, "utf8"));
-            const models = Array.isArray(all.models) ? all.models : Object.entries(all).map(([file, m]) => ({ file, ...m }));
-            for (const m of models)
-                if (m.calib_args) console.log(`${folder}/${m.file}|${m.calib_args.replaceAll("../shared", shared)}`);
-        ' "$list" "$(dirname "$list")" "$shared"
-    done
-    if [ ! -r "$seeded" ] || [ ! -d "$images" ]; then echo "skipped: bench-peers: seeded networks: $seeded is not here" >&2; return; fi
-    mkdir -p "$out/seeded"
-    if [ ! -e "$out/seeded/done" ]; then # its own first line names the Python that has onnx
-        if ! "$seeded" "$out/seeded" > "$out/seeded.log" 2>&1 && ! python3 "$seeded" "$out/seeded" > "$out/seeded.log" 2>&1; then
-            echo "skipped: bench-peers: seeded networks: $(tail -n 1 "$out/seeded.log")" >&2
-            return
-        fi
-        : > "$out/seeded/done"
-    fi
-    for list in "$out"/seeded/*.onnx; do
-        echo "$list|--data images:$images,$images/labels.csv --crop 224 --mean 127.5,127.5,127.5 --std 127.5,127.5,127.5"
-    done
-}
-
-asked() {
-    local name
-    [ ${#wanted[@]} -gt 0 ] || return 0
-    for name in "${wanted[@]}"; do [[ $1 != *$name* ]] || return 0; done
-    return 1
-}
 
 # Strongest first.
 isas=()
@@ -69,16 +34,8 @@ for isa in "${isas[@]}"; do printf ' %9s %6s' "$isa ms" x; done
 printf ' %6s\n' A/A
 export PEER_LINES=$out/peers.lines
 : > "$PEER_LINES"
-while IFS='|' read -r model data; do
-    name=$(basename "$model" .onnx)
-    asked "$name" || continue
+while read -r name; do
     run=$out/$name
-    # shellcheck disable=SC2086
-    if ! "$bitlathe" quantize "$model" -o "$run" --recipe uniform --weights-bits 8 --act-bits 8 --limit 8 --no-bench \
-            $data > "$out/log" 2>&1 < /dev/null; then
-        echo "skipped: $name: $(tail -n 1 "$out/log")"
-        continue
-    fi
     for threads in ${PEER_THREADS:-1 2}; do
         # shellcheck disable=SC2086
         line=$(${BENCH_PREFIX:-} node tests/clients/turns.mjs "$clients" "$bitlathe" "$run/model.blp" "$run/model.qdq.onnx" \
@@ -95,7 +52,7 @@ while IFS='|' read -r model data; do
             require("fs").appendFileSync(process.env.PEER_LINES, JSON.stringify({ network: name, ...r }) + "\n");
         ' "$name" "$line" "${isas[@]}"
     done
-done < <(networks)
+done < <(bench/programs.sh "$build" "$@")
 node -e '
     const fs = require("fs"), [lines, out, cpu, version] = process.argv.slice(1);
     const networks = fs.readFileSync(lines, "utf8").split("\n").filter(Boolean).map((l) => JSON.parse(l));

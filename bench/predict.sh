@@ -3,26 +3,22 @@
 # Predicted against measured latency of whole networks, one thread, batch 1:
 #   bench/predict.sh BUILD [MODEL.onnx...]
 # Networks: those given, else those of models/ and of the folder of BITLATHE_SHARED (../shared), and the
-# seeded ones that its tools/make_seeded_networks.py makes (ResNet, MobileNet at 224), where that runs.
+# seeded ones (bench/seeded.sh).  JSON: BUILD/bench/predict.json.
 # Each is measured with widths {2,3,4,8} x {4,8}.  "widest" gives the overhead of a step and so is no test;
 # "drawn" (widths by lot) and "narrowest" are.  State: where the weights are when their turn comes.
 #   BENCH_PREFIX  what runs `measure`, such as "chrt -f 5" on a machine that others use too
 cd "$(dirname "$0")/.." || exit 1
 [ $# -ge 1 ] || { echo "usage: bench/predict.sh BUILD [MODEL.onnx...]" >&2; exit 64; }
-bitlathe=$1/bitlathe shared=${BITLATHE_SHARED:-../shared}
+build=$1 bitlathe=$1/bitlathe shared=${BITLATHE_SHARED:-../shared}
 shift
 t=$(mktemp -d) || exit 73
 trap 'rm -rf "$t"' EXIT
 if [ $# -eq 0 ]; then
-    seeded=$shared/tools/make_seeded_networks.py
-    if [ ! -r "$seeded" ]; then echo "skipped: seeded networks: $seeded is not here"
-    elif mkdir "$t/seeded"; ! "$seeded" "$t/seeded" >"$t/seeded.log" 2>&1 && # its first line names a Python with onnx
-            ! "${PYTHON:-python3}" "$seeded" "$t/seeded" >"$t/seeded.log" 2>&1; then
-        echo "skipped: seeded networks: $(tail -1 "$t/seeded.log")"
-    fi
+    mapfile -t seeded < <(bench/seeded.sh "$build")
     shopt -s nullglob
-    set -- models/*.onnx "$shared"/models/*.onnx "$t"/seeded/*.onnx
+    set -- models/*.onnx "$shared"/models/*.onnx "${seeded[@]}"
 fi
+: > "$t/all"
 printf '%-34s %-10s %12s %12s %8s  %-5s %8s\n' network plan predicted_ms measured_ms error state seconds
 for model in "$@"; do
     name=$(basename "$model" .onnx) start=${EPOCHREALTIME/[.,]/}
@@ -37,6 +33,10 @@ for model in "$@"; do
         tee -a "$t/all"
     rm -rf "$t/run"
 done
+mkdir -p "$build/bench"
+awk 'BEGIN { printf "{\"networks\":[" }
+     { printf "%s\n{\"network\":\"%s\",\"plan\":\"%s\",\"predicted_ms\":%s,\"measured_ms\":%s,\"state\":\"%s\",\"seconds\":%s}", NR > 1 ? "," : "", $1, $2, $3, $4, $6, $7 }
+     END { print "]}" }' "$t/all" > "$build/bench/predict.json"
 [ -s "$t/all" ] || { echo "no network was measured"; exit 0; }
 awk '$2 != "widest" { e = $5 + 0; if (e < 0) e = -e; d = 1000 * ($3 - $4); if (d < 0) d = -d; n++; bad += e > 10 && d > 20; print e }
      END { print n, bad > "/dev/stderr" }' "$t/all" 2>"$t/count" | sort -n |
