@@ -24,6 +24,7 @@ typedef struct vnni_plan {
     size_t vectors;             /* of a group's channels */
     size_t blocks, wide_blocks; /* of a group's vectors; the first wide_blocks have one more */
     size_t least;               /* vectors of the other blocks */
+    bool full_first;            /* instead: blocks of VNNI_Z, what is left in the last one */
     bool half;                  /* the last block has one vector and half of one */
     size_t steps;               /* of 4 activations, in all runs */
     bool wide;                  /* sums joined in int64 */
@@ -47,6 +48,12 @@ static void vnni_edges(const bl_conv_shape *s, vnni_plan *p)
     p->edge = s->out_w % 8 ? 7 : 8;
 }
 
+/* Short K: sums become bytes so often that it must go beside the products, and best by whole vectors of bytes. */
+static bool vnni_streams_pay(const vnni_plan *p)
+{
+    return p->mixed && p->d.run_step >= 12 && p->steps <= VNNI_STREAM_STEPS;
+}
+
 static vnni_plan vnni_plan_of(const bl_conv_shape *s)
 {
     vnni_plan p = {.d = direct_plan_of(s, 4)};
@@ -62,6 +69,7 @@ static vnni_plan vnni_plan_of(const bl_conv_shape *s)
     p.least = evens ? even / evens : 0;
     p.wide_blocks = evens ? even % evens : 0;
     p.steps = p.d.runs * p.d.run_step / 4;
+    p.full_first = vnni_streams_pay(&p) && !p.edge;
     p.bias_bytes = p.d.groups * p.vectors * 16 * (p.wide ? sizeof(int64_t) : sizeof(int32_t));
     p.group_bytes = p.vectors * p.steps * 64;
     p.weight_bytes = p.d.groups * p.group_bytes;
@@ -93,6 +101,10 @@ static size_t vnni_block(const vnni_plan *p, size_t b, size_t *first)
     if (p->half && b + 1 == p->blocks) {
         *first = p->vectors - 2;
         return 2;
+    }
+    if (p->full_first) {
+        *first = b * VNNI_Z;
+        return BL_MIN((size_t)VNNI_Z, p->vectors - (p->half ? 2 : 0) - *first);
     }
     *first = b * p->least + BL_MIN(b, p->wide_blocks);
     return p->least + (b < p->wide_blocks);
@@ -253,7 +265,7 @@ static void vnni_start(vnni_job *j, const vnni_plan *p, const bl_conv_args *a, c
 /* Positions that follow each other at one distance: all of them, or those of a row. */
 static size_t vnni_evenly(const vnni_plan *p, const bl_conv_shape *s)
 {
-    if (!p->mixed || p->d.run_step < 12 || p->steps > VNNI_STREAM_STEPS) return 0;
+    if (!vnni_streams_pay(p)) return 0;
     bool all = p->d.in_place && s->stride_h == 1 && s->stride_w == 1 && s->kernel_h == 1 && s->kernel_w == 1 &&
                s->out_w == s->in_w;
     return all ? SIZE_MAX : (size_t)s->out_w;

@@ -134,6 +134,10 @@ INLINE void vnni_put_halves(const vnni_job *j, int kind, __m512i codes, uint8_t 
         if (n > 1) other = _mm512_inserti64x4(other, _mm256_maskz_loadu_epi8(mask, with + j->pixel), 1);
         codes = vnni_plus(j, codes, other);
     }
+    if (n > 1 && j->pixel == 32 && j->channels >= 32) { /* the positions lie side by side */
+        _mm512_storeu_si512(out, codes);
+        return;
+    }
     _mm256_mask_storeu_epi8(out, mask, _mm512_castsi512_si256(codes));
     if (n > 1) _mm256_mask_storeu_epi8(out + j->pixel, mask, _mm512_extracti64x4_epi64(codes, 1));
 }
@@ -169,6 +173,10 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
         if (n > 2) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + 2 * j->pixel), 2);
         if (n > 3) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + 3 * j->pixel), 3);
         codes = vnni_plus(j, codes, other);
+    }
+    if (n > 3 && j->pixel == 16 && j->channels >= 16) {
+        _mm512_storeu_si512(out, codes);
+        return;
     }
     _mm_mask_storeu_epi8(out, mask, _mm512_castsi512_si128(codes));
     if (n > 1) _mm_mask_storeu_epi8(out + j->pixel, mask, _mm512_extracti32x4_epi32(codes, 1));
