@@ -38,7 +38,7 @@ size_t bl_conv_weight_bytes(const bl_step_conv *v, size_t n)
 
 void bl_conv_codes(const bl_program *p, const bl_step_conv *v, size_t n, int8_t *codes)
 {
-    const int8_t *table = (const int8_t *)(p->constants + v->table);
+    const int8_t *table = v->index_bits ? (const int8_t *)p->constants + v->table : NULL;
     int half = v->index_bits ? 1 << (v->index_bits - 1) : 0;
 
     bl_unpack_codes(p->constants + v->weights, n, v->index_bits ? v->index_bits : v->s.weight_bits, codes);

@@ -114,7 +114,7 @@ static bl_status check_bound(const check *c, const bl_step_conv *v, const bl_pte
     const uint8_t *packed = c->p->constants + v->weights;
     const int32_t *bias = (const int32_t *)(const void *)(c->p->constants + v->bias);
     int64_t top = x->bits <= 8 ? 255 : 65535, reach = BL_MAX(v->zero_in, top - v->zero_in);
-    const int8_t *table = (const int8_t *)(c->p->constants + v->table);
+    const int8_t *table = v->index_bits ? (const int8_t *)c->p->constants + v->table : NULL; /* checked only then */
     int bits = v->index_bits ? v->index_bits : s->weight_bits;
     size_t at = 0;
     for (int32_t o = 0; o < s->out_c; o++) {
