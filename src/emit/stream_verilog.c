@@ -279,13 +279,7 @@ static bl_status write_figures(bl_ctx *ctx, const bl_stream *s, const char *dir)
                           (json_int_t)s->cycles, "pipeline_cycles", (json_int_t)n.latency, "pipeline",
                           s->stages[0].graph->options.pipeline, "luts", (json_int_t)n.luts, "flip_flops", (json_int_t)n.flip_flops,
                           "line_buffer_bits", (json_int_t)n.line_bits, "layers", layers);
-    bl_arena *a = bl_arena_new(ctx, "figures");
-    char *path = a ? bl_path_join(a, dir, "hardware.json") : NULL;
-    bl_status st = !path ? bl_pending(ctx) : !o ? bl_fail(ctx, BL_UNAVAILABLE, dir, "free some memory", "no memory for figures")
-                                                : bl_json_write(ctx, path, o);
-    json_decref(o);
-    bl_arena_free(a);
-    return st;
+    return bl_hardware_write(ctx, dir, o);
 }
 
 static bl_status write_readme(bl_ctx *ctx, const bl_stream *s, const bl_vectors *v, const char *dir)

@@ -38,6 +38,8 @@ bl_status bl_verilog_beside(bl_ctx *ctx, const bl_circuit *c, const bl_vectors *
 bl_status bl_verilog_scripts(bl_ctx *ctx, const char *dir, bool clocked);
 bl_status bl_vectors_write(bl_ctx *ctx, const char *dir, const char *name, const bl_fixed_grid *grid, int64_t n, const int64_t *codes,
                            int64_t samples);
+/* hardware.json; `figures` is released, NULL: no memory was left for it. */
+bl_status bl_hardware_write(bl_ctx *ctx, const char *dir, json_t *figures);
 void bl_verilog_meaning(bl_text *t);
 void bl_ports_put(bl_text *t, const char *side, const bl_fixed_grid *grid, int64_t n);
 int64_t bl_circuit_luts(const bl_circuit *c);

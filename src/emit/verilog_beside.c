@@ -135,6 +135,17 @@ static bl_status write_ports(bl_ctx *ctx, const bl_circuit *c, const char *dir)
     return bl_text_close(&t);
 }
 
+bl_status bl_hardware_write(bl_ctx *ctx, const char *dir, json_t *figures)
+{
+    bl_arena *a = bl_arena_new(ctx, "figures");
+    char *path = a ? bl_path_join(a, dir, "hardware.json") : NULL;
+    bl_status st = !path ? bl_pending(ctx) : !figures ? bl_fail(ctx, BL_UNAVAILABLE, dir, "free some memory", "no memory for figures")
+                                                      : bl_json_write(ctx, path, figures);
+    json_decref(figures);
+    bl_arena_free(a);
+    return st;
+}
+
 static bl_status write_figures(bl_ctx *ctx, const bl_circuit *c, const char *dir)
 {
     json_t *layers = json_array();
@@ -152,13 +163,7 @@ static bl_status write_figures(bl_ctx *ctx, const bl_circuit *c, const char *dir
                           (json_int_t)bl_circuit_luts(c), "luts_sums", (json_int_t)c->luts_sum,
                           "luts_clips", (json_int_t)c->luts_clip, "luts_roundings", (json_int_t)c->luts_round, "luts_maxima",
                           (json_int_t)c->luts_max, "flip_flops", (json_int_t)c->flip_flops, "layers", layers);
-    bl_arena *a = bl_arena_new(ctx, "figures");
-    char *path = a ? bl_path_join(a, dir, "hardware.json") : NULL;
-    bl_status st = !path ? bl_pending(ctx) : !o ? bl_fail(ctx, BL_UNAVAILABLE, dir, "free some memory", "no memory for figures")
-                                                 : bl_json_write(ctx, path, o);
-    json_decref(o);
-    bl_arena_free(a);
-    return st;
+    return bl_hardware_write(ctx, dir, o);
 }
 
 void bl_verilog_meaning(bl_text *t)

@@ -75,6 +75,22 @@ bl_status bl_layer_describe(bl_ctx *ctx, const bl_graph *g, int node, bl_arena *
     return BL_OK;
 }
 
+bl_status bl_layers_rounded(bl_ctx *ctx, const bl_graph *g, const bl_plan *plan, bl_arena *arena, bl_layer **out, int *n)
+{
+    bl_layer *layers = BL_NEW(arena, bl_layer, (size_t)g->n_nodes);
+    if (!layers) return bl_pending(ctx);
+    *out = layers;
+    *n = 0;
+    for (int i = 0; i < g->n_nodes; i++) {
+        bool fits = false;
+        int w = bl_layer_weight(g, i), q = w < 0 ? -1 : plan->of_value[w];
+        if (q < 0 || plan->quantizers[q].kind != BL_Q_AFFINE || g->values[w].n_readers != 1) continue;
+        BL_TRY(bl_layer_describe(ctx, g, i, arena, &layers[*n], &fits));
+        *n += fits;
+    }
+    return BL_OK;
+}
+
 /* Where the model keeps weight j (canonical) of an output. */
 static int64_t stored_at(const bl_layer *l, int64_t o, int64_t j)
 {

@@ -26,6 +26,8 @@ typedef struct bl_layer {
 
 /* False where the node is no such layer. */
 bl_status bl_layer_describe(bl_ctx *ctx, const bl_graph *graph, int node, bl_arena *arena, bl_layer *out, bool *fits);
+/* All layers whose weight the plan rounds and nobody else reads (a shared constant has no one input), in order, in `arena`. */
+bl_status bl_layers_rounded(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, bl_arena *arena, bl_layer **out, int *n);
 /* The constant in canonical order, and back. */
 void bl_layer_weights(const bl_layer *layer, const float *stored, float *canonical);
 void bl_layer_store(const bl_layer *layer, const float *canonical, float *stored);

@@ -312,19 +312,12 @@ static bl_status tune_layer(refit *r, const bl_tune_input *in, const int64_t *in
 
 static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bl_arena *kept, bl_arena *a, bl_weights *out)
 {
-    const bl_graph *g = in->graph;
     int64_t *index, n;
-    int n_layers = 0;
-    bl_layer *layers = BL_NEW(kept, bl_layer, (size_t)g->n_nodes);
-    if (!layers) return bl_pending(ctx);
+    bl_layer *layers;
+    int n_layers;
+
     BL_TRY(bl_data_pick(in->data, in->samples, kept, &index, &n));
-    for (int i = 0; i < g->n_nodes; i++) {
-        bool fits = false;
-        int w = bl_layer_weight(g, i);
-        if (w < 0 || in->plan->of_value[w] < 0 || in->plan->quantizers[in->plan->of_value[w]].kind != BL_Q_AFFINE) continue;
-        BL_TRY(bl_layer_describe(ctx, g, i, kept, &layers[n_layers], &fits));
-        n_layers += fits && g->values[w].n_readers == 1; /* a shared constant has no one input */
-    }
+    BL_TRY(bl_layers_rounded(ctx, in->graph, in->plan, kept, &layers, &n_layers));
     for (int k = 0; k < n_layers; k++) {
         refit r = { .ctx = ctx, .l = &layers[k], .q = &in->plan->quantizers[in->plan->of_value[layers[k].weight]] };
         bl_mark mark = bl_arena_mark(a);
