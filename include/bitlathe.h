@@ -229,6 +229,7 @@ typedef struct bl_menu_options {
     bool anchored;              /* where a function takes 0 to a (a gate: 1/2), a is exactly a code of its
                                    output: runtimes then have one more form for it */
     bool codebook;              /* weights of 1 to 7 bits are codebooks: bl_grid_options has the same flag */
+    int weight_group;           /* and the same number: inputs that share a scale, 0: all of a channel */
 } bl_menu_options;
 BL_API bl_menu_options bl_menu_options_default(void);
 /* graph must be prepared; options may be NULL. */
@@ -243,6 +244,7 @@ typedef struct bl_grid_options {
     bool power_of_two;          /* scales are powers of two, zero points 0 or the middle: what hardware of
                                    adders alone needs */
     bool codebook;              /* weights of 1 to 7 bits are a layer's 2^bits shared numbers (k-means) */
+    int weight_group;           /* weights of 1 to 6 bits: a scale for so many inputs of an output channel; 0: for all */
 } bl_grid_options;
 
 /* ------------------------------------------------------------------ STATS */

@@ -42,3 +42,20 @@ figures_brecq() {
     done
     echo
 }
+
+# Scales for groups of inputs beside one an output channel, at the bytes that each takes.
+figures_groups() {
+    local name bits group
+    echo "Weights in groups, values and ends at 8 bits, bias correction; points of top-1 against float"
+    printf '%-34s %9s %8s %7s %6s %7s  %s\n' network bytes top-1 points s.e. flips command
+    for name in ${GROUPS_NETWORKS:-resnet20_cifar10 mobilenetv3s_cifar10}; do
+        network $name || continue
+        for bits in 2 3 4; do
+            pmp_row "$name W${bits}A8" --recipe uniform --weights-bits $bits --act-bits 8
+            for group in 64 32 16; do
+                pmp_row "$name W${bits}A8, $group inputs" --recipe uniform --weights-bits $bits --act-bits 8 --weight-group $group
+            done
+        done
+    done
+    echo
+}

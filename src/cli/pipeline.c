@@ -8,7 +8,7 @@
 
 enum { KEY_RECIPE = 0x300, KEY_WEIGHT_BITS, KEY_ACT_BITS, KEY_TARGET, KEY_BUDGET, KEY_ACT_RANGE, KEY_WEIGHT_RANGE,
        KEY_TUNE, KEY_PER_TENSOR, KEY_NARROW, KEY_POWER, KEY_NO_ENDS, KEY_CONCAT, KEY_ANCHORED, KEY_MEASURE_SECONDS, KEY_CANDIDATES, KEY_GROUPS,
-       KEY_SQNR_EPS, KEY_WALK, KEY_NO_CACHE, KEY_SET, KEY_CODEBOOK };
+       KEY_SQNR_EPS, KEY_WALK, KEY_NO_CACHE, KEY_SET, KEY_CODEBOOK, KEY_GROUP };
 
 enum { KEY_FLOOR = 0x380, KEY_MINIMIZE, KEY_FLOOR_DATA, KEY_FLOOR_LIMIT };
 enum { OUTPUT_STRETCH = 2 };
@@ -35,6 +35,7 @@ const struct argp_option bl_recipe_options[] = {
     { "narrow", KEY_NARROW, NULL, 0, "restricted symmetric weight grids", 10 },
     { "power-of-two", KEY_POWER, NULL, 0, "scales are powers of two, zero points 0 or the middle: for `export --format verilog`", 10 },
     { "codebook", KEY_CODEBOOK, NULL, 0, "weights below 8 bits are a layer's shared numbers (k-means): for size, with --target counted", 10 },
+    { "weight-group", KEY_GROUP, "G", 0, "weights of 1 to 6 bits: a scale for G inputs of an output channel; for size, with --target counted", 10 },
     { "no-keep-ends", KEY_NO_ENDS, NULL, 0, "first and last layer, input and output may be narrow too", 10 },
     { "groups", KEY_GROUPS, "amp|grids", 0, "amp: inputs of Add, Mul, Concat decide together and share a grid", 10 },
     { "sqnr-eps", KEY_SQNR_EPS, "X", 0, "sensitivity sqnr: added to the mean squared noise (1e-12 of the signal)", 10 },
@@ -70,6 +71,12 @@ error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg)
     case KEY_NARROW: w->narrow = true; return 0;
     case KEY_POWER: w->power_of_two = true; return 0;
     case KEY_CODEBOOK: w->codebook = true; return 0;
+    case KEY_GROUP: {
+        uint64_t n;
+        if (!bl_parse_u64(arg, &n) || n < 2 || n > BL_WEIGHT_GROUP_MOST) return bl_cli_bad(cli, "--weight-group", arg, "give a number of inputs from 2 on, such as 32");
+        w->weight_group = (int)n;
+        return 0;
+    }
     case KEY_CONCAT: w->equal_concat = true; return 0;
     case KEY_ANCHORED: w->anchored = true; return 0;
     case KEY_NO_CACHE: w->no_cache = true; return 0;
@@ -157,6 +164,7 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     if (w->narrow) r->grids.narrow = true;
     if (w->power_of_two) r->grids.power_of_two = true;
     if (w->codebook) r->menu.codebook = r->grids.codebook = true;
+    if (w->weight_group) r->menu.weight_group = r->grids.weight_group = w->weight_group;
     if (w->equal_concat) r->menu.equal_concat = true;
     if (w->anchored) r->menu.anchored = true;
     if (w->no_ends) r->menu.keep_ends = false;
@@ -367,7 +375,8 @@ static bool sens_there(bl_pipeline *p, const bl_menu *menu, const char *path, co
     if (s == BL_OK && same(p->sens->stats, p->stats->hash) && p->sens->samples == n && same(p->sens->data, bl_data_hash(p->data)) &&
         !strcmp(p->sens->metric, o->metric) && !strcmp(p->sens->settings, settings) && !strcmp(p->sens->weight_range, wr) && !strcmp(p->sens->act_range, ar) &&
         p->sens->per_tensor == o->grids.per_tensor && p->sens->narrow == o->grids.narrow &&
-        p->sens->power_of_two == o->grids.power_of_two && p->sens->codebook == o->grids.codebook && p->sens->sqnr_eps == o->sqnr_eps)
+        p->sens->power_of_two == o->grids.power_of_two && p->sens->codebook == o->grids.codebook &&
+        p->sens->weight_group == o->grids.weight_group && p->sens->sqnr_eps == o->sqnr_eps)
         return true;
     if (s != BL_OK) say_again(p, bl_path_base(path));
     bl_sens_free(p->sens);

@@ -48,6 +48,7 @@ typedef struct bl_recipe_words {
     const char *recipe, *weight_bits, *act_bits, *target, *act_range, *weight_range, *tune;
     const char *budget[BL_MCKP_BUDGETS_MAX];
     int n_budgets;
+    int weight_group;           /* 0: none */
     bool per_tensor, narrow, power_of_two, codebook, no_ends, equal_concat, anchored, no_cache;
     double measure_seconds, sqnr_eps;
     const char *candidates, *groups, *walk;

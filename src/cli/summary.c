@@ -125,7 +125,7 @@ json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c)
             g->nodes[i].op->name, "shape", bl_shape_text(p->cli->arena, &g->values[g->nodes[i].out[0]].t), "macs",
             (json_int_t)macs, "weights", (json_int_t)(w ? bl_tensor_count(w) : 0), "w_bits", w_bits, "a_in_bits",
             c->plan->choice[in].a_bits, "a_out_bits", v >= 0 ? c->plan->choice[v].a_bits : 0, "size_bytes",
-            (json_int_t)(!w ? 0 : p->menu->codebook ? bl_codebook_bytes((size_t)bl_tensor_count(w), w_bits) : bl_packed_bytes((size_t)bl_tensor_count(w), w_bits)));
+            (json_int_t)(w ? bl_layer_weight_bytes(g, p->menu, i, w_bits) : 0));
         const char *kind = bl_layer_kind(p->ctx, g, i), *side = bl_layer_side(p->ctx, g, p->menu, p->cost, i, c->plan->choice, state);
         if (kind) json_object_set_new(o, "kind", json_string(kind));
         if (kind && side) json_object_set_new(o, "side", json_string(side));

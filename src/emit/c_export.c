@@ -75,10 +75,10 @@ static void put_bytes(bl_cexport *c, const char *type, const char *name, uint32_
     put(c, "%s\n};\n", n ? "" : " 0");
 }
 
-/* Indices stand for int8 codes; the C file holds those. */
-static void put_codebook(bl_cexport *c, uint32_t i, const bl_step_conv *v, size_t n)
+/* Indices, and codes in groups, stand for int8 codes; the C file holds those. */
+static void put_codes(bl_cexport *c, uint32_t i, const bl_step_conv *v, size_t n)
 {
-    bl_arena *a = bl_arena_new(c->ctx, "codebook");
+    bl_arena *a = bl_arena_new(c->ctx, "codes");
     int8_t *codes = a ? BL_NEW(a, int8_t, n) : NULL;
 
     if (!codes) c->status = bl_pending(c->ctx);
@@ -102,7 +102,7 @@ static void step_constants(bl_cexport *c, uint32_t i)
         const bl_conv_shape *v = &s->u.conv.s;
         size_t n = (size_t)v->out_c * (size_t)v->kernel_h * (size_t)v->kernel_w * (size_t)(v->in_c / v->groups);
         if (s->u.conv.index_bits)
-            put_codebook(c, i, &s->u.conv, n);
+            put_codes(c, i, &s->u.conv, n);
         else
             put_bytes(c, "uint8_t", "weights", i, base + s->u.conv.weights, bl_packed_bytes(n, v->weight_bits), 1);
         put_bytes(c, "int32_t", "bias", i, base + s->u.conv.bias, (size_t)v->out_c, 4);

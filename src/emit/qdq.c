@@ -199,7 +199,7 @@ static const char *weight(bl_qdq *q, int v, const bl_quantizer *k, const float *
     bl_grid_codes(&t, &grid, codes);
     if (more) codes = more_zeros(q, &t, codes, more);
     bl_qdq_tensor(q, p.scale, BL_F32, rank, &n_scale, scale);
-    if (q->options.int4 && k->bits <= 4 && !k->n_table) {
+    if (q->options.int4 && k->bits <= 4 && bl_quantizer_code_bits(k) <= 4) {
         bl_qdq_tensor_int4(q, p.codes, t.rank, t.dim, codes);
         bl_qdq_tensor_int4(q, p.zero, rank, &n_scale, zero);
         q->n_int4++;
@@ -383,11 +383,11 @@ static void check_quantizer(bl_qdq *q, const bl_quantizer *k)
     const bl_tensor *t = &q->graph->values[k->value].t;
     if (!bl_quantizer_has_codes(k))
         return fail(q, place, "use affine grids, or another exporter", "a fixed-point quantizer has no QDQ form");
-    if (k->n_table && q->options.reduce_range)
-        return fail(q, place, "leave out --reduce-range", "the codes of a codebook reach 127");
+    if ((k->n_table || k->group) && q->options.reduce_range)
+        return fail(q, place, "leave out --reduce-range", "codes of codebooks and of groups reach 127");
     if (k->bits < 1 || k->bits > (k->weight ? 8 : 16) || k->n_scale < 1)
         return fail(q, place, "plan it with 1 to 8 bits", "its width has no QDQ form");
-    if (k->group > 1 || (k->weight ? k->n_scale > 1 && k->axis < 0 : k->n_scale > 1))
+    if (k->weight ? k->n_scale > 1 && k->axis < 0 : k->n_scale > 1)
         return fail(q, place, "use one scale a tensor or an output channel",
                     "ONNX Runtime has no integer kernel for these scales");
     if (k->weight && k->axis >= 0 && (k->axis >= t->rank || k->n_scale != t->dim[k->axis]))

@@ -47,8 +47,11 @@ static bl_status finish_layer(bl_lowering *low, bl_step *step, const int8_t *cod
     conv->s.in_bits = x->bits;
     conv->s.out_bits = y->bits;
     conv->s.weight_bits = w->bits;
-    if (w->index_bits) {
-        conv->index_bits = w->index_bits;
+    conv->index_bits = w->index_bits;
+    if (w->group) {
+        conv->group = (int32_t)BL_MIN((size_t)w->group, k);
+        BL_TRY(low->grouped(low, codes, n * k, k, w, &conv->weights, &conv->table));
+    } else if (w->index_bits) {
         BL_TRY(low->book(low, codes, n * k, w, &conv->weights, &conv->table));
     } else {
         BL_TRY(low->pack(low, codes, n * k, w->bits, &conv->weights));

@@ -32,7 +32,9 @@ typedef struct bl_iweight {
     const float *scale;
     int n_scale, axis, bits;
     const int8_t *table;        /* codebook: the 2^index_bits codes that there are, in order; bits is then 8 */
-    int index_bits;             /* 0: none */
+    int index_bits;             /* 0: none; width of indices, or of codes in groups */
+    const uint8_t *multiple;    /* groups: of `group` weights of a channel, in canonical order; codes are products with it */
+    int group;                  /* 0: none */
 } bl_iweight;
 
 typedef struct bl_step_conv {
@@ -40,7 +42,7 @@ typedef struct bl_step_conv {
     int32_t zero_in, zero_out, lo, hi;
     uint64_t weights, bias, mult; /* offsets into the constants; weights are bit-packed canonical codes */
     uint64_t table;             /* codebook: of 2^index_bits codes; weights are then bit-packed indices */
-    int32_t index_bits, reserved; /* 0: no codebook */
+    int32_t index_bits, group;  /* 0: no codebook; group: weights are codes of index_bits, table a byte for so many of them */
 } bl_step_conv;
 
 typedef struct bl_step_pair {
@@ -133,6 +135,9 @@ typedef struct bl_lowering {
     bl_status (*pack)(struct bl_lowering *low, const int8_t *codes, size_t n, int bits, uint64_t *offset);
     /* Codes out of a codebook: bit-packed indices, and the table. */
     bl_status (*book)(struct bl_lowering *low, const int8_t *codes, size_t n, const bl_iweight *w, uint64_t *offset, uint64_t *table);
+    /* Codes in groups, k for each output channel: bit-packed without their multiples, and those. */
+    bl_status (*grouped)(struct bl_lowering *low, const int8_t *codes, size_t n, size_t k, const bl_iweight *w, uint64_t *offset,
+                         uint64_t *multiples);
     /* A one-element constant tensor with this code, for fills. */
     bl_status (*code)(struct bl_lowering *low, const bl_ivalue *like, int32_t code, int *number);
     /* A row-major tensor for the time of this node, with like's dims, bits and grid. */

@@ -79,6 +79,19 @@ static bl_status pack_book(bl_lowering *low, const int8_t *codes, size_t n, cons
     return add_blob(low, w->table, entries, table);
 }
 
+static bl_status pack_groups(bl_lowering *low, const int8_t *codes, size_t n, size_t k, const bl_iweight *w, uint64_t *offset,
+                             uint64_t *multiples)
+{
+    bl_pbuilder *b = low->user;
+    size_t groups = (size_t)bl_group_count((int64_t)k, w->group), bytes = k ? n / k * groups : 0;
+    int8_t *narrow = BL_NEW(low->scratch, int8_t, n);
+    BL_ALLOC_TRY(low->ctx, narrow);
+    for (size_t i = 0; i < n; i++) narrow[i] = (int8_t)(codes[i] / w->multiple[i / k * groups + i % k / (size_t)w->group]);
+    BL_TRY(pack_weights(low, narrow, n, w->index_bits, offset));
+    b->p->weight_bytes += bytes;
+    return add_blob(low, w->multiple, bytes, multiples);
+}
+
 static bl_status emit_step(bl_lowering *low, const bl_step *step)
 {
     bl_pbuilder *b = low->user;
@@ -226,7 +239,8 @@ bl_status bl_build_weight(bl_pbuilder *b, bl_arena *scratch, int layer, bl_iweig
     bl_weight_grid grid = bl_quantizer_grid(q);
     bl_grid_codes(&t, &grid, codes);
     *w = (bl_iweight){ .t = kept, .codes = codes, .scale = q->scale, .n_scale = q->n_scale, .axis = q->axis,
-                       .bits = bl_quantizer_code_bits(q), .table = q->table, .index_bits = q->n_table ? q->bits : 0 };
+                       .bits = bl_quantizer_code_bits(q), .table = q->table, .index_bits = q->n_table || q->group ? q->bits : 0,
+                       .multiple = q->multiple, .group = q->group };
     return BL_OK;
 }
 
@@ -297,7 +311,7 @@ static bl_status lower_node(bl_pbuilder *b, bl_arena *scratch, int i)
     if (!in || !outs || !constant) return bl_pending(b->ctx);
     bl_iweight weight;
     bl_lowering low = { .ctx = b->ctx, .scratch = scratch, .node = n, .in = in, .constant = constant, .user = b,
-                        .outs = outs, .n_out = n->n_out, .emit = emit_step, .blob = add_blob, .pack = pack_weights, .book = pack_book,
+                        .outs = outs, .n_out = n->n_out, .emit = emit_step, .blob = add_blob, .pack = pack_weights, .book = pack_book, .grouped = pack_groups,
                         .code = constant_code, .temp = temp_tensor, .alias = share_memory };
     for (int k = 0; k < n->n_in; k++)
         if (n->in[k] >= 0) BL_TRY(lower_input(b, scratch, n, k, in, constant));

@@ -42,6 +42,8 @@ void bl_conv_codes(const bl_program *p, const bl_step_conv *v, size_t n, int8_t 
     int half = v->index_bits ? 1 << (v->index_bits - 1) : 0;
 
     bl_unpack_codes(p->constants + v->weights, n, v->index_bits ? v->index_bits : v->s.weight_bits, codes);
-    for (size_t i = 0; v->index_bits && i < n; i++) /* one bit unpacks to -1 and 1 */
+    size_t k = n / (size_t)BL_MAX(v->s.out_c, 1), group = (size_t)v->group, groups = group ? (k + group - 1) / group : 0;
+    for (size_t i = 0; group && i < n; i++) codes[i] = (int8_t)(codes[i] * ((const uint8_t *)table)[i / k * groups + i % k / group]);
+    for (size_t i = 0; v->index_bits && !group && i < n; i++) /* one bit unpacks to -1 and 1 */
         codes[i] = table[v->index_bits == 1 ? codes[i] > 0 : codes[i] + half];
 }

@@ -116,6 +116,7 @@ static bl_status check_bound(const check *c, const bl_step_conv *v, const bl_pte
     int64_t top = x->bits <= 8 ? 255 : 65535, reach = BL_MAX(v->zero_in, top - v->zero_in);
     const int8_t *table = v->index_bits ? (const int8_t *)c->p->constants + v->table : NULL; /* checked only then */
     int bits = v->index_bits ? v->index_bits : s->weight_bits;
+    uint64_t groups = v->group ? (k + (uint64_t)v->group - 1) / (uint64_t)v->group : 0;
     size_t at = 0;
     for (int32_t o = 0; o < s->out_c; o++) {
         int64_t sum = llabs((int64_t)bias[o]);
@@ -123,8 +124,10 @@ static bl_status check_bound(const check *c, const bl_step_conv *v, const bl_pte
             unsigned word = packed[at / 8];
             if (at % 8 + (size_t)bits > 8) word |= (unsigned)packed[at / 8 + 1] << 8;
             int code = (int)((word >> (at % 8)) & ((1u << bits) - 1));
-            if (v->index_bits) code = abs(table[(unsigned)code ^ (bits == 1 ? 0 : 1u << (bits - 1))]);
+            if (v->index_bits && !v->group) code = abs(table[(unsigned)code ^ (bits == 1 ? 0 : 1u << (bits - 1))]);
             else code = bits == 1 ? 1 : code >= 1 << (bits - 1) ? (1 << bits) - code : code;
+            if (v->group) code *= ((const uint8_t *)table)[o * groups + i / (uint64_t)v->group];
+            NEED(!v->group || code <= 127, "a group of weights beyond 8 bits");
             sum += reach * code;
         }
         NEED(s->acc64 || sum <= INT32_MAX, "the weights may overflow the accumulator");
@@ -153,8 +156,9 @@ static bl_status check_conv(const check *c, const bl_step_conv *v, const bl_pten
          "a convolution larger than its tensors");
     int64_t k = (int64_t)s->kernel_h * s->kernel_w * (s->in_c / s->groups);
     NEED(bl_mul_i64(k, s->out_c, &n_w) && n_w <= (int64_t)1 << 40, "a weight too large");
-    NEED(between(v->index_bits, 0, 7) && (!v->index_bits || (s->weight_bits == 8 && blob_ok(c->p, v->table, (uint64_t)1 << v->index_bits))),
-         "a codebook of impossible shape");
+    uint64_t table = v->group > 0 ? (uint64_t)s->out_c * (uint64_t)((k + v->group - 1) / v->group) : (uint64_t)1 << (v->index_bits & 7);
+    NEED(between(v->group, 0, BL_MIN(k, INT32_MAX)) && between(v->index_bits, v->group ? 1 : 0, v->group ? 6 : 7) &&
+         (!v->index_bits || (s->weight_bits == 8 && blob_ok(c->p, v->table, table))), "a codebook or groups of impossible shape");
     NEED(blob_ok(c->p, v->weights, bl_conv_weight_bytes(v, (size_t)n_w)) &&
          blob_ok(c->p, v->bias, 4 * (uint64_t)s->out_c) && blob_ok(c->p, v->mult, 4 * (uint64_t)s->out_c),
          "constants outside the file");

@@ -85,6 +85,7 @@ typedef struct grid_job {
     const bl_tensor *w;
     slices s;
     float *channel;
+    double *step;               /* of groups */
     bl_weight_grid *out;
     const bl_observer *observer;
     bool power_of_two;
@@ -107,13 +108,36 @@ static bl_status run_grid_job(void *arg, size_t i, unsigned worker)
     size_t n = j->s.outer * j->s.inner;
     (void)worker;
     if (j->out->n_table) return bl_codebook_make(j->ctx, j->w, j->out);
-    for (size_t c = 0; c < j->s.size; c++) {
+    for (size_t c = 0; c < j->s.size && !j->out->group; c++) {
         gather(j->w->data, j->s, c, j->channel);
         float scale = slice_scale(j->channel, n, j->out->bits, j->out->narrow, j->observer);
         j->out->scale[c] = j->power_of_two && scale > 0 ? power_of_two(j->channel, n, j->out->bits, j->out->narrow, scale) : scale;
     }
+    if (j->out->group) bl_grouped_make(j->w, j->observer, j->channel, j->step, j->out);
     fill_zero_channels(j->out);
     return BL_OK;
+}
+
+static bl_status room_for_table(bl_ctx *ctx, bl_arena *arena, const bl_grid_options *o, bl_weight_grid *out)
+{
+    if (o->power_of_two)
+        return bl_fail(ctx, BL_USAGE, "--codebook", "leave one of them out", "a codebook's scales are no powers of two");
+    out->n_table = 1 << out->bits;
+    out->table = BL_NEW(arena, int8_t, (size_t)out->n_table);
+    return out->table ? BL_OK : bl_pending(ctx);
+}
+
+static bl_status room_for_groups(bl_ctx *ctx, bl_arena *arena, const bl_grid_options *o, grid_job *j)
+{
+    size_t inputs = j->s.outer * j->s.inner, groups = (size_t)bl_group_count((int64_t)inputs, o->weight_group);
+    if (o->power_of_two || o->per_tensor)
+        return bl_fail(ctx, BL_USAGE, "--weight-group", "leave one of them out",
+                       "groups have multiples of a channel's scale, no %s", o->per_tensor ? "one scale a weight" : "powers of two");
+    j->out->group = o->weight_group;
+    j->out->n_multiple = (int)(groups * j->s.size);
+    j->out->multiple = BL_NEW(arena, uint8_t, groups * j->s.size);
+    j->step = BL_NEW(arena, double, groups);
+    return j->out->multiple && j->step ? BL_OK : bl_pending(ctx);
 }
 
 bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *layers, const int *bits, size_t n,
@@ -135,12 +159,8 @@ bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *lay
         jobs[i] = (grid_job){ .ctx = ctx, .w = w, .s = s, .out = &out[i], .observer = observer, .power_of_two = options && options->power_of_two,
                               .channel = BL_NEW(arena, float, s.outer * s.inner) };
         if (!out[i].scale || !jobs[i].channel) return bl_pending(ctx);
-        if (!options || !options->codebook || !bl_codebook_width(bits[i])) continue;
-        if (options->power_of_two)
-            return bl_fail(ctx, BL_USAGE, "--codebook", "leave one of them out", "a codebook's scales are no powers of two");
-        out[i].n_table = 1 << bits[i];
-        out[i].table = BL_NEW(arena, int8_t, (size_t)out[i].n_table);
-        BL_ALLOC_TRY(ctx, out[i].table);
+        if (options && options->codebook && bl_codebook_width(bits[i])) BL_TRY(room_for_table(ctx, arena, options, &out[i]));
+        else if (options && options->weight_group && bl_group_width(bits[i])) BL_TRY(room_for_groups(ctx, arena, options, &jobs[i]));
     }
     return bl_parallel_for(ctx, n, run_grid_job, jobs);
 }
@@ -148,17 +168,26 @@ bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *lay
 bl_weight_grid bl_quantizer_grid(const bl_quantizer *q)
 {
     return (bl_weight_grid){ .bits = q->bits, .axis = q->axis, .n_scale = q->n_scale, .narrow = q->narrow, .scale = q->scale,
-                             .n_table = q->n_table, .table = q->table };
+                             .n_table = q->n_table, .table = q->table, .group = q->group, .n_multiple = q->n_multiple,
+                             .multiple = q->multiple };
+}
+
+size_t bl_layer_weight_bytes(const bl_graph *graph, const bl_menu *menu, int layer, int bits)
+{
+    const bl_tensor *w = &graph->values[bl_layer_weight(graph, layer)].t;
+    if (menu->codebook) return bl_codebook_bytes((size_t)bl_tensor_count(w), bits);
+    if (menu->weight_group) return bl_grouped_bytes(w, bl_weight_axis(graph, layer), bits, menu->weight_group);
+    return ((size_t)bl_tensor_count(w) * (size_t)bits + 7) / 8;
 }
 
 bool bl_quantizer_has_codes(const bl_quantizer *q)
 {
-    return q->kind == BL_Q_AFFINE || (q->kind == BL_Q_CODEBOOK && q->weight);
+    return q->kind == BL_Q_AFFINE || (q->weight && (q->kind == BL_Q_CODEBOOK || q->kind == BL_Q_GROUPED));
 }
 
 int bl_quantizer_code_bits(const bl_quantizer *q)
 {
-    return q->kind == BL_Q_CODEBOOK ? 8 : q->bits;
+    return q->kind == BL_Q_CODEBOOK || q->kind == BL_Q_GROUPED ? 8 : q->bits;
 }
 
 void bl_grid_codes(const bl_tensor *w, const bl_weight_grid *g, int8_t *codes)
@@ -166,6 +195,10 @@ void bl_grid_codes(const bl_tensor *w, const bl_weight_grid *g, int8_t *codes)
     slices s = slice(w, g->axis);
     const float *x = w->data;
 
+    if (g->group) {
+        bl_grouped_codes(w, g, codes);
+        return;
+    }
     if (!g->n_table) {
         bl_weight_codes(w, g->scale, g->n_scale, g->axis, g->bits, g->narrow, codes);
         return;

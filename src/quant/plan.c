@@ -216,9 +216,12 @@ static bl_status add_weights(bl_ctx *ctx, bl_plan *p, const bl_graph *g, const b
         q->n_scale = grids[i].n_scale;
         q->scale = grids[i].scale;
         q->narrow = grids[i].narrow;
-        q->kind = grids[i].n_table ? BL_Q_CODEBOOK : BL_Q_AFFINE;
+        q->kind = grids[i].n_table ? BL_Q_CODEBOOK : grids[i].group ? BL_Q_GROUPED : BL_Q_AFFINE;
         q->n_table = grids[i].n_table;
         q->table = grids[i].table;
+        q->group = grids[i].group;
+        q->n_multiple = grids[i].n_multiple;
+        q->multiple = grids[i].multiple;
         if (q->n_table) q->range = "k-means";
     }
     for (size_t i = 0; i < n; i++) /* once all grids stand: layers may share them */
@@ -295,6 +298,7 @@ bl_status bl_plan_content(bl_ctx *ctx, const bl_plan *plan, bl_hash *out)
         bl_hash_bytes(h, q->i, (size_t)q->n_fixed * sizeof *q->i);
         bl_hash_bytes(h, q->f, (size_t)q->n_fixed * sizeof *q->f);
         bl_hash_bytes(h, q->table, (size_t)q->n_table * sizeof *q->table);
+        bl_hash_bytes(h, q->multiple, (size_t)q->n_multiple);
     }
     bl_status s = h ? BL_OK : bl_pending(ctx);
     if (h) *out = bl_hash_end(h);

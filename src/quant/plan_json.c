@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * plan.json: written so that a person can edit it, read back with every number checked against the
- * network.  Three kinds of quantizer: affine, fixed (HGQ), codebook.
+ * network.  Four kinds of quantizer: affine, fixed (HGQ), codebook, grouped.
  */
 #include "quant/quant.h"
 
 #include <string.h>
 
-static const char *const kind_names[] = { "affine", "fixed", "codebook" };
+static const char *const kind_names[] = { "affine", "fixed", "codebook", "grouped" };
 
 /* ---- writing */
 
@@ -19,6 +19,13 @@ static json_t *floats_json(const float *x, int n)
 }
 
 static json_t *codes_json(const int8_t *x, int n)
+{
+    json_t *a = json_array();
+    for (int i = 0; i < n; i++) json_array_append_new(a, json_integer(x[i]));
+    return a;
+}
+
+static json_t *bytes_json(const uint8_t *x, int n)
 {
     json_t *a = json_array();
     for (int i = 0; i < n; i++) json_array_append_new(a, json_integer(x[i]));
@@ -43,7 +50,6 @@ static json_t *quantizer_json(const bl_graph *g, const bl_quantizer *q)
         json_object_set_new(o, "scale", floats_json(q->scale, q->n_scale));
         json_object_set_new(o, "zero", json_integer(q->zero));
         json_object_set_new(o, "axis", json_integer(q->axis));
-        json_object_set_new(o, "group", json_integer(q->group));
         json_object_set_new(o, "narrow", json_boolean(q->narrow));
         break;
     case BL_Q_FIXED:
@@ -57,6 +63,12 @@ static json_t *quantizer_json(const bl_graph *g, const bl_quantizer *q)
         json_object_set_new(o, "scale", floats_json(q->scale, q->n_scale));
         json_object_set_new(o, "axis", json_integer(q->axis));
         json_object_set_new(o, "table", codes_json(q->table, q->n_table));
+        break;
+    case BL_Q_GROUPED:
+        json_object_set_new(o, "scale", floats_json(q->scale, q->n_scale));
+        json_object_set_new(o, "axis", json_integer(q->axis));
+        json_object_set_new(o, "group", json_integer(q->group));
+        json_object_set_new(o, "multiples", bytes_json(q->multiple, q->n_multiple));
         break;
     }
     if (q->range) json_object_set_new(o, "range", json_string(q->range));
@@ -180,16 +192,37 @@ static bl_status read_codebook(const reader *r, const json_t *o, const char *ten
     return BL_OK;
 }
 
+static bl_status read_grouped(const reader *r, const json_t *o, const char *tensor, bl_quantizer *q)
+{
+    const bl_tensor *t = &r->g->values[q->value].t;
+    json_t *multiples;
+    int64_t group;
+    if (!q->weight || !bl_group_width(q->bits)) return bad(r, tensor, "groups are of weights, 1 to 6 bits wide");
+    BL_TRY(read_scales(r, o, tensor, q));
+    if (q->axis < 0) return bad(r, tensor, "groups want a scale for every output channel");
+    BL_TRY(bl_json_i64(r->ctx, o, "group", r->path, 1, INT32_MAX, &group));
+    int64_t want = q->n_scale * bl_group_count(bl_tensor_count(t) / BL_MAX(q->n_scale, 1), group);
+    BL_TRY(bl_json_array(r->ctx, o, "multiples", r->path, (size_t)want, &multiples));
+    if (json_array_size(multiples) != (size_t)want) return bad(r, tensor, "the number of multiples does not fit the groups");
+    q->group = (int)group;
+    q->n_multiple = (int)want;
+    q->multiple = BL_NEW(r->p->arena, uint8_t, (size_t)want);
+    BL_ALLOC_TRY(r->ctx, q->multiple);
+    for (int i = 0; i < q->n_multiple; i++) {
+        const json_t *x = json_array_get(multiples, (size_t)i);
+        json_int_t m = json_is_integer(x) ? json_integer_value(x) : 0;
+        if (m < 1 || m > bl_group_multiple_most(q->bits)) return bad(r, tensor, "a multiple that leaves 8 bits");
+        q->multiple[i] = (uint8_t)m;
+    }
+    return BL_OK;
+}
+
 static bl_status read_affine(const reader *r, const json_t *o, const char *tensor, bl_quantizer *q)
 {
-    int64_t zero, group;
+    int64_t zero;
     BL_TRY(read_scales(r, o, tensor, q));
     BL_TRY(bl_json_i64(r->ctx, o, "zero", r->path, 0, 65535, &zero));
-    BL_TRY(bl_json_i64(r->ctx, o, "group", r->path, 0, INT32_MAX, &group));
-    if (group)
-        return bl_fail(r->ctx, BL_UNAVAILABLE, r->path, "use one scale a channel (`--weights-bits` with a width more loses less)",
-                       "\"%s\" has a scale for every group of %lld weights, and no target has kernels that sum by group", tensor,
-                       (long long)group);
+    if (json_integer_value(json_object_get(o, "group"))) return bad(r, tensor, "groups are a kind of their own: \"grouped\"");
     BL_TRY(bl_json_bool(r->ctx, o, "narrow", r->path, &q->narrow));
     q->zero = (int32_t)zero;
     if (q->weight) {
@@ -266,6 +299,7 @@ static bl_status read_quantizer(const reader *r, const json_t *o)
     q->kind = (bl_qkind)k;
     if (q->kind == BL_Q_AFFINE) BL_TRY(read_affine(r, o, tensor, q));
     else if (q->kind == BL_Q_FIXED) BL_TRY(read_fixed(r, o, tensor, q));
+    else if (q->kind == BL_Q_GROUPED) BL_TRY(read_grouped(r, o, tensor, q));
     else BL_TRY(read_codebook(r, o, tensor, q));
     BL_TRY(read_text(r, o, "range", &q->range));
     BL_TRY(read_text(r, o, "range_why", &q->why));

@@ -59,6 +59,7 @@ struct bl_menu {
     bl_arena *arena;
     bl_hash hash;
     bool codebook;              /* weights of 1 to 7 bits are codebooks: their tables have a price */
+    int weight_group;           /* weights of 1 to 6 bits have a multiple for so many inputs, a byte each; 0: none */
     int n_units;
     bl_unit *units;
     int *unit_of_value;         /* -1: not on a grid (constants, integers) */
@@ -112,7 +113,7 @@ const bl_observer *bl_observer_find(const char *name);
 
 /* ------------------------------------------------------------------ PLAN */
 
-typedef enum bl_qkind { BL_Q_AFFINE, BL_Q_FIXED, BL_Q_CODEBOOK } bl_qkind;
+typedef enum bl_qkind { BL_Q_AFFINE, BL_Q_FIXED, BL_Q_CODEBOOK, BL_Q_GROUPED } bl_qkind;
 
 typedef struct bl_quantizer {
     bl_qkind kind;
@@ -122,7 +123,7 @@ typedef struct bl_quantizer {
     const char *range, *rounding; /* how the grid was found: "mse", "nearest" ... */
     const char *why;            /* figures that chose this range; NULL: it was asked for */
     /* affine: scale[n_scale] along axis (-1: one), zero; narrow: symmetric restricted grid */
-    int axis, n_scale, group;
+    int axis, n_scale;
     float *scale;
     int32_t zero;
     bool narrow;
@@ -133,6 +134,9 @@ typedef struct bl_quantizer {
     /* codebook: 2^bits codes in order; a weight is one of them times its channel's scale (axis, n_scale, scale) */
     int n_table;
     int8_t *table;
+    /* grouped (grouped.c): inputs in a group, 0: none; multiple[n_multiple], channel by channel */
+    int group, n_multiple;
+    uint8_t *multiple;
 } bl_quantizer;
 
 typedef struct bl_figure { const char *name; double value; } bl_figure;
@@ -177,6 +181,8 @@ typedef struct bl_weight_grid {
     float *scale;               /* in the caller's arena */
     int n_table;                /* 0: the grid of `bits`; else a codebook of 2^bits codes */
     int8_t *table;
+    int group, n_multiple;      /* 0: none; else inputs that share one of the multiples */
+    uint8_t *multiple;
 } bl_weight_grid;
 /* Grids of n (layer, bits) pairs at once, side by side; scales live in the arena. */
 bl_status bl_weight_grids(bl_arena *arena, const bl_graph *graph, const int *layers, const int *bits, size_t n,
@@ -202,8 +208,8 @@ void bl_weight_decode(const bl_tensor *w, const int8_t *codes, const float *scal
 /* The same of any grid of weights. */
 bl_weight_grid bl_quantizer_grid(const bl_quantizer *q);
 void bl_grid_codes(const bl_tensor *w, const bl_weight_grid *grid, int8_t *codes);
-bool bl_quantizer_has_codes(const bl_quantizer *q); /* affine, or a codebook of a weight: int8 codes times scales */
-/* Width of the codes that the kernels see: a codebook's are 8 bits wide. */
+bool bl_quantizer_has_codes(const bl_quantizer *q); /* int8 codes times scales: affine, and of weights codebooks and groups */
+/* Width of the codes that the kernels see: a codebook's and those in groups are 8 bits wide. */
 int bl_quantizer_code_bits(const bl_quantizer *q);
 bl_grid bl_affine_grid(const bl_quantizer *q); /* of an activation */
 
@@ -214,6 +220,21 @@ bl_status bl_codebook_make(bl_ctx *ctx, const bl_tensor *w, bl_weight_grid *grid
 int bl_codebook_index(const int8_t *table, int n, float v); /* of the nearest code; the table is in order */
 bool bl_codebook_width(int bits);               /* 1..7; 8 bits are codes as they are */
 size_t bl_codebook_bytes(size_t n, int bits);   /* of n indices and their table */
+/* As the menu prices it: codes, and tables or multiples where it has some. */
+size_t bl_layer_weight_bytes(const bl_graph *graph, const bl_menu *menu, int layer, int bits);
+
+/* ------------------------------------------------------------------ weights in groups (grouped.c) */
+
+#define BL_WEIGHT_GROUP_MOST (1 << 20)
+bool bl_group_width(int bits);                  /* 1..6; wider codes leave no room for a multiple */
+int64_t bl_group_count(int64_t inputs, int64_t group);
+int bl_group_multiple_most(int bits);
+/* Of n codes of `bits` and their multiples (none where the width has none). */
+size_t bl_grouped_bytes(const bl_tensor *w, int axis, int bits, int group);
+/* Fills scales (0 for a channel of zeros) and multiples of one layer, room for which is there; scratch: channel for the
+ * weights of an output channel, step for as many groups as it has. */
+void bl_grouped_make(const bl_tensor *w, const bl_observer *observer, float *channel, double *step, bl_weight_grid *grid);
+void bl_grouped_codes(const bl_tensor *w, const bl_weight_grid *grid, int8_t *codes);
 /* n numbers on the int32 grid of a bias [Q4], back in reals; sx: scale of the layer's input. */
 void bl_bias_on_grid(const float *bias, int n, float sx, const bl_quantizer *w, float *out);
 

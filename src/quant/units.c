@@ -288,6 +288,7 @@ static bl_status hash_menu(bl_ctx *ctx, const bl_graph *g, bl_menu *m)
     BL_ALLOC_TRY(ctx, h);
     bl_hash_text(h, g->hash.hex);
     if (m->codebook) bl_hash_text(h, "codebook");
+    if (m->weight_group) bl_hash_text(h, bl_format(m->arena, "groups of %d", m->weight_group));
     for (int u = 0; u < m->n_units; u++) {
         bl_hash_text(h, m->units[u].name);
         if (m->units[u].anchor != 0) bl_hash_text(h, "anchored"); /* on what, the network says */
@@ -364,6 +365,7 @@ static bl_status menu_build(bl_ctx *ctx, const bl_graph *g, const bl_menu_option
     find_ends(g, m, leads, behind);
     if (o->anchored) find_anchors(g, m);
     m->codebook = o->codebook;
+    m->weight_group = o->weight_group;
     BL_TRY(make_candidates(ctx, m, o));
     return hash_menu(ctx, g, m);
 }

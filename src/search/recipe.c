@@ -141,6 +141,12 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
         r->menu.codebook = r->grids.codebook;
         return BL_OK;
     }
+    if (!strcmp(key, "weight_group")) {
+        uint64_t n;
+        if (!bl_parse_u64(value, &n) || n == 1 || n > BL_WEIGHT_GROUP_MOST) return bad(p, "not a number of inputs", value);
+        r->menu.weight_group = r->grids.weight_group = (int)n;
+        return BL_OK;
+    }
     if (!strcmp(key, "power_of_two")) return set_flag(p, value, &r->grids.power_of_two);
     if (!strcmp(key, "data")) {
         r->distilled = !strcmp(value, "distilled");

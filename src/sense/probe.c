@@ -77,7 +77,7 @@ static bl_status mark_unit(run *r, bl_arena *a, int u)
 static bl_grid_options grids_of(const bl_sens *s)
 {
     return (bl_grid_options){ .act_range = s->act_range, .weight_range = s->weight_range, .per_tensor = s->per_tensor,
-                              .narrow = s->narrow, .power_of_two = s->power_of_two, .codebook = s->codebook };
+                              .narrow = s->narrow, .power_of_two = s->power_of_two, .codebook = s->codebook, .weight_group = s->weight_group };
 }
 
 /* Grids of every layer and width that some probe asks for, side by side. */

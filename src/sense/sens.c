@@ -81,6 +81,7 @@ bl_status bl_sense(bl_ctx *ctx, const bl_sense_input *in, bl_sens **out)
     s->narrow = g && g->narrow;
     s->power_of_two = g && g->power_of_two;
     s->codebook = g && g->codebook;
+    s->weight_group = g ? g->weight_group : 0;
     s->sqnr_eps = in->options ? in->options->sqnr_eps : 0;
     s->settings = bl_sense_settings(s->arena, in->options);
     bl_status status = s->weight_range && s->act_range && s->settings ? row->run(ctx, in, s) : bl_pending(ctx);
@@ -112,6 +113,7 @@ bl_status bl_sens_write(bl_ctx *ctx, const bl_menu *menu, bl_sens *sens, const c
     json_object_set_new(r, "narrow", json_boolean(sens->narrow));
     if (sens->power_of_two) json_object_set_new(r, "power_of_two", json_true());
     if (sens->codebook) json_object_set_new(r, "codebook", json_true());
+    if (sens->weight_group) json_object_set_new(r, "weight_group", json_integer(sens->weight_group));
     if (sens->sqnr_eps > 0) json_object_set_new(r, "sqnr_eps", json_real(sens->sqnr_eps));
     if (sens->settings && *sens->settings) json_object_set_new(r, "settings", json_string(sens->settings));
     for (int u = 0; u < sens->n_units; u++) {
@@ -189,6 +191,11 @@ static bl_status read_sens(bl_ctx *ctx, const bl_graph *graph, const bl_menu *me
     BL_TRY(bl_json_bool(ctx, r, "narrow", path, &s->narrow));
     s->power_of_two = json_is_true(json_object_get(r, "power_of_two")); /* absent: no */
     s->codebook = json_is_true(json_object_get(r, "codebook"));
+    if (json_object_get(r, "weight_group")) {
+        int64_t group;
+        BL_TRY(bl_json_i64(ctx, r, "weight_group", path, 1, INT32_MAX, &group));
+        s->weight_group = (int)group;
+    }
     s->sqnr_eps = json_number_value(json_object_get(r, "sqnr_eps")); /* absent: 0 */
     BL_TRY(bl_json_i64(ctx, r, "samples", path, 1, INT64_MAX, &s->samples));
     BL_TRY(bl_json_array(ctx, r, "units", path, (size_t)menu->n_units, &units));

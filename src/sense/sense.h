@@ -20,6 +20,7 @@ struct bl_sens {
     const char *metric;         /* row of sensitivities.def */
     const char *weight_range, *act_range;
     bool per_tensor, narrow, power_of_two, codebook; /* how weights were put on grids */
+    int weight_group;           /* 0: none */
     double sqnr_eps;
     const char *settings;       /* bl_sense_settings */
     int64_t samples;

@@ -85,16 +85,15 @@ void bl_edge_key(char *buf, size_t cap, bool input, int rank, const int64_t *dim
 
 static double layer_bytes(const bl_graph *g, const bl_menu *m, int layer, int w_bits)
 {
-    const bl_tensor *w = &g->values[bl_layer_weight(g, layer)].t;
-    if (m->codebook) return (double)bl_codebook_bytes((size_t)bl_tensor_count(w), w_bits);
-    return (double)bl_packed_bytes((size_t)bl_tensor_count(w), w_bits);
+    return (double)bl_layer_weight_bytes(g, m, layer, w_bits);
 }
 
 static bl_status layer_bops(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, int layer, bl_candidate c, double *out)
 {
     int64_t macs;
     BL_TRY(bl_graph_macs(ctx, g, layer, &macs));
-    *out = (double)macs * (m->codebook && c.w_bits ? 8 : c.w_bits) * c.a_bits; /* what indices stand for are int8 codes */
+    bool stored = m->codebook || m->weight_group; /* what narrow ones stand for are int8 codes */
+    *out = (double)macs * (stored && c.w_bits ? 8 : c.w_bits) * c.a_bits;
     return BL_OK;
 }
 
@@ -296,8 +295,9 @@ static bl_status add_latency(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, c
 
 static bl_status fill_prices(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, const bl_cost *cost, bl_prices *p)
 {
-    if (m->codebook && (cost->has_latency || cost->has_energy))
-        return bl_fail(ctx, BL_UNAVAILABLE, "codebooks", "use --target counted", "this target prices linear grids; a codebook saves bytes alone");
+    if ((m->codebook || m->weight_group) && (cost->has_latency || cost->has_energy))
+        return bl_fail(ctx, BL_UNAVAILABLE, m->codebook ? "codebooks" : "weights in groups", "use --target counted",
+                       "this target prices one grid a channel; these save bytes alone");
     for (int k = 0; k < BL_N_METRIC; k++) {
         if ((k == BL_M_LATENCY && !cost->has_latency) || (k == BL_M_ENERGY && !cost->has_energy) || k == BL_M_MEMORY) continue;
         p->column[k] = BL_NEW(p->arena, double *, (size_t)m->n_units);

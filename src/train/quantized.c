@@ -57,7 +57,7 @@ static bl_status make_site(bl_study *s, bl_lesson *l, int q)
     int v = bl_graph_find_value(l->net, of->name);
     bl_site *site = &s->site[s->n];
 
-    if (!bl_quantizer_has_codes(k) || (k->weight && k->bits < 2 && !k->n_table))
+    if (!bl_quantizer_has_codes(k) || k->group || (k->weight && k->bits < 2 && !k->n_table))
         return bl_fail(l->ctx, BL_UNAVAILABLE, of->name, "plan codebooks, or affine grids of 2 bits or more",
                        "this grid cannot be trained");
     if (of->t.data && !k->weight) return BL_OK; /* a constant operand: nothing flows back */

@@ -222,6 +222,9 @@ static bl_status make_sets(bl_rounded *r, const bl_menu *menu)
     bl_grid_options o = r->o.grids;
     size_t n = 0;
 
+    if (o.codebook || o.weight_group)
+        return bl_fail(r->ctx, BL_USAGE, o.codebook ? "--codebook" : "--weight-group", "give --set rounding=nearest",
+                       "weights are rounded by learning on one grid a channel alone");
     r->jobs = BL_NEW(r->arena, bl_round_job, (size_t)r->g->n_nodes * WIDTHS);
     BL_ALLOC_TRY(r->ctx, r->jobs);
     BL_TRY(find_jobs(r, menu, &n));

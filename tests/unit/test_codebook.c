@@ -3,9 +3,7 @@
  * Codebooks from k-means to integers: clusters beside the exact ones, plans and their file, size as promised, the
  * program and its file beside the quantized walk, the tuner, training, and what is refused.
  */
-#include "sense/sense.h"
-#include "target/target.h"
-#include "train_net.h"
+#include "stored_net.h"
 
 /* ------------------------------------------------------------------ k-means */
 
@@ -96,107 +94,6 @@ static void channels_have_their_scales(void **state)
 
 /* ------------------------------------------------------------------ plans */
 
-typedef struct booked {
-    bl_ctx *ctx;
-    bl_graph *g, *p;
-    bl_data *data;
-    bl_menu *menu;
-    bl_stats *stats;
-    bl_plan *plan;
-} booked;
-
-static void open_network(booked *q, unsigned threads, const char *dir)
-{
-    bl_train_options o = bl_train_options_default();
-    bl_trained *t;
-    char path[128];
-    o.epochs = 8, o.batch = 32, o.micro = 8, o.held_out = 0, o.rate = 0.05, o.random = true;
-    q->ctx = test_ctx(threads, 0);
-    bl_graph *g = normed(q->ctx);
-    q->data = samples(q->ctx, g, dir);
-    assert_ok(q->ctx, bl_train(q->ctx, g, q->data, &o, &t));
-    snprintf(path, sizeof path, "%s/float.onnx", dir);
-    assert_ok(q->ctx, bl_write_onnx(q->ctx, t->graph, path));
-    bl_trained_free(t);
-    bl_graph_free(g);
-    assert_ok(q->ctx, bl_import(q->ctx, path, NULL, &q->g));
-    assert_ok(q->ctx, bl_prepare(q->ctx, q->g, &q->p));
-    assert_ok(q->ctx, bl_calibrate(q->ctx, q->p, q->data, NULL, &q->stats));
-}
-
-static void plan_bits(booked *q, int bits, bool codebook)
-{
-    bl_menu_options mo = { .w_bits = { bits }, .n_w = 1, .a_bits = { 8 }, .n_a = 1, .codebook = codebook };
-    bl_grid_options go = { .codebook = codebook };
-    assert_ok(q->ctx, bl_menu_make(q->ctx, q->p, &mo, &q->menu));
-    int *choice = calloc((size_t)q->menu->n_units, sizeof *choice);
-    assert_ok(q->ctx, bl_plan_make(q->ctx, q->p, q->menu, q->stats, choice, &go, "test", &q->plan));
-    free(choice);
-}
-
-static void drop_plan(booked *q)
-{
-    bl_plan_free(q->plan);
-    bl_menu_free(q->menu);
-}
-
-static void close_network(booked *q)
-{
-    bl_stats_free(q->stats);
-    bl_data_free(q->data);
-    bl_graph_free(q->p);
-    bl_graph_free(q->g);
-    test_ctx_free(q->ctx);
-}
-
-static bool same_content(bl_ctx *ctx, const bl_plan *a, const bl_plan *b)
-{
-    bl_hash x, y;
-    assert_ok(ctx, bl_plan_content(ctx, a, &x));
-    assert_ok(ctx, bl_plan_content(ctx, b, &y));
-    return !strcmp(x.hex, y.hex);
-}
-
-/* The walk and the program, from memory and from its file: the same scores but for steps of the last grid. */
-static void check_program(const booked *q, const bl_plan *plan, const bl_weights *w, const char *dir, double size)
-{
-    char path[128];
-    bl_program *program, *again;
-    bl_fake *fake;
-    bl_eval_options eo = { .scores = true };
-    bl_eval_result walk, integers, read;
-    float step = plan->quantizers[plan->of_value[q->p->outputs[0]]].scale[0];
-    int64_t apart = 0;
-    assert_ok(q->ctx, bl_lower(q->ctx, q->p, plan, w, &program));
-    if (size > 0) assert_true((double)program->weight_bytes == size);
-    snprintf(path, sizeof path, "%s/model.blp", dir);
-    assert_ok(q->ctx, bl_program_write(q->ctx, program, path));
-    assert_ok(q->ctx, bl_program_open(q->ctx, path, &again));
-    assert_ok(q->ctx, bl_fake_new(q->ctx, q->p, plan, w, &fake));
-    assert_ok(q->ctx, bl_eval(q->ctx, &(bl_eval_subject){ .graph = q->p, .fake = fake }, q->data, &eo, &walk));
-    assert_ok(q->ctx, bl_eval(q->ctx, &(bl_eval_subject){ .program = program }, q->data, &eo, &integers));
-    assert_ok(q->ctx, bl_eval(q->ctx, &(bl_eval_subject){ .program = again }, q->data, &eo, &read));
-    for (int64_t i = 0; i < walk.n_scores; i++) {
-        apart += fabs((double)walk.scores[i] - integers.scores[i]) > 0.5 * (double)step;
-        assert_true(fabs((double)walk.scores[i] - integers.scores[i]) < 4.5 * (double)step);
-    }
-    assert_true(apart <= walk.n_scores / 20);
-    assert_memory_equal(integers.scores, read.scores, (size_t)read.n_scores * sizeof(float));
-    bl_eval_free(&walk);
-    bl_eval_free(&integers);
-    bl_eval_free(&read);
-    bl_fake_free(fake);
-    bl_program_free(again);
-    bl_program_free(program);
-}
-
-static double exact_size(booked *q, const bl_cost *cost)
-{
-    double total[BL_N_METRIC];
-    assert_ok(q->ctx, bl_price_exact(q->ctx, q->p, q->menu, cost, q->plan->choice, total));
-    return total[BL_M_SIZE];
-}
-
 static void plans_run(void **state)
 {
     char dir[] = "/tmp/bl-book-XXXXXX", path[128];
@@ -207,7 +104,7 @@ static void plans_run(void **state)
     for (int bits = 1; bits <= 8; bits++) {
         bl_plan *back;
         bl_cost *cost;
-        plan_bits(&q, bits, true);
+        plan_bits(&q, bits, true, 0);
         double size = 0;
         for (int i = 0; i < q.plan->n_quantizers; i++) {
             const bl_quantizer *k = &q.plan->quantizers[i];
@@ -240,10 +137,10 @@ static void tuner_makes_them(void **state)
     (void)state;
     assert_non_null(mkdtemp(dir));
     open_network(&q, 1, dir);
-    plan_bits(&q, 3, true);
+    plan_bits(&q, 3, true, 0);
     booked_plan = q.plan;
     bl_menu_free(q.menu);
-    plan_bits(&q, 3, false);
+    plan_bits(&q, 3, false, 0);
     linear = q.plan;
     assert_false(same_content(q.ctx, booked_plan, linear));
     bl_tune_input in = { .graph = q.p, .plan = linear, .data = q.data, .samples = 8 };
@@ -253,11 +150,11 @@ static void tuner_makes_them(void **state)
     assert_ok(q.ctx, bl_weights_write(q.ctx, q.p, w, path));
     assert_ok(q.ctx, bl_weights_read(q.ctx, q.p, path, &back));
     drop_plan(&q);
-    plan_bits(&q, 3, false);
+    plan_bits(&q, 3, false, 0);
     assert_ok(q.ctx, bl_plan_use_weights(q.ctx, q.plan, back));
     assert_true(same_content(q.ctx, booked_plan, q.plan));
     drop_plan(&q);
-    plan_bits(&q, 8, false); /* nothing to share at 8 bits */
+    plan_bits(&q, 8, false, 0); /* nothing to share at 8 bits */
     bl_weights *none;
     in.plan = q.plan;
     assert_int_equal(bl_tune(q.ctx, bl_tuner_find("codebook"), &in, &none), BL_USAGE);
@@ -283,7 +180,7 @@ static void training_keeps_the_clusters(void **state)
         bl_train_options o = bl_train_options_default();
         o.epochs = 6, o.batch = 32, o.micro = 8, o.held_out = 0, o.rate = 0.002, o.optimizer = "adam", o.warmup = 0;
         open_network(&q, threads, dir);
-        plan_bits(&q, 2, true);
+        plan_bits(&q, 2, true, 0);
         assert_ok(q.ctx, bl_train_quantized(q.ctx, q.p, q.plan, q.data, "lsq", &o, &w, &t));
         assert_true(t->epochs[o.epochs - 1].loss < t->epochs[0].loss);
         for (int i = 0; i < q.plan->n_quantizers; i++) { /* four codes, and every weight stands near its own */
@@ -320,7 +217,7 @@ static void edges(void **state)
     (void)state;
     assert_non_null(mkdtemp(dir));
     open_network(&q, 1, dir);
-    plan_bits(&q, 2, true);
+    plan_bits(&q, 2, true, 0);
     snprintf(path, sizeof path, "%s/model.onnx", dir);
     assert_ok(q.ctx, bl_export_qdq(q.ctx, q.p, q.plan, NULL, NULL, path));
     bl_export_options halved = { .reduce_range = true };

@@ -260,7 +260,7 @@ static void nonsense(void **state)
         { "c", "bits", "9", "1 to 8 or 16" },             { "c", "bits", "24", "1 to 8 or 16" },
         { "c", "bits", "\"8\"", "bits" },                 { "c", "bits", "-8", "bits" },
         { "c", "axis", "1", "number of scales" },         { "c", "axis", "4", "axis" },
-        { "c", "axis", "-2", "axis" },                    { "c", "group", "-1", "group" },
+        { "c", "axis", "-2", "axis" },                    { "c", "group", "16", "groups are a kind" },
         { "c", "narrow", "1", "narrow" },                 { "c", "kind", "\"float\"", "unknown kind" },
         { "c", "kind", "7", "kind" },                     { "c", "kind", "\"fixed\"", "\"k\"" },
         { "c", "kind", "\"codebook\"", "of weights" },      { "c", "tensor", "\"d\"", "not in the network" },
@@ -288,20 +288,6 @@ static void nonsense(void **state)
     }
 }
 
-/* Weights by group are known and refused by name, not misread. */
-static void groups_have_no_kernels(void **state)
-{
-    net *n = *state;
-    bl_plan *back = NULL;
-    assert_ok(n->t->ctx, bl_plan_write(n->t->ctx, n->t->g, n->t->plan, n->path));
-    json_t *r = loaded(n);
-    json_object_set_new(named(r, "c.w"), "group", json_integer(16));
-    assert_ok(n->t->ctx, bl_json_write(n->t->ctx, n->copy, r));
-    json_decref(r);
-    assert_fails(n->t->ctx, bl_plan_read(n->t->ctx, n->t->g, n->copy, &back), BL_UNAVAILABLE, "every group of 16 weights");
-    assert_null(back);
-}
-
 static void nonsense_of_other_kinds(void **state)
 {
     static const struct { const char *json, *what; } cases[] = {
@@ -319,7 +305,15 @@ static void nonsense_of_other_kinds(void **state)
         { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[1,1e99]}", "integers" },
         { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[1,1.5]}", "integers" },
         { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[-128,0]}", "integers" },
-        { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[3,2]}", "in order" } };
+        { "{\"kind\":\"codebook\",\"bits\":1,\"table\":[3,2]}", "in order" },
+        { "{\"kind\":\"grouped\",\"bits\":8,\"group\":16,\"multiples\":[1,1,1,1]}", "1 to 6 bits" },
+        { "{\"kind\":\"grouped\",\"bits\":4,\"group\":0,\"multiples\":[1,1,1,1]}", "group" },
+        { "{\"kind\":\"grouped\",\"bits\":4,\"group\":1048576,\"multiples\":[1,1,1]}", "does not fit" },
+        { "{\"kind\":\"grouped\",\"bits\":4,\"group\":1048576,\"multiples\":[1,1,1,1,1]}", "more than 4" },
+        { "{\"kind\":\"grouped\",\"bits\":4,\"group\":1048576,\"multiples\":[1,1,1,0]}", "leaves 8 bits" },
+        { "{\"kind\":\"grouped\",\"bits\":4,\"group\":1048576,\"multiples\":[1,1,1,19]}", "leaves 8 bits" },
+        { "{\"kind\":\"grouped\",\"bits\":4,\"group\":1048576,\"multiples\":[1,1,1,1.5]}", "leaves 8 bits" },
+        { "{\"kind\":\"grouped\",\"bits\":4,\"group\":16,\"multiples\":[1],\"axis\":-1,\"scale\":[1]}", "every output channel" } };
     net *n = *state;
     bl_ctx *ctx = n->t->ctx;
     assert_ok(ctx, bl_plan_write(ctx, n->t->g, n->t->plan, n->path));
@@ -538,7 +532,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EACH(grids_of_a_choice),   EACH(there_and_back),  EACH(fixed_and_codebook),     EACH(changed_by_hand),
         EACH(nonsense),            EACH(nonsense_of_other_kinds), EACH(nonsense_around), EACH(damaged_bytes),
-        EACH(groups_have_no_kernels),
         EACH(biases_that_do_not_fit), EACH(one_weight_of_two_layers),
         cmocka_unit_test(fillers_have_codes),
     };
