@@ -137,7 +137,7 @@ static bool can_correct(const bl_graph *g, const bl_plan *p, int layer)
     const bl_node *n = &g->nodes[layer];
     int w = bl_layer_weight(g, layer), b = bl_layer_bias(g, layer);
     bool conv = !strcmp(n->op->name, "Conv"), gemm = !strcmp(n->op->name, "Gemm");
-    if (w < 0 || b < 0 || p->of_value[w] < 0 || p->quantizers[p->of_value[w]].kind != BL_Q_AFFINE) return false;
+    if (w < 0 || b < 0 || p->of_value[w] < 0 || !bl_quantizer_has_codes(&p->quantizers[p->of_value[w]])) return false;
     int64_t outputs = conv ? g->values[w].t.dim[0] : g->values[n->out[0]].t.dim[1];
     int rank = g->values[n->in[0]].t.rank;
     return (gemm || (conv && (rank == 3 || rank == 4))) && bl_tensor_count(&g->values[b].t) == outputs &&

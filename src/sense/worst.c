@@ -47,7 +47,7 @@ static bl_probe as_planned(const bl_graph *g, const bl_menu *m, const bl_plan *p
     q.range = row ? row->name : NULL;
     for (int l = 0; l < unit->n_layers; l++) {
         int w = plan->of_value[bl_layer_weight(g, unit->layers[l])];
-        if (w >= 0 && plan->quantizers[w].kind == BL_Q_AFFINE) q.w_bits = BL_MAX(q.w_bits, plan->quantizers[w].bits);
+        if (w >= 0 && bl_quantizer_has_codes(&plan->quantizers[w])) q.w_bits = BL_MAX(q.w_bits, plan->quantizers[w].bits);
     }
     return q;
 }
@@ -58,8 +58,11 @@ static bl_sens settings(const bl_plan *plan)
     bl_sens s = { .act_range = "mse", .weight_range = "mse" };
     for (int i = plan->n_quantizers - 1; i >= 0; i--) {
         const bl_quantizer *q = &plan->quantizers[i];
-        if (!q->weight || q->kind != BL_Q_AFFINE) continue;
+        if (!q->weight || !bl_quantizer_has_codes(q)) continue;
         if (q->range && bl_observer_find(q->range)) s.weight_range = q->range;
+        s.codebook |= q->n_table > 0;
+        s.weight_group = BL_MAX(s.weight_group, q->group);
+        if (q->kind != BL_Q_AFFINE) continue;
         s.per_tensor = q->axis < 0;
         s.narrow = q->narrow;
     }

@@ -134,7 +134,8 @@ static onnx_build *island_net(bl_ctx *ctx)
     return b;
 }
 
-static void seed_program(bl_ctx *ctx, const char *folder, const char *name, onnx_build *b, int w_bits)
+/* group: inputs that share a scale; 0: all of a channel, -1: a codebook. */
+static void seed_program(bl_ctx *ctx, const char *folder, const char *name, onnx_build *b, int w_bits, int group)
 {
     static bl_value_stats value[512];
     char path[300];
@@ -143,8 +144,8 @@ static void seed_program(bl_ctx *ctx, const char *folder, const char *name, onnx
     bl_menu *m = NULL;
     bl_plan *plan = NULL;
     bl_program *p = NULL;
-    bl_menu_options mo = { .w_bits = { w_bits }, .n_w = 1, .a_bits = { 8 }, .n_a = 1 };
-    bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax" };
+    bl_menu_options mo = { .w_bits = { w_bits }, .n_w = 1, .a_bits = { 8 }, .n_a = 1, .codebook = group < 0, .weight_group = BL_MAX(group, 0) };
+    bl_grid_options o = { .act_range = "minmax", .weight_range = "minmax", .codebook = group < 0, .weight_group = BL_MAX(group, 0) };
     for (size_t v = 0; v < BL_COUNTOF(value); v++) value[v] = (bl_value_stats){ .lo = -3, .hi = 4, .count = 1 };
     const bl_stats stats = { .n_values = BL_COUNTOF(value), .value = value };
     snprintf(path, sizeof path, "%s/p", folder);
@@ -199,6 +200,17 @@ static void record_seeds(void)
     seed_file("record", "cost-timed", "\2", 1, path);
     assert_ok(t->ctx, bl_plan_write(t->ctx, t->g, t->plan, path));
     seed_file("record", "plan", "\3", 1, path);
+    bl_plan *grouped;
+    bl_menu_options mo = { .w_bits = { 3 }, .n_w = 1, .a_bits = { 8 }, .n_a = 1, .weight_group = 3 };
+    bl_menu *narrow;
+    const int only[64] = { 0 };
+    o.weight_group = 3;
+    assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &mo, &narrow));
+    assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, narrow, t->stats, only, &o, "seed", &grouped));
+    assert_ok(t->ctx, bl_plan_write(t->ctx, t->g, grouped, path));
+    seed_file("record", "plan-groups", "\3", 1, path);
+    bl_plan_free(grouped);
+    bl_menu_free(narrow);
     bl_tune_input in = { .graph = t->g, .plan = t->plan, .data = t->data, .samples = 3 };
     assert_ok(t->ctx, bl_tune(t->ctx, bl_tuners[0], &in, &w));
     assert_ok(t->ctx, bl_weights_write(t->ctx, t->g, w, path));
@@ -367,13 +379,15 @@ int main(int argc, char **argv)
     fixture *f = state;
     mkdir(root, 0777);
     onnx_seeds(f->ctx);
-    seed_program(f->ctx, f->folder, "residual", tiny_residual(f->ctx), 4);
-    seed_program(f->ctx, f->folder, "dense", tiny_dense(f->ctx, true), 8);
-    seed_program(f->ctx, f->folder, "islands", island_net(f->ctx), 4);
+    seed_program(f->ctx, f->folder, "residual", tiny_residual(f->ctx), 4, 0);
+    seed_program(f->ctx, f->folder, "groups", tiny_residual(f->ctx), 3, 5);
+    seed_program(f->ctx, f->folder, "codebook", tiny_residual(f->ctx), 2, -1);
+    seed_program(f->ctx, f->folder, "dense", tiny_dense(f->ctx, true), 8, 0);
+    seed_program(f->ctx, f->folder, "islands", island_net(f->ctx), 4, 0);
     for (uint64_t i = 0; i < 6; i++) {
         char name[32];
         snprintf(name, sizeof name, "random-%d", (int)i);
-        seed_program(f->ctx, f->folder, name, tiny_random(f->ctx, i), 1 + (int)i);
+        seed_program(f->ctx, f->folder, name, tiny_random(f->ctx, i), 1 + (int)i, 0);
     }
     fixed_seeds(f->ctx, f->folder);
     record_seeds();

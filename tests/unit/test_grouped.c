@@ -135,6 +135,34 @@ static void plans_run(void **state)
     close_network(&q);
 }
 
+/* The empirical correction knows all forms of codes: outputs' means come back, which rounding moved. */
+static void biases_are_corrected(void **state)
+{
+    char dir[] = "/tmp/bl-group-XXXXXX";
+    booked q;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    open_network(&q, 1, dir);
+    for (int form = 0; form < 3; form++) {
+        bl_weights *w;
+        int corrected = 0;
+        plan_bits(&q, 2, form == 1, form == 2 ? 8 : 0);
+        bl_tune_input in = { .graph = q.p, .plan = q.plan, .data = q.data, .samples = 16 };
+        assert_ok(q.ctx, bl_tune(q.ctx, bl_tuner_find("bias-correction"), &in, &w));
+        for (int i = 0; i < q.p->n_nodes; i++) {
+            int b = bl_layer_weight(q.p, i) >= 0 ? bl_layer_bias(q.p, i) : -1;
+            if (b < 0) continue;
+            const float *now = bl_weights_find(w, b);
+            assert_non_null(now);
+            corrected += !!memcmp(now, q.p->values[b].t.data, bl_tensor_bytes(&q.p->values[b].t));
+        }
+        assert_true(corrected > 0);
+        bl_weights_free(w);
+        drop_plan(&q);
+    }
+    close_network(&q);
+}
+
 static void edges(void **state)
 {
     char dir[] = "/tmp/bl-group-XXXXXX", path[128];
@@ -167,6 +195,6 @@ static void edges(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(order_is_that_of_the_sums), cmocka_unit_test(codes_are_products),
-                                        cmocka_unit_test(plans_run), cmocka_unit_test(edges) };
+                                        cmocka_unit_test(plans_run), cmocka_unit_test(biases_are_corrected), cmocka_unit_test(edges) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
