@@ -444,11 +444,6 @@ static void test_refusals(void **state)
 
     t = conv_net(0, 8);
     finish(t, Y);
-    t->p.quantizers[2].group = 16;
-    REFUSES(t, BL_UNAVAILABLE, "w");
-
-    t = conv_net(0, 8);
-    finish(t, Y);
     t->p.quantizers[2].axis = 1; /* three slices, four scales */
     REFUSES(t, BL_UNAVAILABLE, "do not fit");
 
