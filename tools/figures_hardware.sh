@@ -32,20 +32,19 @@ circuits_head() {
 }
 
 
-# Letter: one front (BL_HARDWARE_EPOCHS, 12000; or BL_HARDWARE_FRONT, a folder of `train --points`), points spread over it, and
-# one width of 6 bits.  BL_HARDWARE_YOSYS=0 leaves synthesis out.
+# Letter: the front of section hgq's first seed (HGQ_EPOCHS, HGQ_KEEP as there), points spread over it, and one width of 6 bits.
+# BL_HARDWARE_YOSYS=0 leaves synthesis out.
 figures_hardware() {
     . tools/hardware.sh
-    local letter=$shared/data/letter/letter.csv epochs=${BL_HARDWARE_EPOCHS:-12000} front=${BL_HARDWARE_FRONT:-$t/front} n held test ebops u_held u_test u_ebops
-    [ -r "$letter" ] || { echo "skipped: hardware: no data/letter in BITLATHE_SHARED"; return; }
-    local words="16-64-32-32-26 --recipe hgq --data csv:$letter --mean 8 --std 4 --set held_out=2400 --set test=4000 --threads 1 --set teacher=256 --set teacher_epochs=60"
-    local long="--set epochs=$epochs --set cycles=36 --set beta=5e-8 --set beta_end=6e-5"
-    local uniform="--set uniform_bits=6 --set epochs=200 --set cycles=1 --set decay=0.05 --set ramp=constant --set beta=0"
-    [ -n "${BL_HARDWARE_FRONT:-}" ] || run "$bitlathe" train $words $long --points -o "$front" || return
+    local keep=${HGQ_KEEP:-$t} n held test ebops u_held u_test u_ebops
+    [ -r "$shared/data/letter/letter.csv" ] || { echo "skipped: hardware: no data/letter in BITLATHE_SHARED"; return; }
+    local long front=$keep/hgq1 uniform
+    long="$(letter_words) $(letter_long "${HGQ_EPOCHS:-12000}") --seed 1" uniform=$(letter_uniform 6 no)
+    hgq_once "$front" $long || return
     echo "Letter 16-64-32-32-26 as circuits, --pipeline 4; adders and their bits: signed digits alone -> shared; tables as estimated and by yosys (synth_xilinx)"
-    shown "$bitlathe" train $words $long --points -o T/front
+    shown "$bitlathe" train $long --points -o T/front
     echo
-    shown "$bitlathe" train $words $uniform -o T/uniform
+    shown "$bitlathe" train $uniform -o T/uniform
     echo
     circuits_head
     : >"$t/rows"
@@ -54,27 +53,20 @@ figures_hardware() {
     awk '{ line[NR] = $0; x[NR] = log($4) } END { for (k = 0; k < 10; k++) { want = x[1] + (x[NR] - x[1]) * k / 9; best = 0
         for (i = 1; i <= NR; i++) if (!best || (x[i] - want) ^ 2 < (x[best] - want) ^ 2) best = i
         if (best != last) print line[best]; last = best } }' "$t/points" >"$t/spread"
-    : >"$t/deep"
-    while read -r n held test ebops <&3; do
-        circuit_row "HGQ point $n" "$test" "$ebops" "$front/points/$n.json"
-        BL_HARDWARE_YOSYS=0 as_circuit "$front/points/$n.json" --extra-depth -1 >>"$t/deep"
-    done 3<"$t/spread"
+    while read -r n held test ebops <&3; do circuit_row "HGQ point $n" "$test" "$ebops" "$front/points/$n.json"; done 3<"$t/spread"
     awk '{ x = log($1); y = log($6); n++; sx += x; sy += y; xx += x * x; yy += y * y; xy += x * y; s = 1 - $3 / $2; if (n == 1 || s < least) least = s; if (s > most) most = s
            if ($9 != "-") { r = $9 / $6; m++; if (m == 1 || r < lo) lo = r; if (r > hi) hi = r } }
         END { if (n > 2) { v = xx - sx * sx / n; w = yy - sy * sy / n; c = xy - sx * sy / n
               printf "%d points: log-log correlation of EBOPs and tables %.4f (bar 0.98), slope %.3f; sharing takes %.1f to %.1f %% of the adders (bar 30)\n",
                   n, c / sqrt(v * w), c / v, 100 * least, 100 * most
               if (m) printf "yosys over estimate at %d of them: %.3f to %.3f (bar 0.85 to 1.05)\n", m, lo, hi } }' "$t/rows"
-    paste -d' ' "$t/rows" "$t/deep" | awk '{ s = 1 - $11 / $10; f = $14 / $6; g = $15 - $7; if (NR == 1 || s < least) least = s; if (s > most) most = s
-        if (NR == 1 || f < few) few = f; if (f > many) many = f; if (g > deep) deep = g }
-        END { printf "the same points at any depth (--extra-depth -1): sharing takes %.1f to %.1f %% of the adders (bar 30), tables %.3f to %.3f of those above, at most %d levels more\n",
-                  100 * least, 100 * most, few, many, deep }'
-    run "$bitlathe" train $words $uniform -o "$t/uniform" || return
-    front_points "$t/uniform/front.json" | tail -n 1 >"$t/u6"
+    hgq_once "$keep/uniform6no" $uniform || return
+    front_points "$keep/uniform6no/front.json" | tail -n 1 >"$t/u6"
     read -r n u_held u_test u_ebops <"$t/u6"
     : >"$t/rows"
-    circuit_row "6 bits, shared" "$u_test" "$u_ebops" "$t/uniform/fixed.json"
-    BL_HARDWARE_YOSYS=0 circuit_row "6 bits, digits alone" "$u_test" "$u_ebops" "$t/uniform/fixed.json" --unshared
+    local BL_HARDWARE_YOSYS=0 # counted above
+    circuit_row "6 bits, shared" "$u_test" "$u_ebops" "$keep/uniform6no/fixed.json"
+    circuit_row "6 bits, digits alone" "$u_test" "$u_ebops" "$keep/uniform6no/fixed.json" --unshared
     # The cheapest point that held-out rows see within 0.3 points of it, and the cheapest that test rows do.
     for n in 2 3; do
         awk -v c=$n -v want="$([ $n = 2 ] && echo "$u_held" || echo "$u_test")" '$c >= want - 0.3 { print; exit }' "$t/points" >"$t/like"

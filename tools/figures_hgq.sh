@@ -3,7 +3,7 @@
 # Sections hgq and jets of tools/figures: fronts of HGQ.
 
 hgq_points() { # FRONT: held-out accuracy, test accuracy, EBOPs of each point, cheapest first
-    awk -F'[:,]' '/"held_out_top1"/ { h = $2 } /"test_top1"/ { t = $2 } /"ebops1"/ { print 100 * h, 100 * t, $2 + 0 }' "$1"
+    awk -F'[:,]' '/"held_out_top1"/ { h = $2 } /"test_top1"/ { t = $2 } /"ebops1":/ { print 100 * h, 100 * t, $2 + 0 }' "$1"
 }
 
 hgq_at() { # FRONT EBOPS: test accuracy of the point that held-out rows choose among those at most so dear
@@ -34,12 +34,20 @@ letter_words() {
     echo "letter --recipe hgq --data csv:$shared/data/letter/letter.csv --mean 8 --std 4 --set held_out=2400 --set test=4000 --set teacher=256 --set teacher_epochs=60 --threads 1"
 }
 
+letter_long() { # EPOCHS
+    echo "--set epochs=$1 --set cycles=34 --set beta=5e-8 --set beta_hold=0.09 --set beta_ramp=1e-6 --set beta_end=6e-5 --budget ebops=25000"
+}
+
+letter_uniform() { # BITS no|yes
+    echo "$(letter_words) --set uniform_bits=$1 --set uniform_real=$2 --set epochs=200 --set cycles=1 --set decay=0.05 --set ramp=constant --set beta=0"
+}
+
 # HGQ_SEEDS (1) and HGQ_EPOCHS (12000): three seeds take about six minutes of one core.  HGQ_KEEP: a folder that keeps trainings,
 # for a second call.
 figures_hgq() {
     local seeds=${HGQ_SEEDS:-1} epochs=${HGQ_EPOCHS:-12000} keep=${HGQ_KEEP:-$t} seed n words flt row
     [ -r "$shared/data/letter/letter.csv" ] || { echo "skipped: hgq: no $shared/data/letter/letter.csv"; return; }
-    words="$(letter_words) --set epochs=$epochs --set cycles=34 --set beta=5e-8 --set beta_hold=0.09 --set beta_ramp=1e-6 --set beta_end=6e-5 --budget ebops=25000"
+    words="$(letter_words) $(letter_long $epochs)"
     echo "HGQ on Letter: 13,600 rows learned, 2,400 choose, 4,000 test; one training, one front; seeds $seeds, $epochs epochs"
     echo "test accuracy, % (below the float network of the same seed) at most so many EBOPs, exact spans; bars 0.5 at 25000, 2 at 16000, 5 at 12000"
     printf '%-6s %7s %15s %15s %15s %15s %15s %7s %8s  %s\n' seed float 25000 21000 16000 15000 12000 differ seconds command
@@ -73,7 +81,7 @@ hgq_beside() { # SEEDS: other ways to choose widths, in the same engine with the
     printf '%-22s %9s %9s %7s %7s %7s  %s\n' widths EBOPs "held out" test HGQ better command
     for step in no yes; do
         for b in 8 7 6 5 4 3 2; do
-            words="$(letter_words) --set uniform_bits=$b --set uniform_real=$step --set epochs=200 --set cycles=1 --set decay=0.05 --set ramp=constant --set beta=0"
+            words=$(letter_uniform $b $step)
             hgq_once "$keep/uniform$b$step" $words || return
             hgq_row "$b, $([ $step = yes ] && echo "any step" || echo "powers of two")" "$keep/uniform$b$step/front.json" "$1" "$(shown "$bitlathe" train $words -o T/uniform)"
         done
