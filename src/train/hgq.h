@@ -49,6 +49,7 @@ typedef struct bl_hgq_options {
     bl_hgq_weights weights;
     bl_hgq_share weight_share, act_share;
     bl_fixed_round round;
+    bool stochastic;            /* steps of the training round at random instead; what is looked at rounds as above */
     bl_fixed_overflow overflow; /* of activations.  WRAP: i follows the data, nothing is clipped in training */
     bool input_clip;            /* the input's bits before the point are learned, and it is clipped */
     double average;             /* of parameters from step to step, for looking; 0: none */

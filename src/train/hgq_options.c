@@ -78,6 +78,10 @@ static bool set_overflow(const char *value, double least, double most, bl_fixed_
 bl_status bl_hgq_set(bl_ctx *ctx, bl_hgq_options *o, const char *key, const char *value)
 {
     bool known = false, fine = false;
+    if (!strcmp(key, "round")) {
+        o->stochastic = !strncmp(value, "S_", 2);
+        value += o->stochastic ? 2 : 0;
+    }
 #define X(field, kind, least, most, help)                                                         \
     if (!strcmp(key, #field)) {                                                                   \
         known = true;                                                                             \

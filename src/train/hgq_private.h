@@ -70,6 +70,8 @@ struct bl_hgq {
     float *params, *grads, *m, *v;
     float *average;             /* of params; NULL: not asked for */
     int64_t step;               /* AdamW's */
+    bool at_random;             /* rounding of activations, now */
+    bl_rng dice;
     double beta;
     /* data */
     int64_t rows, held, test, per, classes; /* rows that are learned from */

@@ -35,10 +35,24 @@ static void pool_forward(const bl_hgq *h, bl_hgq_layer *l, const float *x, int64
         }
 }
 
-static void quantize(const bl_hgq *h, const bl_hgq_grid *g, const float *bias, float *y, float *a, int64_t rows)
+/* Up with the probability of how high it lies between two codes, which both are within the limits. */
+static void round_at_random(bl_hgq *h, const bl_hgq_grid *g, const float *y, float *a, int64_t rows)
+{
+    for (int64_t r = 0; r < rows; r++, y += g->n, a += g->n)
+        for (int64_t e = 0; e < g->n; e++) {
+            float v = fminf(fmaxf(y[e], g->lo[e]), g->hi[e]) * g->scale[e], down = floorf(v);
+            a[e] = (down + (bl_rng_unit(&h->dice) < (double)(v - down) ? 1.0f : 0.0f)) * g->step[e];
+        }
+}
+
+static void quantize(bl_hgq *h, const bl_hgq_grid *g, const float *bias, float *y, float *a, int64_t rows)
 {
     bool wraps = h->traced && h->o.overflow == BL_WRAP && g != &h->in;
     h->loops->act(rows, &g->c, bias, y, a);
+    if (h->at_random && g != &h->in) {
+        round_at_random(h, g, y, a, rows);
+        return;
+    }
     if ((h->o.round == BL_RND || g == &h->in) && !wraps) return;
     for (int64_t r = 0; r < rows; r++, y += g->n, a += g->n)
         for (int64_t e = 0; e < g->n; e++) {
@@ -165,7 +179,10 @@ double bl_hgq_gradient(bl_hgq *h, const float *x, const float *wanted, int64_t r
     bl_hgq_layer *last = &h->layer[h->n_layers - 1];
     bool input_learns = h->quantized && h->in.learned;
     prepare(h);
+    h->at_random = h->quantized && h->o.stochastic;
+    if (h->at_random) h->dice = bl_rng_make(h->ctx->options.seed, "hgq rounding", (uint64_t)h->step);
     bl_hgq_forward(h, x, rows);
+    h->at_random = false;
     double loss = h->loops->softmax(rows, last->n_out, last->a, wanted, 1.0f / (float)rows, h->sums);
     const float *given = h->quantized ? h->batch_q : x;
     float *g = last->a, *room[2] = { h->gx, h->gy };

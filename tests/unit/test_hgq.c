@@ -462,6 +462,42 @@ static void test_integers(void **state)
     check_integers("5-8-6-3", NULL, &o);
 }
 
+/* S_ modes: a step's activations lie on one of the two codes around their sum, on the mean nowhere off it. */
+static void test_stochastic(void **state)
+{
+    (void)state;
+    task t;
+    bl_hgq_options o = few();
+    t.ctx = test_ctx(1, 0);
+    assert_ok(t.ctx, bl_hgq_set(t.ctx, &o, "round", "S_RND_CONV"));
+    test_ctx_free(t.ctx);
+    assert_true(o.stochastic && o.round == BL_RND_CONV);
+    check_integers("5-8-6-3", NULL, &o);
+    open_task(&t, "5-8-6-3", NULL, &o);
+    assert_ok(t.ctx, bl_hgq_train(t.h));
+    bl_hgq *h = t.h;
+    const bl_hgq_layer *l = &h->layer[0];
+    int64_t n = 0, ups = 0;
+    double off = 0, variance = 0;
+    for (int step = 0; step < 200; step++, h->step++) {
+        (void)bl_hgq_gradient(h, h->x, h->wanted, 16);
+        for (int64_t k = 0; k < 16 * l->n_out; k++) {
+            int64_t e = k % l->n_out;
+            double v = fmin(fmax((double)l->y[k], (double)l->grid.lo[e]), (double)l->grid.hi[e]) * (double)l->grid.scale[e];
+            double code = (double)l->a[k] * (double)l->grid.scale[e], high = v - floor(v);
+            assert_true(code == floor(v) || code == ceil(v));
+            if (high == 0) continue;
+            ups += code > floor(v);
+            off += code - v;
+            variance += high * (1 - high);
+            n++;
+        }
+    }
+    assert_true(n > 1000 && ups > n / 20 && ups < n - n / 20);
+    assert_true(fabs(off) < 5 * sqrt(variance));
+    close_task(&t);
+}
+
 /* ------------------------------------------------------------------ loops */
 
 #if defined(__x86_64__)
@@ -528,7 +564,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_windows),  cmocka_unit_test(test_price),
         cmocka_unit_test(test_sharing),
-        cmocka_unit_test(test_integers),  cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_integers), cmocka_unit_test(test_stochastic), cmocka_unit_test(test_loops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
