@@ -49,9 +49,9 @@ figures_hardware() {
     circuits_head
     : >"$t/rows"
     front_points "$front/front.json" >"$t/points"
-    # Ten, evenly by the logarithm of their price.
-    awk '{ line[NR] = $0; x[NR] = log($4) } END { for (k = 0; k < 10; k++) { want = x[1] + (x[NR] - x[1]) * k / 9; best = 0
-        for (i = 1; i <= NR; i++) if (!best || (x[i] - want) ^ 2 < (x[best] - want) ^ 2) best = i
+    # Eight of at most 30,000 EBOPs, evenly by the logarithm of their price.
+    awk '$4 <= 30000 { line[++n] = $0; x[n] = log($4) } END { for (k = 0; k < 8; k++) { want = x[1] + (x[n] - x[1]) * k / 7; best = 0
+        for (i = 1; i <= n; i++) if (!best || (x[i] - want) ^ 2 < (x[best] - want) ^ 2) best = i
         if (best != last) print line[best]; last = best } }' "$t/points" >"$t/spread"
     while read -r n held test ebops <&3; do circuit_row "HGQ point $n" "$test" "$ebops" "$front/points/$n.json"; done 3<"$t/spread"
     awk '{ x = log($1); y = log($6); n++; sx += x; sy += y; xx += x * x; yy += y * y; xy += x * y; s = 1 - $3 / $2; if (n == 1 || s < least) least = s; if (s > most) most = s
