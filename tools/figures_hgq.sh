@@ -109,7 +109,7 @@ jets_words() { # TASK CSV
 
 # Task B is good at lower prices of accuracy: its price moves where its front lies.
 jets_long() { # TASK
-    local price="--set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=4e-7 --set beta_end=3e-5" epochs=4500
+    local price="--set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=4e-7 --set beta_end=7e-5" epochs=4500
     [ "$1" = A ] || price="--set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=6e-7 --set beta_end=5e-5" epochs=9000
     echo "--set epochs=${JETS_EPOCHS:-$epochs} --set cycles=30 --set input_clip=yes $price"
 }
