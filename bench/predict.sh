@@ -35,7 +35,7 @@ for model in "$@"; do
 done
 mkdir -p "$build/bench"
 awk 'BEGIN { printf "{\"networks\":[" }
-     { printf "%s\n{\"network\":\"%s\",\"plan\":\"%s\",\"predicted_ms\":%s,\"measured_ms\":%s,\"state\":\"%s\",\"seconds\":%s}", NR > 1 ? "," : "", $1, $2, $3, $4, $6, $7 }
+     { printf "%s\n{\"network\":\"%s\",\"plan\":\"%s\",\"predicted_ms\":%s,\"measured_ms\":%s,\"state\":\"%s\",\"seconds\":%s}", (NR > 1 ? "," : ""), $1, $2, $3, $4, $6, $7 }
      END { print "]}" }' "$t/all" > "$build/bench/predict.json"
 [ -s "$t/all" ] || { echo "no network was measured"; exit 0; }
 awk '$2 != "widest" { e = $5 + 0; if (e < 0) e = -e; d = 1000 * ($3 - $4); if (d < 0) d = -d; n++; bad += e > 10 && d > 20; print e }

@@ -324,9 +324,11 @@ static size_t vnni_parts(const bl_conv_shape *s)
     return p.d.groups * p.blocks;
 }
 
+/* Where every vector of bytes would leave a quarter empty (24 or 96 channels), a pass of its own is faster. */
 static bool vnni_adds(const bl_conv_shape *s)
 {
-    return vnni_plan_of(s).mixed;
+    vnni_plan p = vnni_plan_of(s);
+    return p.mixed && !p.half && (p.full_first || p.least != 3 || p.wide_blocks);
 }
 
 const bl_conv_row bl_k_conv_vnni_avx512 = {
