@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -114,6 +113,22 @@ static void *take(bl_ctx *ctx, size_t bytes)
     return p;
 }
 
+/* The same on the boundary of a large page, which the system may then take for every part that fills one: memory that
+ * is read over and over spares look-ups of addresses.  A wish: nothing but time depends on it. */
+static void *take_large_pages(bl_ctx *ctx, size_t bytes)
+{
+    void *p = NULL;
+    if (!charge(ctx, bytes)) return NULL;
+    if (posix_memalign(&p, LARGE_PAGE, bytes)) {
+        discharge(ctx, bytes);
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    madvise(p, bytes / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE); /* before the first touch */
+#endif
+    return memset(p, 0, bytes);
+}
+
 static void give_back(bl_ctx *ctx, void *p, size_t bytes)
 {
     UNPOISON(p, bytes);
@@ -151,10 +166,10 @@ static uint8_t *align_line(uint8_t *p)
     return p + (-(uintptr_t)p & (LINE - 1));
 }
 
-static block *block_new(bl_arena *arena, size_t size)
+static block *block_new(bl_arena *arena, size_t size, bool long_lived)
 {
     size_t bytes = sizeof(block) + LINE + size; /* size <= SIZE_MAX / 2: no overflow */
-    block *b = take(arena->ctx, bytes);
+    block *b = long_lived && bytes >= LARGE_PAGE ? take_large_pages(arena->ctx, bytes) : take(arena->ctx, bytes);
     if (!b) return NULL;
     b->data = align_line((uint8_t *)(b + 1));
     b->size = size;
@@ -169,9 +184,9 @@ static bool push_block(bl_arena *arena, size_t need)
     if (b && b->size >= need)
         arena->spare = NULL;
     else {
-        b = block_new(arena, BL_MAX(arena->next_size, need));
+        b = block_new(arena, BL_MAX(arena->next_size, need), false);
         /* Close to the ceiling a small block may still fit where a comfortable one does not. */
-        if (!b) b = block_new(arena, need);
+        if (!b) b = block_new(arena, need, false);
         if (!b) return false;
         arena->next_size = BL_MIN(arena->next_size * 2, BLOCK_MAX);
     }
@@ -301,30 +316,17 @@ size_t bl_arena_hold_bytes(size_t bytes)
     return sizeof(bl_arena) + sizeof(block) + LINE + BL_MAX(bytes, LINE);
 }
 
-/* Held memory is read over and over: where the system has large pages it takes them for the parts that fill one,
- * which spares look-ups of addresses.  A wish: nothing but time depends on it. */
-static void wish_large_pages(const block *b)
-{
-#ifdef MADV_HUGEPAGE
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), skip = -(uintptr_t)b->data & (page - 1);
-    if (b->size >= LARGE_PAGE + skip) madvise(b->data + skip, (b->size - skip) / page * page, MADV_HUGEPAGE);
-#else
-    (void)b;
-#endif
-}
-
 bl_status bl_arena_hold(bl_arena *arena, size_t bytes)
 {
     if (bytes > SIZE_MAX / 2) {
         refuse(arena->ctx, arena->tag, bytes);
         return BL_UNAVAILABLE;
     }
-    block *b = made_to_fail(arena->ctx) ? NULL : block_new(arena, BL_MAX(bytes, LINE));
+    block *b = made_to_fail(arena->ctx) ? NULL : block_new(arena, BL_MAX(bytes, LINE), true);
     if (!b) {
         refuse(arena->ctx, arena->tag, bytes);
         return BL_UNAVAILABLE;
     }
-    wish_large_pages(b);
     b->below = arena->top;
     b->serial = arena->next_serial++;
     arena->top = b;
