@@ -194,3 +194,16 @@ figures_haq_more() {
     done
     echo
 }
+
+# Six recipes on one network and target under three latencies, drawn; folders in COMPARE_KEEP are gone on with.
+#   COMPARE_WORDS  what is set for all of them: shorter than the recipes say, so that it is no afternoon
+figures_compare() {
+    local keep=${COMPARE_KEEP:-$t/compare} eval
+    resnet20 || return 0
+    eval=$(set -- $words; while [ "$1" != --data ]; do shift; done; echo "$2")
+    set -- "$net" $calibration --recipes ohq,pmp,haq,hawq,amed,uniform --target bismo-edge --budget latency=0.75,0.6,0.46 \
+        ${COMPARE_WORDS:---limit 512 --set calibrate=64 --set sense=32 --set episodes=100} --eval "$eval" -o "$keep"
+    run "$bitlathe" compare "$@" && cat "$t/out"
+    echo "$seconds s: $(shown bitlathe compare "$@")"
+    echo
+}

@@ -263,21 +263,48 @@ void bl_study_forward(const bl_study *s, bl_pupil *p, int value, bl_tensor *t)
     bl_fake_quantize_array(t->data, n, s->site[i].grid);
 }
 
-/* Gradient by the rounded tensor into that by the real one; the learned figures get theirs added. */
+/* A run of numbers with one scale, LSQ's slope or none: no calls, for these are all values of a network in every step. */
+static void pass_straight(const bl_site *site, float scale, const float *x, float *g, int64_t n, double *learned)
+{
+    float lo = site->now_lo, hi = site->now_hi;
+    double sum = learned ? *learned : 0;
+
+    for (int64_t k = 0; learned && k < n; k++) {
+        float v = x[k] / scale, slope = v < lo ? lo : v > hi ? hi : bl_rne_f32(v) - v; /* exact, as in binary64 */
+        sum += (double)g[k] * (double)slope * (double)site->scaled;
+    }
+    if (learned) *learned = sum;
+    for (int64_t k = 0; k < n; k++) {
+        float v = x[k] / scale;
+        g[k] = v < lo || v > hi ? 0 : g[k];
+    }
+}
+
+/* Gradient by the rounded tensor into that by the real one; the learned figures get theirs added.  inner: numbers in a
+ * row of one channel. */
 static void pass_back(const bl_study *s, const bl_lesson *l, const bl_site *site, const float *x, float *g, int64_t n,
                       int64_t inner, double *learned)
 {
     const bl_quant_rule *r = s->rule;
     const float *more = r->mix && learned && site->weight ? l->params.state + figure(s, l, site->extra)->first + site->n_scale : NULL;
+    bool straight = !more && !r->pass && (!r->slope || r->slope == bl_lsq_slope);
     float lo = site->now_lo, hi = site->now_hi;
 
-    for (int64_t k = 0; k < n; k++) {
-        int64_t c = site->n_scale > 1 ? k / inner % site->n_scale : 0;
-        float v = x[k] / site->scale[c];
-        if (more) r->mix_slopes(l, site, more, x[k], site->scale[c], g[k], learned + site->n_scale);
-        if (learned && r->slope) learned[c] += (double)g[k] * r->slope(v, lo, hi) * site->scaled;
-        if (r->pass) g[k] *= (float)r->pass(v, lo, hi);
-        else if (v < lo || v > hi) g[k] = 0;
+    if (site->n_scale == 1) inner = n;
+    for (int64_t first = 0; first < n; first += inner) {
+        int64_t c = first / inner % site->n_scale;
+        float scale = site->scale[c];
+        if (straight) {
+            pass_straight(site, scale, x + first, g + first, inner, r->slope && learned ? &learned[c] : NULL);
+            continue;
+        }
+        for (int64_t k = first; k < first + inner; k++) {
+            float v = x[k] / scale;
+            if (more) r->mix_slopes(l, site, more, x[k], scale, g[k], learned + site->n_scale);
+            if (learned && r->slope) learned[c] += (double)g[k] * r->slope(v, lo, hi) * site->scaled;
+            if (r->pass) g[k] *= (float)r->pass(v, lo, hi);
+            else if (v < lo || v > hi) g[k] = 0;
+        }
     }
 }
 
@@ -288,14 +315,17 @@ void bl_study_backward(const bl_study *s, const bl_lesson *l, bl_pupil *p, int v
 
     if (i < 0 || site->weight) return;
     double *learned = site->extra >= 0 ? p->grad[site->extra] : NULL;
-    pass_back(s, l, site, p->raw[i], grad->data, bl_tensor_count(grad), 1, learned);
+    const float *raw = p->raw[i];
+    float *g = grad->data;
+    int64_t n = bl_tensor_count(grad);
+
+    pass_back(s, l, site, raw, g, n, n, learned);
     if (learned && s->rule->wanted) {
-        double weight, want = s->rule->wanted(site, p->raw[i], (size_t)bl_tensor_count(grad), &weight);
+        double weight, want = s->rule->wanted(site, raw, (size_t)n, &weight);
         learned[0] += want * weight;
         learned[1] += weight;
     }
-    for (int64_t k = 0; k < bl_tensor_count(grad); k++)
-        if (!(p->raw[i][k] > site->clamp_lo && p->raw[i][k] < site->clamp_hi)) ((float *)grad->data)[k] = 0;
+    for (int64_t k = 0; k < n; k++) g[k] = raw[k] > site->clamp_lo && raw[k] < site->clamp_hi ? g[k] : 0;
 }
 
 void bl_study_finish(const bl_study *s, bl_pupil *p, const bl_lesson *l, float *grads)
