@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Many plans of one network on one page: accuracy against effective bit operations, which depend on no target; then
- * for each target accuracy against latency, size and energy, and all figures in a table.  Points that no other beats in
- * both are joined by the front.
+ * Many plans of one network on one page: for each target accuracy against latency, size and energy, and all figures in a
+ * table; then accuracy against effective bit operations, which depend on no target.  Points that no other beats in both
+ * are joined by the front.
  */
 #include "emit/report_private.h"
 
@@ -382,7 +382,11 @@ bl_status bl_contest_page(bl_ctx *ctx, const json_t *contest, const char *path)
     size_t i;
     BL_TRY(bl_report_begin(ctx, &in, &r));
     view v = { .r = &r, .points = points, .flt = 100 * bl_figure_num(contest, "float_top1") };
-    json_array_foreach(points, i, point) v.accuracy |= isfinite(bl_figure_num(point, "top1"));
+    bool priced = false; /* by a target; else EBOPs are what there is to see */
+    json_array_foreach(points, i, point) {
+        v.accuracy |= isfinite(bl_figure_num(point, "top1"));
+        priced |= isfinite(bl_figure_num(point, "latency_ms")) || isfinite(bl_figure_num(point, "size_bytes"));
+    }
     bl_page *o = &r.page;
     const char *model = text_of(contest, "model");
     bl_page_raw(o, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
@@ -399,12 +403,13 @@ bl_status bl_contest_page(bl_ctx *ctx, const json_t *contest, const char *path)
     bl_page_raw(o, "<p class=\"caption\">Each point is a plan, a line joins the plans of a recipe; the dotted steps join those that no other plan beats in both; "
                    "a figure behind an arrow lies below the picture, plans that keep no budget stand in the table alone. Seconds: from the model "
                    "to the tuned plan, less where an earlier budget left its records.</p>\n");
-    ebops_part(&v);
+    if (!priced) ebops_part(&v);
     json_array_foreach(points, i, point)
         if (!seen_before(points, i, text_of(point, "target"))) {
             v.target = text_of(point, "target");
             target_part(&v);
         }
+    if (priced) ebops_part(&v);
     bl_page_raw(o, "</main>\n</body>\n</html>\n");
     return bl_report_end(&r, path, true);
 }
