@@ -238,49 +238,53 @@ figures_table() {
     echo
 }
 
-# Whole runs of OHQ: NETWORK ISA WORDS...; the plan beside uniform widths of the same samples, all timed in one interleaved run.
+# Whole runs of OHQ: NETWORK ISA MENU WORDS...; the plan beside the menu's uniform widths by the same samples and the same measured
+# costs, all timed in one interleaved run.  BENCH_PREFIX: what runs the stopwatch.
 ohq_rows() {
-    local name=$1 isa=$2 took peak width i label files="$t/ohq/model.blp" uniform="8:8 7:7 6:6 5:5 4:4"
-    shift 2
+    local name=$1 isa=$2 menu=$3 took peak width i label files="$t/ohq/model.blp" uniform=""
+    shift 3
     network "$name" || return
-    rm -rf "$t"/ohq "$t"/u?:?
-    run "$bitlathe" quantize "$net" --recipe ohq --isa $isa --no-bench "$@" -o "$t/ohq" --json || [ $code -eq 1 ] || return
+    rm -rf "$t"/ohq "$t"/u*
+    for width in ${menu//,/ }; do [[ " W8A8 W7A8 W7A7 W6A8 W6A6 W5A8 W4A8 W5A5 W4A4 " != *" $width "* ]] || uniform="$uniform $width"; done
+    run ${BENCH_PREFIX:-} "$bitlathe" measure "$net" --recipe ohq --isa $isa --candidates $menu --threads 1 -o "$t/ohq" || return
+    run "$bitlathe" quantize "$net" --recipe ohq --isa $isa --candidates $menu --no-bench "$@" -o "$t/ohq" --json || [ $code -eq 1 ] || return
     took=$seconds peak=$mib
     for width in $uniform; do
         mkdir -p "$t/u$width"
         cp "$t"/ohq/distilled.* "$t/ohq/stats.json" "$t/u$width" # the same samples and ranges
-        run "$bitlathe" quantize "$net" --recipe ohq --isa $isa --no-bench --weights-bits ${width%:*} --act-bits ${width#*:} -o "$t/u$width" --json || return
+        run "$bitlathe" quantize "$net" --recipe ohq --isa $isa --target "$t/ohq/cost.json" --no-bench --weights-bits "$(expr "$width" : 'W\([0-9]*\)')" \
+            --act-bits "${width#*A}" -o "$t/u$width" --json || return
         files="$files $t/u$width/model.blp"
     done
-    run "$bitlathe" bench $files --threads 1 --isa $isa --json || return
+    run ${BENCH_PREFIX:-} "$bitlathe" bench $files --threads 1 --seconds 10 --isa $isa --json || return
     mv "$t/out" "$t/bench"
     run "$bitlathe" compare "$net" $files $words --json || return
     i=0
     for label in OHQ $uniform; do
-        [ $label = OHQ ] || label=W${label%:*}A${label#*:}
         printf '%-26s %-10s %-5s %8s %9s %7s %+7.2f %6s %6s %8s %6s  %s\n' "$name" $isa $label "$(awk "BEGIN { printf \"%.3f\", $(json "$t/bench" items.$i.latency_ms.q1) }")" \
             "$(json "$t/bench" items.$i.prediction_error | awk '{ printf "%+.1f %%", 100 * $1 }')" \
             "$(awk "BEGIN { printf \"%.2f\", $(json "$t/bench" items.$i.latency_ms.q1) / $(json "$t/bench" items.1.latency_ms.q1) }")" \
             "$(awk "BEGIN { print -100 * $(json "$t/out" pairs.$i.drop) }")" "$(figure pairs.$i.drop_standard_error %.2f 100)" \
-            "$(figure pairs.$i.flips.total %d)" "$took" "$peak" "$(shown "$bitlathe" quantize "$net" --recipe ohq --isa $isa "$@")"
+            "$(figure pairs.$i.flips.total %d)" "$took" "$peak" "$(shown "$bitlathe" quantize "$net" --recipe ohq --isa $isa --candidates $menu "$@")"
         i=$((i + 1)) took=- peak=-
     done
 }
 
 # Bars: latency predicted within 10 % of measured, 15 to 30 % below int8's at 1.5 points at most; whole recipe 360 s.
+# beta=0: all of the budget is spent on accuracy.
 figures_ohq() {
     local row
     echo "OHQ without data: latency (ms, lower quartile, one thread, interleaved), its prediction, its ratio to W8A8; points of top-1 against float;"
-    echo "seconds and peak memory (MiB) of the whole recipe"
+    echo "seconds (without the stopwatch) and peak memory (MiB) of the recipe"
     printf '%-26s %-10s %-5s %8s %9s %7s %7s %6s %6s %8s %6s  %s\n' network isa way ms predicted of-int8 points s.e. flips seconds MiB command
     while read -r row; do
         [[ "$row" =~ ${OHQ_ROWS:-.} ]] && ohq_rows $row
     done <<'END'
-resnet20_cifar10 avx2 --weights-bits 4,5,6,7,8 --act-bits 4,5,6,7,8 --budget latency=0.72
-mobilenetv3s_cifar10 avx2 --weights-bits 4,5,6,7,8 --act-bits 4,5,6,7,8 --budget latency=0.8
-mobilenet_v1_0.75_224 avx2 --candidates W8A8,W7A8,W6A7,W6A6,W5A6 --budget latency=0.8
-mobilenet_v3_small_dequant avx2 --candidates W8A8,W7A8,W6A7,W6A6,W5A6 --budget latency=0.85
-resnet20_cifar10 avx512vbmi --budget latency=0.85
+mobilenetv3s_cifar10 avx2 W8A8,W8A7,W7A8,W7A7,W8A6,W6A8,W7A6,W6A7,W6A6,W5A8,W5A7,W5A6,W5A5,W4A8,W4A7,W4A6 --set beta=0 --budget latency=0.75
+resnet20_cifar10 avx2 W8A8,W7A7,W6A7,W6A6,W5A6,W5A5 --budget latency=0.72
+mobilenet_v1_0.75_224 avx2 W8A8,W7A8,W7A7,W6A8,W6A7,W6A6,W5A7,W5A6 --set beta=0 --budget latency=0.8
+mobilenet_v3_small_dequant avx2 W8A8,W7A8,W6A7,W6A6,W5A6 --budget latency=0.85
+resnet20_cifar10 avx512vbmi W8A8,W6A6,W4A8,W4A4 --budget latency=0.85
 END
     echo
 }
