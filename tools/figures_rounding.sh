@@ -27,16 +27,19 @@ mobilenetv3s_cifar10 W4A8 0.4
 resnet56_cifar10 W4A8 0.4
 mobilenet_v1_0.75_224 W6A8 2
 mobilenet_v1_0.75_224 W4A8 10
+mobilenet_v1_0.75_224 W6A8 2 adaround-bias --set data=both --set distil_steps=200
+mobilenet_v1_0.75_224 W4A8 10 adaround-bias --set data=both --set distil_steps=200
 END
     echo
 }
 
-# Blocks instead of layers.
+# Blocks instead of layers.  ROUNDING_ROWS: an expression for some of the tuners.
 figures_brecq() {
     local tune
     echo "BRECQ beside AdaRound, 256 calibration samples, ends at 8 bits, ranges mse; points of top-1 against float"
     printf '%-34s %9s %8s %7s %6s %7s  %s\n' network bytes top-1 points s.e. flips command
     for tune in brecq adaround stitched; do
+        [[ $tune =~ ${ROUNDING_ROWS:-.} ]] || continue
         rounding_row resnet20_cifar10 W3A8 $tune 1.2
         rounding_row resnet20_cifar10 W2A8 $tune 4.5
     done

@@ -398,10 +398,10 @@ static bl_status note_samples(state *s)
     if (!r) return BL_OK;
     long long n = json_integer_value(json_object_get(r, "samples")), layers = json_integer_value(json_object_get(r, "layers"));
     if (layers)
-        return note(s, bl_format(s->cli.arena, "no --data: %lld samples distilled from the statistics of %lld BatchNormalizations in %lld steps", n,
-                                 layers, (long long)json_integer_value(json_object_get(r, "steps"))));
-    return note(s, bl_format(s->cli.arena, "no --data, and the model keeps no BatchNormalization: %lld samples of Gaussian numbers, "
-                      "their ranges may be far from real ones", n));
+        return note(s, bl_format(s->cli.arena, "%s --data: %lld samples distilled from the statistics of %lld BatchNormalizations in %lld steps",
+                                 s->cli.has_data ? "beside" : "no", n, layers, (long long)json_integer_value(json_object_get(r, "steps"))));
+    return note(s, bl_format(s->cli.arena, "%s --data, and the model keeps no BatchNormalization: %lld samples of Gaussian numbers, "
+                      "their ranges may be far from real ones", s->cli.has_data ? "beside" : "no", n));
 }
 
 /* What a command that says nothing means: without samples OHQ's way, which makes its own, and NET.run for NET.onnx. */
@@ -421,7 +421,7 @@ static bl_status stages(state *s)
     bl_pipeline *p = &s->p;
     BL_TRY(fill_in(s));
     BL_TRY(bl_pipeline_open(p, &s->cli, &s->words, s->cli.output));
-    if (!bl_pipeline_distils(p)) BL_TRY(bl_pipeline_data(p));
+    if (!bl_pipeline_distils(p) && !p->recipe.beside) BL_TRY(bl_pipeline_data(p));
     BL_TRY(open_evaluation(s));
     BL_TRY(bl_try_lowering(p->ctx, p->graph, p->menu));
     BL_TRY(bl_pipeline_judge(p));

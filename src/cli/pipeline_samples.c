@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Where a run's samples come from: --data, or the network itself. */
+/* Where a run's samples come from: --data, the network itself, or both. */
 #include "cli/pipeline.h"
 
 #include "train/train.h"
@@ -40,10 +40,42 @@ static bl_status find_samples(bl_pipeline *p, const char *npy, const char *recor
     return BL_OK;
 }
 
+/* The given samples, as many as calibrate, and behind them those of distilled.npy, in one file as the network takes them. */
+static bl_status join(bl_pipeline *p, bl_data *given, bl_data *made, bl_arena *a, const char *npy)
+{
+    int64_t *index, n, size = bl_data_sample_size(given), more = bl_data_samples(made);
+    bl_tensor all = p->graph->values[p->graph->inputs[0]].t;
+    BL_TRY(bl_data_pick(given, p->recipe.calibrate, a, &index, &n));
+    float *x = bl_alloc(a, (size_t)(n + more), (size_t)size * sizeof(float));
+    BL_ALLOC_TRY(p->ctx, x);
+    for (int64_t i = 0; i < n; i++) BL_TRY(bl_data_read(given, index[i], 1, x + i * size));
+    BL_TRY(bl_data_read(made, 0, more, x + n * size));
+    all.dim[0] = n + more;
+    all.data = x;
+    return bl_npy_write(p->ctx, npy, &all);
+}
+
+static bl_status add_given(bl_pipeline *p, const char *npy)
+{
+    bl_data *given = NULL, *made = p->data;
+    bl_arena *a = bl_arena_new(p->ctx, "samples");
+    bl_status s = a ? bl_cli_data(p->cli, p->graph, NULL, &given) : bl_pending(p->ctx);
+    p->data = NULL;
+    if (s == BL_OK) s = join(p, given, made, a, npy);
+    bl_arena_free(a);
+    bl_data_free(given);
+    bl_data_free(made);
+    BL_TRY(s);
+    bl_data_options o = { .spec = bl_format(p->cli->arena, "npy:%s", npy) };
+    BL_ALLOC_TRY(p->ctx, o.spec);
+    return bl_samples_open(p->ctx, &o, p->graph, NULL, &p->data);
+}
+
 bl_status bl_pipeline_data(bl_pipeline *p)
 {
+    bool both = p->recipe.beside && p->cli->has_data;
     if (p->data) return BL_OK;
-    if (!bl_pipeline_distils(p)) return bl_cli_data(p->cli, p->graph, NULL, &p->data);
+    if (!bl_pipeline_distils(p) && !both) return bl_cli_data(p->cli, p->graph, NULL, &p->data);
     if (!p->dir) return bl_fail(p->ctx, BL_USAGE, p->recipe.name, "give --data, or -o RUNDIR", "no folder for distilled samples");
     char *npy = bl_pipeline_path(p, "distilled.npy"), *record = bl_pipeline_path(p, "distilled.json");
     char *spec = bl_format(p->cli->arena, "npy:%s", npy ? npy : "");
@@ -54,5 +86,8 @@ bl_status bl_pipeline_data(bl_pipeline *p)
     BL_TRY(find_samples(p, npy, record));
     BL_TRY(bl_json_read(p->ctx, record, &p->samples));
     bl_data_options o = { .spec = spec }; /* as the network takes them: no mean, no scale */
-    return bl_samples_open(p->ctx, &o, p->graph, NULL, &p->data);
+    BL_TRY(bl_samples_open(p->ctx, &o, p->graph, NULL, &p->data));
+    if (!both) return BL_OK;
+    json_object_set_new(p->samples, "beside_given", json_true());
+    return add_given(p, bl_pipeline_path(p, "samples.npy"));
 }

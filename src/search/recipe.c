@@ -149,8 +149,9 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
     }
     if (!strcmp(key, "power_of_two")) return set_flag(p, value, &r->grids.power_of_two);
     if (!strcmp(key, "data")) {
-        r->distilled = !strcmp(value, "distilled");
-        return r->distilled || !strcmp(value, "given") ? BL_OK : bad(p, "neither distilled nor given", value);
+        r->beside = !strcmp(value, "both");
+        r->distilled = r->beside || !strcmp(value, "distilled");
+        return r->distilled || !strcmp(value, "given") ? BL_OK : bad(p, "neither distilled, given nor both", value);
     }
     if (!strcmp(key, "distil_samples")) return set_count(p, value, &r->distil_samples);
     if (!strcmp(key, "distil_steps")) return set_count(p, value, &r->distil_steps);

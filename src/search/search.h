@@ -25,6 +25,7 @@ typedef struct bl_recipe {
     bl_menu_options menu;
     bl_grid_options grids;
     bool distilled;             /* without --data: samples made from the network */
+    bool beside;                /* with --data: the same behind the given ones */
     int64_t distil_samples, distil_steps; /* 0: as many as suit its size */
     double alpha, beta;         /* without a budget: weights of sensitivity and cost, both as shares */
     int masks;

@@ -3,13 +3,19 @@
  * AdaRound (arXiv 2004.10568) of a whole plan: each weight learns whether it is rounded down or up, layer after
  * layer (layerwise.c), so that the layer's outputs stay what they were in float.  Inputs come from the network as
  * quantized so far.  Layers of 8 bits and more keep nearest rounding and have their biases corrected in the same
- * order (DFQ, arXiv 1906.04721, section 4.2).
+ * order (DFQ, arXiv 1906.04721, section 4.2), unless they are told to learn as well.
  */
 #include "train/rounding.h"
 
 #include <string.h>
 
 enum { MEAN_PIECE = 4 };
+
+/* What learns beside weights below 8 bits. */
+typedef struct form {
+    bool biases;                /* of the layers that learn */
+    bool eight;                 /* layers of 8 bits as well */
+} form;
 
 typedef struct tuning {
     bl_ctx *ctx;
@@ -20,7 +26,7 @@ typedef struct tuning {
     bl_layer_samples s;
     const bl_quantizer *q;
     uint64_t done, total;
-    bool learns_bias;
+    form learns;
 } tuning;
 
 /* ------------------------------------------------------------------ biases of layers that are not rounded */
@@ -95,7 +101,7 @@ static bl_status tune_bias(tuning *r, bl_arena *a, bl_weights *out)
 static bl_status tune_layer(tuning *r, bl_arena *a, bl_weights *out)
 {
     const bl_tune_input *in = r->in;
-    bool rounds = bl_round_bits(r->q->bits);
+    bool rounds = bl_round_bits(r->q->bits) || (r->learns.eight && r->q->bits == 8);
     bl_fake *fake = NULL;
     bl_status s;
     float *data, *bias = NULL;
@@ -109,11 +115,11 @@ static bl_status tune_layer(tuning *r, bl_arena *a, bl_weights *out)
     if (!rounds) return tune_bias(r, a, out);
     BL_TRY(bl_layers_capture(r->ctx, in->graph, &r->l, &r->s, 1, in->data, r->index, NULL, false, true));
     BL_TRY(bl_weights_replace(r->ctx, in->graph, out, r->l.weight, &data));
-    if (r->learns_bias && r->l.bias >= 0 && !bl_weights_find(out, r->l.bias)) BL_TRY(bl_weights_replace(r->ctx, in->graph, out, r->l.bias, &bias));
+    if (r->learns.biases && r->l.bias >= 0 && !bl_weights_find(out, r->l.bias)) BL_TRY(bl_weights_replace(r->ctx, in->graph, out, r->l.bias, &bias));
     return bl_layer_round(r->ctx, &r->l, &r->s, in->graph->values[r->l.weight].t.data, r->q, r->done, r->total, a, data, bias);
 }
 
-static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bool biases, bl_arena *kept, bl_arena *a, bl_weights *out)
+static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, form learns, bl_arena *kept, bl_arena *a, bl_weights *out)
 {
     int64_t *index, n;
     bl_layer *layers;
@@ -122,7 +128,7 @@ static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bool biases, bl_
     BL_TRY(bl_data_pick(in->data, in->samples, kept, &index, &n));
     BL_TRY(bl_layers_rounded(ctx, in->graph, in->plan, kept, &layers, &n_layers));
     for (int k = 0; k < n_layers; k++) {
-        tuning r = {.ctx = ctx, .in = in, .index = index, .n = n, .l = layers[k], .learns_bias = biases,
+        tuning r = {.ctx = ctx, .in = in, .index = index, .n = n, .l = layers[k], .learns = learns,
                     .q = &in->plan->quantizers[in->plan->of_value[layers[k].weight]],
                     .done = (uint64_t)k * BL_ROUND_ITERATIONS, .total = (uint64_t)n_layers * BL_ROUND_ITERATIONS};
         bl_mark mark = bl_arena_mark(a);
@@ -134,11 +140,11 @@ static bl_status tune_all(bl_ctx *ctx, const bl_tune_input *in, bool biases, bl_
     return BL_OK;
 }
 
-static bl_status tune(bl_ctx *ctx, const bl_tune_input *in, bool biases, bl_weights *out)
+static bl_status tune(bl_ctx *ctx, const bl_tune_input *in, form learns, bl_weights *out)
 {
     bl_arena *kept = bl_arena_new(ctx, "adaround"), *a = bl_arena_new(ctx, "adaround layer");
     if (a) bl_arena_spill(a);
-    bl_status s = kept && a ? tune_all(ctx, in, biases, kept, a, out) : bl_pending(ctx);
+    bl_status s = kept && a ? tune_all(ctx, in, learns, kept, a, out) : bl_pending(ctx);
     bl_arena_free(a);
     bl_arena_free(kept);
     return s;
@@ -146,10 +152,15 @@ static bl_status tune(bl_ctx *ctx, const bl_tune_input *in, bool biases, bl_weig
 
 bl_status bl_tune_adaround(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
 {
-    return tune(ctx, in, false, out);
+    return tune(ctx, in, (form){0}, out);
 }
 
 bl_status bl_tune_adaround_bias(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
 {
-    return tune(ctx, in, true, out);
+    return tune(ctx, in, (form){.biases = true}, out);
+}
+
+bl_status bl_tune_adaround_all(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out)
+{
+    return tune(ctx, in, (form){.biases = true, .eight = true}, out);
 }

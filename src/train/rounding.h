@@ -45,7 +45,7 @@ void bl_rounding_close(const bl_rounding *r, float *stored);
 
 enum { BL_ROUND_ITERATIONS = 1000 };
 
-/* The rounding of one layer's weights from its samples, on the plan's grid: 2 to 7 bits.  stored: as many floats as the
+/* The rounding of one layer's weights from its samples, on the plan's grid: 2 to 8 bits.  stored: as many floats as the
  * constant has, in the model's order.  done, total: of the progress that is shown.  bias: learns too, from where it
  * stands; NULL: the layer's stays. */
 bl_status bl_layer_round(bl_ctx *ctx, const bl_layer *layer, const bl_layer_samples *samples, const float *constant,

@@ -45,6 +45,11 @@ holds "the budget is kept" "$(json $s mixed.size_bytes) <= 0.6 * $(json $s int8.
 ok 0 given "$bitlathe" quantize $resnet8 --recipe ohq $few --data "npy:$t/first.npy" -o "$t/given"
 absent "nothing is made where samples are given" "$t/given/distilled.npy"
 json_lacks given "$t/given/summary.json" samples.source
+ok 0 both "$bitlathe" quantize $resnet8 --recipe ohq $few --set data=both --data "npy:$t/first.npy" -o "$t/both"
+says "made samples stand beside given ones" 'beside --data: 8 samples distilled'
+check "and the report says so" grep -q 'Beside the given ones 8 samples' "$t/both/report.html"
+json_is both "$t/both/summary.json" samples.calibration 16
+check "the given ones first" cmp -n 20000 -i 128:128 "$t/both/samples.npy" "$t/first.npy"
 ok 64 "a floor of top-1 needs labels" "$bitlathe" quantize $resnet8 --recipe ohq $few --floor top1=-1 -o "$t/floor"
 absent "and is refused before any work" "$t/floor"
 ok 64 "a comma in the folder" "$bitlathe" quantize $resnet8 --recipe ohq $few -o "$t/a,b"
