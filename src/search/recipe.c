@@ -151,7 +151,7 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
     if (!strcmp(key, "data")) {
         r->beside = !strcmp(value, "both");
         r->distilled = r->beside || !strcmp(value, "distilled");
-        return r->distilled || !strcmp(value, "given") ? BL_OK : bad(p, "neither distilled, given nor both", value);
+        return r->distilled || !strcmp(value, "given") ? BL_OK : bad(p, "neither given, distilled nor both", value);
     }
     if (!strcmp(key, "distil_samples")) return set_count(p, value, &r->distil_samples);
     if (!strcmp(key, "distil_steps")) return set_count(p, value, &r->distil_steps);

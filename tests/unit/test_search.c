@@ -139,7 +139,10 @@ static void lines_on_top_of_a_recipe(void **state)
     for (size_t i = 0; i < BL_COUNTOF(bad); i++) assert_fails(ctx, bl_recipe_set(ctx, a, &r, bad[i][0]), BL_DATA, bad[i][1]);
     assert_ok(ctx, bl_recipe_load(ctx, a, "mixed", &r));
     assert_true(!r.distilled && r.beta == 0);
+    assert_ok(ctx, bl_recipe_set(ctx, a, &r, "data = both"));
+    assert_true(r.distilled && r.beside);
     assert_ok(ctx, bl_recipe_set(ctx, a, &r, "data = distilled"));
+    assert_true(!r.beside);
     assert_ok(ctx, bl_recipe_set(ctx, a, &r, "sensitivity=kl"));
     assert_ok(ctx, bl_recipe_set(ctx, a, &r, "mask_mode=ratio"));
     assert_true(r.distilled && r.mask_by_width && !strcmp(r.sensitivity, "kl") && !strcmp(r.search, "knapsack"));
