@@ -52,30 +52,38 @@ size_t bl_grouped_bytes(const bl_tensor *w, int axis, int bits, int group)
     return ((size_t)n * (size_t)bits + 7) / 8 + multiples;
 }
 
-int bl_group_multiple_most(int bits)
+int bl_group_multiple_most(int bits, bool narrow)
 {
     int32_t lo, hi;
-    bl_weight_code_range(bits, true, &lo, &hi);
-    return CODE_MAX / hi;
+    bl_weight_code_range(bits, narrow, &lo, &hi);
+    return CODE_MAX / -lo;
 }
 
-static int code_of(float x, float scale, int bits, int32_t top)
+/* The codes of a width; the multiple gives the scale. */
+typedef struct codes { int bits; bl_grid grid; } codes;
+
+static codes codes_of(const bl_weight_grid *g)
 {
-    bl_grid g = { .scale = scale, .lo = -top, .hi = top };
-    return bits == 1 ? (x >= 0 ? 1 : -1) : bl_quantize(x, g);
+    codes c = { .bits = g->bits };
+    bl_weight_code_range(g->bits, g->narrow, &c.grid.lo, &c.grid.hi);
+    return c;
+}
+
+static int code_of(codes c, float x, float scale)
+{
+    c.grid.scale = scale;
+    return c.bits == 1 ? (x >= 0 ? 1 : -1) : bl_quantize(x, c.grid);
 }
 
 /* The better of two neighbours for a step of `want`. */
-static uint8_t multiple_of(const float *x, size_t n, float scale, double want, int bits, int most)
+static uint8_t multiple_of(const float *x, size_t n, float scale, double want, codes q, int most)
 {
-    int32_t lo, top;
     double best = INFINITY;
     int out = 1, first = (int)floor(want);
-    bl_weight_code_range(bits, true, &lo, &top);
     for (int m = BL_MAX(first, 1); m <= BL_MIN(first + 1, most) || m == 1; m++) {
         double error = 0;
         for (size_t i = 0; i < n; i++) {
-            double d = (double)x[i] - (double)scale * (m * code_of(x[i], scale * (float)m, bits, top));
+            double d = (double)x[i] - (double)scale * (m * code_of(q, x[i], scale * (float)m));
             error += d * d;
         }
         if (error < best) out = m, best = error;
@@ -87,9 +95,8 @@ void bl_grouped_make(const bl_tensor *w, const bl_observer *observer, float *cha
 {
     layout l = layout_of(w, g->axis);
     size_t n = l.outer * l.inner, group = (size_t)g->group, groups = (size_t)bl_group_count((int64_t)n, g->group);
-    int32_t lo, top;
-    int most = bl_group_multiple_most(g->bits);
-    bl_weight_code_range(g->bits, true, &lo, &top);
+    codes q = codes_of(g);
+    int most = bl_group_multiple_most(g->bits, g->narrow);
     for (size_t c = 0; c < l.channels; c++) {
         double longest = 0;
         for (size_t i = 0; i < n; i++) channel[i] = ((const float *)w->data)[element(&l, c, i)];
@@ -98,26 +105,25 @@ void bl_grouped_make(const bl_tensor *w, const bl_observer *observer, float *cha
             size_t size = BL_MIN(group, n - k * group);
             step[k] = 0;
             for (size_t i = 0; g->bits == 1 && i < size; i++) step[k] += fabs((double)x[i]) / (double)size;
-            if (g->bits > 1) step[k] = observer->clip(x, size, 1, g->bits, true) / top;
+            if (g->bits > 1) step[k] = observer->clip(x, size, 1, g->bits, g->narrow) / q.grid.hi;
             longest = fmax(longest, step[k]);
         }
         g->scale[c] = longest > 0 ? fmaxf((float)(longest / most), 1e-8f) : 0;
         for (size_t k = 0; k < groups; k++)
             g->multiple[c * groups + k] = g->scale[c] > 0 ? multiple_of(channel + k * group, BL_MIN(group, n - k * group), g->scale[c],
-                                                                        step[k] / (double)g->scale[c], g->bits, most) : 1;
+                                                                        step[k] / (double)g->scale[c], q, most) : 1;
     }
 }
 
-void bl_grouped_codes(const bl_tensor *w, const bl_weight_grid *g, int8_t *codes)
+void bl_grouped_codes(const bl_tensor *w, const bl_weight_grid *g, int8_t *out)
 {
     layout l = layout_of(w, g->axis);
     size_t n = l.outer * l.inner, group = (size_t)g->group, groups = (size_t)bl_group_count((int64_t)n, g->group);
-    int32_t lo, top;
-    bl_weight_code_range(g->bits, true, &lo, &top);
+    codes q = codes_of(g);
     for (size_t c = 0; c < l.channels; c++)
         for (size_t i = 0; i < n; i++) {
             size_t at = element(&l, c, i);
             int m = g->multiple[c * groups + i / group];
-            codes[at] = (int8_t)(m * code_of(((const float *)w->data)[at], g->scale[c] * (float)m, g->bits, top));
+            out[at] = (int8_t)(m * code_of(q, ((const float *)w->data)[at], g->scale[c] * (float)m));
         }
 }

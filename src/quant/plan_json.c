@@ -68,6 +68,7 @@ static json_t *quantizer_json(const bl_graph *g, const bl_quantizer *q)
         json_object_set_new(o, "scale", floats_json(q->scale, q->n_scale));
         json_object_set_new(o, "axis", json_integer(q->axis));
         json_object_set_new(o, "group", json_integer(q->group));
+        json_object_set_new(o, "narrow", json_boolean(q->narrow));
         json_object_set_new(o, "multiples", bytes_json(q->multiple, q->n_multiple));
         break;
     }
@@ -201,6 +202,7 @@ static bl_status read_grouped(const reader *r, const json_t *o, const char *tens
     BL_TRY(read_scales(r, o, tensor, q));
     if (q->axis < 0) return bad(r, tensor, "groups want a scale for every output channel");
     BL_TRY(bl_json_i64(r->ctx, o, "group", r->path, 1, INT32_MAX, &group));
+    BL_TRY(bl_json_bool(r->ctx, o, "narrow", r->path, &q->narrow));
     int64_t want = q->n_scale * bl_group_count(bl_tensor_count(t) / BL_MAX(q->n_scale, 1), group);
     BL_TRY(bl_json_array(r->ctx, o, "multiples", r->path, (size_t)want, &multiples));
     if (json_array_size(multiples) != (size_t)want) return bad(r, tensor, "the number of multiples does not fit the groups");
@@ -211,7 +213,7 @@ static bl_status read_grouped(const reader *r, const json_t *o, const char *tens
     for (int i = 0; i < q->n_multiple; i++) {
         const json_t *x = json_array_get(multiples, (size_t)i);
         json_int_t m = json_is_integer(x) ? json_integer_value(x) : 0;
-        if (m < 1 || m > bl_group_multiple_most(q->bits)) return bad(r, tensor, "a multiple that leaves 8 bits");
+        if (m < 1 || m > bl_group_multiple_most(q->bits, q->narrow)) return bad(r, tensor, "a multiple that leaves 8 bits");
         q->multiple[i] = (uint8_t)m;
     }
     return BL_OK;

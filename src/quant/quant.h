@@ -228,7 +228,7 @@ size_t bl_layer_weight_bytes(const bl_graph *graph, const bl_menu *menu, int lay
 #define BL_WEIGHT_GROUP_MOST (1 << 20)
 bool bl_group_width(int bits);                  /* 1..6; wider codes leave no room for a multiple */
 int64_t bl_group_count(int64_t inputs, int64_t group);
-int bl_group_multiple_most(int bits);
+int bl_group_multiple_most(int bits, bool narrow);
 /* Of n codes of `bits` and their multiples (none where the width has none). */
 size_t bl_grouped_bytes(const bl_tensor *w, int axis, int bits, int group);
 /* Fills scales (0 for a channel of zeros) and multiples of one layer, room for which is there; scratch: channel for the

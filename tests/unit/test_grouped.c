@@ -21,11 +21,11 @@ typedef struct made {
     bl_weight_grid grid;
 } made;
 
-static void make(made *m, const bl_tensor *t, int axis, int bits, int group)
+static void make(made *m, const bl_tensor *t, int axis, int bits, int group, bool narrow)
 {
     float channel[INPUTS];
     double step[INPUTS];
-    m->grid = (bl_weight_grid){ .bits = bits, .axis = axis, .n_scale = OUT, .scale = m->scale, .group = group,
+    m->grid = (bl_weight_grid){ .bits = bits, .axis = axis, .narrow = narrow, .n_scale = OUT, .scale = m->scale, .group = group,
                                 .n_multiple = (int)(OUT * bl_group_count(INPUTS, group)), .multiple = m->multiple };
     bl_grouped_make(t, bl_observer_find("mse"), channel, step, &m->grid);
     bl_grouped_codes(t, &m->grid, m->codes);
@@ -47,9 +47,9 @@ static void order_is_that_of_the_sums(void **state)
     for (int bits = 1; bits <= 6; bits++)
         for (int group = 2; group <= 64; group = group * 2 + 1) {
             made x, y, z;
-            make(&x, &a, 0, bits, group);
-            make(&y, &b, 0, bits, group);
-            make(&z, &c, 1, bits, group);
+            make(&x, &a, 0, bits, group, false);
+            make(&y, &b, 0, bits, group, false);
+            make(&z, &c, 1, bits, group, false);
             assert_memory_equal(x.scale, y.scale, sizeof x.scale);
             assert_memory_equal(x.scale, z.scale, sizeof x.scale);
             assert_memory_equal(x.multiple, y.multiple, (size_t)x.grid.n_multiple);
@@ -71,20 +71,24 @@ static void codes_are_products(void **state)
     (void)state;
     fill(w, OUT * INPUTS);
     memset(w + INPUTS, 0, INPUTS * sizeof *w);
-    for (int bits = 1; bits <= 6; bits++) {
+    for (int form = 0; form < 12; form++) {
         double error[2] = { 0, 0 };
-        int top = bits == 1 ? 1 : (1 << (bits - 1)) - 1;
+        int bits = 1 + form / 2;
+        bool narrow = form % 2;
+        int32_t low, top;
+        bl_weight_code_range(bits, narrow, &low, &top);
         for (int wide = 0; wide < 2; wide++) {
             int group = wide ? INPUTS : 8;
             made m;
-            make(&m, &t, 0, bits, group);
+            make(&m, &t, 0, bits, group, narrow);
             assert_true(!(m.scale[1] > 0)); /* nothing there: whoever makes many grids chooses one */
             for (int i = 0; i < OUT * INPUTS; i++) {
                 int o = i / INPUTS, times = m.multiple[o * (int)bl_group_count(INPUTS, group) + i % INPUTS / group];
                 double best = INFINITY, d = (double)w[i] - (double)m.scale[o] * m.codes[i];
                 if (o == 1) continue;
-                assert_true(times >= 1 && times * top <= 127 && m.codes[i] % times == 0 && abs(m.codes[i]) <= top * times);
-                for (int q = -top; q <= top; q++)
+                assert_true(times >= 1 && times * -low <= 127 && m.codes[i] % times == 0 && m.codes[i] <= top * times &&
+                            m.codes[i] >= low * times);
+                for (int q = low; q <= top; q++)
                     if (bits > 1 || q) best = fmin(best, fabs((double)w[i] - (double)m.scale[o] * times * q));
                 assert_true(fabs(d) <= best + 1e-6 * (double)m.scale[o]);
                 error[wide] += d * d;
