@@ -109,4 +109,21 @@ static double exact_size(booked *q, const bl_cost *cost)
     return total[BL_M_SIZE];
 }
 
+/* The plan at hand: priced at `size` bytes, its file says the same, and its program runs as the walk does. */
+static void check_plan(booked *q, const char *dir, double size)
+{
+    char path[128];
+    bl_plan *back;
+    bl_cost *cost;
+    assert_ok(q->ctx, bl_measure(q->ctx, q->p, q->menu, "counted", NULL, &cost));
+    assert_true(exact_size(q, cost) == size);
+    bl_cost_free(cost);
+    snprintf(path, sizeof path, "%s/plan.json", dir);
+    assert_ok(q->ctx, bl_plan_write(q->ctx, q->p, q->plan, path));
+    assert_ok(q->ctx, bl_plan_read(q->ctx, q->p, path, &back));
+    assert_true(same_content(q->ctx, q->plan, back));
+    check_program(q, back, NULL, dir, size);
+    bl_plan_free(back);
+}
+
 #endif

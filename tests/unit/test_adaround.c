@@ -4,101 +4,20 @@
  * better than nearest rounding, and hang on the seed alone; layers of 8 bits keep their weights and get
  * their biases; the arithmetic of one layer by itself is the walk's.
  */
-#include "tiny_graph.h"
+#include "tiny_tune.h"
+
 #include "train/layer.h"
-
-#include <math.h>
-
-static void make_plan_of(tiny *t, int w_bits, int a_bits)
-{
-    bl_menu_options o = bl_menu_options_default();
-    o.keep_ends = false;
-    o.n_w = o.n_a = 1;
-    o.w_bits[0] = w_bits;
-    o.a_bits[0] = a_bits;
-    assert_ok(t->ctx, bl_menu_make(t->ctx, t->g, &o, &t->menu));
-    assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, t->choice, NULL, "test", &t->plan));
-}
-
-static void make_plan(tiny *t, int w_bits)
-{
-    make_plan_of(t, w_bits, 8);
-}
-
-static bl_weights *tune_by(tiny *t, const char *tuner)
-{
-    bl_tune_input in = { .graph = t->g, .plan = t->plan, .data = t->data, .samples = 64 };
-    bl_weights *w = NULL;
-    assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find(tuner), &in, &w));
-    return w;
-}
-
-static bl_weights *tune(tiny *t)
-{
-    return tune_by(t, "adaround");
-}
-
-/* Squared error of the quantized network's output against the float one, over the samples. */
-typedef struct outputs { int value; double *sum; float *keep; int64_t size; bool second; } outputs;
-
-static bl_status compare_chunk(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
-{
-    outputs *o = user;
-    const float *y = bl_walk_value(walk, o->value)->data;
-    (void)chunk, (void)worker;
-    for (int64_t i = 0; i < count * o->size; i++) {
-        float *kept = &o->keep[first * o->size + i];
-        if (!o->second) *kept = y[i];
-        else *o->sum += ((double)y[i] - *kept) * ((double)y[i] - *kept);
-    }
-    return BL_OK;
-}
-
-static double output_error(tiny *t, const bl_weights *w)
-{
-    double sum = 0;
-    int v = t->g->outputs[0];
-    outputs o = { .value = v, .sum = &sum, .size = bl_tensor_count(&t->g->values[v].t) };
-    bl_shards s = { .graph = t->g, .data = t->data, .n = 64, .run = true, .keep_all = true };
-    o.keep = malloc(64 * (size_t)o.size * sizeof(float));
-    assert_ok(t->ctx, bl_shards_run(t->ctx, &s, compare_chunk, &o));
-    o.second = true;
-    assert_ok(t->ctx, bl_fake_new(t->ctx, t->g, t->plan, w, &s.fake));
-    /* one worker adds at a time: the sum has one order */
-    assert_ok(t->ctx, bl_shards_run(t->ctx, &s, compare_chunk, &o));
-    bl_fake_free(s.fake);
-    free(o.keep);
-    return sum;
-}
 
 static void test_better_than_nearest_and_on_the_grid(void **state)
 {
     (void)state;
     for (int bits = 2; bits <= 4; bits++) {
         tiny *t = tiny_new_net(1, tiny_residual, 64);
-        make_plan(t, bits);
-        bl_weights *w = tune(t);
-        int rounded = 0;
-        for (int i = 0; i < t->g->n_nodes; i++) {
-            int v = bl_layer_weight(t->g, i);
-            if (v < 0) continue;
-            const bl_tensor *old = &t->g->values[v].t;
-            const float *now = bl_weights_find(w, v);
-            const bl_quantizer *q = &t->plan->quantizers[t->plan->of_value[v]];
-            int64_t n = bl_tensor_count(old), per = n / BL_MAX(q->n_scale, 1);
-            assert_non_null(now);
-            rounded++;
-            int32_t lo, hi;
-            bl_weight_code_range(q->bits, q->narrow, &lo, &hi);
-            for (int64_t k = 0; k < n; k++) {
-                float s = q->scale[q->n_scale > 1 ? k / per : 0], u = ((const float *)old->data)[k] / s, c = now[k] / s;
-                assert_float_equal(c, rintf(c), 1e-4);
-                if (u > (float)lo && u < (float)hi) assert_true(fabsf(c - u) < 1.0001f);
-            }
-        }
-        assert_true(rounded >= 4);
-        double learned = output_error(t, w), nearest = output_error(t, NULL);
-        if (learned > 0.7 * nearest) fail_msg("%d bits: squared error %g learned, %g nearest", bits, learned, nearest);
+        tiny_plan_widths(t, bits, 8);
+        bl_weights *w = tiny_tune(t, "adaround", 64);
+        assert_int_equal(tiny_check_codes(t, w, true), 4);
+        double learned = tiny_noise(t, t->data, 64, w), nearest = tiny_noise(t, t->data, 64, NULL);
+        if (learned > 0.7 * nearest) fail_msg("%d bits: noise to signal %g learned, %g nearest", bits, learned, nearest);
         bl_weights_free(w);
         tiny_free(t);
     }
@@ -106,17 +25,8 @@ static void test_better_than_nearest_and_on_the_grid(void **state)
 
 static void test_threads_do_not_matter(void **state)
 {
-    bl_hash hash[2];
     (void)state;
-    for (unsigned k = 0; k < 2; k++) {
-        tiny *t = tiny_new_net(1 + k, tiny_residual, 64);
-        make_plan(t, 3);
-        bl_weights *w = tune(t);
-        hash[k] = w->hash;
-        bl_weights_free(w);
-        tiny_free(t);
-    }
-    assert_string_equal(hash[0].hex, hash[1].hex);
+    tiny_check_threads(tiny_residual, 64, "adaround", 3, 8);
 }
 
 /* Inputs of 2 bits shift what a layer gives: a bias that learns too takes more of it back, and only then moves. */
@@ -128,8 +38,8 @@ static void test_biases_learn(void **state)
     for (int learns = 0; learns < 2; learns++)
         for (unsigned threads = 1; threads < 3; threads++) {
             tiny *t = tiny_new_net(threads, tiny_residual, 64);
-            make_plan_of(t, 3, 2);
-            bl_weights *w = tune_by(t, learns ? "adaround-bias" : "adaround");
+            tiny_plan_widths(t, 3, 2);
+            bl_weights *w = tiny_tune(t, learns ? "adaround-bias" : "adaround", 64);
             int biases = 0, moved = 0;
             for (int i = 0; i < t->g->n_nodes; i++) {
                 int b = bl_layer_weight(t->g, i) < 0 ? -1 : bl_layer_bias(t->g, i);
@@ -139,24 +49,22 @@ static void test_biases_learn(void **state)
             }
             assert_int_equal(moved, biases);
             assert_true(learns ? biases >= 2 : biases == 0);
-            error[learns] = output_error(t, w);
+            error[learns] = tiny_noise(t, t->data, 64, w);
             hash[threads - 1] = w->hash;
             bl_weights_free(w);
             tiny_free(t);
             if (threads == 2) assert_string_equal(hash[0].hex, hash[1].hex);
         }
-    if (!(error[1] < error[0])) fail_msg("squared error %g with biases, %g without", error[1], error[0]);
+    if (!(error[1] < error[0])) fail_msg("noise to signal %g with biases, %g without", error[1], error[0]);
 }
 
 /* At 8 bits: no weight is touched, and biases are those of bias correction but for its passes. */
 static void test_eight_bits_correct_biases(void **state)
 {
     tiny *t = tiny_new_net(2, tiny_residual, 64);
-    make_plan(t, 8);
-    bl_weights *w = tune(t), *other = NULL;
-    bl_tune_input in = { .graph = t->g, .plan = t->plan, .data = t->data, .samples = 64 };
     (void)state;
-    assert_ok(t->ctx, bl_tune(t->ctx, bl_tuner_find("bias-correction"), &in, &other));
+    tiny_plan_widths(t, 8, 8);
+    bl_weights *w = tiny_tune(t, "adaround", 64), *other = tiny_tune(t, "bias-correction", 64);
     assert_true(w->n_items >= 2);
     for (int i = 0; i < w->n_items; i++) {
         const float *b = bl_weights_find(other, w->items[i].value), *old = t->g->values[w->items[i].value].t.data;

@@ -96,14 +96,12 @@ static void channels_have_their_scales(void **state)
 
 static void plans_run(void **state)
 {
-    char dir[] = "/tmp/bl-book-XXXXXX", path[128];
+    char dir[] = "/tmp/bl-book-XXXXXX";
     booked q;
     (void)state;
     assert_non_null(mkdtemp(dir));
     open_network(&q, 1, dir);
     for (int bits = 1; bits <= 8; bits++) {
-        bl_plan *back;
-        bl_cost *cost;
         plan_bits(&q, bits, true, 0);
         double size = 0;
         for (int i = 0; i < q.plan->n_quantizers; i++) {
@@ -113,15 +111,7 @@ static void plans_run(void **state)
             size_t n = (size_t)bl_tensor_count(&q.p->values[k->value].t);
             size += (double)((n * (size_t)bits + 7) / 8) + (bits < 8 ? 1 << bits : 0);
         }
-        assert_ok(q.ctx, bl_measure(q.ctx, q.p, q.menu, "counted", NULL, &cost));
-        assert_true(exact_size(&q, cost) == size);
-        bl_cost_free(cost);
-        snprintf(path, sizeof path, "%s/plan.json", dir);
-        assert_ok(q.ctx, bl_plan_write(q.ctx, q.p, q.plan, path));
-        assert_ok(q.ctx, bl_plan_read(q.ctx, q.p, path, &back));
-        assert_true(same_content(q.ctx, q.plan, back));
-        check_program(&q, back, NULL, dir, size);
-        bl_plan_free(back);
+        check_plan(&q, dir, size);
         drop_plan(&q);
     }
     close_network(&q);

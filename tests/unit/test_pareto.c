@@ -3,9 +3,7 @@
  * Pareto-greedy: the list's order, the walks against brute force and the published counts, budgets and
  * floors on small networks.
  */
-#include "tiny_cost.h"
-
-#include "search/search.h"
+#include "tiny_search.h"
 
 static const char *const walks[] = { "binary", "binary-interpolation", "interpolation", "reverse", "sequential" };
 
@@ -127,43 +125,11 @@ static void list_is_sorted(void **state)
     }
 }
 
-typedef struct table {
-    tiny *t;
-    bl_cost *cost;
-    bl_prices *prices;
-    bl_sens *sens;
-    bl_arena *a;
-    bl_search_input in;
-} table;
-
-static onnx_build *residual(bl_ctx *ctx)
-{
-    return tiny_residual(ctx);
-}
-
 static table table_new(uint64_t seed)
 {
-    table b = { .t = tiny_new_net(1, residual, 4) };
     bl_menu_options o = bl_menu_options_default();
     assert_true(bl_menu_pairs("W2A4 W8A8 W4A8,W2A8 W4A4 W8A4", &o));
-    bl_menu_free(b.t->menu);
-    assert_ok(b.t->ctx, bl_menu_make(b.t->ctx, b.t->g, &o, &b.t->menu));
-    b.cost = tiny_counted(b.t);
-    b.sens = tiny_sens(b.t, seed);
-    assert_ok(b.t->ctx, bl_prices_make(b.t->ctx, b.t->g, b.t->menu, b.cost, &b.prices));
-    b.a = bl_arena_new(b.t->ctx, "search");
-    b.in = (bl_search_input){ .graph = b.t->g, .menu = b.t->menu, .stats = b.t->stats, .sens = b.sens, .cost = b.cost,
-                              .prices = b.prices };
-    return b;
-}
-
-static void table_free(table *b)
-{
-    bl_arena_free(b->a);
-    bl_arena_free(b->sens->arena);
-    bl_prices_free(b->prices);
-    bl_cost_free(b->cost);
-    tiny_free(b->t);
+    return table_make(tiny_residual, &o, seed, false);
 }
 
 static double sum_of(const table *b, bl_metric m, const int *choice)

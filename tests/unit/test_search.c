@@ -3,9 +3,7 @@
  * Budgets and recipes as people write them, the searches against brute force on small networks, moves
  * under exact prices, and the allocations of the whole way failing in turn.  The solver: test_knapsack.
  */
-#include "tiny_cost.h"
-
-#include "search/search.h"
+#include "tiny_search.h"
 
 /* ------------------------------------------------------------------ budgets */
 
@@ -151,16 +149,6 @@ static void lines_on_top_of_a_recipe(void **state)
 
 /* ------------------------------------------------------------------ searches against brute force */
 
-typedef struct table {
-    tiny *t;
-    bl_cost *cost;
-    bl_prices *prices;
-    bl_sens *sens;
-    bl_arena *a;
-    bl_search_input in;
-    bl_budget budget[4];
-} table;
-
 static onnx_build *three_choices(bl_ctx *ctx)
 {
     return tiny_dense(ctx, false);
@@ -168,25 +156,8 @@ static onnx_build *three_choices(bl_ctx *ctx)
 
 static table table_new(uint64_t seed, bool timed)
 {
-    table b = { .t = tiny_new_net(1, three_choices, 4) };
     bl_menu_options o = { .w_bits = { 8, 4, 2 }, .n_w = 3, .a_bits = { 8, 4 }, .n_a = 2 }; /* 6 x 6 x 6 x 2 choices */
-    assert_ok(b.t->ctx, bl_menu_make(b.t->ctx, b.t->g, &o, &b.t->menu));
-    b.cost = timed ? tiny_timed(b.t, seed) : tiny_counted(b.t);
-    b.sens = tiny_sens(b.t, seed);
-    assert_ok(b.t->ctx, bl_prices_make(b.t->ctx, b.t->g, b.t->menu, b.cost, &b.prices));
-    b.a = bl_arena_new(b.t->ctx, "search");
-    b.in = (bl_search_input){ .graph = b.t->g, .menu = b.t->menu, .stats = b.t->stats, .sens = b.sens, .cost = b.cost,
-                              .prices = b.prices };
-    return b;
-}
-
-static void table_free(table *b)
-{
-    bl_arena_free(b->a);
-    bl_arena_free(b->sens->arena);
-    bl_prices_free(b->prices);
-    bl_cost_free(b->cost);
-    tiny_free(b->t);
+    return table_make(three_choices, &o, seed, timed);
 }
 
 static bool exact_fits(table *b, const int *choice, double total[BL_N_METRIC])

@@ -3,7 +3,7 @@
  * Sets of rounded weights: on their grids, kept on disk also half made, made anew for other samples; plans stitched
  * from them are the same whether the sets were there or not, and better than nearest rounding; sensitivities see them.
  */
-#include "tiny_graph.h"
+#include "tiny_tune.h"
 
 #include "sense/sense.h"
 #include "train/train.h"
@@ -70,16 +70,6 @@ static void test_sets_lie_on_grids(void **state)
     tiny_free(t);
 }
 
-static double output_noise(tiny *t, const bl_weights *w)
-{
-    bl_oracle *o = NULL;
-    bl_score score;
-    assert_ok(t->ctx, bl_oracle_new(t->ctx, t->g, t->data, 64, NULL, &o));
-    assert_ok(t->ctx, bl_oracle_score(o, t->plan, w, &score));
-    bl_oracle_free(o);
-    return pow(10, -score.sqnr_db / 10);
-}
-
 static void test_stitched_plans(void **state)
 {
     tiny *t = tiny_new_net(1, tiny_residual, 64);
@@ -104,8 +94,8 @@ static void test_stitched_plans(void **state)
             assert_int_equal(made != NULL, now != NULL);
             if (now) assert_memory_equal(now, made, bl_tensor_bytes(&t->g->values[v].t));
         }
-        learned += output_noise(t, with);
-        nearest += output_noise(t, NULL);
+        learned += tiny_noise(t, t->data, 64, with);
+        nearest += tiny_noise(t, t->data, 64, NULL);
         bl_weights_free(with);
         bl_weights_free(without);
     }
