@@ -68,7 +68,8 @@ void bench_rows(const char *only, double seconds);
 void bench_peaks(void);
 
 /* ---- layers.c: net of its table, or "all"; all: also widths for which the row of 8/8 is chosen */
-void bench_layers(const char *net, bl_isa cap, bool all, bool cold, double seconds);
+typedef enum bench_where { BENCH_WARM, BENCH_L3, BENCH_COLD } bench_where; /* the weights */
+void bench_layers(const char *net, bl_isa cap, bool all, bench_where where, double seconds);
 
 /* ---- peer.c: oneDNN's int8 for the same shape; NULL where it is not built in or cannot */
 typedef struct peer peer;

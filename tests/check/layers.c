@@ -4,7 +4,8 @@
  * that is chosen for 8/8, those for narrower pairs where another one is chosen, and oneDNN's int8
  * run in turn, the order moving on; the figures are the median of 8/8 and, for the others, medians
  * of the ratios within a round.  --cold walks over copies of the weights, 64 MiB in all, so that
- * they come from memory; otherwise they are as warm as the call before left them.
+ * they come from memory, --l3 over 2 MiB for each pair of widths, which is more than the second cache level and less than
+ * the third; otherwise they are as warm as the call before left them.
  */
 #include "check.h"
 
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLD_BYTES = 64 << 20, MAX_PAIRS = 16, ROUNDS = 401 };
+enum { COLD_BYTES = 64 << 20, L3_BYTES = 2 << 20, MAX_PAIRS = 16, ROUNDS = 401 };
 
 /* clang-format off */
 typedef struct layer { const char *net; int32_t h, ic, oc, groups, k, stride; } layer;
@@ -188,13 +189,14 @@ static void bench_layer(const layer *l, bl_isa cap, bool all, size_t cold_bytes,
     free(e);
 }
 
-void bench_layers(const char *net, bl_isa cap, bool all, bool cold, double seconds)
+void bench_layers(const char *net, bl_isa cap, bool all, bench_where where, double seconds)
 {
-    printf("up to %s, weights %s, one thread; ratios: times as fast as the first row\n",
-           bl_isa_name(cap), cold ? "cold" : "warm");
+    static const char *const words[] = {"warm", "from L3", "cold"};
+    static const size_t bytes[] = {0, L3_BYTES, COLD_BYTES};
+    printf("up to %s, weights %s, one thread; ratios: times as fast as the first row\n", bl_isa_name(cap), words[where]);
     size_t n = 0;
     for (size_t i = 0; i < BL_COUNTOF(layers); i++) n += strcmp(net, "all") == 0 || strcmp(net, layers[i].net) == 0;
     for (size_t i = 0; i < BL_COUNTOF(layers); i++)
         if (strcmp(net, "all") == 0 || strcmp(net, layers[i].net) == 0)
-            bench_layer(&layers[i], cap, all, cold ? COLD_BYTES : 0, seconds / (double)n);
+            bench_layer(&layers[i], cap, all, bytes[where], seconds / (double)n);
 }
