@@ -124,6 +124,47 @@ static void test_ceiling(void **state)
     test_ctx_free(ctx);
 }
 
+/* Held blocks on both sides of a large page: zeroed, of exactly the promised size, given out again zeroed after a reset,
+ * and given back. */
+static void test_hold(void **state)
+{
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 0);
+    static const size_t sizes[] = {1, 60000, (2 << 20) - 4096, 2 << 20, (2 << 20) + 1, (5 << 20) + 77};
+    for (size_t i = 0; i < BL_COUNTOF(sizes); i++) {
+        uint64_t before, held, now;
+        bl_memory_use(ctx, &before, NULL);
+        bl_arena *arena = bl_arena_new(ctx, "held");
+        assert_non_null(arena);
+        size_t room = bl_arena_room(sizes[i]);
+        assert_int_equal(bl_arena_hold(arena, room), BL_OK);
+        bl_memory_use(ctx, &held, NULL);
+        assert_int_equal(held - before, bl_arena_hold_bytes(room));
+        bl_mark mark = bl_arena_mark(arena);
+        for (int round = 0; round < 2; round++) {
+            uint8_t *p = bl_alloc(arena, sizes[i], 1);
+            assert_non_null(p);
+            assert_int_equal((uintptr_t)p % (sizes[i] >= 64 ? 64 : 16), 0);
+            for (size_t k = 0; k < sizes[i]; k++) assert_int_equal(p[k], 0);
+            memset(p, 0xA5, sizes[i]);
+            bl_memory_use(ctx, &now, NULL);
+            assert_int_equal(now, held); /* nothing more from the system */
+            bl_arena_reset(arena, mark);
+        }
+        bl_arena_free(arena);
+        bl_memory_use(ctx, &now, NULL);
+        assert_int_equal(now, before);
+    }
+    test_ctx_free(ctx);
+    ctx = test_ctx(1, 3 << 20);
+    bl_arena *arena = bl_arena_new(ctx, "held");
+    assert_non_null(arena);
+    assert_int_equal(bl_arena_hold(arena, 4 << 20), BL_UNAVAILABLE);
+    assert_int_equal(bl_arena_hold(arena, 2 << 20), BL_OK);
+    bl_arena_free(arena);
+    test_ctx_free(ctx);
+}
+
 /* What memory has no room for lies on disk: zeroed, uncounted, gone with the reset; where no disk is to be had the
  * ceiling holds. */
 static void test_spill(void **state)
@@ -222,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_boundary_sizes),
         cmocka_unit_test(test_marks),
         cmocka_unit_test(test_ceiling),
+        cmocka_unit_test(test_hold),
         cmocka_unit_test(test_spill),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_text_and_products),
