@@ -22,8 +22,8 @@ enum { VNNI_K_MAX = 65793, VNNI_EDGE_W = 32, VNNI_NEAR = 24 << 10, VNNI_STREAM_S
 typedef struct vnni_plan {
     direct_plan d;
     size_t vectors;             /* of a group's channels */
-    size_t blocks, wide_blocks; /* of a group's vectors; the first wide_blocks have one more */
-    size_t least;               /* vectors of the other blocks */
+    size_t blocks;              /* of a group's vectors */
+    size_t even, evens;         /* vectors and blocks but for a half one; sizes differ by one, evenly spread */
     bool full_first;            /* instead: blocks of VNNI_Z, what is left in the last one */
     bool half;                  /* the last block has one vector and half of one */
     size_t steps;               /* of 4 activations, in all runs */
@@ -64,12 +64,12 @@ static vnni_plan vnni_plan_of(const bl_conv_shape *s)
     p.wide = s->acc64 || p.d.planes == 2;
     p.mixed = !p.wide && s->out_bits <= 8;
     p.half = p.mixed && !p.edge && p.vectors > 1 && (p.d.ocg - 1) % 16 < 8;
-    size_t even = p.vectors - (p.half ? 2 : 0), evens = (even + most - 1) / most;
-    p.blocks = evens + p.half;
-    p.least = evens ? even / evens : 0;
-    p.wide_blocks = evens ? even % evens : 0;
+    p.even = p.vectors - (p.half ? 2 : 0);
+    p.evens = (p.even + most - 1) / most;
     p.steps = p.d.runs * p.d.run_step / 4;
     p.full_first = vnni_streams_pay(&p) && !p.edge;
+    if (p.evens > 1 && !p.full_first) p.evens += p.evens % 2; /* two threads find halves */
+    p.blocks = p.evens + p.half;
     p.bias_bytes = p.d.groups * p.vectors * 16 * (p.wide ? sizeof(int64_t) : sizeof(int32_t));
     p.group_bytes = p.vectors * p.steps * 64;
     p.weight_bytes = p.d.groups * p.group_bytes;
@@ -104,10 +104,10 @@ static size_t vnni_block(const vnni_plan *p, size_t b, size_t *first)
     }
     if (p->full_first) {
         *first = b * VNNI_Z;
-        return BL_MIN((size_t)VNNI_Z, p->vectors - (p->half ? 2 : 0) - *first);
+        return BL_MIN((size_t)VNNI_Z, p->even - *first);
     }
-    *first = b * p->least + BL_MIN(b, p->wide_blocks);
-    return p->least + (b < p->wide_blocks);
+    *first = b * p->even / p->evens;
+    return (b + 1) * p->even / p->evens - *first;
 }
 
 static bool vnni_is_half(const vnni_plan *p, size_t b)
@@ -328,7 +328,7 @@ static size_t vnni_parts(const bl_conv_shape *s)
 static bool vnni_adds(const bl_conv_shape *s)
 {
     vnni_plan p = vnni_plan_of(s);
-    return p.mixed && !p.half && (p.full_first || p.least != 3 || p.wide_blocks);
+    return p.mixed && !p.half && (p.full_first || p.even != 3 * p.evens);
 }
 
 const bl_conv_row bl_k_conv_vnni_avx512 = {
