@@ -35,7 +35,7 @@ letter_words() {
 }
 
 letter_long() { # EPOCHS
-    echo "--set epochs=$1 --set cycles=34 --set beta=5e-8 --set beta_hold=0.09 --set beta_ramp=1e-6 --set beta_end=6e-5 --budget ebops=25000"
+    echo "--set epochs=$1 --set cycles=34 --set decay=0.05 --set beta=2e-8 --set beta_hold=0.06 --set beta_ramp=2e-7 --set beta_end=6e-5 --budget ebops=25000"
 }
 
 letter_uniform() { # BITS no|yes
