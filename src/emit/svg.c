@@ -126,7 +126,8 @@ void bl_plot_axes(bl_plot *p, const char *x_label, const char *y_label)
     for (int i = 0; i < x.n; i++) {
         double at = bl_plot_x(p, x.at[i]);
         bl_page_put(o, "<path class=\"grid\" d=\"M%.1f %.1fV%.1f\"/>", at, p->top, p->bottom);
-        bl_page_put(o, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", at,
+        double room = p->right + 12 - 3.4 * (double)strlen(x.text[i]); /* a long one would leave the picture */
+        bl_page_put(o, "<text class=\"tick mid\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", fmin(at, room),
                     p->bottom + 17, x.text[i]);
     }
     bl_page_put(o, "<path class=\"axis\" d=\"M%.1f %.1fV%.1fH%.1f\"/>\n", p->left, p->top,
