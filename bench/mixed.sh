@@ -12,7 +12,9 @@ mkdir -p "$out"
 : > "$out/mixed.lines"
 if "$bitlathe" list kernels --isa avx2 > /dev/null 2>&1; then
     tools/figures "$build" mixed-speed | tee "$out/mixed.txt"
-    awk '$2 ~ /^avx/ && $3 + 0 > 0 && NF > 9 {
+    awk '$2 !~ /^avx/ { next }
+    $4 == "of" { printf "{\"network\":\"%s\",\"isa\":\"%s\",\"shapes\":%s,\"gain_no_time\":%s}\n", $1, $2, $5, $3; next }
+    $6 + 0 > 0 && NF > 9 {
         printf "{\"network\":\"%s\",\"isa\":\"%s\",\"budget\":%s,\"points\":%s,\"error\":%s,\"int8_ms\":%s,\"plan_ms\":%s,\"faster\":%s}\n", $1, $2, $3, $4 + 0, $5 + 0, $6, $7, $8
     }' "$out/mixed.txt" >> "$out/mixed.lines"
 else
