@@ -42,7 +42,7 @@ tau_b() {
     awk '{ x[NR] = $1; y[NR] = $2 }
     END { for (i = 2; i <= NR; i++) for (j = 1; j < i; j++) { a = (x[i] > x[j]) - (x[i] < x[j]); b = (y[i] > y[j]) - (y[i] < y[j])
             s += a * b; p += a != 0; q += b != 0 }
-        printf "%.3f", p * q > 0 ? s / sqrt(p * q) : 0 }'
+        printf "%.3f", (p * q > 0 ? s / sqrt(p * q) : 0) }'
 }
 
 # OHQ's first author measured masks on a MobileNetV1 of width 1, layer by layer; ours on one of width 0.75, same layers,
