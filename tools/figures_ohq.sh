@@ -98,7 +98,7 @@ figures_datafree() {
     echo
 }
 
-# One scale a weight: naive, and what equalisation and bias correction give back.
+# One scale a weight: naive, and what equalisation, bias correction and learning give back.  PERTENSOR_ROWS: an expression for some forms.
 figures_pertensor() {
     echo "W8A8 with one scale a weight, 64 calibration pictures; points of top-1 lost on 500 (bar 1.5 for the last row of each network)"
     printf '%-30s %-28s %6s %6s %6s %7s  %s\n' network form drop error flips "SQNR dB" command
@@ -108,6 +108,7 @@ figures_pertensor() {
         case $name in mobilenet_v1_* | mobilenet_v2_*) ;; *) continue ;; esac
         files_here "$words $calibration" || { echo "skipped: $name: data are not here"; continue; }
         while IFS='|' read -r label form <&4; do
+            [[ $label =~ ${PERTENSOR_ROWS:-.} ]] || continue
             run "$bitlathe" quantize "$file" $uniform $calibration $form -o "$t/w8" &&
                 datafree_row "$name" "$label" "$file" "$words" 28 |
                 sed "s#\$#  $(shown "$bitlathe" quantize "$file" $uniform $calibration $form -o T/w8 | sed 's/[&#]/\\&/g')#"
@@ -119,6 +120,7 @@ equalised|--equalise --tune none
 equalised, corrected|--equalise --tune bias-correction
 least noise|--equalise-noise --tune none
 least noise, corrected|--equalise-noise --tune bias-correction
+least noise, learned|--equalise-noise --tune adaround-all
 END
     done 3<"$t/networks"
     echo
