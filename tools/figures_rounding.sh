@@ -26,6 +26,7 @@ resnet20_cifar10 W4A4 1.6 adaround-bias --equalise
 mobilenetv3s_cifar10 W4A8 0.4
 resnet56_cifar10 W4A8 0.4
 mobilenet_v1_0.75_224 W6A8 2
+mobilenet_v1_0.75_224 W6A8 2 bias-correction
 mobilenet_v1_0.75_224 W4A8 10
 mobilenet_v1_0.75_224 W6A8 2 adaround-bias --set data=both --set distil_steps=200
 mobilenet_v1_0.75_224 W4A8 10 adaround-bias --set data=both --set distil_steps=200
