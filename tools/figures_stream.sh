@@ -9,12 +9,12 @@ stream_set() { # NAME ROWS
     local hex cifar=$shared/data/cifar10
     set_name=$1
     if [ "$1" = cifar ]; then
-        set_title="CIFAR-10" set_shape="--shape 3,32,32" set_tests=5000
+        set_title="CIFAR-10" set_shape="--shape 3,32,32" set_tests=5000 set_limit=""
         { tail -c $((3073 * $2)) "$cifar/train_a.bin"; cat "$cifar/test_a.bin"; } >"$t/whole"
         set_whole="cifar:$t/whole" set_train="cifar:$cifar/train_a.bin" set_test="cifar:$cifar/test_a.bin"
         return
     fi
-    set_title="Fashion-MNIST" set_shape="" set_tests=10000
+    set_title="Fashion-MNIST" set_shape="" set_tests=10000 set_limit=" --floor top1=-1"
     hex=$(printf '%08x' $(($2 + 10000)) | sed 's/../\\x&/g')
     { printf '\0\0\10\3%b\0\0\0\34\0\0\0\34' "$hex"; zcat "$fashion/train-images-idx3-ubyte.gz" | tail -c $((784 * $2)); zcat "$fashion/t10k-images-idx3-ubyte.gz" | tail -c 7840000; } >"$t/pictures"
     { printf '\0\0\10\1%b' "$hex"; zcat "$fashion/train-labels-idx1-ubyte.gz" | tail -c "$2"; zcat "$fashion/t10k-labels-idx1-ubyte.gz" | tail -c 10000; } >"$t/labels"
@@ -31,7 +31,7 @@ stream_trained() { # FOLDER EPOCHS ROWS: conv3.onnx and the run hgq in it, each 
     echo
     words="--recipe hgq --data $set_whole --mean 0 --std 256 --set held_out=$(($3 / 5)) --set test=$set_tests --set epochs=$2 --set cycles=8"
     words+=" --set look=0 --set batch=128 --set rate=2e-3 --set act_share=channel --set act_i=3 --set act_f=4 --set rate_width=4 --set beta=1e-8 --set beta_end=1e-6"
-    words+=" --threads 1 --floor top1=-1"
+    words+=" --threads 1$set_limit"
     hgq_once "$1/hgq" "$1/conv3.onnx" $words || return
     shown "$bitlathe" train T/conv3.onnx $words -o T/hgq
     echo
