@@ -7,14 +7,13 @@
 # read them, what the network sees, numbers of test pictures.
 stream_set() { # NAME ROWS
     local hex cifar=$shared/data/cifar10
-    set_name=$1
     if [ "$1" = cifar ]; then
-        set_title="CIFAR-10" set_shape="--shape 3,32,32" set_tests=5000 set_limit=""
+        set_title="CIFAR-10" set_shape="--shape 3,32,32" set_tests=5000 set_limit="" set_float=$(($2 * 4 / 5)) # what chooses is not learned from
         { tail -c $((3073 * $2)) "$cifar/train_a.bin"; cat "$cifar/test_a.bin"; } >"$t/whole"
         set_whole="cifar:$t/whole" set_train="cifar:$cifar/train_a.bin" set_test="cifar:$cifar/test_a.bin"
         return
     fi
-    set_title="Fashion-MNIST" set_shape="" set_tests=10000 set_limit=" --floor top1=-1"
+    set_title="Fashion-MNIST" set_shape="" set_tests=10000 set_limit=" --floor top1=-1" set_float=20000
     hex=$(printf '%08x' $(($2 + 10000)) | sed 's/../\\x&/g')
     { printf '\0\0\10\3%b\0\0\0\34\0\0\0\34' "$hex"; zcat "$fashion/train-images-idx3-ubyte.gz" | tail -c $((784 * $2)); zcat "$fashion/t10k-images-idx3-ubyte.gz" | tail -c 7840000; } >"$t/pictures"
     { printf '\0\0\10\1%b' "$hex"; zcat "$fashion/train-labels-idx1-ubyte.gz" | tail -c "$2"; zcat "$fashion/t10k-labels-idx1-ubyte.gz" | tail -c 10000; } >"$t/labels"
@@ -23,7 +22,7 @@ stream_set() { # NAME ROWS
 }
 
 stream_trained() { # FOLDER EPOCHS ROWS: conv3.onnx and the run hgq in it, each only where it is not finished
-    local words="--arch conv3 $set_shape --data $set_train --limit 20000 --mean 0 --std 256 --epochs 6 --keep-norms --threads 1"
+    local words="--arch conv3 $set_shape --data $set_train --limit $set_float --mean 0 --std 256 --epochs 6 --keep-norms --threads 1"
     echo "$set_title, convolutions of 16, 16 and 24 channels and a dense layer: first a float network, then $(($3 - $3 / 5)) pictures learned, $(($3 / 5)) choose, $set_tests test"
     mkdir -p "$1"
     [ -r "$1/conv3.onnx" ] || run "$bitlathe" train $words -o "$1/conv3.onnx" || return
