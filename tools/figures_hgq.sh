@@ -109,8 +109,8 @@ jets_words() { # TASK CSV
 
 # Task B is good at lower prices of accuracy: its price moves where its front lies.
 jets_long() { # TASK
-    local price="--set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=4e-7 --set beta_end=7e-5" epochs=4500
-    [ "$1" = A ] || price="--set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=6e-7 --set beta_end=5e-5" epochs=9000
+    local price="--set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=4e-7 --set beta_end=7e-5" epochs=9000
+    [ "$1" = A ] || price="--set beta=1e-7 --set beta_hold=0.04 --set beta_ramp=6e-7 --set beta_end=5e-5"
     echo "--set epochs=${JETS_EPOCHS:-$epochs} --set cycles=30 --set input_clip=yes $price"
 }
 
@@ -159,7 +159,7 @@ jets_circuits() { # TASK MEAN SEEDS BAR: tables two points below float beside 6 
     done
 }
 
-# JETS_TASKS (A B), JETS_SEEDS (1), JETS_EPOCHS (A 4500, B 9000); JETS_KEEP: a folder that keeps trainings, for a second call.
+# JETS_TASKS (A B), JETS_SEEDS (1), JETS_EPOCHS (9000); JETS_KEEP: a folder that keeps trainings, for a second call.
 figures_jets() {
     local task seed words mean b seeds=${JETS_SEEDS:-1} keep=${JETS_KEEP:-$t}
     . tools/hardware.sh
