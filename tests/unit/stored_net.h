@@ -19,19 +19,9 @@ typedef struct booked {
 static void open_network(booked *q, unsigned threads, const char *dir)
 {
     bl_train_options o = bl_train_options_default();
-    bl_trained *t;
-    char path[128];
     o.epochs = 8, o.batch = 32, o.micro = 8, o.held_out = 0, o.rate = 0.05, o.random = true;
     q->ctx = test_ctx(threads, 0);
-    bl_graph *g = normed(q->ctx);
-    q->data = samples(q->ctx, g, dir);
-    assert_ok(q->ctx, bl_train(q->ctx, g, q->data, &o, &t));
-    snprintf(path, sizeof path, "%s/float.onnx", dir);
-    assert_ok(q->ctx, bl_write_onnx(q->ctx, t->graph, path));
-    bl_trained_free(t);
-    bl_graph_free(g);
-    assert_ok(q->ctx, bl_import(q->ctx, path, NULL, &q->g));
-    assert_ok(q->ctx, bl_prepare(q->ctx, q->g, &q->p));
+    taught(q->ctx, &o, dir, &q->data, &q->g, &q->p);
     assert_ok(q->ctx, bl_calibrate(q->ctx, q->p, q->data, NULL, &q->stats));
 }
 

@@ -38,22 +38,12 @@ typedef struct planned {
 /* The trained network, and a plan of 2-bit weights and 4-bit values for it. */
 static void plan_small(planned *q, unsigned threads, const char *dir)
 {
-    char path[128];
     bl_train_options o = small();
-    bl_trained *t;
     bl_menu *menu;
     bl_stats *stats;
     bl_menu_options mo = { .w_bits = { 2 }, .n_w = 1, .a_bits = { 4 }, .n_a = 1, .keep_ends = true };
     q->ctx = test_ctx(threads, 0);
-    bl_graph *g = normed(q->ctx);
-    q->data = samples(q->ctx, g, dir);
-    assert_ok(q->ctx, bl_train(q->ctx, g, q->data, &o, &t));
-    snprintf(path, sizeof path, "%s/float.onnx", dir);
-    assert_ok(q->ctx, bl_write_onnx(q->ctx, t->graph, path));
-    bl_trained_free(t);
-    bl_graph_free(g);
-    assert_ok(q->ctx, bl_import(q->ctx, path, NULL, &q->g));
-    assert_ok(q->ctx, bl_prepare(q->ctx, q->g, &q->p));
+    taught(q->ctx, &o, dir, &q->data, &q->g, &q->p);
     assert_ok(q->ctx, bl_calibrate(q->ctx, q->p, q->data, NULL, &stats));
     assert_ok(q->ctx, bl_menu_make(q->ctx, q->p, &mo, &menu));
     int *choice = calloc((size_t)menu->n_units, sizeof *choice);

@@ -92,4 +92,20 @@ static inline bl_train_options small(void)
     return o;
 }
 
+/* normed(), taught with the options on samples() and read back from dir/float.onnx: as imported and prepared. */
+static inline void taught(bl_ctx *ctx, const bl_train_options *o, const char *dir, bl_data **data, bl_graph **imported, bl_graph **prepared)
+{
+    char path[128];
+    bl_trained *t;
+    bl_graph *g = normed(ctx);
+    *data = samples(ctx, g, dir);
+    assert_ok(ctx, bl_train(ctx, g, *data, o, &t));
+    snprintf(path, sizeof path, "%s/float.onnx", dir);
+    assert_ok(ctx, bl_write_onnx(ctx, t->graph, path));
+    bl_trained_free(t);
+    bl_graph_free(g);
+    assert_ok(ctx, bl_import(ctx, path, NULL, imported));
+    assert_ok(ctx, bl_prepare(ctx, *imported, prepared));
+}
+
 #endif
