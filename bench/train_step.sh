@@ -6,7 +6,8 @@
 # difference of their steps, so that starting costs nothing; ours reads and normalises its pictures, PyTorch's are
 # random numbers that lie there already.  Two figures each: wall clock, and processor time, which a busy machine
 # changes less.  PyTorch in its usual order of elements (NCHW) and with channels last.  Skipped by name without torch.
-# Then our ResNet-20 on CIFAR-10's pictures at batch 128, flipped and shifted, and the time of an epoch of 50,000.
+# Then conv3, whose maxima between convolutions are the other half of its way back, ours alone; and
+# our ResNet-20 on CIFAR-10's pictures at batch 128, flipped and shifted, and the time of an epoch of 50,000.
 cd "$(dirname "$0")/.." || exit 1
 [ $# -ge 1 ] || { echo "usage: bench/train_step.sh BUILD [ROUNDS] [THREADS]" >&2; exit 64; }
 bitlathe=$1/bitlathe rounds=${2:-7} threads=${3:-1} python=${PYTHON:-/usr/bin/python3} fashion=/usr/share/datasets/fashion-mnist
@@ -82,6 +83,16 @@ for who in ours torch_plain torch_last; do
     awk -v who=$who -v w="$(median $who 2)" -v p="$(median $who 3)" -v o="$(median ours 2)" -v q="$(median ours 3)" \
         'BEGIN { printf "%-28s %10.1f %10.1f %6.2f %6.2f\n", who, w, p, w / o, p / q }'
 done
+
+conv3() { # STEPS
+    "$bitlathe" train --arch conv3 --shape 1,28,28 --classes 10 --mean 72.93 --std 90.015 --limit $((64 * $1)) --held-out 0 --epochs 1 \
+        --data idx:$fashion/train-images-idx3-ubyte.gz,$fashion/train-labels-idx1-ubyte.gz --batch 64 --threads "$threads" --fresh -o "$t/net.onnx"
+}
+for round in $(seq "$rounds"); do
+    echo "conv3 $(timed conv3 $few) $(timed conv3 $many)" |
+        awk -v n=$((many - few)) '{ print $1, 1000 * ($4 - $2) / n, 1000 * ($5 - $3) / n }' >>"$t/all"
+done
+printf '%-28s %10.1f %10.1f\n' "conv3" "$(median conv3 2)" "$(median conv3 3)"
 
 cifar=${BITLATHE_SHARED:-../shared}/data/cifar10/train_a.bin
 [ -r "$cifar" ] || { echo "skipped: resnet20: no $cifar"; exit 0; }

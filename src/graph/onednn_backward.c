@@ -1,43 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Gradients of Conv, Gemm and MatMul on oneDNN (C API, 2.6), one thread.  Every tensor of a primitive
- * is a port: where the walk's order is not the one that the primitive likes, the port has a buffer of
- * its own and a reorder.  A node that oneDNN would run on its slow reference is left to the
- * operator's own facet.
+ * Gradients of Conv, Gemm, MatMul and pooling on oneDNN (C API, 2.6), one thread.  A node that oneDNN would
+ * run on its slow reference is left to the operator's own facet.
  */
 #include "graph/onednn_backward.h"
-#include "graph/onednn_private.h"
+#include "graph/onednn_job.h"
 
 #ifdef BL_HAVE_ONEDNN
 
 #include <string.h>
 
-typedef struct port {
-    dnnl_memory_t outer, inner; /* the walk's order, handle set for each run; the primitive's */
-    dnnl_primitive_t reorder;   /* NULL: inner is outer */
-    uint32_t version;           /* a constant: what inner holds; UINT32_MAX: nothing yet */
-} port;
-
-typedef struct job {
-    dnnl_primitive_t run;
-    dnnl_memory_desc_t scratch_md;
-    dnnl_memory_t scratch;
-    port a, b, out;             /* src or diff_dst, weights or diff_dst, what is computed */
-    int a_arg, b_arg, out_arg;
-    bool has_bias;
-    dnnl_memory_t bias;         /* diff_bias, beside the weights' gradient */
-} job;
-
 typedef struct back_node {
-    job data, weights;          /* gradient by input 0, by input 1 */
+    bl_dnn_job data, weights;   /* gradient by input 0, by input 1 */
+    bl_dnn_job again;           /* MaxPool: forward once more, for the places of the maxima */
     bl_dnn_orders orders;
-    bool product;               /* Gemm, MatMul: both operands may flow */
+    bool pool, product;         /* product: Gemm, MatMul, both operands may flow */
     int64_t rows, cols;         /* of dy, for Gemm's bias */
 } back_node;
 
 struct bl_dnn_back {
     bl_dnn_base base;
     back_node *nodes;
+    size_t most_bytes, places_bytes; /* the most that one MaxPool's maxima and their places take */
+    void *most, *places;
 };
 
 bl_status bl_dnn_back_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph,
@@ -59,97 +44,15 @@ bl_status bl_dnn_back_new(bl_ctx *ctx, bl_arena *arena, const bl_graph *graph,
     return BL_OK;
 }
 
-static void free_port(port *p)
-{
-    if (p->inner != p->outer) dnnl_memory_destroy(p->inner);
-    dnnl_memory_destroy(p->outer);
-    dnnl_primitive_destroy(p->reorder);
-}
-
-static void free_job(job *j)
-{
-    dnnl_primitive_destroy(j->run);
-    dnnl_memory_destroy(j->scratch);
-    dnnl_memory_destroy(j->bias);
-    free_port(&j->a);
-    free_port(&j->b);
-    free_port(&j->out);
-    memset(j, 0, sizeof *j);
-}
-
 void bl_dnn_back_free(bl_dnn_back *back)
 {
     if (!back) return;
     for (int n = 0; n < back->base.graph->n_nodes; n++) {
-        free_job(&back->nodes[n].data);
-        free_job(&back->nodes[n].weights);
+        bl_dnn_job_free(&back->nodes[n].data);
+        bl_dnn_job_free(&back->nodes[n].weights);
+        bl_dnn_job_free(&back->nodes[n].again);
     }
     bl_dnn_close(&back->base);
-}
-
-/* ------------------------------------------------------------------ ports and jobs */
-
-/* outwards: the primitive writes it. */
-static bl_status make_port(const bl_dnn_back *back, const dnnl_memory_desc_t *outer,
-                           const dnnl_memory_desc_t *inner, bool outwards, port *p)
-{
-    p->version = UINT32_MAX;
-    DNN_TRY(&back->base, dnnl_memory_create(&p->outer, outer, back->base.engine, DNNL_MEMORY_NONE));
-    p->inner = p->outer;
-    if (dnnl_memory_desc_equal(outer, inner)) return BL_OK;
-    void *data = bl_alloc(back->base.arena, dnnl_memory_desc_get_size(inner), 1);
-    BL_ALLOC_TRY(back->base.ctx, data);
-    p->inner = NULL;
-    DNN_TRY(&back->base, dnnl_memory_create(&p->inner, inner, back->base.engine, data));
-    return outwards ? bl_dnn_reorder_new(&back->base, inner, outer, &p->reorder)
-                    : bl_dnn_reorder_new(&back->base, outer, inner, &p->reorder);
-}
-
-/* Hands the port its data; version UINT32_MAX: it flows and is converted in every run. */
-static bl_status fill_port(const bl_dnn_back *back, port *p, const void *data, uint32_t version)
-{
-    DNN_TRY(&back->base, dnnl_memory_set_data_handle(p->outer, (void *)(uintptr_t)data));
-    if (!p->reorder || (version != UINT32_MAX && version == p->version)) return BL_OK;
-    BL_TRY(bl_dnn_reorder_run(&back->base, p->reorder, p->outer, p->inner));
-    p->version = version;
-    return BL_OK;
-}
-
-static bl_status run_job(const bl_dnn_back *back, job *j, void *to, void *bias)
-{
-    dnnl_exec_arg_t args[5];
-    int n = 4;
-
-    DNN_TRY(&back->base, dnnl_memory_set_data_handle(j->out.outer, to));
-    args[0] = (dnnl_exec_arg_t){j->a_arg, j->a.inner};
-    args[1] = (dnnl_exec_arg_t){j->b_arg, j->b.inner};
-    args[2] = (dnnl_exec_arg_t){j->out_arg, j->out.inner};
-    args[3] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, j->scratch};
-    if (j->has_bias) {
-        DNN_TRY(&back->base, dnnl_memory_set_data_handle(j->bias, bias));
-        args[n++] = (dnnl_exec_arg_t){DNNL_ARG_DIFF_BIAS, j->bias};
-    }
-    DNN_TRY(&back->base, dnnl_primitive_execute(j->run, back->base.stream, n, args));
-    DNN_TRY(&back->base, dnnl_stream_wait(back->base.stream));
-    return j->out.reorder ? bl_dnn_reorder_run(&back->base, j->out.reorder, j->out.inner, j->out.outer) : BL_OK;
-}
-
-/* Takes over pd.  a, b, out: the walk's orders of what stands behind the job's three arguments. */
-static bl_status adopt(bl_dnn_back *back, dnnl_primitive_desc_t pd, job *j,
-                       const dnnl_memory_desc_t *a, const dnnl_memory_desc_t *b,
-                       const dnnl_memory_desc_t *out)
-{
-    dnnl_memory_desc_t in_a = bl_dnn_query(pd, j->a_arg), in_b = bl_dnn_query(pd, j->b_arg);
-    dnnl_memory_desc_t in_out = bl_dnn_query(pd, j->out_arg);
-    dnnl_status_t status = dnnl_primitive_create(&j->run, pd);
-
-    j->scratch_md = bl_dnn_query(pd, DNNL_ARG_SCRATCHPAD);
-    back->base.scratch_bytes = BL_MAX(back->base.scratch_bytes, dnnl_memory_desc_get_size(&j->scratch_md));
-    dnnl_primitive_desc_destroy(pd);
-    BL_TRY(bl_dnn_check(&back->base, status, "primitive"));
-    BL_TRY(make_port(back, a, &in_a, false, &j->a));
-    BL_TRY(make_port(back, b, &in_b, false, &j->b));
-    return make_port(back, out, &in_out, true, &j->out);
 }
 
 /* ------------------------------------------------------------------ Conv */
@@ -255,12 +158,12 @@ static bl_status plan_conv(bl_dnn_back *back, int n, const uint8_t *active,
         b->data.a_arg = DNNL_ARG_DIFF_DST;
         b->data.b_arg = DNNL_ARG_WEIGHTS;
         b->data.out_arg = DNNL_ARG_DIFF_SRC;
-        BL_TRY(adopt(back, pd, &b->data, &c.dst, &c.of.given, &c.src));
+        BL_TRY(bl_dnn_job_adopt(&back->base, pd, &b->data, &c.dst, &c.of.given, &c.src));
     }
     if (by_weight) {
         BL_TRY(conv_choose(back, &c, true, by_bias, &pd));
         if (!pd) {
-            free_job(&b->data);
+            bl_dnn_job_free(&b->data);
             return BL_OK;
         }
         b->weights.a_arg = DNNL_ARG_SRC;
@@ -271,7 +174,7 @@ static bl_status plan_conv(bl_dnn_back *back, int n, const uint8_t *active,
             b->weights.has_bias = true;
             DNN_TRY(&back->base, dnnl_memory_create(&b->weights.bias, &bias, back->base.engine, DNNL_MEMORY_NONE));
         }
-        BL_TRY(adopt(back, pd, &b->weights, &c.src, &c.dst, &c.of.given));
+        BL_TRY(bl_dnn_job_adopt(&back->base, pd, &b->weights, &c.src, &c.dst, &c.of.given));
     }
     *taken = true;
     return BL_OK;
@@ -292,7 +195,7 @@ static bool matrix(dnnl_memory_desc_t *md, int rank, const int64_t *batch, int64
 }
 
 static bl_status product_job(bl_dnn_back *back, const dnnl_memory_desc_t *a,
-                             const dnnl_memory_desc_t *b, const dnnl_memory_desc_t *out, job *j,
+                             const dnnl_memory_desc_t *b, const dnnl_memory_desc_t *out, bl_dnn_job *j,
                              bool *taken)
 {
     dnnl_matmul_desc_t desc;
@@ -306,7 +209,7 @@ static bl_status product_job(bl_dnn_back *back, const dnnl_memory_desc_t *a,
     j->b_arg = DNNL_ARG_WEIGHTS;
     j->out_arg = DNNL_ARG_DST;
     *taken = true;
-    return adopt(back, pd, j, a, b, out);
+    return bl_dnn_job_adopt(&back->base, pd, j, a, b, out);
 }
 
 /* Y (m x n) = X (m x k) W (k x n), W stored transposed or not.  dX = dY W'; dW as it is stored, so
@@ -339,7 +242,7 @@ static bl_status plan_product(bl_dnn_back *back, int n, const uint8_t *active, i
                                matrix(&out, rank, batch, k, cols, false);
         if (!ok) return BL_OK;
         BL_TRY(product_job(back, &dy, &other, &out, &b->weights, &done));
-        if (!done) free_job(&b->data);
+        if (!done) bl_dnn_job_free(&b->data);
     }
     *taken = done;
     return BL_OK;
@@ -384,13 +287,150 @@ static bl_status plan_matmul(bl_dnn_back *back, int n, const uint8_t *active,
     return plan_product(back, n, active, a->rank, a->dim, m, k, cols, false, taken);
 }
 
+/* ------------------------------------------------------------------ pooling */
+
+/* The forward primitive in training form; NULL: none but the reference. */
+static bl_status pool_forward(const bl_dnn_back *back, const bl_dnn_pool *p, dnnl_alg_kind_t alg,
+                              const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
+                              dnnl_primitive_desc_t *pd)
+{
+    dnnl_pooling_desc_t desc;
+
+    *pd = NULL;
+    if (dnnl_pooling_forward_desc_init(&desc, dnnl_forward_training, alg, src, dst, p->stride, p->kernel, p->begin,
+                                       p->end) != dnnl_success)
+        return BL_OK;
+    return bl_dnn_pd_new(&back->base, NULL, &desc, NULL, pd);
+}
+
+static bl_status pool_backward(const bl_dnn_back *back, const bl_dnn_pool *p, dnnl_alg_kind_t alg,
+                               const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
+                               dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd)
+{
+    dnnl_pooling_desc_t desc;
+
+    *pd = NULL;
+    if (dnnl_pooling_backward_desc_init(&desc, alg, src, dst, p->stride, p->kernel, p->begin, p->end) != dnnl_success)
+        return BL_OK;
+    return bl_dnn_pd_new(&back->base, NULL, &desc, hint, pd);
+}
+
+/* The places of the maxima are oneDNN's own numbers, which only its forward pass in training form gives: the walk's
+ * is not, since most walks never go back, so it runs once more here. */
+static bl_status adopt_again(bl_dnn_back *back, dnnl_primitive_desc_t forward, bl_dnn_job *again,
+                             const dnnl_memory_desc_t *src, const dnnl_memory_desc_t *dst,
+                             const dnnl_memory_desc_t *places)
+{
+    *again = (bl_dnn_job){.a_arg = DNNL_ARG_SRC, .b_arg = DNNL_ARG_WORKSPACE, .out_arg = DNNL_ARG_DST};
+    back->most_bytes = BL_MAX(back->most_bytes, dnnl_memory_desc_get_size(dst));
+    back->places_bytes = BL_MAX(back->places_bytes, dnnl_memory_desc_get_size(places));
+    return bl_dnn_job_adopt(&back->base, forward, again, src, places, dst);
+}
+
+/* In the input's order; of several largest elements in a window the first has the gradient, as in the operator's own
+ * facet. */
+static bl_status plan_pool(bl_dnn_back *back, int n, const bl_layout *layouts, dnnl_alg_kind_t alg, bool global,
+                           bool *taken)
+{
+    const bl_node *node = &back->base.graph->nodes[n];
+    const bl_tensor *x = &back->base.graph->values[node->in[0]].t, *y = &back->base.graph->values[node->out[0]].t;
+    bl_layout in = layouts[node->in[0]];
+    back_node *b = &back->nodes[n];
+    dnnl_primitive_desc_t forward, pd;
+    dnnl_memory_desc_t src, dst, given, places;
+    bl_dnn_pool p;
+    bl_status status;
+    bool fits;
+
+    if ((in == BL_LAYOUT_PLAIN && global) || node->n_out > 1) return BL_OK; /* plain planes: the facet's loop is faster */
+    BL_TRY(bl_dnn_pool_read(&back->base, node, alg == dnnl_pooling_avg_include_padding, global, &p, &fits));
+    if (!fits) return BL_OK;
+    src = bl_dnn_layout_md(x, in);
+    dst = bl_dnn_layout_md(y, in);
+    given = bl_dnn_layout_md(y, layouts[node->out[0]]);
+    BL_TRY(pool_forward(back, &p, alg, &src, &dst, &forward));
+    if (!forward) return BL_OK;
+    status = pool_backward(back, &p, alg, &src, &dst, forward, &pd);
+    if (status != BL_OK || !pd) {
+        dnnl_primitive_desc_destroy(forward);
+        return status;
+    }
+    b->pool = true;
+    b->orders = (bl_dnn_orders){in != BL_LAYOUT_PLAIN, layouts[node->out[0]] != BL_LAYOUT_PLAIN};
+    b->data.a_arg = DNNL_ARG_DIFF_DST;
+    b->data.out_arg = DNNL_ARG_DIFF_SRC;
+    if (alg != dnnl_pooling_max) {
+        dnnl_primitive_desc_destroy(forward);
+        BL_TRY(bl_dnn_job_adopt(&back->base, pd, &b->data, &given, NULL, &src));
+    } else {
+        places = bl_dnn_query(forward, DNNL_ARG_WORKSPACE);
+        b->data.b_arg = DNNL_ARG_WORKSPACE;
+        status = adopt_again(back, forward, &b->again, &src, &dst, &places);
+        if (status != BL_OK) {
+            dnnl_primitive_desc_destroy(pd);
+            return status;
+        }
+        BL_TRY(bl_dnn_job_adopt(&back->base, pd, &b->data, &given, &places, &src));
+    }
+    *taken = true;
+    return BL_OK;
+}
+
+static bl_status plan_average_pool(bl_dnn_back *back, int n, const uint8_t *active, const bl_layout *layouts, bool *taken)
+{
+    bool padded = bl_attr_int(&back->base.graph->nodes[n], "count_include_pad", 0) != 0;
+
+    (void)active; /* its one input is */
+    return plan_pool(back, n, layouts, padded ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding, false,
+                     taken);
+}
+
+static bl_status plan_max_pool(bl_dnn_back *back, int n, const uint8_t *active, const bl_layout *layouts, bool *taken)
+{
+    (void)active;
+    return plan_pool(back, n, layouts, dnnl_pooling_max, false, taken);
+}
+
+static bl_status plan_global_average_pool(bl_dnn_back *back, int n, const uint8_t *active, const bl_layout *layouts,
+                                          bool *taken)
+{
+    (void)active;
+    return plan_pool(back, n, layouts, dnnl_pooling_avg_exclude_padding, true, taken);
+}
+
+static bl_status plan_global_max_pool(bl_dnn_back *back, int n, const uint8_t *active, const bl_layout *layouts, bool *taken)
+{
+    (void)active;
+    return plan_pool(back, n, layouts, dnnl_pooling_max, true, taken);
+}
+
+static bl_status run_pool(bl_dnn_back *back, back_node *b, const void *x, const float *dy, void *to)
+{
+    if (b->again.run) {
+        BL_TRY(bl_dnn_port_fill(&back->base, &b->again.a, x, UINT32_MAX));
+        BL_TRY(bl_dnn_port_fill(&back->base, &b->again.b, back->places, UINT32_MAX));
+        BL_TRY(bl_dnn_job_run(&back->base, &b->again, back->most, NULL));
+        BL_TRY(bl_dnn_port_fill(&back->base, &b->data.b, back->places, UINT32_MAX));
+    }
+    BL_TRY(bl_dnn_port_fill(&back->base, &b->data.a, dy, UINT32_MAX));
+    return bl_dnn_job_run(&back->base, &b->data, to, NULL);
+}
+
 /* ------------------------------------------------------------------ the door */
 
 static const struct {
     const char *op;
     bl_status (*plan)(bl_dnn_back *back, int n, const uint8_t *active, const bl_layout *layouts,
                       bool *taken);
-} planners[] = {{"Conv", plan_conv}, {"Gemm", plan_gemm}, {"MatMul", plan_matmul}};
+} planners[] = {
+    {"AveragePool", plan_average_pool},
+    {"Conv", plan_conv},
+    {"Gemm", plan_gemm},
+    {"GlobalAveragePool", plan_global_average_pool},
+    {"GlobalMaxPool", plan_global_max_pool},
+    {"MatMul", plan_matmul},
+    {"MaxPool", plan_max_pool},
+};
 
 bl_status bl_dnn_back_plan(bl_dnn_back *back, int n, const uint8_t *active,
                            const bl_layout *layouts, bool *taken)
@@ -405,12 +445,17 @@ bl_status bl_dnn_back_plan(bl_dnn_back *back, int n, const uint8_t *active,
 bl_status bl_dnn_back_planned(bl_dnn_back *back)
 {
     BL_TRY(bl_dnn_scratch(&back->base));
-    for (int n = 0; n < back->base.graph->n_nodes; n++)
-        for (int k = 0; k < 2; k++) {
-            job *j = k ? &back->nodes[n].weights : &back->nodes[n].data;
-            if (j->run)
-                DNN_TRY(&back->base, dnnl_memory_create(&j->scratch, &j->scratch_md, back->base.engine, back->base.scratch));
-        }
+    back->most = bl_alloc(back->base.arena, BL_MAX(back->most_bytes, 1), 1);
+    back->places = bl_alloc(back->base.arena, BL_MAX(back->places_bytes, 1), 1);
+    BL_ALLOC_TRY(back->base.ctx, back->most);
+    BL_ALLOC_TRY(back->base.ctx, back->places);
+    for (int n = 0; n < back->base.graph->n_nodes; n++) {
+        bl_dnn_job *jobs[] = {&back->nodes[n].data, &back->nodes[n].weights, &back->nodes[n].again};
+        for (size_t k = 0; k < BL_COUNTOF(jobs); k++)
+            if (jobs[k]->run)
+                DNN_TRY(&back->base, dnnl_memory_create(&jobs[k]->scratch, &jobs[k]->scratch_md, back->base.engine,
+                                                        back->base.scratch));
+    }
     return BL_OK;
 }
 
@@ -430,18 +475,20 @@ bl_status bl_dnn_back_run(bl_dnn_back *back, int n, const bl_place *const *in, c
 {
     const bl_node *node = &back->base.graph->nodes[n];
     back_node *b = &back->nodes[n];
-    const void *x = b->orders.in_packed ? in[0]->packed : in[0]->t.data, *w = in[1]->t.data;
+    const void *x = b->orders.in_packed ? in[0]->packed : in[0]->t.data, *w;
     bool turned = b->product && bl_attr_int(node, "transB", 0) != 0;
 
+    if (b->pool) return run_pool(back, b, x, dy, to[0]);
+    w = in[1]->t.data;
     if (b->data.run) {
-        BL_TRY(fill_port(back, &b->data.a, dy, UINT32_MAX));
-        BL_TRY(fill_port(back, &b->data.b, w, version_of(back, node->in[1])));
-        BL_TRY(run_job(back, &b->data, to[0], NULL));
+        BL_TRY(bl_dnn_port_fill(&back->base, &b->data.a, dy, UINT32_MAX));
+        BL_TRY(bl_dnn_port_fill(&back->base, &b->data.b, w, version_of(back, node->in[1])));
+        BL_TRY(bl_dnn_job_run(&back->base, &b->data, to[0], NULL));
     }
     if (b->weights.run) {
-        BL_TRY(fill_port(back, &b->weights.a, turned ? (const void *)dy : x, UINT32_MAX));
-        BL_TRY(fill_port(back, &b->weights.b, turned ? x : (const void *)dy, UINT32_MAX));
-        BL_TRY(run_job(back, &b->weights, to[1], b->weights.has_bias ? to[2] : NULL));
+        BL_TRY(bl_dnn_port_fill(&back->base, &b->weights.a, turned ? (const void *)dy : x, UINT32_MAX));
+        BL_TRY(bl_dnn_port_fill(&back->base, &b->weights.b, turned ? x : (const void *)dy, UINT32_MAX));
+        BL_TRY(bl_dnn_job_run(&back->base, &b->weights, to[1], b->weights.has_bias ? to[2] : NULL));
     }
     if (b->product && to[2]) {
         for (int64_t c = 0; c < b->cols; c++) {

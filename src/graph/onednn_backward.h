@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The way back's door to oneDNN: Conv, Gemm and MatMul.  Private to src/graph; built without oneDNN it
+/* The way back's door to oneDNN: Conv, Gemm, MatMul, pooling.  Private to src/graph; built without oneDNN it
  * takes nothing. */
 #ifndef BL_ONEDNN_BACKWARD_H
 #define BL_ONEDNN_BACKWARD_H

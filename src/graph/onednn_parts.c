@@ -180,4 +180,26 @@ bl_status bl_dnn_conv_read(const bl_dnn_base *base, const bl_node *node, bl_dnn_
     return BL_OK;
 }
 
+bl_status bl_dnn_pool_read(const bl_dnn_base *base, const bl_node *node, bool counts_padding, bool global, bl_dnn_pool *p,
+                           bool *fits)
+{
+    const bl_tensor *x = &base->graph->values[node->in[0]].t;
+    bl_call call = {.ctx = base->ctx, .node = node, .scratch = base->arena};
+    bl_window w = {.dims = x->rank - 2};
+
+    memset(p, 0, sizeof *p);
+    *fits = false;
+    if (!global) BL_TRY(bl_window_read(&call, x, NULL, &w));
+    for (int i = 0; i < w.dims; i++) {
+        p->kernel[i] = global ? x->dim[2 + i] : w.kernel[i];
+        p->stride[i] = global ? 1 : w.stride[i];
+        p->begin[i] = w.pad_begin[i];
+        p->end[i] = global ? 0 : (w.out[i] - 1) * w.stride[i] + w.kernel[i] - w.in[i] - w.pad_begin[i];
+        if ((counts_padding && p->end[i] > w.pad_end[i]) || (!global && w.dilation[i] != 1)) return BL_OK;
+        p->end[i] = BL_MAX(p->end[i], 0);
+    }
+    *fits = true;
+    return BL_OK;
+}
+
 #endif

@@ -45,14 +45,6 @@ static bool is_constant(const bl_dnn *dnn, int value)
     return value >= 0 && dnn->base.graph->values[value].producer < 0 && bl_dnn_value(dnn, value)->data;
 }
 
-/* The window operators read a node through the same function as its facets. */
-static bl_status read_window(const bl_dnn *dnn, const bl_node *node, const int64_t *kernel,
-                             bl_window *w)
-{
-    bl_call call = {.ctx = dnn->base.ctx, .node = node, .scratch = dnn->base.arena};
-    return bl_window_read(&call, bl_dnn_value(dnn, node->in[0]), kernel, w);
-}
-
 /* Settles the input's and the output's layouts from what the primitive chose. */
 static void settle(bl_dnn *dnn, int n, bl_layout *layouts)
 {
@@ -185,27 +177,19 @@ static bl_status plan_pool(bl_dnn *dnn, int n, bl_layout *layouts, dnnl_alg_kind
     const bl_node *node = &dnn->base.graph->nodes[n];
     const bl_tensor *x = bl_dnn_value(dnn, node->in[0]), *y = bl_dnn_value(dnn, node->out[0]);
     bl_layout layout = layouts[node->in[0]];
-    dnnl_dims_t kernel = {0}, stride = {0}, begin = {0}, end = {0};
     dnnl_memory_desc_t src, dst;
     dnnl_pooling_desc_t desc;
     dnnl_primitive_desc_t pd;
-    bl_window w = {.dims = x->rank - 2};
+    bl_dnn_pool p;
+    bool fits;
 
     if (layout == BL_LAYOUT_PLAIN || x->type != BL_F32 || node->n_out > 1) return BL_OK;
-    if (!global) BL_TRY(read_window(dnn, node, NULL, &w));
-    for (int i = 0; i < w.dims; i++) {
-        kernel[i] = global ? x->dim[2 + i] : w.kernel[i];
-        stride[i] = global ? 1 : w.stride[i];
-        begin[i] = w.pad_begin[i];
-        end[i] = global ? 0 : (w.out[i] - 1) * w.stride[i] + w.kernel[i] - w.in[i] - w.pad_begin[i];
-        /* a window beyond the padding would change the divisor; dilation has another interface */
-        if (end[i] > w.pad_end[i] || (!global && w.dilation[i] != 1)) return BL_OK;
-        end[i] = BL_MAX(end[i], 0);
-    }
+    BL_TRY(bl_dnn_pool_read(&dnn->base, node, alg == dnnl_pooling_avg_include_padding, global, &p, &fits));
+    if (!fits) return BL_OK;
     src = bl_dnn_layout_md(x, layout);
     dst = bl_dnn_layout_md(y, layout);
-    if (dnnl_pooling_forward_desc_init(&desc, dnnl_forward_inference, alg, &src, &dst, stride,
-                                       kernel, begin, end) != dnnl_success)
+    if (dnnl_pooling_forward_desc_init(&desc, dnnl_forward_inference, alg, &src, &dst, p.stride, p.kernel, p.begin,
+                                       p.end) != dnnl_success)
         return BL_OK;
     BL_TRY(bl_dnn_pd_new(&dnn->base, node, &desc, NULL, &pd));
     if (!pd) return BL_OK;

@@ -53,6 +53,12 @@ typedef struct bl_dnn_conv {
 } bl_dnn_conv;
 bl_status bl_dnn_conv_read(const bl_dnn_base *base, const bl_node *node, bl_dnn_conv *c);
 
+typedef struct bl_dnn_pool { dnnl_dims_t kernel, stride, begin, end; } bl_dnn_pool;
+/* global: one window over all.  *fits false: dilated, which has another interface, or windows that ceil_mode lets reach
+ * beyond a padding that counts, which would change the divisor. */
+bl_status bl_dnn_pool_read(const bl_dnn_base *base, const bl_node *node, bool counts_padding, bool global, bl_dnn_pool *p,
+                           bool *fits);
+
 /* A constant in the order that a primitive wants. */
 typedef struct dnn_constant {
     int value;                   /* -1: none */

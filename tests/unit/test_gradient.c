@@ -339,6 +339,31 @@ static void test_functions(void **state)
 
 /* ------------------------------------------------------------------ networks */
 
+/* Blocks of channels between convolutions, pooled in every way, the last two of one window. */
+static bl_graph *pooled(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    Onnx__NodeProto *n;
+    ob_input(b, "x", "2,3,12,12");
+    ob_floats(b, "a.w", "16,3,3,3", NULL);
+    ob_floats(b, "b.w", "16,16,1,1", NULL);
+    ob_ints_attr(ob_node(b, "Conv", "x,a.w", "a0"), b, "pads", "1,1,1,1");
+    ob_node(b, "Relu", "a0", "a");
+    n = ob_node(b, "MaxPool", "a", "most");
+    ob_ints_attr(n, b, "kernel_shape", "3,3");
+    ob_ints_attr(n, b, "strides", "2,2");
+    ob_ints_attr(n, b, "pads", "1,1,1,1");
+    ob_node(b, "Conv", "most,b.w", "b");
+    n = ob_node(b, "AveragePool", "b", "mean");
+    ob_ints_attr(n, b, "kernel_shape", "2,2");
+    ob_ints_attr(n, b, "strides", "2,2");
+    ob_node(b, "GlobalMaxPool", "mean", "c");
+    ob_node(b, "GlobalAveragePool", "mean", "d");
+    ob_node(b, "Add", "c,d", "y");
+    ob_output(b, "y");
+    return ob_prepared(b);
+}
+
 static void test_networks(void **state)
 {
     bl_ctx *ctx = test_ctx(1, 0);
@@ -347,6 +372,7 @@ static void test_networks(void **state)
         check_graph(ctx, ob_prepared(tiny_residual(ctx)), reference, false, "residual");
         check_graph(ctx, ob_prepared(tiny_residual(ctx)), reference, true, "residual, all seeded");
         check_graph(ctx, ob_prepared(tiny_dense(ctx, true)), reference, false, "dense");
+        check_graph(ctx, pooled(ctx), reference, false, "pooled");
     }
     test_ctx_free(ctx);
 }
