@@ -5,6 +5,7 @@
 #   HAQ_CASES      some of the cases only: NETWORK:TARGET:LEVEL words, * allowed, such as 'resnet20*:bismo-*:W4A4'
 #   HAQ_EPISODES   300, HAQ_SENSE 64: how long the search; another length is another folder
 #   HAQ_POLISH     20000: answers of the list about neighbours of the best policy, once the agent is through; 0: none
+#   HAQ_DRAWS      of haq_more: so many policies drawn as a further rival
 #   HAQ_TUNE       what both sides get after it, a row of `bitlathe list tuners`; plans that are there are taken
 HAQ_EPISODES=${HAQ_EPISODES:-300}
 HAQ_SENSE=${HAQ_SENSE:-64}
@@ -126,22 +127,29 @@ haq_crossed() {
             printf "  %-14s", "W4A4"; for (j = 1; j <= n; j++) printf " %11.4f ", at["limit", k[j]]; print "" }' "$t/crossed"
 }
 
-# The agent beside as many policies drawn, and beside the exact solver on the same list.
-haq_rivals() { # TARGET
-    local limit d kind words_of
-    haq_uniform W4A4 && haq_price "$plain" $1 latency_ms || return
-    limit=$price
-    echo "$name on $1, at the latency of uniform W4A4 ($(printf %.4f "$limit") ms): predicted KL, then top-1 after $HAQ_TUNE"
-    for kind in haq random exact $([ $haq_kind = haq ] || echo $haq_kind); do
-        d=$keep/$name.$1.W4A4.$kind
+# The agent beside as many policies drawn, or HAQ_DRAWS of them, and beside the exact solver on the same list; all tuned alike.
+haq_rivals() { # TARGET LEVEL, or METRIC-SHARE of 8 bits
+    local d kind words_of budget
+    case $2 in
+        W*) haq_uniform $2 && haq_price "$plain" $1 latency_ms || return; budget=latency=${price}ms ;;
+        *) haq_uniform W8A8 || return; budget=${2/-/=} ;;
+    esac
+    echo "$name on $1, $2 (budget $budget): ms, mJ, predicted KL, then top-1 after $HAQ_TUNE, and beside float (${value})"
+    for kind in haq random exact $([ $haq_kind = haq ] || echo $haq_kind) ${HAQ_DRAWS:+draws$HAQ_DRAWS}; do
+        d=$keep/$name.$1.$2.$kind
         haq_menu $1
-        words_of="--recipe haq $haq_estimate $menu --set episodes=$HAQ_EPISODES"
-        [ $kind != random ] || words_of+=" --set search=random"
-        [[ $kind != polish* ]] || words_of+=" --set polish=$HAQ_POLISH"
-        [ $kind != exact ] || words_of+=" --set search=knapsack"
-        haq_list "$d" $1 && haq_searched "$d" --target $1 $words_of --budget latency=${limit}ms && haq_tuned "$d" && haq_compared "$d" && haq_price "$d" $1 latency_ms || continue
-        printf '  %-11s %9.4f ms %9.5f %7.2f %% %8s s  %s\n' $kind "$price" "$(json "$d/plan.json" predicted.objective)" \
-            "$(awk '{ print 100 * $2 }' "$d/$how/row")" "$(cat "$d/search.seconds")" "$(cat "$d/command")"
+        words_of="--recipe haq $haq_estimate $menu"
+        [[ $kind = draws* ]] || words_of+=" --set episodes=$HAQ_EPISODES"
+        case $kind in
+            random) words_of+=" --set search=random" ;;
+            polish*) words_of+=" --set polish=$HAQ_POLISH" ;;
+            exact) words_of+=" --set search=knapsack" ;;
+            draws*) words_of+=" --set search=random --set episodes=$HAQ_DRAWS" ;;
+        esac
+        haq_list "$d" $1 && haq_searched "$d" --target $1 $words_of --budget $budget && haq_tuned "$d" && haq_compared "$d" && haq_price "$d" $1 latency_ms || continue
+        awk -v kind=$kind -v ms="$price" -v mj="$(json "$t/out" energy_mj || echo -)" -v list="$(json "$d/plan.json" predicted.objective)" -v flt="$value" \
+            -v took="$(cat "$d/search.seconds")" -v command="$(cat "$d/command")" \
+            '{ printf "  %-11s %9.4f %9s %9.5f %7.2f (%+.2f) %8s s  %s\n", kind, ms, (mj == "-" ? mj : sprintf("%.4f", mj)), list, 100 * $2, 100 * ($2 - flt), took, command }' "$d/$how/row"
     done
 }
 
@@ -188,9 +196,9 @@ figures_haq_more() {
     for name in $haq_networks; do
         haq_here || continue
         haq_crossed
-        for target in $haq_targets; do haq_wanted $target W4A4 && haq_rivals $target; done
-        haq_wanted bitfusion energy && haq_ratio bitfusion energy 0.526 mj
-        for target in bismo-edge bismo-cloud; do haq_wanted $target latency && haq_ratio $target latency 0.513 ms; done
+        for target in $haq_targets; do haq_wanted $target W4A4 && haq_rivals $target W4A4; done
+        haq_wanted bitfusion energy && haq_ratio bitfusion energy 0.526 mj && haq_rivals bitfusion energy-0.526
+        for target in bismo-edge bismo-cloud; do haq_wanted $target latency && haq_ratio $target latency 0.513 ms && haq_rivals $target latency-0.513; done
     done
     echo
 }

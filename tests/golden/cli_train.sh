@@ -35,13 +35,17 @@ if [ -r $fashion/train-images-idx3-ubyte.gz ]; then
     ok 64 "two networks" "$bitlathe" train $resnet8 --arch resnet8 $fashion_train -o "$t/arch.onnx"
     ok 64 "an unknown architecture" "$bitlathe" train --arch none $fashion_train -o "$t/arch.onnx"
     ok 64 "a shape of two" "$bitlathe" train --arch resnet8 --shape 3,32 $fashion_train -o "$t/arch.onnx"
-    for arch in resnet8 resnet20 mobilenetv3s; do
+    for arch in conv3 resnet8 resnet20 mobilenetv3s; do
         ok 0 "train --arch $arch" "$bitlathe" train --arch $arch --shape 1,28,28 $fashion_train --limit 192 --held-out 64 --epochs 2 \
             --batch 64 --rate 0.01 --page "$t/page.html" -o "$t/arch.onnx"
         check "--arch $arch: the page" grep -q '<polyline class="line s0"' "$t/page.html"
         check "--arch $arch: the page no longer loads itself" test "$(grep -c http-equiv=.refresh "$t/page.html")" -eq 0
         ok 0 "eval --arch $arch" "$bitlathe" eval "$t/arch.onnx" $fashion_test --limit 20
+        [ $arch != conv3 ] || cp "$t/arch.onnx" "$t/maxima.onnx"
     done
+    ok 0 "maxima on two threads" "$bitlathe" train --arch conv3 --shape 1,28,28 $fashion_train --limit 192 --held-out 64 --epochs 2 \
+        --batch 64 --rate 0.01 --threads 2 -o "$t/arch.onnx"
+    check "maxima on two threads: the same bytes" cmp "$t/maxima.onnx" "$t/arch.onnx"
 
     # On the grids of a plan; what it leaves becomes a program.
     ok 0 "a plan" "$bitlathe" quantize $resnet8 $fashion_train --limit 64 --weights-bits 2 --act-bits 4 -o "$t/run"
