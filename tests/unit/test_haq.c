@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* HAQ: the budget wall on worked cases, the agent's two networks, whole searches with a made-up oracle. */
-#include "tiny_cost.h"
+#include "tiny_search.h"
 
 #include "data/data.h"
 #include "search/agent.h"
@@ -39,9 +39,9 @@ static void take_table(bl_ctx *ctx, const char *path, int least, published *p)
 static void worked_cases(void **state)
 {
     (void)state;
-    char cases[512], table[512];
+    char cases[512], cells[512];
     test_shared("data/golden/haq_enforce_cases.json", cases);
-    test_shared("data/golden/haq_mobilenetv2_cloud_latency.npy", table);
+    test_shared("data/golden/haq_mobilenetv2_cloud_latency.npy", cells);
     bl_ctx *ctx = test_ctx(1, 0);
     json_t *j, *c;
     size_t i;
@@ -52,7 +52,7 @@ static void worked_cases(void **state)
         bl_layer_pick s[LAYERS_MAX], want[LAYERS_MAX];
         int least = (int)json_integer_value(json_object_get(c, "min_bit")), passes = -1, binding;
         const json_t *start = json_object_get(c, "start"), *result = json_object_get(c, "result");
-        take_table(ctx, table, least, &p);
+        take_table(ctx, cells, least, &p);
         double full = 0;
         for (int l = 0; l < p.n; l++) {
             int from = p.n_w[l] == 1 ? 8 : least;
@@ -149,13 +149,7 @@ static void agent_learns(void **state)
 /* ------------------------------------------------------------------ whole searches */
 
 typedef struct bench {
-    tiny *t;
-    bl_cost *cost;
-    bl_prices *prices;
-    bl_sens *sens;
-    bl_arena *a;
-    bl_search_input in;
-    bl_budget budget;
+    table of;
     int asked, fail_at;
     double right;               /* share of the samples that the float network has right; NaN: no labels */
     bool free_to_exceed;        /* the search asks about policies beyond the budget too */
@@ -165,46 +159,42 @@ typedef struct bench {
 static bl_status score(void *user, const int *choice, bl_score *out)
 {
     bench *b = user;
-    if (++b->asked == b->fail_at) return bl_fail(b->t->ctx, BL_INTERRUPTED, "oracle", "", "stopped here");
-    double v = bl_choice_objective(b->t->menu, b->sens, choice);
+    if (++b->asked == b->fail_at) return bl_fail(b->of.t->ctx, BL_INTERRUPTED, "oracle", "", "stopped here");
+    double v = bl_choice_objective(b->of.t->menu, b->of.sens, choice);
     *out = (bl_score){ .kl = v, .sqnr_db = -10 * log10(v + 1e-9), .top1 = b->right * exp(-v), .drop = b->right - b->right * exp(-v), .cross_entropy = 0.1 + v };
     double total[BL_N_METRIC];
     bl_candidate c[16];
-    tiny_candidates(b->t, choice, c);
-    assert_ok(b->t->ctx, bl_price_exact(b->t->ctx, b->t->g, b->t->menu, b->cost, c, total));
-    assert_true(b->free_to_exceed || total[b->budget.metric] <= b->budget.limit * (1 + 1e-9));
+    tiny_candidates(b->of.t, choice, c);
+    assert_ok(b->of.t->ctx, bl_price_exact(b->of.t->ctx, b->of.t->g, b->of.t->menu, b->of.cost, c, total));
+    assert_true(b->free_to_exceed || total[b->of.budget[0].metric] <= b->of.budget[0].limit * (1 + 1e-9));
     return BL_OK;
+}
+
+static bl_cost *on_bismo_edge(tiny *t, uint64_t seed)
+{
+    bl_cost *cost;
+
+    (void)seed;
+    assert_ok(t->ctx, bl_measure(t->ctx, t->g, t->menu, "bismo-edge", NULL, &cost));
+    return cost;
 }
 
 static bench bench_new(uint64_t seed, double share)
 {
-    bench b = { .t = tiny_new_net(1, tiny_residual, 4), .right = 0.9 };
     bl_menu_options o = { .w_bits = { 2, 3, 4, 5, 6, 7, 8 }, .n_w = 7, .a_bits = { 2, 3, 4, 5, 6, 7, 8 }, .n_a = 7 };
+    bench b = { .of = table_priced(tiny_residual, &o, seed, on_bismo_edge), .right = 0.9 };
     double total[BL_N_METRIC];
-    assert_ok(b.t->ctx, bl_menu_make(b.t->ctx, b.t->g, &o, &b.t->menu));
-    assert_ok(b.t->ctx, bl_measure(b.t->ctx, b.t->g, b.t->menu, "bismo-edge", NULL, &b.cost));
-    b.sens = tiny_sens(b.t, seed);
-    assert_ok(b.t->ctx, bl_prices_make(b.t->ctx, b.t->g, b.t->menu, b.cost, &b.prices));
-    assert_ok(b.t->ctx, bl_price_int8(b.t->ctx, b.t->g, b.t->menu, b.cost, total));
-    b.budget = (bl_budget){ .metric = BL_M_LATENCY, .limit = share * total[BL_M_LATENCY], .relative = share };
-    b.a = bl_arena_new(b.t->ctx, "search");
+    assert_ok(b.of.t->ctx, bl_price_int8(b.of.t->ctx, b.of.t->g, b.of.t->menu, b.of.cost, total));
+    b.of.budget[0] = (bl_budget){ .metric = BL_M_LATENCY, .limit = share * total[BL_M_LATENCY], .relative = share };
     return b;
 }
 
 /* Pointers to the bench itself, so after it has come to rest. */
 static void bench_point(bench *b, const char *reward, int64_t episodes)
 {
-    b->in = (bl_search_input){ .graph = b->t->g, .menu = b->t->menu, .stats = b->t->stats, .sens = b->sens, .cost = b->cost, .prices = b->prices,
-                               .budgets = &b->budget, .n_budgets = 1, .score = score, .score_user = b, .episodes = episodes, .reward = reward };
-}
-
-static void bench_free(bench *b)
-{
-    bl_arena_free(b->a);
-    bl_arena_free(b->sens->arena);
-    bl_prices_free(b->prices);
-    bl_cost_free(b->cost);
-    tiny_free(b->t);
+    b->of.in = (bl_search_input){ .graph = b->of.t->g, .menu = b->of.t->menu, .stats = b->of.t->stats, .sens = b->of.sens, .cost = b->of.cost,
+                                  .prices = b->of.prices, .budgets = b->of.budget, .n_budgets = 1, .score = score, .score_user = b,
+                                  .episodes = episodes, .reward = reward };
 }
 
 static double mean_of(const json_t *rewards, size_t from, size_t to)
@@ -220,8 +210,8 @@ static void agent_beats_the_dice(void **state)
     bench b = bench_new(11, 0.45);
     bl_search_result drawn, found, again;
     bench_point(&b, "kl", 80);
-    assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &drawn));
-    assert_ok(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found));
+    assert_ok(b.of.t->ctx, bl_search_random(b.of.t->ctx, &b.of.in, b.of.a, &drawn));
+    assert_ok(b.of.t->ctx, bl_search_ddpg(b.of.t->ctx, &b.of.in, b.of.a, &found));
     const json_t *rewards = json_object_get(found.solver, "rewards");
     double first = mean_of(rewards, 0, 21), last = mean_of(rewards, 60, 80);
     print_message("mean reward %.3f in the first 21 episodes, %.3f in the last 20; best %.3f, random %.3f\n", first, last,
@@ -230,13 +220,13 @@ static void agent_beats_the_dice(void **state)
     assert_true(json_number_value(json_object_get(found.solver, "best_reward")) >= json_number_value(json_object_get(drawn.solver, "best_reward")));
     for (size_t i = 0; i < 21; i++) /* the same dice until the agent speaks */
         assert_true(json_number_value(json_array_get(rewards, i)) == json_number_value(json_array_get(json_object_get(drawn.solver, "rewards"), i)));
-    assert_ok(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &again));
+    assert_ok(b.of.t->ctx, bl_search_ddpg(b.of.t->ctx, &b.of.in, b.of.a, &again));
     assert_true(json_equal(found.solver, again.solver));
-    assert_memory_equal(found.choice, again.choice, (size_t)b.t->menu->n_units * sizeof(int));
+    assert_memory_equal(found.choice, again.choice, (size_t)b.of.t->menu->n_units * sizeof(int));
     json_decref(drawn.solver);
     json_decref(found.solver);
     json_decref(again.solver);
-    bench_free(&b);
+    table_free(&b.of);
 }
 
 /* Neighbours of the best policy are asked about within the budgets: never worse than before, on the list close to the
@@ -248,28 +238,28 @@ static void polished(void **state)
         bench b = bench_new(seed, 0.45);
         bl_search_result plain, found, again, exact;
         bench_point(&b, "table", 30);
-        assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &plain));
-        b.in.polish = 5000;
-        assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &found));
-        assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &again));
+        assert_ok(b.of.t->ctx, bl_search_random(b.of.t->ctx, &b.of.in, b.of.a, &plain));
+        b.of.in.polish = 5000;
+        assert_ok(b.of.t->ctx, bl_search_random(b.of.t->ctx, &b.of.in, b.of.a, &found));
+        assert_ok(b.of.t->ctx, bl_search_random(b.of.t->ctx, &b.of.in, b.of.a, &again));
         const json_t *p = json_object_get(found.solver, "polish");
         assert_true(json_number_value(json_object_get(p, "reward_before")) == json_number_value(json_object_get(plain.solver, "best_reward")));
         assert_int_equal(json_integer_value(json_object_get(p, "answers")), 5000);
         assert_true(json_integer_value(json_object_get(p, "better")) > 0);
         assert_true(found.objective < plain.objective);
         assert_true(json_equal(found.solver, again.solver));
-        assert_memory_equal(found.choice, again.choice, (size_t)b.t->menu->n_units * sizeof(int));
+        assert_memory_equal(found.choice, again.choice, (size_t)b.of.t->menu->n_units * sizeof(int));
         double cost = 0;
-        for (int u = 0; u < b.t->menu->n_units; u++) cost += b.prices->column[BL_M_LATENCY][u][found.choice[u]];
-        assert_true(cost <= b.budget.limit * (1 + 1e-9));
-        assert_ok(b.t->ctx, bl_search_knapsack(b.t->ctx, &b.in, b.a, &exact));
+        for (int u = 0; u < b.of.t->menu->n_units; u++) cost += b.of.prices->column[BL_M_LATENCY][u][found.choice[u]];
+        assert_true(cost <= b.of.budget[0].limit * (1 + 1e-9));
+        assert_ok(b.of.t->ctx, bl_search_knapsack(b.of.t->ctx, &b.of.in, b.of.a, &exact));
         print_message("objective %.6f drawn, %.6f polished, %.6f exact\n", plain.objective, found.objective, exact.objective);
         assert_true(found.objective >= exact.objective * (1 - 1e-9) && found.objective <= 1.1 * exact.objective);
         json_decref(plain.solver);
         json_decref(found.solver);
         json_decref(again.solver);
         json_decref(exact.solver);
-        bench_free(&b);
+        table_free(&b.of);
     }
 }
 
@@ -281,27 +271,27 @@ static void rewards_by_name(void **state)
     (void)state;
     bench b = bench_new(3, 0.6);
     int narrow[16], wide[16] = { 0 };
-    for (int u = 0; u < b.t->menu->n_units; u++) narrow[u] = b.t->menu->units[u].n_candidates / 2;
-    b.budget.limit = 1e18;
+    for (int u = 0; u < b.of.t->menu->n_units; u++) narrow[u] = b.of.t->menu->units[u].n_candidates / 2;
+    b.of.budget[0].limit = 1e18;
     for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
         bl_reward r;
         bl_score s;
         double of_narrow, of_wide;
         bench_point(&b, cases[i].name, 0);
-        assert_ok(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r));
+        assert_ok(b.of.t->ctx, bl_reward_open(b.of.t->ctx, &b.of.in, b.of.a, &r));
         assert_int_equal(r.kind, cases[i].kind);
         assert_true((r.why != NULL) == (!cases[i].name || !strcmp(cases[i].name, "auto")));
-        assert_ok(b.t->ctx, bl_reward_ask(&r, narrow, &of_narrow, &s));
-        assert_ok(b.t->ctx, bl_reward_ask(&r, wide, &of_wide, &s));
+        assert_ok(b.of.t->ctx, bl_reward_ask(&r, narrow, &of_narrow, &s));
+        assert_ok(b.of.t->ctx, bl_reward_ask(&r, wide, &of_wide, &s));
         assert_true(of_wide > of_narrow);
     }
     bl_reward r;
     bench_point(&b, "taste", 0);
-    assert_fails(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r), BL_USAGE, "taste");
+    assert_fails(b.of.t->ctx, bl_reward_open(b.of.t->ctx, &b.of.in, b.of.a, &r), BL_USAGE, "taste");
     bench_point(&b, "table", 0);
-    b.in.sens = NULL;
-    assert_fails(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r), BL_USAGE, "table");
-    bench_free(&b);
+    b.of.in.sens = NULL;
+    assert_fails(b.of.t->ctx, bl_reward_open(b.of.t->ctx, &b.of.in, b.of.a, &r), BL_USAGE, "table");
+    table_free(&b.of);
 }
 
 /* Samples that the network was taught with say nothing by points; samples without labels have none. */
@@ -311,19 +301,19 @@ static void reward_of_taught_samples(void **state)
                                                                            { 1, BL_REWARD_KL }, { NAN, BL_REWARD_SQNR } };
     (void)state;
     bench b = bench_new(3, 0.6);
-    b.budget.limit = 1e18;
+    b.of.budget[0].limit = 1e18;
     for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
         bl_reward r;
         b.right = cases[i].right;
         bench_point(&b, "auto", 0);
-        assert_ok(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r));
+        assert_ok(b.of.t->ctx, bl_reward_open(b.of.t->ctx, &b.of.in, b.of.a, &r));
         assert_int_equal(r.kind, cases[i].kind);
         assert_non_null(r.why);
         bench_point(&b, "accuracy", 0); /* asked for by name it stays, where there are labels */
-        if (isnan(b.right)) assert_fails(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r), BL_DATA, "labelled");
-        else assert_ok(b.t->ctx, bl_reward_open(b.t->ctx, &b.in, b.a, &r));
+        if (isnan(b.right)) assert_fails(b.of.t->ctx, bl_reward_open(b.of.t->ctx, &b.of.in, b.of.a, &r), BL_DATA, "labelled");
+        else assert_ok(b.of.t->ctx, bl_reward_open(b.of.t->ctx, &b.of.in, b.of.a, &r));
     }
-    bench_free(&b);
+    table_free(&b.of);
 }
 
 static void what_is_refused(void **state)
@@ -332,27 +322,27 @@ static void what_is_refused(void **state)
     bench b = bench_new(5, 0.5);
     bl_search_result found;
     bench_point(&b, "kl", 30);
-    b.in.n_budgets = 0;
-    assert_fails(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found), BL_USAGE, "--budget");
+    b.of.in.n_budgets = 0;
+    assert_fails(b.of.t->ctx, bl_search_ddpg(b.of.t->ctx, &b.of.in, b.of.a, &found), BL_USAGE, "--budget");
     bench_point(&b, "kl", 30);
-    b.in.agent = "tabular";
-    assert_fails(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found), BL_USAGE, "tabular");
+    b.of.in.agent = "tabular";
+    assert_fails(b.of.t->ctx, bl_search_ddpg(b.of.t->ctx, &b.of.in, b.of.a, &found), BL_USAGE, "tabular");
     bench_point(&b, "kl", 30);
-    b.budget.metric = BL_M_ENERGY;
-    assert_fails(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found), BL_USAGE, "energy");
-    b.budget.metric = BL_M_LATENCY;
+    b.of.budget[0].metric = BL_M_ENERGY;
+    assert_fails(b.of.t->ctx, bl_search_ddpg(b.of.t->ctx, &b.of.in, b.of.a, &found), BL_USAGE, "energy");
+    b.of.budget[0].metric = BL_M_LATENCY;
     b.asked = 0;
     b.fail_at = 9;
-    assert_fails(b.t->ctx, bl_search_ddpg(b.t->ctx, &b.in, b.a, &found), BL_INTERRUPTED, "stopped here");
-    bench_free(&b);
+    assert_fails(b.of.t->ctx, bl_search_ddpg(b.of.t->ctx, &b.of.in, b.of.a, &found), BL_INTERRUPTED, "stopped here");
+    table_free(&b.of);
     b = bench_new(5, 1e-6); /* nothing is so fast: the narrowest is what is left */
     bench_point(&b, "table", 25);
-    assert_ok(b.t->ctx, bl_search_random(b.t->ctx, &b.in, b.a, &found));
+    assert_ok(b.of.t->ctx, bl_search_random(b.of.t->ctx, &b.of.in, b.of.a, &found));
     assert_true(!found.feasible && found.binding == 0);
-    for (int u = 0; u < b.t->menu->n_units; u++)
-        assert_int_equal(found.choice[u], b.t->menu->units[u].n_layers ? b.t->menu->units[u].n_candidates - 1 : 0);
+    for (int u = 0; u < b.of.t->menu->n_units; u++)
+        assert_int_equal(found.choice[u], b.of.t->menu->units[u].n_layers ? b.of.t->menu->units[u].n_candidates - 1 : 0);
     json_decref(found.solver);
-    bench_free(&b);
+    table_free(&b.of);
 }
 
 /* AMED's walk: within its budget, by the best ratio of accuracy to latency, the same again. */
@@ -367,7 +357,7 @@ static void walk_of_amed(void **state)
         json_t *x;
         bench_point(&b, "cross-entropy", 60);
         b.free_to_exceed = true;
-        assert_ok(b.t->ctx, bl_search_metropolis(b.t->ctx, &b.in, b.a, &found));
+        assert_ok(b.of.t->ctx, bl_search_metropolis(b.of.t->ctx, &b.of.in, b.of.a, &found));
         assert_true(found.feasible && json_array_size(json_object_get(found.solver, "trace")) == 60);
         assert_true(json_integer_value(json_object_get(found.solver, "moves")) > 60);
         right = json_number_value(json_object_get(found.solver, "right"));
@@ -376,11 +366,11 @@ static void walk_of_amed(void **state)
             if (!tight || json_number_value(json_object_get(x, "cost")) <= 0.5 * (1 + 1e-9))
                 most = fmax(most, json_number_value(json_object_get(x, "right")) / json_number_value(json_object_get(x, "cost")));
         assert_true(tight ? cost <= 0.5 * (1 + 1e-9) : right / cost > 0.5 * most);
-        assert_ok(b.t->ctx, bl_search_metropolis(b.t->ctx, &b.in, b.a, &again));
+        assert_ok(b.of.t->ctx, bl_search_metropolis(b.of.t->ctx, &b.of.in, b.of.a, &again));
         assert_true(json_equal(found.solver, again.solver));
         json_decref(found.solver);
         json_decref(again.solver);
-        bench_free(&b);
+        table_free(&b.of);
     }
 }
 
