@@ -190,6 +190,24 @@ figures_haq_time() {
     echo
 }
 
+# HAQ as its paper has it, every policy fine-tuned before it is judged: what an answer takes, from HAQ_LOOP (30) episodes.
+# What a kill interrupts is gone on with from HAQ_KEEP; then the processor time is that of the last start alone.
+figures_haq_loop() {
+    local n=${HAQ_LOOP:-30} kept d asked took
+    resnet20 || return 0
+    d=${HAQ_KEEP:-$t}/loop
+    asked="--recipe haq --set sense=128 --set loop_tune=${HAQ_LOOP_TUNE:-finetune:epochs=1,samples=2000,teacher=1,rate=0.0001} --set episodes=$n --target bismo-cloud --budget latency=0.457"
+    kept=$(cat "$d/trials.jsonl" 2>/dev/null | wc -l)
+    took=$( { TIMEFORMAT='%R %U %S'; time "$bitlathe" search "$net" $calibration $asked --threads 1 -o "$d" >"$t/out" 2>"$t/err" </dev/null; } 2>&1 | tail -n 1)
+    [ -f "$d/plan.json" ] || { echo "FAILED: $(head -c 300 "$t/err")"; return; }
+    awk -v took="$took" -v kept=$kept '{ n++; if (match($0, /"seconds": *[0-9.e+-]+/)) { s = substr($0, RSTART, RLENGTH); sub(/.*: */, "", s); sum += s } }
+        END { split(took, a, " "); printf "%d answers, %.2f s each by the clock; %d of them in this start: %.1f s, processor %.1f s, %.2f s each: 600 are %.0f minutes\n",
+              n, sum / n, n - kept, a[1], a[2] + a[3], (n > kept ? (a[2] + a[3]) / (n - kept) : 0), (n > kept ? 10 * (a[2] + a[3]) / (n - kept) : 0) }' "$d/trials.jsonl"
+    echo "best reward so far: $(json "$d/plan.json" solver.best_reward)"
+    echo "command: $(shown "$bitlathe" search "$net" $calibration $asked --threads 1 -o T/loop)"
+    echo
+}
+
 # What the cases above say further; their plans are taken where they lie.
 figures_haq_more() {
     local name target keep how row menu plain price int8 net words calibration value

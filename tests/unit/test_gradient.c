@@ -440,6 +440,28 @@ static void test_onednn_equals_reference(void **state)
     test_ctx_free(ctx);
 }
 
+/* Every constant of every shared network gets one. */
+static void test_shared_networks_go_back(void **state)
+{
+    static const char *const names[] = {
+        "mlperf_tiny_ad", "mlperf_tiny_kws", "mlperf_tiny_resnet8_cifar10", "mlperf_tiny_vww", "mobilenet_v1_0.25_224", "mobilenet_v1_0.75_224",
+        "mobilenet_v2_1.0_224_dequant", "mobilenet_v3_small_dequant", "mobilenetv3s_cifar10", "mobilenetv3s_cifar10_op17", "resnet20_cifar10",
+        "resnet56_cifar10", "squeezenet1_1", "vit_tiny_fmnist", "vit_tiny_fmnist_op17",
+    };
+    bl_ctx *ctx = test_ctx(1, 0);
+    (void)state;
+    for (size_t k = 0; k < BL_COUNTOF(names); k++) {
+        char file[128], path[512];
+        trial t;
+        snprintf(file, sizeof file, "models/%s.onnx", names[k]);
+        test_shared(file, path);
+        trial_open(&t, ctx, file_graph(ctx, path), false, false);
+        assert_ok(ctx, bl_back_new(ctx, t.walk, t.marks, &t.back));
+        trial_close(&t);
+    }
+    test_ctx_free(ctx);
+}
+
 static void test_missing_gradient_is_named(void **state)
 {
     bl_ctx *ctx = test_ctx(1, 0);
@@ -465,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_functions),
         cmocka_unit_test(test_networks),
         cmocka_unit_test(test_onednn_equals_reference),
+        cmocka_unit_test(test_shared_networks_go_back),
         cmocka_unit_test(test_missing_gradient_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
