@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Adder graphs: the driver of both stages (da4ml, arXiv 2507.04535, 2.1) and the proof that a graph
- * computes W.  Every depth of the tree of columns is tried, the cheapest total stays; where a
+ * computes W.  Every depth of the tree of columns is tried once, the cheapest total stays; where a
  * depth is asked for, a stage that goes beyond it makes the tree flatter, and in the end both stages
- * look at depth.
+ * look at depth.  Trees whose digits alone need more levels than that are not tried.
  */
 #include "emit/adder.h"
 
@@ -25,6 +25,9 @@ typedef struct problem {
 
 /* How the factors are shared. */
 typedef struct way { bl_adder_method method; bool first_by_depth, second_by_depth; int limit; } way;
+
+/* W = first x second at one depth of the tree; first NULL: columns whole. */
+typedef struct factors { int64_t *first, *second; int n_mid; } factors;
 
 static int count_sums(const bl_adder_graph *g)
 {
@@ -82,29 +85,94 @@ static void finish(bl_adder_graph *g)
     for (int i = 0; i < g->n_nodes; i++) g->cost += g->nodes[i].cost_bits;
 }
 
-/* One try at one depth of the tree; *deep: it went beyond the allowed depth. */
-static bl_status try_depth(const problem *p, bl_arena *arena, int dc, way v, bl_adder_graph **out, bool *deep)
+/* ------------------------------------------------------------------ levels */
+
+static int ceil_log2_u64(uint64_t v)
+{
+    return v > 1 ? 64 - __builtin_clzll(v - 1) : 0;
+}
+
+enum { LEVEL_NONE = INT32_MIN, LEVEL_FAR = 38 };
+
+/* Levels that balanced sums of the digits need, which no graph of them undercuts: 2^level of what is added never sums to more
+ * than 2^(level of the sum).  What is 0 stands on LEVEL_NONE. */
+static void least_levels(const int64_t *w, int n_in, int n_out, const int32_t *in, const int64_t *bias, int32_t *out)
+{
+    for (int o = 0; o < n_out; o++) {
+        int32_t top = bias && bias[o] ? 0 : LEVEL_NONE;
+        for (int i = 0; i < n_in; i++)
+            if (w[(size_t)i * (size_t)n_out + (size_t)o]) top = BL_MAX(top, in[i]);
+        out[o] = top;
+        if (top == LEVEL_NONE) continue;
+        /* In 2^(top - LEVEL_FAR), so the sum is exact; what is smaller is left out, and the bound is still one. */
+        uint64_t load = bias && bias[o] && top <= LEVEL_FAR ? (uint64_t)1 << (LEVEL_FAR - top) : 0;
+        for (int i = 0; i < n_in; i++) {
+            int64_t v = w[(size_t)i * (size_t)n_out + (size_t)o];
+            if (v && in[i] != LEVEL_NONE && top - in[i] <= LEVEL_FAR) load += (uint64_t)bl_csd_count(v) << (LEVEL_FAR - (top - in[i]));
+        }
+        out[o] = top - LEVEL_FAR + ceil_log2_u64(load);
+    }
+}
+
+static int deepest(const int32_t *levels, int n)
+{
+    int depth = 0;
+    for (int o = 0; o < n; o++) depth = BL_MAX(depth, levels[o]);
+    return depth;
+}
+
+/* Whether no graph of these factors can keep the depth. */
+static bl_status too_deep(const problem *p, bl_arena *arena, const factors *f, bool *deep)
+{
+    bl_mark mark = bl_arena_mark(arena);
+    int32_t *in = BL_NEW(arena, int32_t, (size_t)p->n_in), *mid = BL_NEW(arena, int32_t, (size_t)f->n_mid);
+    int32_t *out = BL_NEW(arena, int32_t, (size_t)p->n_out);
+    if (!in || !mid || !out) return bl_pending(p->ctx);
+    for (int i = 0; i < p->n_in; i++) in[i] = p->inputs[i].level;
+    least_levels(f->first, p->n_in, f->n_mid, in, NULL, mid);
+    least_levels(f->second, f->n_mid, p->n_out, mid, p->bias, out);
+    *deep = deepest(mid, f->n_mid) > p->depth || deepest(out, p->n_out) > p->depth;
+    bl_arena_reset(arena, mark);
+    return BL_OK;
+}
+
+/* Levels of balanced sums of digits: what no graph of the digits can undercut. */
+static bl_status least_depth(const problem *p, bl_arena *arena, int *depth)
+{
+    bl_mark mark = bl_arena_mark(arena);
+    int32_t *in = BL_NEW(arena, int32_t, (size_t)p->n_in), *out = BL_NEW(arena, int32_t, (size_t)p->n_out);
+    if (!in || !out) return bl_pending(p->ctx);
+    for (int i = 0; i < p->n_in; i++) in[i] = p->inputs[i].level;
+    least_levels(p->w, p->n_in, p->n_out, in, p->bias, out);
+    *depth = deepest(out, p->n_out);
+    bl_arena_reset(arena, mark);
+    return BL_OK;
+}
+
+/* ------------------------------------------------------------------ tries */
+
+/* *deep: the graph went beyond the allowed depth, and there may be none. */
+static bl_status try_factors(const problem *p, bl_arena *arena, const factors *f, way v, bl_adder_graph **out, bool *deep)
 {
     bl_adder_build b;
     BL_TRY(build_start(p, arena, &b));
     bl_adder_term *terms = input_terms(arena, p->n_in);
     if (!terms) return bl_pending(p->ctx);
     *deep = false;
-    if (dc < 0) {
+    if (!f->first) {
         BL_TRY(bl_adder_share(&b, v.method, v.first_by_depth, v.limit, p->w, p->n_in, p->n_out, terms, p->bias, p->bias_exp,
                               b.g->outputs));
         b.g->stage_adders[0] = count_sums(b.g);
     } else {
-        int64_t *w1, *w2;
-        int n_mid;
-        BL_TRY(bl_adder_decompose(arena, p->w, p->n_in, p->n_out, dc, &w1, &w2, &n_mid));
-        bl_adder_output *mid = BL_NEW(arena, bl_adder_output, (size_t)n_mid);
-        if (!mid) return bl_pending(p->ctx);
-        BL_TRY(bl_adder_share(&b, v.method, v.first_by_depth, v.limit, w1, p->n_in, n_mid, terms, NULL, NULL, mid));
-        b.g->stage_adders[0] = count_sums(b.g);
-        *deep = output_depth(b.g, mid, n_mid) > p->depth;
+        BL_TRY(too_deep(p, arena, f, deep));
         if (*deep) return BL_OK;
-        BL_TRY(second_factor(p, &b, &v, w2, n_mid, mid));
+        bl_adder_output *mid = BL_NEW(arena, bl_adder_output, (size_t)f->n_mid);
+        if (!mid) return bl_pending(p->ctx);
+        BL_TRY(bl_adder_share(&b, v.method, v.first_by_depth, v.limit, f->first, p->n_in, f->n_mid, terms, NULL, NULL, mid));
+        b.g->stage_adders[0] = count_sums(b.g);
+        *deep = output_depth(b.g, mid, f->n_mid) > p->depth;
+        if (*deep) return BL_OK;
+        BL_TRY(second_factor(p, &b, &v, f->second, f->n_mid, mid));
         b.g->stage_adders[1] = count_sums(b.g) - b.g->stage_adders[0];
     }
     finish(b.g);
@@ -113,59 +181,100 @@ static bl_status try_depth(const problem *p, bl_arena *arena, int dc, way v, bl_
     return BL_OK;
 }
 
-/* From dc down to what keeps the depth; the last try, columns whole, is shared by depth. */
+static bl_status factors_at(const problem *p, bl_arena *arena, int dc, factors *f)
+{
+    *f = (factors){ 0 };
+    if (dc < 0) return BL_OK;
+    return bl_adder_decompose(arena, p->w, p->n_in, p->n_out, dc, &f->first, &f->second, &f->n_mid);
+}
+
+static bool same_factors(const problem *p, const factors *a, const factors *b)
+{
+    size_t mid = (size_t)a->n_mid;
+    return a->first && b->first && a->n_mid == b->n_mid
+        && !memcmp(a->first, b->first, (size_t)p->n_in * mid * sizeof *a->first)
+        && !memcmp(a->second, b->second, mid * (size_t)p->n_out * sizeof *a->second);
+}
+
+/* One depth of the tree; columns whole, what flatter trees end in, are shared by depth where one is asked for. */
+static way way_at(const problem *p, int dc)
+{
+    bool limited = p->options->extra_depth >= 0, exact = p->options->exact_depth;
+    return (way){ p->options->method, limited && !exact && dc < 0,
+                  limited && !exact && p->options->extra_depth < AUTO_DEPTH, exact ? p->depth : BL_ADDER_ANY_DEPTH };
+}
+
+/* Columns whole; where sharing by depth is still a level too deep, balanced sums of the digits, which never are. */
+static bl_status try_whole(const problem *p, bl_arena *arena, bl_adder_graph **out)
+{
+    const factors whole = { 0 };
+    bl_mark mark = bl_arena_mark(arena);
+    bool deep;
+    BL_TRY(try_factors(p, arena, &whole, way_at(p, -1), out, &deep));
+    if (!deep) return BL_OK;
+    bl_arena_reset(arena, mark);
+    return try_factors(p, arena, &whole, (way){ .method = BL_ADDER_NONE, .limit = BL_ADDER_ANY_DEPTH }, out, &deep);
+}
+
+/* From dc down to what keeps the depth. */
 static bl_status solve_from(const problem *p, bl_arena *arena, int dc, bl_adder_graph **out)
 {
-    const way plain = { BL_ADDER_NONE, false, false, BL_ADDER_ANY_DEPTH };
-    bool exact = p->options->exact_depth;
-    way v = { p->options->method, false, !exact && p->options->extra_depth >= 0 && p->options->extra_depth < AUTO_DEPTH,
-              exact ? p->depth : BL_ADDER_ANY_DEPTH };
-    bool deep = true;
-    for (;; dc--) {
-        if (dc < 0 && p->options->extra_depth >= 0 && !exact) v.first_by_depth = true;
+    for (; dc >= 0; dc--) {
         bl_mark mark = bl_arena_mark(arena);
-        BL_TRY(try_depth(p, arena, dc, v, out, &deep));
+        factors f;
+        bool deep;
+        BL_TRY(factors_at(p, arena, dc, &f));
+        BL_TRY(try_factors(p, arena, &f, way_at(p, dc), out, &deep));
         if (!deep) return BL_OK;
         bl_arena_reset(arena, mark);
-        if (dc < 0) break;
     }
-    /* Sharing by depth may still be a level too deep; balanced sums of the digits never are. */
-    return try_depth(p, arena, -1, plain, out, &deep);
+    return try_whole(p, arena, out);
 }
 
-static int ceil_log2_int(int n)
+/* Takes a graph into another arena. */
+static bl_status graph_copy(bl_arena *arena, const bl_adder_graph *g, bl_adder_graph **out)
 {
-    return n > 1 ? 32 - __builtin_clz((unsigned)n - 1) : 0;
+    bl_adder_graph *c = BL_NEW(arena, bl_adder_graph, 1);
+    bl_adder_node *nodes = BL_NEW(arena, bl_adder_node, (size_t)g->n_nodes);
+    bl_adder_output *outputs = BL_NEW(arena, bl_adder_output, (size_t)g->n_out);
+    if (!c || !nodes || !outputs) return bl_pending(bl_arena_ctx(arena));
+    *c = *g;
+    c->nodes = memcpy(nodes, g->nodes, (size_t)g->n_nodes * sizeof *nodes);
+    c->outputs = memcpy(outputs, g->outputs, (size_t)g->n_out * sizeof *outputs);
+    *out = c;
+    return BL_OK;
 }
 
-/* Levels of balanced sums of digits: what no graph of the digits can undercut. */
-static bl_status least_depth(const problem *p, int *depth)
+/* Every depth of the tree, each once: one too deep stands for a flatter one, and so does one that splits W in the same way. */
+static bl_status search_in(const problem *p, bl_arena *trees, bl_arena *arena, int top, bl_adder_graph **out)
 {
-    bl_arena *arena = bl_arena_new(p->ctx, "adder depth");
-    bl_adder_graph *g = NULL;
-    bool deep;
-    if (!arena) return bl_pending(p->ctx);
-    bl_status st = try_depth(p, arena, -1, (way){ .method = BL_ADDER_NONE, .limit = BL_ADDER_ANY_DEPTH }, &g, &deep);
-    if (st == BL_OK) *depth = g->depth;
-    bl_arena_free(arena);
-    return st;
-}
-
-/* Only the winner is kept: it is made once more in the caller's arena. */
-static bl_status search_depths(const problem *p, bl_arena *arena, int top, bl_adder_graph **out)
-{
-    int64_t best = INT64_MAX;
-    int best_dc = -1;
+    factors last = { 0 };
     for (int dc = -1; dc <= top; dc++) {
-        bl_arena *scratch = bl_arena_new(p->ctx, "adder search");
+        bl_arena *scratch;
         bl_adder_graph *g = NULL;
+        factors f;
+        bool deep = false;
+        BL_TRY(factors_at(p, trees, dc, &f));
+        if (same_factors(p, &f, &last)) continue;
+        last = f;
+        scratch = bl_arena_new(p->ctx, "adder search");
         if (!scratch) return bl_pending(p->ctx);
-        bl_status st = solve_from(p, scratch, dc, &g);
-        if (st == BL_OK && g->cost < best) best = g->cost, best_dc = dc;
+        bl_status st = dc < 0 ? try_whole(p, scratch, &g) : try_factors(p, scratch, &f, way_at(p, dc), &g, &deep);
+        if (st == BL_OK && !deep && (!*out || g->cost < (*out)->cost)) st = graph_copy(arena, g, out);
         bl_arena_free(scratch);
         BL_TRY(st);
     }
-    return solve_from(p, arena, best_dc, out);
+    return BL_OK;
+}
+
+static bl_status search_depths(const problem *p, bl_arena *arena, int top, bl_adder_graph **out)
+{
+    bl_arena *trees = bl_arena_new(p->ctx, "adder trees");
+    if (!trees) return bl_pending(p->ctx);
+    *out = NULL;
+    bl_status st = search_in(p, trees, arena, top, out);
+    bl_arena_free(trees);
+    return st;
 }
 
 static bl_status check_input(const problem *p)
@@ -188,12 +297,12 @@ bl_status bl_adder_solve(bl_arena *arena, const int64_t *w, int n_in, int n_out,
                   .bias_exp = bias_exp, .options = options, .depth = BL_ADDER_ANY_DEPTH };
     bool searched = options->decompose == BL_ADDER_SEARCH;
     int extra = options->extra_depth < 0 ? BL_ADDER_ANY_DEPTH : options->extra_depth;
-    int top = BL_MIN(extra, ceil_log2_int(n_in));
+    int top = BL_MIN(extra, ceil_log2_u64((uint64_t)n_in));
 
     BL_TRY(check_input(&p));
     if (extra != BL_ADDER_ANY_DEPTH) {
         int least = 0;
-        BL_TRY(least_depth(&p, &least));
+        BL_TRY(least_depth(&p, arena, &least));
         p.depth = least + extra;
     }
     if (searched && options->method != BL_ADDER_NONE) BL_TRY(search_depths(&p, arena, top, out));

@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ID_BITS = 24, SHIFT_ZERO = 64, TABLE_FIRST = 1 << 12 };
+enum { ID_BITS = 24, SHIFT_ZERO = 64, TABLE_FIRST = 1 << 12, AHEAD = 32 };
 /* What a level that two numbers stand apart takes from the score. */
 #define LEVEL_PRICE 256
 #define LEVEL_PRICE_COUNT 1e9
@@ -60,9 +60,14 @@ typedef struct share {
 
 /* ------------------------------------------------------------------ counts */
 
+static size_t first_place(uint64_t key, size_t size)
+{
+    return (size_t)(key * 0x9e3779b97f4a7c15ull >> 20) & (size - 1);
+}
+
 static size_t place_of(const count *table, size_t size, uint64_t key)
 {
-    size_t h = (size_t)(key * 0x9e3779b97f4a7c15ull >> 20) & (size - 1);
+    size_t h = first_place(key, size);
     while (table[h].n >= 0 && table[h].key != key) h = (h + 1) & (size - 1);
     return h;
 }
@@ -132,9 +137,18 @@ static bl_status count_change(share *s, uint64_t key, int by)
     return BL_OK;
 }
 
-/* Counts one more or less of every pattern of a digit with the others of its output. */
+static bl_status count_changes(share *s, const uint64_t *keys, int n, int by)
+{
+    for (int i = 0; i < n; i++) BL_TRY(count_change(s, keys[i], by));
+    return BL_OK;
+}
+
+/* Counts one more or less of every pattern of a digit with the others of its output.  The table is far larger than a cache:
+ * places are asked for some keys ahead. */
 static bl_status count_digit(share *s, int out, int id, int place, bool negative, int by)
 {
+    uint64_t keys[AHEAD];
+    int n = 0;
     for (int k = 0; k < s->n_active[out]; k++) {
         int other = s->active[out][k];
         uint64_t p = s->plus[other][out], m = s->minus[other][out];
@@ -144,10 +158,14 @@ static bl_status count_digit(share *s, int out, int id, int place, bool negative
             pattern q = { id, other, at - place, opposite };
             if (id == other && at == place) continue;
             if (id > other || (id == other && q.shift < 0)) q = (pattern){ other, id, place - at, opposite };
-            BL_TRY(count_change(s, key_of(q), by));
+            keys[n] = key_of(q);
+            __builtin_prefetch(&s->table[first_place(keys[n++], s->table_size)], 1);
+            if (n < AHEAD) continue;
+            BL_TRY(count_changes(s, keys, n, by));
+            n = 0;
         }
     }
-    return BL_OK;
+    return count_changes(s, keys, n, by);
 }
 
 static bl_status digit_add(share *s, int out, int id, int place, bool negative)
@@ -241,6 +259,7 @@ static entry heap_take(share *s)
 static bl_status heap_refresh(share *s)
 {
     for (size_t i = 0; i < s->n_fresh; i++) {
+        if (i + AHEAD < s->n_fresh) __builtin_prefetch(&s->table[first_place(s->fresh[i + AHEAD], s->table_size)], 1);
         count *c = &s->table[place_of(s->table, s->table_size, s->fresh[i])];
         if (c->n < 0) continue; /* fell to 0 and was dropped by a resize */
         c->fresh = false;
