@@ -60,13 +60,13 @@ figures_hardware() {
               printf "%d points: log-log correlation of EBOPs and tables %.4f (bar 0.98), slope %.3f; sharing takes %.1f to %.1f %% of the adders (bar 30)\n",
                   n, c / sqrt(v * w), c / v, 100 * least, 100 * most
               if (m) printf "yosys over estimate at %d of them: %.3f to %.3f (bar 0.85 to 1.05)\n", m, lo, hi } }' "$t/rows"
-    hgq_once "$keep/uniform6no" $uniform || return
-    front_points "$keep/uniform6no/front.json" | tail -n 1 >"$t/u6"
+    hgq_once "$keep/uniform6no.1" $uniform || return
+    front_points "$keep/uniform6no.1/front.json" | tail -n 1 >"$t/u6"
     read -r n u_held u_test u_ebops <"$t/u6"
     : >"$t/rows"
     local BL_HARDWARE_YOSYS=0 # counted above
-    circuit_row "6 bits, shared" "$u_test" "$u_ebops" "$keep/uniform6no/fixed.json"
-    circuit_row "6 bits, digits alone" "$u_test" "$u_ebops" "$keep/uniform6no/fixed.json" --unshared
+    circuit_row "6 bits, shared" "$u_test" "$u_ebops" "$keep/uniform6no.1/fixed.json"
+    circuit_row "6 bits, digits alone" "$u_test" "$u_ebops" "$keep/uniform6no.1/fixed.json" --unshared
     # The cheapest point that held-out rows see within 0.3 points of it, and the cheapest that test rows do.
     for n in 2 3; do
         awk -v c=$n -v want="$([ $n = 2 ] && echo "$u_held" || echo "$u_test")" '$c >= want - 0.3 { print; exit }' "$t/points" >"$t/like"

@@ -65,32 +65,39 @@ figures_hgq() {
     echo
 }
 
-hgq_row() { # NAME FRONT SEEDS COMMAND: the last point of a front beside the points of the seeds' fronts that are at most so dear
+# One point a seed, NAME.SEED/front.json in the kept folder or the last one at most MOST of it; medians of them and of HGQ's points that
+# are at most so dear as the same seed's.
+hgq_row() { # LABEL NAME SEEDS COMMAND [MOST]
     local held test ebops own seed
-    hgq_points "$2" | tail -n 1 >"$t/point"
-    read -r held test ebops <"$t/point"
-    own=$(for seed in $3; do hgq_at "$keep/hgq$seed/front.json" "$ebops"; done | hgq_median)
-    printf '%-22s %9.0f %9.2f %7.2f %7s %7s  %s\n' "$1" "$ebops" "$held" "$test" "$own" \
-        "$(awk -v a="$own" -v b="$test" 'BEGIN { if (a == "-") print a; else printf "%+.2f", a - b }')" "$4"
+    for seed in $3; do
+        hgq_points "$keep/$2.$seed/front.json" | awk -v most="${5:-1e18}" '$3 <= most' | tail -n 1 >"$t/point"
+        [ -s "$t/point" ] || continue
+        read -r held test ebops <"$t/point"
+        echo "$held $test $ebops $(hgq_at "$keep/hgq$seed/front.json" "$ebops")"
+    done >"$t/row"
+    [ -s "$t/row" ] || return 0
+    held=$(cut -d' ' -f1 "$t/row" | hgq_median) test=$(cut -d' ' -f2 "$t/row" | hgq_median)
+    ebops=$(cut -d' ' -f3 "$t/row" | hgq_median) own=$(cut -d' ' -f4 "$t/row" | hgq_median)
+    printf '%-22s %9.0f %9.2f %7.2f %7s %7s  %-27s %s\n' "$1" "$ebops" "$held" "$test" "$own" \
+        "$(awk -v a="$own" -v b="$test" 'BEGIN { if (a == "-") print a; else printf "%+.2f", a - b }')" "$(cut -d' ' -f2 "$t/row" | paste -s -d' ')" "$4"
 }
 
 hgq_beside() { # SEEDS: other ways to choose widths, in the same engine with the same teacher
-    local b step words
-    echo "One width for all (its steps powers of two, or any number: LSQ; 200 epochs), and one width a layer, learned; beside each the"
-    echo "median of the seeds' points at most so dear: bar -0.30"
-    printf '%-22s %9s %9s %7s %7s %7s  %s\n' widths EBOPs "held out" test HGQ better command
+    local b step words seed
+    echo "One width for all (its steps powers of two, or any number: LSQ; 200 epochs), and one width a layer, learned: medians of seeds $1;"
+    echo "HGQ: the median of the same seeds' points at most so dear: bar -0.30"
+    printf '%-22s %9s %9s %7s %7s %7s  %-27s %s\n' widths EBOPs "held out" test HGQ better "test by seed" command
     for step in no yes; do
         for b in 8 7 6 5 4 3 2; do
             words=$(letter_uniform $b $step)
-            hgq_once "$keep/uniform$b$step" $words || return
-            hgq_row "$b, $([ $step = yes ] && echo "any step" || echo "powers of two")" "$keep/uniform$b$step/front.json" "$1" "$(shown "$bitlathe" train $words -o T/uniform)"
+            for seed in $1; do hgq_once "$keep/uniform$b$step.$seed" $words --seed $seed || return; done
+            hgq_row "$b, $([ $step = yes ] && echo "any step" || echo "powers of two")" "uniform$b$step" "$1" "$(shown "$bitlathe" train $words --seed SEED -o T/uniform)"
         done
     done
     words="$(letter_words) --set weight_share=tensor --set act_share=tensor --set epochs=2000 --set cycles=20 --set beta=1e-6 --set beta_end=6e-5"
-    hgq_once "$keep/layers" $words || return
+    for seed in $1; do hgq_once "$keep/layers.$seed" $words --seed $seed || return; done
     for b in 60000 40000 25000 16000; do
-        hgq_points "$keep/layers/front.json" | awk -v most=$b '$3 <= most { printf "\"held_out_top1\": %.6f,\n\"test_top1\": %.6f,\n\"ebops1\": %s,\n", $1 / 100, $2 / 100, $3 }' >"$t/kept"
-        [ ! -s "$t/kept" ] || hgq_row "a layer, at most $b" "$t/kept" "$1" "$(shown "$bitlathe" train $words -o T/layers)"
+        hgq_row "a layer, at most $b" layers "$1" "$(shown "$bitlathe" train $words --seed SEED -o T/layers)" $b
     done
 }
 

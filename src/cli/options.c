@@ -113,7 +113,7 @@ static error_t parse_data(int key, char *arg, struct argp_state *state)
     if (s != BL_OK && cli->bad == BL_OK) {
         bl_error e = bl_last_error(cli->ctx);
         cli->bad = s;
-        snprintf(cli->early, sizeof cli->early, "--%s: %s: %s; %s", names[key - KEY_DATA], e.place, e.what, e.remedy);
+        snprintf(cli->early, sizeof cli->early, "%s: %s; %s", e.place, e.what, e.remedy);
     }
     return 0;
 }

@@ -41,7 +41,8 @@ static const struct argp_option options[] = {
 static error_t limit(state *s, const char *option, char *arg, const char *word, double *out)
 {
     size_t n = strlen(word);
-    if (strncmp(arg, word, n) || arg[n] != '=' || !bl_parse_f64(arg + n + 1, out))
+    bool fine = !strncmp(arg, word, n) && arg[n] == '=' && bl_parse_f64(arg + n + 1, out);
+    if (!fine || (out == &s->budget && *out <= 0))
         return bl_cli_bad(&s->cli, option, arg, "write ebops=25000 or top1=-0.5");
     return 0;
 }
@@ -327,15 +328,16 @@ static bl_status teach(state *s)
     if (!s->cli.has_data) return bl_fail(ctx, BL_USAGE, s->cli.program, "give --data", "no rows to learn from");
     s->model = s->cli.args[0];
     BL_TRY(settings(s));
-    BL_TRY(bl_make_dir(ctx, s->cli.output));
     BL_ALLOC_TRY(ctx, s->part = bl_path_join(s->cli.arena, s->cli.output, "hgq.part"));
     BL_ALLOC_TRY(ctx, s->front = bl_path_join(s->cli.arena, s->cli.output, "front.json"));
     BL_ALLOC_TRY(ctx, s->page = bl_path_join(s->cli.arena, s->cli.output, "report.html"));
     s->o.checkpoint = s->part;
     s->o.told = told;
     s->o.user = s;
-    if (s->fresh) (void)unlink(s->part);
     bl_status st = open_all(s, &data);
+    /* Bad data leave no folder behind. */
+    if (st == BL_OK) st = bl_make_dir(ctx, s->cli.output);
+    if (st == BL_OK && s->fresh) (void)unlink(s->part);
     if (st == BL_OK) st = bl_hgq_train(s->h);
     if (st == BL_OK) st = s->written;
     if (st == BL_OK) st = finish(s);

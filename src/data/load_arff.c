@@ -109,7 +109,7 @@ static bl_status row_read(const arff *a, const bl_rows *r, int label, float *out
         else fine = i == label ? bl_label_field(f, false, out_label) : bl_field_number(f, &v);
         if (!fine)
             return bl_fail(a->s->ctx, BL_DATA, a->path, i == label ? "give a class of the @attribute line" : "give decimal numbers",
-                           "line %lld, field %d: \"%.*s\" is no %s", (long long)(a->line + r->line), i + 1, (int)BL_MIN(f->n, 60),
+                           "line %lld, field %d: \"%.*s\" is no %s", (long long)r->line, i + 1, (int)BL_MIN(f->n, 60),
                            f->text, i == label ? "class" : "number");
         if (i != label) *out++ = (float)v;
     }
@@ -156,5 +156,6 @@ bl_status bl_load_arff(bl_source *s)
     arff a = {.s = s, .path = s->word[0], .at = (const char *)bytes, .end = (const char *)bytes + size, .label = -1};
     BL_TRY(header(&a));
     BL_TRY(bl_rows_open(&r, s->arena, a.path, (const uint8_t *)a.at, (size_t)(a.end - a.at)));
+    r.line = a.line; /* counted on from the header */
     return rows(&a, &r);
 }

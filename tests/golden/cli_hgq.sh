@@ -27,6 +27,8 @@ ok 64 "a setting that is none" "$bitlathe" train 4-8-3 --recipe hgq $data --set 
 ok 64 "a setting that makes no sense" "$bitlathe" train 4-8-3 --recipe hgq $data --set overflow=SOMETIMES -o "$t/run"
 ok 64 "no rows left" "$bitlathe" train 4-8-3 --recipe hgq $data --set held_out=900 --set test=0 -o "$t/run"
 ok 65 "too few outputs" "$bitlathe" train 4-8-2 --recipe hgq $data $few -o "$t/run"
+ok 64 "no EBOPs at all" "$bitlathe" train 4-8-3 --recipe hgq $data $few --budget ebops=0 -o "$t/run"
+check "what was refused leaves no folder" test ! -e "$t/run"
 noise_images "$t/pictures" 4 41
 printf '\0\1\2\3' >"$t/labels"
 ok 69 "a network with branches" "$bitlathe" train $resnet8 --recipe hgq --data raw:$t/pictures,u8,4x1x28x28,$t/labels -o "$t/run"

@@ -439,6 +439,7 @@ static void arff_forms(void **state)
         {"@attribute p numeric\n@attribute c {a,b}\n@data\n1,2,a\n", "3 fields for 2 attributes"},
         {"@attribute p numeric\n@attribute q numeric\n@attribute c {a,b}\n@data\n1,2,a\n3,4,c\n", "line 6, field 3: \"c\" is no class"},
         {"@attribute p numeric\n@attribute q numeric\n@attribute c {a,b}\n@data\n1,?,a\n", "line 5, field 2: \"?\" is no number"},
+        {"@attribute p numeric\n@attribute q numeric\n@attribute c {a,b}\n@data\n1,2,a\n3,4\n", "line 6: too few fields"},
     };
     for (size_t k = 0; k < BL_COUNTOF(wrong); k++) {
         save_text(f, "t.arff", wrong[k].text);
