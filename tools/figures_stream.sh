@@ -8,7 +8,7 @@
 stream_set() { # NAME ROWS
     local hex cifar=$shared/data/cifar10
     if [ "$1" = cifar ]; then
-        set_title="CIFAR-10" set_shape="--shape 3,32,32" set_tests=5000 set_limit="" set_float=$(($2 * 4 / 5)) # what chooses is not learned from
+        set_title="CIFAR-10" set_shape="--shape 3,32,32" set_tests=5000 set_limit=" --floor top1=-1" set_float=$(($2 * 4 / 5)) # what chooses is not learned from
         { tail -c $((3073 * $2)) "$cifar/train_a.bin"; cat "$cifar/test_a.bin"; } >"$t/whole"
         set_whole="cifar:$t/whole" set_train="cifar:$cifar/train_a.bin" set_test="cifar:$cifar/test_a.bin"
         return
