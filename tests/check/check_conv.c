@@ -11,7 +11,7 @@
 typedef struct conv_case {
     bl_conv_shape s;
     int pattern; /* of the input codes, see random_codes */
-    int weights; /* 0 random, 1 all least, 2 all greatest, 3 least and greatest in turn */
+    int weights; /* 0 random, 1 all least, 2 all greatest, 3 least and greatest in turn, 4 most far from the ends */
     char text[320];
 } conv_case;
 
@@ -57,6 +57,7 @@ static int8_t weight_code(bl_rng *r, const conv_case *c, size_t i)
     if (c->weights == 2) return (int8_t)most;
     if (c->weights == 3) return (int8_t)(i % 2 ? most : least);
     if (c->s.weight_bits == 1) return random_chance(r, 0.5) ? 1 : -1; /* there is no 0 */
+    if (c->weights == 4 && !random_chance(r, 0.02)) return (int8_t)((random_between(r, least, most) + random_between(r, least, most)) / 6);
     return (int8_t)random_between(r, least, most);
 }
 
@@ -246,7 +247,7 @@ static const bl_conv_shape corners[] = {
 static const int32_t widths[][4] = { /* in, out, weights, acc64 */
     {8, 8, 8, 0}, {8, 8, 4, 0}, {4, 4, 2, 0}, {8, 16, 8, 0},
     {8, 8, 1, 0}, {1, 8, 1, 0}, {2, 2, 1, 0}, {4, 8, 1, 0}, {2, 8, 2, 0}, {16, 16, 8, 1}, {16, 8, 5, 1}, {7, 3, 7, 0},
-    {6, 6, 6, 0}, {7, 8, 5, 0}, {4, 8, 8, 0}, {5, 8, 7, 0},
+    {6, 6, 6, 0}, {7, 8, 5, 0}, {4, 8, 8, 0}, {5, 8, 7, 0}, {8, 8, 7, 0}, {7, 8, 7, 0},
 };
 /* clang-format on */
 
@@ -255,7 +256,7 @@ static void check_corners(check *k)
     uint64_t number = 0;
     for (size_t i = 0; i < BL_COUNTOF(corners); i++)
         for (size_t w = 0; w < BL_COUNTOF(widths); w++)
-            for (int data = 0; data < 4; data++) {
+            for (int data = 0; data < 5; data++) {
                 bl_rng r = bl_rng_make(k->seed, "conv corner", number);
                 conv_case c = {
                     .s = corners[i], .pattern = data ? 1 + data % 3 : 0, .weights = data};
@@ -333,7 +334,7 @@ void check_conv(check *k)
         bl_rng r = bl_rng_make(k->seed, "conv random", number);
         conv_case c = {.s = random_shape(&r)};
         if (random_chance(&r, 0.2)) c.pattern = (int)random_between(&r, 1, 3);
-        if (random_chance(&r, 0.2)) c.weights = (int)random_between(&r, 1, 3);
+        if (random_chance(&r, 0.3)) c.weights = (int)random_between(&r, 1, 4);
         describe(&c, "random", number);
         check_case(k, &c, &r);
     }
