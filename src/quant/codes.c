@@ -120,8 +120,9 @@ static bl_status run_grid_job(void *arg, size_t i, unsigned worker)
 
 static bl_status room_for_table(bl_ctx *ctx, bl_arena *arena, const bl_grid_options *o, bl_weight_grid *out)
 {
-    if (o->power_of_two)
-        return bl_fail(ctx, BL_USAGE, "--codebook", "leave one of them out", "a codebook's scales are no powers of two");
+    if (o->power_of_two || o->weight_group)
+        return bl_fail(ctx, BL_USAGE, "--codebook", "leave one of them out",
+                       o->weight_group ? "weights are shared numbers or have scales by groups" : "a codebook's scales are no powers of two");
     out->n_table = 1 << out->bits;
     out->table = BL_NEW(arena, int8_t, (size_t)out->n_table);
     return out->table ? BL_OK : bl_pending(ctx);

@@ -179,7 +179,8 @@ static void edges(void **state)
     assert_int_equal(bl_export_qdq(q.ctx, q.p, q.plan, NULL, &halved, path), BL_UNAVAILABLE);
     assert_int_equal(bl_train_quantized(q.ctx, q.p, q.plan, q.data, "lsq", &o, &w, &t), BL_UNAVAILABLE);
     bl_arena *a = bl_arena_new(q.ctx, "grids");
-    bl_grid_options both[] = { { .weight_group = 4, .power_of_two = true }, { .weight_group = 4, .per_tensor = true } };
+    bl_grid_options both[] = { { .weight_group = 4, .power_of_two = true }, { .weight_group = 4, .per_tensor = true },
+                               { .weight_group = 4, .codebook = true } };
     int layer = 0, bits = 2;
     while (bl_layer_weight(q.p, layer) < 0) layer++;
     for (size_t i = 0; i < BL_COUNTOF(both); i++)
