@@ -121,6 +121,7 @@ equalised, corrected|--equalise --tune bias-correction
 least noise|--equalise-noise --tune none
 least noise, corrected|--equalise-noise --tune bias-correction
 least noise, learned|--equalise-noise --tune adaround-all
+least noise, auto, corrected|--equalise-noise --act-range auto --tune bias-correction
 END
     done 3<"$t/networks"
     echo

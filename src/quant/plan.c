@@ -11,6 +11,32 @@ static bool moved(const bl_graph *g, int v)
     return p >= 0 && (g->nodes[p].op->flags & BL_OP_MOVES);
 }
 
+/* Does every reader bound it by a constant, on the same grid?  What lies behind the bound needs no codes: a value cut at
+ * the grid's end is cut further by the bound, or was its outermost code anyway. */
+static bool bounded(const bl_graph *g, const bl_unit *unit, int v)
+{
+    int readers = 0;
+    for (int i = 0; i < g->n_outputs; i++)
+        if (g->outputs[i] == v) return false;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const bl_node *n = &g->nodes[i];
+        for (int k = 0; k < n->n_in; k++) {
+            if (n->in[k] != v) continue;
+            bool inside = false;
+            for (int u = 0; u < unit->n_values; u++) inside |= unit->values[u] == n->out[0];
+            if (!inside || n->n_in < 2 || !(n->op->flags & BL_OP_PICKS)) return false;
+            readers++;
+        }
+    }
+    return readers > 0;
+}
+
+/* Its range is that of other values of its unit. */
+static bool follows(const bl_graph *g, const bl_unit *unit, int v)
+{
+    return unit->n_values > 1 && (moved(g, v) || bounded(g, unit, v));
+}
+
 /* What a moved value holds beside its source (the filler of a Pad) widens the range as it is, so that it
  * has a code.  Fillers further out than FILLER_SPANS times what flows (a mask of -1e9, the -inf before a
  * maximum) would leave the rest no codes: they become the outermost one. */
@@ -72,7 +98,7 @@ static bl_grid power_of_two_grid(const bl_graph *g, const bl_unit *unit, const b
         bl_grid t = { .scale = (float)exp2(BL_MIN(BL_MAX(e, -40), 40)), .zero = zero, .lo = 0, .hi = top };
         double error = 0;
         for (int i = 0; i < unit->n_values; i++)
-            if (!moved(g, unit->values[i]) || unit->n_values == 1) error += histogram_error(&stats->value[unit->values[i]], t);
+            if (!follows(g, unit, unit->values[i])) error += histogram_error(&stats->value[unit->values[i]], t);
         if (error < best) out = t, best = error;
     }
     return out;
@@ -90,7 +116,7 @@ bl_status bl_act_grid(bl_ctx *ctx, const bl_graph *graph, const bl_unit *unit, c
     for (int i = 0; i < unit->n_values; i++) {
         int v = unit->values[i];
         if (moved(graph, v)) add_filler(graph, stats, v, &lo, &hi);
-        if (moved(graph, v) && unit->n_values > 1) continue; /* the rest is in its source */
+        if (follows(graph, unit, v)) continue; /* the rest is in its source, or behind its bound */
         const bl_value_stats *s = &stats->value[v];
         double a, b;
         if (!s->count)

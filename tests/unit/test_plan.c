@@ -525,6 +525,35 @@ static void fillers_have_codes(void **state)
     }
 }
 
+/* x rectified, then bounded by channel, then read. */
+static onnx_build *bounded(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,3,6,6");
+    ob_floats(b, "w", "4,3,3,3", NULL);
+    ob_floats(b, "bound", "3,1,1", (float[]){ 0.5f, 0.25f, 0.125f });
+    ob_node(b, "Relu", "x", "r");
+    ob_node(b, "Min", "r,bound", "m");
+    ob_node(b, "Conv", "m,w", "y");
+    ob_output(b, "y");
+    return b;
+}
+
+/* Only what a bound lets through has codes. */
+static void bounds_save_codes(void **state)
+{
+    (void)state;
+    tiny *t = tiny_new_net(1, bounded, 8);
+    bl_grid_options o = { .act_range = "minmax" };
+    plan_of(t, 8, 8, &o);
+    int r = bl_graph_find_value(t->g, "r");
+    bl_grid g = bl_affine_grid(&t->plan->quantizers[t->plan->of_value[r]]), m = bl_affine_grid(grid_of(t->plan, t->g, "m"));
+    assert_true(t->stats->value[r].hi > 1);
+    assert_true(fabs((double)g.scale * 255 - 0.5) < 1e-3);
+    assert_true(g.scale == m.scale && g.zero == m.zero);
+    tiny_free(t);
+}
+
 #define EACH(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -534,6 +563,7 @@ int main(void)
         EACH(nonsense),            EACH(nonsense_of_other_kinds), EACH(nonsense_around), EACH(damaged_bytes),
         EACH(biases_that_do_not_fit), EACH(one_weight_of_two_layers),
         cmocka_unit_test(fillers_have_codes),
+        cmocka_unit_test(bounds_save_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
