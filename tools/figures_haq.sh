@@ -200,9 +200,9 @@ figures_haq_loop() {
     kept=$(cat "$d/trials.jsonl" 2>/dev/null | wc -l)
     took=$( { TIMEFORMAT='%R %U %S'; time "$bitlathe" search "$net" $calibration $asked --threads 1 -o "$d" >"$t/out" 2>"$t/err" </dev/null; } 2>&1 | tail -n 1)
     [ -f "$d/plan.json" ] || { echo "FAILED: $(head -c 300 "$t/err")"; return; }
-    awk -v took="$took" -v kept=$kept '{ n++; if (match($0, /"seconds": *[0-9.e+-]+/)) { s = substr($0, RSTART, RLENGTH); sub(/.*: */, "", s); sum += s } }
-        END { split(took, a, " "); printf "%d answers, %.2f s each by the clock; %d of them in this start: %.1f s, processor %.1f s, %.2f s each: 600 are %.0f minutes\n",
-              n, sum / n, n - kept, a[1], a[2] + a[3], (n > kept ? (a[2] + a[3]) / (n - kept) : 0), (n > kept ? 10 * (a[2] + a[3]) / (n - kept) : 0) }' "$d/trials.jsonl"
+    awk -v took="$took" -v kept=$kept 'END { split(took, a, " "); n = NR - kept
+        printf "%d answers, %d of them in this start: %.1f s by the clock, %.1f s of a processor, %.2f s each: 600 are %.0f minutes\n", NR, n, a[1], a[2] + a[3],
+            n ? (a[2] + a[3]) / n : 0, n ? 10 * (a[2] + a[3]) / n : 0 }' "$d/trials.jsonl"
     echo "best reward so far: $(json "$d/plan.json" solver.best_reward)"
     echo "command: $(shown "$bitlathe" search "$net" $calibration $asked --threads 1 -o T/loop)"
     echo
