@@ -40,7 +40,7 @@ figures_mixed-speed() {
             name=$(basename "$net" .onnx)
             case $name in
             resnet20_cifar10) menu="--weights-bits 4,5,6,7,8 --act-bits 4,5,6,7,8" ratio=0.62 ;;
-            mobilenet_v1_0.75_224) menu="--candidates W8A8,W6A6,W5A6,W4A6 --set sense=16 --tune refit" ratio=0.755 ;;
+            mobilenet_v1_0.75_224) menu="--candidates W8A8,W7A8,W7A7,W6A8,W6A7,W6A6,W5A8,W5A7,W4A8 --set sense=32 --tune refit" ratio=0.755 ;;
             *) continue ;;
             esac
             files_here "$words $calibration" || { echo "skipped: $name: data are not here"; continue; }

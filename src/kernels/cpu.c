@@ -49,28 +49,39 @@ static bool has(uint32_t word, int bit)
     return word >> bit & 1;
 }
 
+void bl_x86_isas(const bl_x86_facts *x, bool here[BL_N_ISA])
+{
+    if (!has(x->c1, 27)) return; /* OSXSAVE: the system has set XCR0 */
+    bool fma = has(x->c1, 12), avx = has(x->c1, 28);
+    here[BL_ISA_AVX2] = avx && (x->xcr0 & XCR0_AVX) == XCR0_AVX && fma && has(x->b7, 5) && has(x->b7, 8); /* BMI2 */
+    if (!here[BL_ISA_AVX2]) return;
+    here[BL_ISA_AVXVNNI] = has(x->a71, 4);
+    /* F, DQ, BW, VL, VNNI */
+    here[BL_ISA_AVX512] = (x->xcr0 & XCR0_AVX512) == XCR0_AVX512 && has(x->b7, 16) && has(x->b7, 17) && has(x->b7, 30) &&
+                          has(x->b7, 31) && has(x->c7, 11);
+    here[BL_ISA_AVX512VBMI] = here[BL_ISA_AVX512] && has(x->c7, 1);
+    here[BL_ISA_AMX] = here[BL_ISA_AVX512] && (x->xcr0 & XCR0_AMX) == XCR0_AMX && has(x->d7, 24) && has(x->d7, 25) && /* TILE, INT8 */
+                       x->may_use_tiles();
+}
+
+static bool ask_for_tiles(void)
+{
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
 static void find_isas(bool *here)
 {
-    uint32_t a, b, c, d, b7, c7, d7, a71, low, high;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, 27)) return; /* OSXSAVE: XGETBV works */
-    bool fma = has(c, 12), avx = has(c, 28);
+    bl_x86_facts x = {.may_use_tiles = ask_for_tiles};
+    uint32_t a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &x.c1, &d) || !has(x.c1, 27)) return; /* XGETBV would trap */
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if (!avx || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d7)) return;
-    uint32_t subleaves = a;
-    here[BL_ISA_AVX2] = (low & XCR0_AVX) == XCR0_AVX && fma && has(b7, 5) && has(b7, 8); /* BMI2 */
-    if (!here[BL_ISA_AVX2]) return;
-    if (subleaves >= 1 && __get_cpuid_count(7, 1, &a71, &b, &c, &d))
-        here[BL_ISA_AVXVNNI] = has(a71, 4);
-    /* F, DQ, BW, VL, VNNI */
-    here[BL_ISA_AVX512] = (low & XCR0_AVX512) == XCR0_AVX512 && has(b7, 16) && has(b7, 17) &&
-                          has(b7, 30) && has(b7, 31) && has(c7, 11);
-    here[BL_ISA_AVX512VBMI] = here[BL_ISA_AVX512] && has(c7, 1);
+    x.xcr0 = (uint64_t)high << 32 | low;
+    uint32_t subleaves = 0;
+    if (!__get_cpuid_count(7, 0, &subleaves, &x.b7, &x.c7, &x.d7)) return;
+    if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) x.a71 = a;
+    bl_x86_isas(&x, here);
 #if defined(BL_TILE_EMULATED)
     here[BL_ISA_AMX] = here[BL_ISA_AVX512]; /* tiles in plain C, see x86/tile.h */
-#else
-    here[BL_ISA_AMX] = here[BL_ISA_AVX512] && (low & XCR0_AMX) == XCR0_AMX && has(d7, 24) &&
-                       has(d7, 25) && /* TILE, INT8 */
-                       syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 #endif
 }
 

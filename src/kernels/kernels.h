@@ -26,6 +26,16 @@ bl_isa bl_isa_best(void);
 /* The cap that ctx->options.isa asks for; NULL or "": the best here.  BL_USAGE for an unknown name (the
  * remedy lists the names), BL_UNAVAILABLE for one that this CPU or system cannot run. */
 bl_status bl_isa_resolve(bl_ctx *ctx, bl_isa *out);
+/* What an x86 CPU and its system say of themselves: CPUID leaf 1 (ecx), leaf 7 (ebx, ecx, edx; subleaf 1: eax), XCR0, and whether
+ * the system lets this process use AMX tiles, asked for only where all else is there. */
+typedef struct bl_x86_facts {
+    uint32_t c1, b7, c7, d7, a71;
+    uint64_t xcr0;
+    bool (*may_use_tiles)(void);
+} bl_x86_facts;
+#if defined(__x86_64__)
+void bl_x86_isas(const bl_x86_facts *facts, bool here[BL_N_ISA]); /* sets what may run, leaves the rest */
+#endif
 const char *bl_cpu_name(void);  /* "AMD EPYC ...", for COST records */
 /* Caches of the CPU in bytes, 0 where unknown. */
 void bl_cpu_caches(uint64_t *l1d, uint64_t *l2, uint64_t *l3);

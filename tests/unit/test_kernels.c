@@ -435,9 +435,70 @@ static void test_wide_accumulator(void **state)
     free(w);
 }
 
+#if defined(__x86_64__)
+static int tiles_asked;
+
+static bool granted(void)
+{
+    tiles_asked++;
+    return true;
+}
+
+static bool refused(void)
+{
+    tiles_asked++;
+    return false;
+}
+
+/* A CPU with everything up to AMX, its system's XCR0 and answer; which sets may run, as a string of 0 and 1. */
+static const char *sets_of(uint32_t no_c1, uint64_t xcr0, uint32_t no_d7, bool (*answer)(void))
+{
+    static char text[BL_N_ISA + 1];
+    bool here[BL_N_ISA] = {[BL_ISA_REF] = true};
+    bl_x86_facts x = {.c1 = (1u << 12 | 1u << 27 | 1u << 28) & ~no_c1, .a71 = 1u << 4, .c7 = 1u << 1 | 1u << 11, .xcr0 = xcr0,
+                      .b7 = 1u << 5 | 1u << 8 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, .d7 = (1u << 24 | 1u << 25) & ~no_d7,
+                      .may_use_tiles = answer};
+    tiles_asked = 0;
+    bl_x86_isas(&x, here);
+    for (int i = 0; i < BL_N_ISA; i++) text[i] = here[i] ? '1' : '0';
+    text[BL_ISA_AMX + 1] = 0;
+    return text;
+}
+
+/* What the system does not give is not used, and the next best is: ref, AVX2, AVX-VNNI, AVX-512, VBMI, AMX. */
+static void test_what_the_system_refuses(void **state)
+{
+    (void)state;
+    enum { ALL = 0x600e7, NO_TILES = 0xe7, NO_ZMM = 0x60007, SSE = 3 };
+    assert_string_equal(sets_of(0, ALL, 0, granted), "111111");
+    assert_int_equal(tiles_asked, 1);
+    assert_string_equal(sets_of(0, ALL, 0, refused), "111110");
+    assert_int_equal(tiles_asked, 1);
+    assert_string_equal(sets_of(0, NO_TILES, 0, granted), "111110");
+    assert_string_equal(sets_of(0, ALL, 1u << 25, granted), "111110"); /* tiles without int8 */
+    assert_string_equal(sets_of(0, NO_ZMM, 0, granted), "111000");
+    assert_string_equal(sets_of(0, SSE, 0, granted), "100000");
+    assert_string_equal(sets_of(1u << 27, ALL, 0, granted), "100000"); /* no OSXSAVE */
+    assert_int_equal(tiles_asked, 0); /* only where all else is there */
+}
+
+/* Without tiles a layer that they would have taken goes to a row of the set below. */
+static void test_rows_without_tiles(void **state)
+{
+    (void)state;
+    bl_conv_shape s = {28, 28, 128, 28, 28, 128, 1, 3, 3, 1, 1, 1, 1, 1, 1, 8, 8, 8, 0};
+    assert_int_equal(((const bl_conv_row *)bl_kernel_choose(BL_C_CONV, &s, BL_ISA_AMX, NULL)->row)->isa,
+                     bl_isa_here(BL_ISA_AMX) ? BL_ISA_AMX : BL_MIN(bl_isa_best(), BL_ISA_AVX512));
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+#if defined(__x86_64__)
+        cmocka_unit_test(test_what_the_system_refuses),
+        cmocka_unit_test(test_rows_without_tiles),
+#endif
         cmocka_unit_test(test_table_is_in_order),
         cmocka_unit_test(test_rows_agree_with_their_lines),
         cmocka_unit_test(test_choice_follows_cap_and_name),
