@@ -13,10 +13,14 @@ cd "$(dirname "$0")/.." || exit 1
 check=$1/kernel-check out=$1/bench seconds=${KERNEL_SECONDS:-14}
 [ -x "$check" ] || { echo "skipped: kernels: no kernel-check in $1"; exit 0; }
 mkdir -p "$out"
+. bench/keep.sh
 part() { # NAME ARG...
     local name=$1
     shift
+    if kept "$out/kernels.$name"; then return; fi
+    rm -f "$out/kernels.$name.of"
     ${BENCH_PREFIX:-} "$check" "$@" > "$out/kernels.$name" 2> "$out/log" || { echo "failed: kernels: $name: $(tail -n 1 "$out/log")"; exit 1; }
+    keep "$out/kernels.$name"
 }
 part peaks --peaks
 here=(warm l3 cold)

@@ -33,10 +33,13 @@ printf '%-30s %7s %6s %9s' network threads rounds "ORT ms"
 for isa in "${isas[@]}"; do printf ' %9s %6s' "$isa ms" x; done
 printf ' %6s\n' A/A
 export PEER_LINES=$out/peers.lines
-: > "$PEER_LINES"
+. bench/keep.sh
+keep_list "$PEER_LINES"
+keep_list "$PEER_LINES.txt"
 while read -r name; do
     run=$out/$name
     for threads in ${PEER_THREADS:-1 2}; do
+        if grep -E "^$name +$threads " "$PEER_LINES.txt"; then continue; fi
         # shellcheck disable=SC2086
         line=$(${BENCH_PREFIX:-} node tests/clients/turns.mjs "$clients" "$bitlathe" "$run/model.blp" "$run/model.qdq.onnx" \
             "${PEER_SECONDS:-6}" "$threads" "${isas[@]}" 2> "$out/log" < /dev/null) ||
@@ -50,7 +53,7 @@ while read -r name; do
             for (const isa of isas) process.stdout.write(` ${ms(of[isa])} ${(ort.ratio / of[isa].ratio).toFixed(2).padStart(6)}`);
             console.log(` ${(100 * aa).toFixed(1).padStart(5)}%`);
             require("fs").appendFileSync(process.env.PEER_LINES, JSON.stringify({ network: name, ...r }) + "\n");
-        ' "$name" "$line" "${isas[@]}"
+        ' "$name" "$line" "${isas[@]}" | tee -a "$PEER_LINES.txt"
     done
 done < <(bench/programs.sh "$build" "$@")
 node -e '

@@ -18,9 +18,13 @@ if [ $# -eq 0 ]; then
     shopt -s nullglob
     set -- models/*.onnx "$shared"/models/*.onnx "${seeded[@]}"
 fi
-: > "$t/all"
+mkdir -p "$build/bench"
+all=$build/bench/predict.lines
+. bench/keep.sh
+keep_list "$all"
 printf '%-34s %-10s %12s %12s %8s  %-5s %8s\n' network plan predicted_ms measured_ms error state seconds
 for model in "$@"; do
+    if grep "^$(basename "$model" .onnx) " "$all"; then continue; fi
     name=$(basename "$model" .onnx) start=${EPOCHREALTIME/[.,]/}
     # shellcheck disable=SC2086
     if ! ${BENCH_PREFIX:-} "$bitlathe" measure "$model" --weights-bits 2,3,4,8 --act-bits 4,8 -o "$t/run" >"$t/out" 2>"$t/err" </dev/null; then
@@ -30,15 +34,14 @@ for model in "$@"; do
     seconds=$(((${EPOCHREALTIME/[.,]/} - start) / 1000000))
     awk -v name="$name" -v s="$seconds" '/ predicted / { sub(/,.*/, "", $3); gsub(/%,/, "");
         printf "%-34s %-10s %12s %12s %8s  %-5s %8s\n", name, $1, $3, $6, $8, $0 ~ /in DRAM/ ? "DRAM" : $0 ~ /in L3/ ? "L3" : "L2", s }' "$t/out" |
-        tee -a "$t/all"
+        tee -a "$all"
     rm -rf "$t/run"
 done
-mkdir -p "$build/bench"
 awk 'BEGIN { printf "{\"networks\":[" }
      { printf "%s\n{\"network\":\"%s\",\"plan\":\"%s\",\"predicted_ms\":%s,\"measured_ms\":%s,\"state\":\"%s\",\"seconds\":%s}", (NR > 1 ? "," : ""), $1, $2, $3, $4, $6, $7 }
-     END { print "]}" }' "$t/all" > "$build/bench/predict.json"
-[ -s "$t/all" ] || { echo "no network was measured"; exit 0; }
+     END { print "]}" }' "$all" > "$build/bench/predict.json"
+[ -s "$all" ] || { echo "no network was measured"; exit 0; }
 awk '$2 != "widest" { e = $5 + 0; if (e < 0) e = -e; d = 1000 * ($3 - $4); if (d < 0) d = -d; n++; bad += e > 10 && d > 20; print e }
-     END { print n, bad > "/dev/stderr" }' "$t/all" 2>"$t/count" | sort -n |
+     END { print n, bad > "/dev/stderr" }' "$all" 2>"$t/count" | sort -n |
     awk '{ x[NR] = $1 } END { printf "absolute error: median %.1f %%, most %.1f %%", x[int((NR + 1) / 2)], x[NR] }'
 awk '{ printf "; %d of %d are off by more than 10 %% and 20 us\n", $2, $1 }' "$t/count"

@@ -249,6 +249,34 @@ static void keys_name_what_costs(void **state)
     test_ctx_free(ctx);
 }
 
+/* A whole record of another machine is read, is not taken for one of this, and both identities can be told. */
+static void record_of_another_machine(void **state)
+{
+    (void)state;
+    tiny *t = priced_net();
+    char path[400];
+    const char *const changed[] = { "cpu", "isa", "tool", "l2_bytes" };
+    snprintf(path, sizeof path, "%s/elsewhere.json", t->folder);
+    for (size_t i = 0; i < BL_COUNTOF(changed); i++) {
+        bl_cost *cost = tiny_timed(t, 5), *back = NULL;
+        json_decref(cost->machine);
+        cost->machine = bl_machine_json(t->ctx);
+        assert_true(bl_cost_is_here(t->ctx, cost));
+        json_object_set_new(cost->machine, changed[i], i == 3 ? json_integer(7) : json_string("Elsewhere 9000"));
+        assert_ok(t->ctx, bl_cost_write(t->ctx, cost, path));
+        assert_ok(t->ctx, bl_cost_read(t->ctx, path, &back));
+        assert_false(bl_cost_is_here(t->ctx, back));
+        json_t *here = bl_machine_json(t->ctx);
+        const char *there = bl_cost_machine_text(back->arena, back->machine), *this = bl_cost_machine_text(back->arena, here);
+        assert_true((strstr(there, "Elsewhere 9000") != NULL) == (i < 3));
+        assert_true(strstr(this, bl_cpu_name()) && !strstr(this, "Elsewhere"));
+        json_decref(here);
+        bl_cost_free(back);
+        bl_cost_free(cost);
+    }
+    tiny_free(t);
+}
+
 static void record_there_and_back(void **state)
 {
     (void)state;
@@ -343,6 +371,7 @@ int main(void)
         cmocka_unit_test(what_flows_in_second_costs_too),
         cmocka_unit_test(ties_go_to_the_wider_width),
         cmocka_unit_test(keys_name_what_costs),
+        cmocka_unit_test(record_of_another_machine),
         cmocka_unit_test(record_there_and_back),
         cmocka_unit_test(this_machine_is_measured),
         cmocka_unit_test(names_and_quantiles),
