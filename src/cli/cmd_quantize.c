@@ -420,6 +420,7 @@ static bl_status stages(state *s)
 {
     bl_pipeline *p = &s->p;
     BL_TRY(fill_in(s));
+    s->words.searches = true;
     BL_TRY(bl_pipeline_open(p, &s->cli, &s->words, s->cli.output));
     if (!bl_pipeline_distils(p) && !p->recipe.beside) BL_TRY(bl_pipeline_data(p));
     BL_TRY(open_evaluation(s));

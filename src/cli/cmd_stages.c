@@ -299,6 +299,7 @@ static bl_status search(state *s)
     if (!s->cli.n_args) return bl_fail(s->cli.ctx, BL_USAGE, s->cli.program, "give MODEL.onnx or --problem FILE", "nothing to search");
     bl_search_result found = { 0 };
     bl_plan *plan = NULL;
+    s->words.searches = true;
     BL_TRY(open_dir(s, true));
     const bl_search_row *row = bl_search_find(s->p.recipe.search);
     if (s->shard.of && (!row->needs_oracle || bl_recipe_needs_sens(&s->p.recipe)))

@@ -231,6 +231,7 @@ bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w
     BL_TRY(apply_words(p, w));
     BL_TRY(apply_floors(p, w));
     BL_TRY(apply_priced(p, w));
+    if (w->searches && !p->n_budgets && bl_search_find(p->recipe.search)->needs_budget) return bl_search_unbounded(p->ctx);
     BL_TRY(bl_cli_float_model(cli, cli->args[0], true, &p->graph));
     BL_TRY(bl_menu_make(p->ctx, p->graph, &p->recipe.menu, &p->menu));
     bl_pipeline_time(p, "import", start);

@@ -57,6 +57,7 @@ typedef struct bl_recipe_words {
     int64_t floor_limit;
     const char *set[32];        /* lines on top of the recipe */
     int n_set;
+    bool searches;              /* the command goes on to the search, which may need a budget */
 } bl_recipe_words;
 error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg);
 

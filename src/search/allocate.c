@@ -7,15 +7,15 @@
 
 #include <string.h>
 
-#define X(symbol, label, sens, cost, oracle, labels, text)                                        \
+#define X(symbol, label, sens, cost, oracle, labels, budget, text)                                \
     static const bl_search_row row_##symbol = { .name = label, .help = text, .needs_sens = sens,  \
                                                 .needs_cost = cost, .needs_oracle = oracle,       \
-                                                .needs_labels = labels, .run = bl_search_##symbol };
+                                                .needs_labels = labels, .needs_budget = budget, .run = bl_search_##symbol };
 #include "search/searches.def"
 #undef X
 
 const bl_search_row *const bl_searches[] = {
-#define X(symbol, label, sens, cost, oracle, labels, text) &row_##symbol,
+#define X(symbol, label, sens, cost, oracle, labels, budget, text) &row_##symbol,
 #include "search/searches.def"
 #undef X
 };
@@ -26,6 +26,11 @@ const bl_search_row *bl_search_find(const char *name)
     for (size_t i = 0; i < bl_n_searches; i++)
         if (!strcmp(bl_searches[i]->name, name)) return bl_searches[i];
     return NULL;
+}
+
+bl_status bl_search_unbounded(bl_ctx *ctx)
+{
+    return bl_fail(ctx, BL_USAGE, "--budget", "give one, such as latency=0.6", "without a budget the widest policy is the best");
 }
 
 double bl_choice_objective(const bl_menu *menu, const bl_sens *sens, const int *choice)

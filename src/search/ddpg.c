@@ -212,7 +212,7 @@ static bl_status polish(hunt *h)
 static bl_status open_hunt(hunt *h, const bl_search_input *in, bool agent)
 {
     bl_agent_options o = bl_agent_options_default();
-    if (!in->n_budgets) return bl_fail(h->ctx, BL_USAGE, "--budget", "give one, such as latency=0.6", "without a budget the widest policy is the best");
+    if (!in->n_budgets) return bl_search_unbounded(h->ctx);
     BL_TRY(bl_policy_make(h->ctx, in, h->arena, &h->policy));
     size_t n = (size_t)h->policy.n;
     h->seen = bl_alloc(h->arena, n, sizeof *h->seen);

@@ -132,13 +132,15 @@ typedef struct bl_search_result {
 
 typedef struct bl_search_row {
     const char *name, *help;
-    bool needs_sens, needs_cost, needs_oracle, needs_labels;
+    bool needs_sens, needs_cost, needs_oracle, needs_labels, needs_budget;
     bl_status (*run)(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
 } bl_search_row;
 extern const bl_search_row *const bl_searches[];
 extern const size_t bl_n_searches;
 const bl_search_row *bl_search_find(const char *name);
-#define X(symbol, label, sens, cost, oracle, labels, text)                                        \
+/* What is said where a search needs a budget and has none; BL_USAGE. */
+bl_status bl_search_unbounded(bl_ctx *ctx);
+#define X(symbol, label, sens, cost, oracle, labels, budget, text)                                \
     bl_status bl_search_##symbol(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out);
 #include "search/searches.def"
 #undef X

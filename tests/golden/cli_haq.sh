@@ -78,8 +78,9 @@ ok 0 "amed within a budget" "$bitlathe" search $amed --budget size=0.7 -o "$t/am
 ok 64 "amed without the oracle" "$bitlathe" search $amed --set reward=table -o "$t/amed"
 
 # ---- what makes no sense
-ok 64 "no budget" "$bitlathe" search $resnet8 --recipe haq --set episodes=3 $data -o "$t/none"
+ok 64 "no budget" "$bitlathe" search $resnet8 --recipe haq --set episodes=3 $data -o "$t/unbounded"
 says "no budget" 'without a budget the widest policy is the best'
+check "no budget, nothing left" test ! -e "$t/unbounded"
 ok 64 "another reward" "$bitlathe" search $words --set reward=taste -o "$t/taste"
 ok 64 "pairs" "$bitlathe" search $words --candidates W4A8,W8A8,W4A4 -o "$t/pairs"
 says "pairs" 'is not on the menu'
