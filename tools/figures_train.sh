@@ -42,7 +42,7 @@ figures_hawq() {
 }
 
 codebook_row() { # LABEL SEARCH-WORDS...: one plan after bias correction and after training; leaves its bytes in $size
-    local label=$1 d=$t/book tune row="" took=0
+    local label=$1 d=$t/book tune row="" sharper="" took=0
     shift
     rm -rf "$d"
     run "$bitlathe" search "$net" $calibration --target counted --codebook --no-keep-ends --act-bits 8 -o "$d" "$@" || return
@@ -55,8 +55,11 @@ codebook_row() { # LABEL SEARCH-WORDS...: one plan after bias correction and aft
         run "$bitlathe" lower "$net" --plan "$d/plan.json" -o "$d/model.blp" || return
         run "$bitlathe" eval "$d/model.blp" $words --json || return
         row+=$(printf ' %8.2f' "$(awk "BEGIN { print 100 * $(json "$t/out" top1) }")")
+        [ -z "$sharper" ] || continue
+        run "$bitlathe" compare "$net" "$d/model.blp" $words --json || return
+        sharper=$(printf ' %6s %7.4f %7.2f' "$(json "$t/out" pairs.0.flips.total)" "$(json "$t/out" pairs.0.kl)" "$(json "$t/out" pairs.0.sqnr_db)")
     done
-    printf '%-14s %9.0f%s %8s  %s\n' "$label" "$size" "$row" "$took" \
+    printf '%-14s %9.0f%s%s %8s  %s\n' "$label" "$size" "$row" "$sharper" "$took" \
         "$(shown "$bitlathe" search "$net" $calibration --target counted --codebook --no-keep-ends --act-bits 8 "$@" -o T/run)"
 }
 
@@ -65,8 +68,9 @@ figures_codebook() {
     local bits limit size codebook_tuned=${CODEBOOK_TUNED:-finetune:epochs=1,rate=0.0002}
     resnet20 || return 0
     echo "k-means codebooks, resnet20, values at 8 bits, every layer counted: top-1 of 5,000 CIFAR-10 test pictures after bias"
-    echo "correction, and after $codebook_tuned on the 8,000 of train_a.bin; float $value"
-    printf '%-14s %9s %8s %8s %8s  %s\n' widths bytes "k-means" trained seconds command
+    echo "correction, and after $codebook_tuned on the 8,000 of train_a.bin; float $value; of k-means also answers"
+    echo "that are not float's, KL from its outputs, SQNR in dB"
+    printf '%-14s %9s %8s %8s %6s %7s %7s %8s  %s\n' widths bytes "k-means" trained flips KL SQNR seconds command
     for bits in 2 3 4; do
         codebook_row "$bits everywhere" --recipe uniform --weights-bits $bits || continue
         limit=$size
