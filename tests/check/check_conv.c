@@ -86,7 +86,7 @@ static conv_data make_data(bl_rng *r, const conv_case *c, bool at_end)
         if (random_chance(r, 0.05)) m *= random_log(r, 1e-6, 1e6);
         ((float *)d.mult.data)[i] = (float)m;
     }
-    d.zero_out = random_code(r, s->out_bits);
+    d.zero_out = random_chance(r, 0.3) ? 0 : random_code(r, s->out_bits); /* 0: as behind a ReLU */
     d.lo = 0;
     d.hi = (1 << s->out_bits) - 1;
     if (random_chance(r, 0.3)) {

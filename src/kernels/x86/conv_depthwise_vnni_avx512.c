@@ -242,7 +242,7 @@ static void dwv_row(const dwv_job *j, const bl_conv_shape *s, const uint8_t *in,
 }
 
 /* Block b of output row oy. */
-static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t oy, bool sure)
+static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t oy, int kind)
 {
     const bl_conv_shape *s = &a->s;
     size_t n = BL_MIN(j->p->c - b * 64, (size_t)64);
@@ -254,7 +254,7 @@ static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t
         row[y] = inside ? (const uint8_t *)a->in + (size_t)(iy * s->in_w) * j->p->c + b * 64 : j->zeros;
         step[y] = inside ? s->in_c : 0;
     }
-    slide_fn *run = (n <= 32 ? slide_256_rows : slide_512_rows)[sure][s->kernel_h == 5][s->stride_w == 2];
+    slide_fn *run = (n <= 32 ? slide_256_rows : slide_512_rows)[kind][s->kernel_h == 5][s->stride_w == 2];
     run(j, b, row, step, (uint8_t *)a->out + (size_t)(oy * s->out_w) * j->p->c + b * 64, n);
 }
 
@@ -262,7 +262,7 @@ static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t
  * channels. */
 static void dwv_slides(dwv_job *j, const bl_conv_args *a, uint8_t *zeros)
 {
-    bool sure = !requant_bounded(a);
+    int kind = requant_kind(a);
     memset(zeros, a->zero_in, DWV_ZEROS);
     j->zeros = zeros;
     j->in_w = a->s.in_w;
@@ -271,7 +271,7 @@ static void dwv_slides(dwv_job *j, const bl_conv_args *a, uint8_t *zeros)
     int64_t rows = a->s.out_w > DWV_LONG_ROW ? 1 : a->row_end - a->row_begin;
     for (int64_t y = a->row_begin; y < a->row_end; y += rows)
         for (size_t b = 0; b < j->p->blocks; b++)
-            for (int64_t oy = y; oy < y + rows; oy++) dwv_slide(j, a, b, oy, sure);
+            for (int64_t oy = y; oy < y + rows; oy++) dwv_slide(j, a, b, oy, kind);
 }
 
 static void dwv_run(const bl_conv_args *a)

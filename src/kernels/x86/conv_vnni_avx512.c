@@ -289,7 +289,7 @@ static void vnni_run(const bl_conv_args *a)
     uint8_t *work = (uint8_t *)a->work + p.mult_bytes;
     bool inside = p.d.in_place || p.d.planes == 2 || a->zero_in != 0; /* every window is read whole */
     vnni_job j = {.run_end = p.d.runs, .run_step = p.d.run_step, .wide = p.wide,
-                  .kind = !p.mixed ? VNNI_KEEP : a->add ? VNNI_PLUS : requant_bounded(a) ? VNNI_FAST : VNNI_SURE,
+                  .kind = !p.mixed ? VNNI_KEEP : a->add ? VNNI_PLUS : requant_kind(a),
                   .add = a->add,
                   .planes = (int32_t)p.d.planes, .out_bits = s->out_bits, .out = a->out,
                   .pixel = (size_t)s->out_c, .q = requant_of(a), .evenly = vnni_evenly(&p, s),

@@ -4,8 +4,8 @@
  * channels of a vector.  Every tile is a function with named accumulators, as gcc 12 spills arrays of them.
  * Z = h is one vector and half of one: 24 channels for three quarters of two vectors' time.
  *
- * Each comes with four ends: `fast` where no multiple reaches 2^31 (requant_bounded), `sure` for any
- * multiplier, `plus` with an Add behind it, `keep` for sums that do not go straight to bytes.  Bytes leave four vectors at a time, of two
+ * Each comes with five ends: `bare`, `fast` and `sure` (requant_kind), `plus` with an Add behind it, `keep` for sums
+ * that do not go straight to bytes.  Bytes leave four vectors at a time, of two
  * positions where a position has two or three vectors, of four where it has one.
  *
  * While a tile runs it fetches a share of the weights that come next, at the pace at which it reads its own.
@@ -40,7 +40,7 @@ typedef struct vnni_job {
     requant q;
 } vnni_job;
 
-enum { VNNI_FAST, VNNI_SURE, VNNI_PLUS, VNNI_KEEP, VNNI_KINDS };
+enum { VNNI_BARE = REQUANT_BARE, VNNI_FAST = REQUANT_FAST, VNNI_SURE = REQUANT_SURE, VNNI_PLUS, VNNI_KEEP, VNNI_KINDS };
 
 /* Sums of n tile rows to codes, where they do not go straight from registers to bytes. */
 static void vnni_finish(const vnni_job *j, const __m512i *sums, size_t n, size_t at)
@@ -75,6 +75,8 @@ static inline int32_t load4(const uint8_t *from)
 
 /* ---- from sums to bytes; mult in the order of the vectors */
 
+#define REQUANT(kind) ((kind) == VNNI_PLUS ? REQUANT_SURE : (kind))
+
 #define INLINE static inline __attribute__((always_inline))
 
 /* What is added to the codes of place `out`. */
@@ -96,7 +98,7 @@ INLINE __m512i vnni_plus(const vnni_job *j, __m512i codes, __m512i other)
 INLINE void vnni_put4(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i c, __m512i d, uint8_t *out)
 {
     const float *m = j->mult;
-    __m512i codes = requant_codes64(&j->q, kind != VNNI_FAST, a, b, c, d, _mm512_loadu_ps(m), _mm512_loadu_ps(m + 16),
+    __m512i codes = requant_codes64(&j->q, REQUANT(kind), a, b, c, d, _mm512_loadu_ps(m), _mm512_loadu_ps(m + 16),
                                     _mm512_loadu_ps(m + 32), _mm512_loadu_ps(m + 48));
     __mmask64 mask = j->channels >= 64 ? ~0ull : (1ull << j->channels) - 1;
     if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out)));
@@ -114,12 +116,12 @@ INLINE void vnni_put3(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m51
     const __m512i second = _mm512_setr_epi32(0, 1, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 0, 0, 0, 0);
     __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16), m2 = _mm512_loadu_ps(j->mult + 32);
     __mmask64 mask = (1ull << j->channels) - 1;
-    __m512i codes = requant_codes64(&j->q, kind != VNNI_FAST, a0, a1, a2, b2, m0, m1, m2, m2);
+    __m512i codes = requant_codes64(&j->q, REQUANT(kind), a0, a1, a2, b2, m0, m1, m2, m2);
     codes = _mm512_permutexvar_epi32(first, codes);
     if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out)));
     _mm512_mask_storeu_epi8(out, mask, codes);
     if (n < 2) return;
-    codes = requant_codes64(&j->q, kind != VNNI_FAST, b0, b1, a2, b2, m0, m1, m2, m2);
+    codes = requant_codes64(&j->q, REQUANT(kind), b0, b1, a2, b2, m0, m1, m2, m2);
     codes = _mm512_permutexvar_epi32(second, codes);
     if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out + j->pixel)));
     _mm512_mask_storeu_epi8(out + j->pixel, mask, codes);
@@ -146,7 +148,7 @@ INLINE void vnni_put2(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m51
 {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16);
-    __m512i codes = requant_codes64(&j->q, kind != VNNI_FAST, a0, a1, b0, b1, m0, m1, m0, m1);
+    __m512i codes = requant_codes64(&j->q, REQUANT(kind), a0, a1, b0, b1, m0, m1, m0, m1);
     vnni_put_halves(j, kind, _mm512_permutexvar_epi64(order, codes), out, n);
 }
 
@@ -156,7 +158,7 @@ INLINE void vnni_puth(const vnni_job *j, int kind, __m512i a0, __m256i a1, __m51
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 0, 0, 1, 5, 9, 13, 10, 14, 0, 0);
     __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16);
     __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(a1), b1, 1);
-    __m512i codes = requant_codes64(&j->q, kind != VNNI_FAST, a0, b0, both, both, m0, m0, m1, m1);
+    __m512i codes = requant_codes64(&j->q, REQUANT(kind), a0, b0, both, both, m0, m0, m1, m1);
     vnni_put_halves(j, kind, _mm512_permutexvar_epi32(order, codes), out, n);
 }
 
@@ -165,7 +167,7 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512 m = _mm512_loadu_ps(j->mult);
     __mmask16 mask = j->channels >= 16 ? 0xffff : (__mmask16)((1u << j->channels) - 1);
-    __m512i codes = _mm512_permutexvar_epi32(order, requant_codes64(&j->q, kind != VNNI_FAST, a, b, c, d, m, m, m, m));
+    __m512i codes = _mm512_permutexvar_epi32(order, requant_codes64(&j->q, REQUANT(kind), a, b, c, d, m, m, m, m));
     if (kind == VNNI_PLUS) {
         const uint8_t *with = vnni_other(j, out);
         __m512i other = _mm512_castsi128_si512(_mm_maskz_loadu_epi8(mask, with));
@@ -279,10 +281,12 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
     size_t left = k + j->left, right = end - j->right;                                             \
     STEPS(left, Z, DO_TAIL_##P) STEPS(right, Z, DO_##P) STEPS(end, Z, DO_HEAD_##P)
 
+#define WIDE_bare false
 #define WIDE_fast false
 #define WIDE_sure false
 #define WIDE_plus false
 #define WIDE_keep true
+#define END_bare(P, Z) const int kind = VNNI_BARE; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
 #define END_fast(P, Z) const int kind = VNNI_FAST; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
 #define END_sure(P, Z) const int kind = VNNI_SURE; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
 #define END_plus(P, Z) const int kind = VNNI_PLUS; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
@@ -314,6 +318,7 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
     TILES(E, 1) TILES(E, 2) TILES(E, 3) EDGES(E, 1) EDGES(E, 2) EDGES(E, 3)                        \
     TILE(E, 6, 4) TILE(E, 4, 4) TILE(E, 2, 4) TILE(E, 1, 4)
 /* clang-format off */
+ALL(bare) TILES(bare, h)
 ALL(fast) TILES(fast, h)
 ALL(sure) TILES(sure, h)
 ALL(plus) TILES(plus, h)
@@ -430,19 +435,20 @@ ALL(keep)
         OUT1_##Z OUT2_##Z OUT3_##Z                                                                 \
         (void)zero, (void)wide;                                                                    \
     }
+#define KIND_bare VNNI_BARE
 #define KIND_fast VNNI_FAST
 #define KIND_sure VNNI_SURE
 #define KIND_plus VNNI_PLUS
 #define STREAMS(E) STREAM(E, 12, 1) STREAM(E, 6, 2) STREAM(E, 6, h) STREAM(E, 4, 3) STREAM(E, 3, 4)
 /* clang-format off */
-STREAMS(fast) STREAMS(sure) STREAMS(plus)
+STREAMS(bare) STREAMS(fast) STREAMS(sure) STREAMS(plus)
 /* clang-format on */
 
 typedef void stream_fn(const vnni_job *j, size_t from, size_t tiles, size_t to);
 /* By vectors (0: one and a half). */
 static const size_t vnni_stream_positions[] = {6, 12, 6, 4, 3};
 #define STREAM_ROW(E) {stream_##E##_h, stream_##E##_1, stream_##E##_2, stream_##E##_3, stream_##E##_4}
-static stream_fn *const vnni_streams[][5] = {STREAM_ROW(fast), STREAM_ROW(sure), STREAM_ROW(plus)};
+static stream_fn *const vnni_streams[][5] = {STREAM_ROW(bare), STREAM_ROW(fast), STREAM_ROW(sure), STREAM_ROW(plus)};
 
 typedef void tile_fn(const vnni_job *j, const size_t *at, size_t to);
 enum { VNNI_Z = 4, VNNI_P = 8 };
@@ -451,6 +457,7 @@ enum { VNNI_Z = 4, VNNI_P = 8 };
 #define ROW(E, Z) {NULL, tile_##E##_1x##Z, tile_##E##_2x##Z, NULL, tile_##E##_4x##Z, NULL, NULL, NULL, tile_##E##_8x##Z}
 #define ROW_4(E) {NULL, tile_##E##_1x4, tile_##E##_2x4, NULL, tile_##E##_4x4, NULL, tile_##E##_6x4}
 static tile_fn *const vnni_tiles[VNNI_KINDS][VNNI_Z + 1][VNNI_P + 1] = {
+    {ROW(bare, h), ROW(bare, 1), ROW(bare, 2), ROW(bare, 3), ROW_4(bare)},
     {ROW(fast, h), ROW(fast, 1), ROW(fast, 2), ROW(fast, 3), ROW_4(fast)},
     {ROW(sure, h), ROW(sure, 1), ROW(sure, 2), ROW(sure, 3), ROW_4(sure)},
     {ROW(plus, h), ROW(plus, 1), ROW(plus, 2), ROW(plus, 3), ROW_4(plus)},
@@ -459,6 +466,7 @@ static tile_fn *const vnni_tiles[VNNI_KINDS][VNNI_Z + 1][VNNI_P + 1] = {
 
 #define EDGE_ROW(E, Z) {edge_##E##_7x##Z, edge_##E##_8x##Z}
 static tile_fn *const vnni_edge_tiles[VNNI_KINDS][VNNI_Z - 1][2] = {
+    {EDGE_ROW(bare, 1), EDGE_ROW(bare, 2), EDGE_ROW(bare, 3)},
     {EDGE_ROW(fast, 1), EDGE_ROW(fast, 2), EDGE_ROW(fast, 3)},
     {EDGE_ROW(sure, 1), EDGE_ROW(sure, 2), EDGE_ROW(sure, 3)},
     {EDGE_ROW(plus, 1), EDGE_ROW(plus, 2), EDGE_ROW(plus, 3)},

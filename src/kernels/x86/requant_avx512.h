@@ -36,9 +36,13 @@ static inline requant requant_of(const bl_conv_args *a)
     return q;
 }
 
-/* No t reaches 2^31, whatever the sums: the conversion to int32 then needs no bound before it, and the upper one
- * can be taken in bytes.  |acc| <= K max|q - z| max|w| + max|bias|, with slack for roundings. */
-static inline bool requant_bounded(const bl_conv_args *a)
+/* What the way from sums to 8-bit codes may leave out.  BARE: the zero point is 0, all codes are allowed and no t reaches 2^31, so
+ * that what the packs saturate is all there is to do.  FAST: t and the zero point fit 16 bits, and bounds are taken in bytes.
+ * SURE: anything; t is bounded in binary32.  Saturating additions are not used: Zen 4 does them where it multiplies. */
+enum { REQUANT_BARE, REQUANT_FAST, REQUANT_SURE, REQUANT_KINDS };
+
+/* |acc| <= K max|q - z| max|w| + max|bias|, with slack for roundings. */
+static inline int requant_kind(const bl_conv_args *a)
 {
     const bl_conv_shape *s = &a->s;
     double reach = (double)s->kernel_h * s->kernel_w * (s->in_c / s->groups) * (1 << s->in_bits) * (1 << s->weight_bits);
@@ -52,7 +56,10 @@ static inline bool requant_bounded(const bl_conv_args *a)
     uint32_t bits = _mm512_reduce_max_epu32(mult);
     float most;
     memcpy(&most, &bits, sizeof most);
-    return bits < 0x7f000000 && (reach + _mm512_reduce_max_epu32(bias)) * most < 0x7f000000;
+    reach = (reach + _mm512_reduce_max_epu32(bias)) * most;
+    if (bits >= 0x7f000000) return REQUANT_SURE;
+    if (reach < 0x7f000000 && a->zero_out == 0 && a->lo == 0 && a->hi == 255) return REQUANT_BARE;
+    return reach < 0x7e00 ? REQUANT_FAST : REQUANT_SURE;
 }
 
 static inline __m512i requant_round(const requant *q, __m512 acc, const float *mult)
@@ -65,15 +72,14 @@ static inline __m512i requant_int(const requant *q, __m512i acc, const float *mu
     return requant_round(q, _mm512_cvtepi32_ps(acc), mult);
 }
 
-/* 64 codes of 8 bits in the order of the vectors' lanes: four of a, four of b, of c, of d, then the next lanes.
- * Not `sure`: where requant_bounded. */
-static inline __attribute__((always_inline)) __m512i requant_codes64(const requant *q, bool sure, __m512i a, __m512i b,
+/* 64 codes of 8 bits in the order of the vectors' lanes: four of a, four of b, of c, of d, then the next lanes. */
+static inline __attribute__((always_inline)) __m512i requant_codes64(const requant *q, int kind, __m512i a, __m512i b,
                                                                      __m512i c, __m512i d, __m512 ma, __m512 mb,
                                                                      __m512 mc, __m512 md)
 {
     __m512 ta = _mm512_mul_ps(_mm512_cvtepi32_ps(a), ma), tb = _mm512_mul_ps(_mm512_cvtepi32_ps(b), mb);
     __m512 tc = _mm512_mul_ps(_mm512_cvtepi32_ps(c), mc), td = _mm512_mul_ps(_mm512_cvtepi32_ps(d), md);
-    if (sure) {
+    if (kind == REQUANT_SURE) {
         ta = _mm512_min_ps(q->most, ta);
         tb = _mm512_min_ps(q->most, tb);
         tc = _mm512_min_ps(q->most, tc);
@@ -81,10 +87,11 @@ static inline __attribute__((always_inline)) __m512i requant_codes64(const requa
     }
     __m512i low = _mm512_packs_epi32(_mm512_cvtps_epi32(ta), _mm512_cvtps_epi32(tb));
     __m512i high = _mm512_packs_epi32(_mm512_cvtps_epi32(tc), _mm512_cvtps_epi32(td));
-    low = _mm512_adds_epi16(low, q->zero16);
-    high = _mm512_adds_epi16(high, q->zero16);
+    if (kind == REQUANT_BARE) return _mm512_packus_epi16(low, high);
+    low = _mm512_add_epi16(low, q->zero16);
+    high = _mm512_add_epi16(high, q->zero16);
     __m512i codes = _mm512_max_epu8(_mm512_packus_epi16(low, high), q->lo8);
-    return sure ? codes : _mm512_min_epu8(codes, q->hi8);
+    return kind == REQUANT_SURE ? codes : _mm512_min_epu8(codes, q->hi8);
 }
 
 /* n of 64, 32, 16 codes of 8 bits from 4, 2, 1 vectors; mult in the order of the vectors. */
@@ -93,8 +100,8 @@ static inline void requant_store64(const requant *q, __m512i a, __m512i b, __m51
 {
     __m512i low = _mm512_packs_epi32(requant_int(q, a, mult), requant_int(q, b, mult + 16));
     __m512i high = _mm512_packs_epi32(requant_int(q, c, mult + 32), requant_int(q, d, mult + 48));
-    low = _mm512_adds_epi16(low, q->zero16);
-    high = _mm512_adds_epi16(high, q->zero16);
+    low = _mm512_add_epi16(low, q->zero16);
+    high = _mm512_add_epi16(high, q->zero16);
     __m512i codes = _mm512_max_epu8(_mm512_packus_epi16(low, high), q->lo8);
     if (n >= 64)
         _mm512_storeu_si512(out, codes);
@@ -106,7 +113,7 @@ static inline void requant_store32(const requant *q, __m512i a, __m512i b, const
                                    uint8_t *out, size_t n)
 {
     __m512i pair = _mm512_packs_epi32(requant_int(q, a, mult), requant_int(q, b, mult + 16));
-    pair = _mm512_max_epi16(_mm512_adds_epi16(pair, q->zero16), q->lo16);
+    pair = _mm512_max_epi16(_mm512_add_epi16(pair, q->zero16), q->lo16);
     __m256i codes = _mm512_cvtepi16_epi8(pair);
     if (n >= 32)
         _mm256_storeu_si256((__m256i *)out, codes);
