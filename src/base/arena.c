@@ -8,7 +8,7 @@
  *
  * Blocks double from 64 KiB to 4 MiB.  What would fill half a block gets an allocation of its own;
  * its node lies in the block that was on top, so that its place there tells whether it came after a
- * mark.  Memory comes from calloc, which zeroes large pieces lazily; `dirty` remembers how far a
+ * mark.  Memory comes from calloc, or from the system where a piece is large; `dirty` remembers how far a
  * block was ever used, and only that much is cleared again after a reset.
  */
 #include "base/base_private.h"
@@ -33,7 +33,9 @@
 #define BLOCK_MIN ((size_t)64 << 10)
 #define BLOCK_MAX ((size_t)4 << 20)
 #define SPILL_MIN ((size_t)1 << 20)
+#define MAP_MIN ((size_t)1 << 20)
 #define LARGE_PAGE ((size_t)2 << 20)
+#define PAGE ((size_t)4096) /* or a multiple of it: then `whole` is rounded up by the system */
 
 typedef struct block {
     struct block *below;
@@ -104,11 +106,29 @@ static void discharge(bl_ctx *ctx, size_t bytes)
     __atomic_fetch_sub(&ctx->live_bytes, bytes, __ATOMIC_RELAXED);
 }
 
+/* Pieces from here on are mappings of their own, which go back to the system when they are freed: the C library keeps up to
+ * 32 MiB of freed pieces each in its heap.  The address sanitizer's leak check sees pointers in its own heap alone. */
+static bool is_mapped(size_t bytes)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    return (void)bytes, false;
+#else
+    return bytes >= MAP_MIN;
+#endif
+}
+
+/* Zeroed lazily; NULL: none. */
+static void *map(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
 /* NULL without an error set: the caller may have a smaller wish. */
 static void *take(bl_ctx *ctx, size_t bytes)
 {
     if (!charge(ctx, bytes)) return NULL;
-    void *p = calloc(1, bytes);
+    void *p = is_mapped(bytes) ? map(bytes) : calloc(1, bytes);
     if (!p) discharge(ctx, bytes);
     return p;
 }
@@ -117,22 +137,29 @@ static void *take(bl_ctx *ctx, size_t bytes)
  * is read over and over spares look-ups of addresses.  A wish: nothing but time depends on it. */
 static void *take_large_pages(bl_ctx *ctx, size_t bytes)
 {
-    void *p = NULL;
+    if (!is_mapped(bytes)) return take(ctx, bytes);
     if (!charge(ctx, bytes)) return NULL;
-    if (posix_memalign(&p, LARGE_PAGE, bytes)) {
+    size_t whole = (bytes + PAGE - 1) / PAGE * PAGE; /* <= SIZE_MAX / 2: no overflow */
+    uint8_t *p = map(whole + LARGE_PAGE);
+    if (!p) {
         discharge(ctx, bytes);
         return NULL;
     }
+    size_t before = -(uintptr_t)p & (LARGE_PAGE - 1);
+    if (before) munmap(p, before);
+    munmap(p + before + whole, LARGE_PAGE - before);
+    p += before;
 #ifdef MADV_HUGEPAGE
     madvise(p, bytes / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE); /* before the first touch */
 #endif
-    return memset(p, 0, bytes);
+    return p;
 }
 
 static void give_back(bl_ctx *ctx, void *p, size_t bytes)
 {
     UNPOISON(p, bytes);
-    free(p);
+    if (is_mapped(bytes)) munmap(p, bytes);
+    else free(p);
     discharge(ctx, bytes);
 }
 

@@ -86,6 +86,7 @@ void bl_trace_span(bl_ctx *ctx, const char *name, uint64_t start_ns);
 
 uint64_t bl_now_ns(void);        /* monotonic */
 uint64_t bl_peak_rss_bytes(void); /* of the process */
+void bl_return_freed(void); /* what the C library keeps of freed memory goes back to the system, between stages */
 
 /* ------------------------------------------------------------------ arena.c */
 

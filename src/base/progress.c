@@ -5,6 +5,9 @@
  */
 #include "base/base_private.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -23,6 +26,13 @@ uint64_t bl_peak_rss_bytes(void)
 {
     struct rusage use;
     return getrusage(RUSAGE_SELF, &use) == 0 ? (uint64_t)use.ru_maxrss * 1024 : 0;
+}
+
+void bl_return_freed(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 void bl_note(bl_ctx *ctx, const char *format, ...)

@@ -113,6 +113,7 @@ char *bl_pipeline_path(bl_pipeline *p, const char *name)
 void bl_pipeline_time(bl_pipeline *p, const char *stage, uint64_t start_ns)
 {
     bl_trace_span(p->ctx, stage, start_ns);
+    bl_return_freed();
     json_object_set_new(p->seconds, stage, bl_json_real((double)(bl_now_ns() - start_ns) * 1e-9));
 }
 

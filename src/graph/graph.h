@@ -147,6 +147,8 @@ typedef struct bl_walk_options {
     bool keep_all;          /* every value keeps its own buffer (prefix reuse); else static reuse */
     unsigned threads;       /* of a walker that runs alone, never beside the pool: one operator spreads
                              * over so many; 0 is 1.  The bits do not depend on it */
+    const uint8_t *looks;   /* by value, with keep_all: whose bl_walk_trial_value is asked for, besides outputs; NULL: of any,
+                             * and no buffer of a rerun is used twice.  Borrowed */
     bool training;          /* of a network that learns: convolutions may go by Winograd's transform, whose last
                              * bits are others */
 } bl_walk_options;

@@ -38,7 +38,7 @@ static bl_place *place_of(const bl_walk *walk, int value)
     return walk->in_trial && walk->in_trial[value] ? &walk->trial[value] : &walk->base[value];
 }
 
-/* Buffers of the trial set are made on first use; those of the base exist. */
+/* Buffers of a trial set that nobody laid out are made on first use; those of the base exist. */
 static bl_status give_buffer(bl_walk *walk, int value, bl_place *place, bool packed)
 {
     void **data = packed ? &place->packed : &place->t.data;
@@ -221,25 +221,28 @@ static bl_status copy_clean(bl_walk *walk, int value)
     return BL_OK;
 }
 
+static bl_status try_clean(bl_walk *walk, int value, const uint8_t *dirty_values, bl_walk_hook *hook, void *user)
+{
+    if (value < 0 || !dirty_values || !dirty_values[value] || is_constant(walk, value)) return BL_OK;
+    BL_TRY(copy_clean(walk, value));
+    return call_hook(walk, value, hook, user);
+}
+
+/* Clean values are copied when their node would run: that is when their buffer becomes theirs. */
 static bl_status rerun_all(bl_walk *walk, const uint8_t *dirty_nodes, const uint8_t *dirty_values,
                            bl_walk_hook *hook, void *user)
 {
     const bl_graph *g = walk->graph;
 
-    for (int v = 0; v < g->n_values; v++) {
-        int producer = g->values[v].producer;
-        if (!dirty_values || !dirty_values[v] || is_constant(walk, v) ||
-            (producer >= 0 && dirty_nodes[producer]))
-            continue;
-        BL_TRY(copy_clean(walk, v));
-        BL_TRY(call_hook(walk, v, hook, user));
-    }
+    for (int i = 0; i < g->n_inputs; i++) BL_TRY(try_clean(walk, g->inputs[i], dirty_values, hook, user));
     for (int n = 0; n < g->n_nodes; n++) {
-        if (!dirty_nodes[n]) continue;
-        BL_TRY(bl_check_interrupt(walk->ctx));
-        for (int i = 0; i < g->nodes[n].n_out; i++)
-            if (g->nodes[n].out[i] >= 0) walk->in_trial[g->nodes[n].out[i]] = 1;
-        BL_TRY(run_node(walk, n, hook, user));
+        const bl_node *node = &g->nodes[n];
+        if (dirty_nodes[n]) BL_TRY(bl_check_interrupt(walk->ctx));
+        for (int i = 0; i < node->n_out; i++) {
+            if (!dirty_nodes[n]) BL_TRY(try_clean(walk, node->out[i], dirty_values, hook, user));
+            else if (node->out[i] >= 0) walk->in_trial[node->out[i]] = 1;
+        }
+        if (dirty_nodes[n]) BL_TRY(run_node(walk, n, hook, user));
     }
     return BL_OK;
 }
@@ -251,6 +254,7 @@ bl_status bl_walk_rerun(bl_walk *walk, const uint8_t *dirty_nodes, const uint8_t
     int before;
 
     BL_CHECK(walk->ctx, walk->in_trial && walk->ran); /* keep_all, after a full run */
+    if (walk->looks) BL_TRY(bl_walk_place_trial(walk));
     before = bl_dnn_enter();
     memset(walk->in_trial, 0, (size_t)walk->graph->n_values);
     status = rerun_all(walk, dirty_nodes, dirty_values, hook, user);

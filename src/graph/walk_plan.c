@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Making a walker: which nodes oneDNN takes, which pointwise ones may stay in its order, and where
- * each buffer lies.  Without keep_all a buffer's bytes are used again once its last reader has run
- * (first-fit over one block); graph inputs and outputs stay.
+ * each buffer lies.  Without keep_all, and in reruns whose caller says what it looks at, a buffer's bytes are used
+ * again once its last reader has run (first-fit over one block); graph inputs and outputs stay.
  */
 #include "graph/walk_private.h"
 
@@ -158,11 +158,10 @@ static size_t rounded(size_t bytes)
 }
 
 /* Node after which nobody reads the value. */
-static int last_use(const bl_graph *g, const int *last_reader, int value, bool keep_all)
+static int last_use(const bl_graph *g, const int *last_reader, int value, bool keep)
 {
     const bl_value *v = &g->values[value];
-    return keep_all || v->is_input || v->is_output ? g->n_nodes
-                                                   : BL_MAX(last_reader[value], v->producer);
+    return keep || v->is_input || v->is_output ? g->n_nodes : BL_MAX(last_reader[value], v->producer);
 }
 
 /* offsets[2 * value] of the plain buffer, [2 * value + 1] of the packed one. */
@@ -175,9 +174,11 @@ static void place_value(const bl_walk *walk, planner *p, int value, int now, int
             take(p, rounded(bl_walk_buffer_bytes(walk, value, true)), now, last);
 }
 
-static bl_status place_all(bl_walk *walk, bool keep_all)
+/* Gives every value that a run makes its place in one piece of memory.  looks: by value, those that stay; NULL: as `keep`. */
+static bl_status place_set(bl_walk *walk, bl_place *set, bool keep, const uint8_t *looks)
 {
     const bl_graph *g = walk->graph;
+    bl_mark mark = bl_arena_mark(walk->scratch);
     size_t n = (size_t)g->n_values;
     size_t *offsets = BL_NEW(walk->scratch, size_t, 2 * n);
     int *last_reader = BL_NEW(walk->scratch, int, n);
@@ -195,19 +196,33 @@ static bl_status place_all(bl_walk *walk, bool keep_all)
     for (int i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i].n_out; k++) {
             int v = g->nodes[i].out[k];
-            if (v >= 0) place_value(walk, &p, v, i, last_use(g, last_reader, v, keep_all), offsets);
+            if (v >= 0) place_value(walk, &p, v, i, last_use(g, last_reader, v, looks ? looks[v] : keep), offsets);
         }
     memory = bl_alloc(walk->arena, BL_MAX(p.size, ALIGN), 1);
     BL_ALLOC_TRY(walk->ctx, memory);
     for (int v = 0; v < g->n_values; v++) {
-        bl_place *b = &walk->base[v];
-        b->t = g->values[v].t;
-        b->has_plain = b->t.data != NULL; /* constants */
         if (g->values[v].producer < 0 && !g->values[v].is_input) continue;
-        b->t.data = memory + offsets[2 * v];
-        if (walk->layout[v] != BL_LAYOUT_PLAIN) b->packed = memory + offsets[2 * v + 1];
+        set[v].t.data = memory + offsets[2 * v];
+        if (walk->layout[v] != BL_LAYOUT_PLAIN) set[v].packed = memory + offsets[2 * v + 1];
     }
+    bl_arena_reset(walk->scratch, mark);
     return BL_OK;
+}
+
+static bl_status place_base(bl_walk *walk, bool keep_all)
+{
+    const bl_graph *g = walk->graph;
+    for (int v = 0; v < g->n_values; v++) {
+        walk->base[v].t = g->values[v].t;
+        walk->base[v].has_plain = walk->base[v].t.data != NULL; /* constants */
+    }
+    return place_set(walk, walk->base, keep_all, NULL);
+}
+
+bl_status bl_walk_place_trial(bl_walk *walk)
+{
+    if (walk->trial[walk->graph->inputs[0]].t.data) return BL_OK;
+    return place_set(walk, walk->trial, false, walk->looks);
 }
 
 /* ------------------------------------------------------------------ making, freeing */
@@ -255,8 +270,9 @@ static bl_status build(bl_walk *walk, const bl_walk_options *options)
         BL_TRY(bl_dnn_new(walk->ctx, walk->arena, walk->graph, walk->versions,
                           options ? options->threads : 1, options && options->training, &walk->dnn));
     walk->training = options && options->training;
+    walk->looks = options && keep_all ? options->looks : NULL;
     BL_TRY(plan_nodes(walk));
-    return place_all(walk, keep_all);
+    return place_base(walk, keep_all);
 }
 
 bl_status bl_walk_new(bl_ctx *ctx, const bl_graph *graph, const bl_walk_options *options,

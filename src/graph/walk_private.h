@@ -13,6 +13,7 @@ struct bl_walk {
     bl_dnn *dnn;            /* NULL: reference only */
     bl_layout *layout;      /* by value: order of its packed buffer */
     bl_place *base, *trial; /* by value; trial only with keep_all */
+    const uint8_t *looks;   /* by value: a trial that stays; NULL: each has its own buffer, made on first use */
     uint8_t *in_trial;      /* by value: the last rerun made it */
     uint8_t *dnn_takes,
         *packs;                /* by node: runs on oneDNN; pointwise on packed values is possible */
@@ -23,6 +24,9 @@ struct bl_walk {
     bool ran; /* the base set holds a full run */
     bool training;
 };
+
+/* Buffers of the trial set, laid out for reuse before the first rerun; `looks` is there. */
+bl_status bl_walk_place_trial(bl_walk *walk);
 
 /* Bytes of a value's plain or packed buffer. */
 size_t bl_walk_buffer_bytes(const bl_walk *walk, int value, bool packed);

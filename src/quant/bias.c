@@ -69,17 +69,15 @@ static void sum_conv(const tap_mean *t, const float *x, double *sums)
             sums[c * t->taps + k] += tap_sum(t, x + c * in_size, k / kw, k % kw) / positions;
 }
 
-static bl_status sum_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+static bl_status sum_value(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *x)
 {
     correction *c = arg;
     double *sums = c->sums + chunk * c->n_sums;
+    int64_t per = bl_tensor_count(x) / x->dim[0]; /* dim 0 is the batch */
     (void)first, (void)worker;
-    memset(sums, 0, c->n_sums * sizeof *sums);
     for (int i = 0; i < c->n; i++) {
         const tap_mean *t = &c->layers[i];
-        if (t->known) continue;
-        const bl_tensor *x = bl_walk_value(walk, t->input);
-        int64_t per = bl_tensor_count(x) / x->dim[0]; /* dim 0 is the batch */
+        if (t->known || t->input != value) continue;
         for (int64_t s = 0; s < count; s++) {
             const float *data = (const float *)x->data + s * per;
             if (t->conv) sum_conv(t, data, sums + c->first[i]);
@@ -168,17 +166,18 @@ static bl_status know_means(correction *c, bl_arena *a, tap_mean *t)
     return BL_OK;
 }
 
-static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_weights *out)
+/* What only the correction needs is a's. */
+static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_arena *a, bl_weights *out)
 {
-    bl_arena *a = out->arena;
     tap_mean *t = &c->layers[c->n];
     *t = (tap_mean){ .layer = layer, .weight = bl_layer_weight(c->g, layer), .bias = bl_layer_bias(c->g, layer),
                      .input = c->g->nodes[layer].in[0] };
     const bl_tensor *w = &c->g->values[t->weight].t, *b = &c->g->values[t->bias].t;
     const bl_quantizer *q = &p->quantizers[p->of_value[t->weight]];
     size_t n = (size_t)bl_tensor_count(w);
-    int8_t *codes = BL_NEW(a, int8_t, n);
     t->lost = BL_NEW(a, float, n);
+    bl_mark mark = bl_arena_mark(a);
+    int8_t *codes = BL_NEW(a, int8_t, n);
     if (!codes || !t->lost) return bl_pending(c->ctx);
     t->bias_from = b->data;
     bl_tensor now = *w;
@@ -187,6 +186,7 @@ static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_weight
     bl_weight_grid grid = bl_quantizer_grid(q);
     bl_grid_codes(&now, &grid, codes);
     bl_weight_decode(w, codes, q->scale, q->n_scale, q->axis, t->lost);
+    bl_arena_reset(a, mark);
     for (size_t i = 0; i < n; i++) t->lost[i] -= ((const float *)w->data)[i];
     BL_TRY(layer_shape(c, a, t));
     BL_TRY(know_means(c, a, t));
@@ -217,20 +217,27 @@ static void correct_all(correction *c, size_t n_chunks, double *mean)
 
 static bl_status run_passes(correction *c, const bl_tune_input *in, bl_arena *a, bl_weights *out)
 {
-    bl_shards s = { .graph = in->graph, .data = in->data, .run = true, .keep_all = true, .stage = "correct biases" };
+    bl_shards s = { .graph = in->graph, .data = in->data, .stage = "correct biases", .look = sum_value };
+    uint8_t *looks = BL_NEW(a, uint8_t, (size_t)in->graph->n_values);
     int64_t *index;
     BL_TRY(bl_data_pick(in->data, in->samples, a, &index, &s.n));
     s.index = index;
     c->n_sums++; /* the count */
     c->sums = BL_NEW(a, double, (size_t)s.n * c->n_sums);
     double *mean = BL_NEW(a, double, c->n_sums);
-    if (!c->sums || !mean) return bl_pending(c->ctx);
+    if (!looks || !c->sums || !mean) return bl_pending(c->ctx);
+    s.looks = looks;
     bool asks = false;
-    for (int i = 0; i < c->n; i++) asks |= !c->layers[i].known;
+    for (int i = 0; i < c->n; i++) {
+        if (c->layers[i].known) continue;
+        looks[c->layers[i].input] = 1;
+        asks = true;
+    }
     if (!asks) correct_all(c, 0, mean);
     for (int pass = 0; asks && pass < PASSES; pass++) {
         BL_TRY(bl_fake_new(c->ctx, in->graph, in->plan, out, &s.fake));
-        bl_status st = bl_shards_run(c->ctx, &s, sum_chunk, c);
+        memset(c->sums, 0, (size_t)s.n * c->n_sums * sizeof *c->sums);
+        bl_status st = bl_shards_run(c->ctx, &s, NULL, c);
         bl_fake_free(s.fake);
         BL_TRY(st);
         correct_all(c, (size_t)s.n, mean);
@@ -248,7 +255,7 @@ static bl_status correct(bl_ctx *ctx, const bl_tune_input *in, bool analytic, bl
     bl_status s = c.layers && c.first ? BL_OK : bl_pending(ctx);
     if (s == BL_OK && analytic) s = bl_channel_moments(ctx, scratch, g, &c.moments);
     for (int i = 0; s == BL_OK && i < g->n_nodes; i++)
-        if (can_correct(g, in->plan, i)) s = add_layer(&c, in->plan, i, out);
+        if (can_correct(g, in->plan, i)) s = add_layer(&c, in->plan, i, scratch, out);
     if (s == BL_OK && c.n) s = run_passes(&c, in, scratch, out);
     bl_arena_free(scratch);
     return s;

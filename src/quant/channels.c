@@ -24,16 +24,14 @@ typedef struct watch {
     float *lo, *hi;             /* [chunk][channel of site] */
 } watch;
 
-static bl_status watch_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+static bl_status watch_value(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
 {
     watch *w = arg;
     float *lo = w->lo + chunk * w->n_spans, *hi = w->hi + chunk * w->n_spans;
     (void)first, (void)worker;
-    for (size_t i = 0; i < w->n_spans; i++) lo[i] = hi[i] = 0;
     for (int i = 0; i < w->n; i++) {
-        const bl_tensor *t = bl_walk_value(walk, w->sites[i].value);
         int64_t channels = w->sites[i].channels, plane = bl_tensor_count(t) / (t->dim[0] * channels);
-        for (int64_t row = 0; row < count * channels; row++) {
+        for (int64_t row = 0; w->sites[i].value == value && row < count * channels; row++) {
             const float *x = (const float *)t->data + row * plane;
             float *least = lo + row % channels, *greatest = hi + row % channels;
             for (int64_t k = 0; k < plane; k++) {
@@ -111,7 +109,8 @@ static bl_status classify(bl_ctx *ctx, bl_arena *a, bl_split_site *s, const floa
 
 static bl_status watch_all(bl_ctx *ctx, const bl_graph *g, bl_data *data, int64_t samples, bl_arena *a, watch *w, size_t *chunks)
 {
-    bl_shards s = { .graph = g, .data = data, .keep_all = true, .run = true, .stage = "watch channels" };
+    bl_shards s = { .graph = g, .data = data, .stage = "watch channels", .look = watch_value };
+    uint8_t *looks = BL_NEW(a, uint8_t, (size_t)g->n_values);
     int64_t *index;
     BL_TRY(bl_data_pick(data, samples, a, &index, &s.n));
     s.index = index;
@@ -119,10 +118,12 @@ static bl_status watch_all(bl_ctx *ctx, const bl_graph *g, bl_data *data, int64_
     for (int i = 0; i < w->n; i++) w->n_spans += (size_t)w->sites[i].channels;
     w->lo = bl_alloc(a, (size_t)s.n, w->n_spans * sizeof(float));
     w->hi = bl_alloc(a, (size_t)s.n, w->n_spans * sizeof(float));
-    if (!w->lo || !w->hi) return bl_pending(ctx);
+    if (!looks || !w->lo || !w->hi) return bl_pending(ctx);
+    for (int i = 0; i < w->n; i++) looks[w->sites[i].value] = 1;
+    s.looks = looks;
     memset(w->lo, 0, (size_t)s.n * w->n_spans * sizeof(float));
     memset(w->hi, 0, (size_t)s.n * w->n_spans * sizeof(float));
-    BL_TRY(bl_shards_run(ctx, &s, watch_chunk, w));
+    BL_TRY(bl_shards_run(ctx, &s, NULL, w));
     for (size_t c = 1; c < *chunks; c++)
         for (size_t i = 0; i < w->n_spans; i++) {
             w->lo[i] = fminf(w->lo[i], w->lo[c * w->n_spans + i]);

@@ -133,6 +133,11 @@ bl_status bl_fake_attach(bl_fake *fake, bl_walk *walk)
     return BL_OK;
 }
 
+const uint8_t *bl_fake_uses(const bl_fake *fake)
+{
+    return fake->quantized;
+}
+
 bl_status bl_fake_hook(void *fake, int value, bl_tensor *t)
 {
     const bl_fake *f = fake;

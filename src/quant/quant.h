@@ -18,6 +18,10 @@ typedef struct bl_grid_book bl_grid_book;
  * first count rows; chunk < n. */
 typedef bl_status bl_shard_fn(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count,
                               unsigned worker);
+/* Sees a value as soon as a chunk's walk, and the fake, have made it; the tensor is lent for the call. */
+typedef bl_status bl_shard_look(void *user, size_t chunk, int64_t first, int64_t count, unsigned worker, int value,
+                                const bl_tensor *t);
+
 typedef struct bl_shards {
     const bl_graph *graph;
     bl_data *data;
@@ -28,6 +32,8 @@ typedef struct bl_shards {
     int64_t n, batch;           /* batch 0: up to 16, by the size of the values; the graph's own where it
                                    cannot be changed */
     bool keep_all, reference;
+    const uint8_t *looks;       /* by value: those that `look` sees; without it as in bl_walk_options */
+    bl_shard_look *look;        /* instead of fn, which is NULL then: no value has to be kept for it */
     bool run;                   /* the walk is run (else fn runs it itself) */
     bl_fake *fake;              /* runs under this plan */
     const char *stage;          /* progress; NULL: none */
@@ -319,6 +325,7 @@ bl_status bl_tune(bl_ctx *ctx, const bl_tuner *tuner, const bl_tune_input *in, b
 bl_status bl_fake_new(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, const bl_weights *weights,
                       bl_fake **out);
 void bl_fake_free(bl_fake *fake);
+const uint8_t *bl_fake_uses(const bl_fake *fake); /* by value: bl_hook_use of bl_fake_hook */
 bl_status bl_fake_attach(bl_fake *fake, bl_walk *walk); /* replaces the walker's constants */
 bl_status bl_fake_hook(void *fake, int value, bl_tensor *t);
 /* In place, n elements. */

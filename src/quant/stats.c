@@ -15,6 +15,7 @@ typedef struct pass {
     struct moments { double lo, hi, sum, square; uint64_t count; } *moments; /* [chunk][value] */
     uint64_t **bins;            /* [worker]: [value][BL_HIST_BINS] */
     bl_arena **worker_arena;
+    int64_t *batch;             /* [worker]: of the chunk at hand */
 } pass;
 
 static bool is_watched(const bl_graph *g, int v)
@@ -22,37 +23,35 @@ static bool is_watched(const bl_graph *g, int v)
     return g->values[v].t.type == BL_F32 && !g->values[v].t.data;
 }
 
-/* Elements of the valid samples of a chunk: values whose first dimension is the batch are cut. */
-static size_t valid_count(const pass *p, const bl_walk *walk, int v, int64_t count)
+/* Elements of the valid samples of a chunk: values whose first dimension is the batch are cut.  The input comes first. */
+static size_t valid_count(pass *p, unsigned worker, int v, const bl_tensor *t, int64_t count)
 {
-    const bl_tensor *t = bl_walk_value(walk, v), *x = bl_walk_value(walk, p->g->inputs[0]);
     size_t n = (size_t)bl_tensor_count(t);
-    return t->rank && x->dim[0] > 0 && t->dim[0] % x->dim[0] == 0 ? n / (size_t)x->dim[0] * (size_t)count : n;
+    if (v == p->g->inputs[0]) p->batch[worker] = t->dim[0];
+    int64_t batch = p->batch[worker];
+    return t->rank && batch > 0 && t->dim[0] % batch == 0 ? n / (size_t)batch * (size_t)count : n;
 }
 
-static bl_status first_pass(void *arg, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+static bl_status first_pass(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int v, const bl_tensor *t)
 {
     pass *p = arg;
-    (void)first, (void)worker;
-    for (int v = 0; v < p->g->n_values; v++) {
-        if (!is_watched(p->g, v)) continue;
-        const float *x = bl_walk_value(walk, v)->data;
-        size_t n = valid_count(p, walk, v, count);
-        struct moments m = { .lo = INFINITY, .hi = -INFINITY, .count = n };
-        float lo = INFINITY, hi = -INFINITY;
-        for (size_t i = 0; i < n; i++) {
-            lo = x[i] < lo ? x[i] : lo;
-            hi = x[i] > hi ? x[i] : hi;
-            m.sum += x[i];
-            m.square += (double)x[i] * x[i];
-        }
-        if (!isfinite(m.sum))
-            return bl_fail(p->ctx, BL_DATA, p->g->values[v].name, "check --mean and --std and the network",
-                           "NaN or infinity in this value on the calibration data");
-        m.lo = lo;
-        m.hi = hi;
-        p->moments[chunk * (size_t)p->g->n_values + (size_t)v] = m;
+    (void)first;
+    const float *x = t->data;
+    size_t n = valid_count(p, worker, v, t, count);
+    struct moments m = { .lo = INFINITY, .hi = -INFINITY, .count = n };
+    float lo = INFINITY, hi = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
+        m.sum += x[i];
+        m.square += (double)x[i] * x[i];
     }
+    if (!isfinite(m.sum))
+        return bl_fail(p->ctx, BL_DATA, p->g->values[v].name, "check --mean and --std and the network",
+                       "NaN or infinity in this value on the calibration data");
+    m.lo = lo;
+    m.hi = hi;
+    p->moments[chunk * (size_t)p->g->n_values + (size_t)v] = m;
     return BL_OK;
 }
 
@@ -76,7 +75,7 @@ static void merge_moments(pass *p, size_t chunks)
     }
 }
 
-static bl_status second_pass(void *arg, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+static bl_status second_pass(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int v, const bl_tensor *t)
 {
     pass *p = arg;
     (void)chunk, (void)first;
@@ -86,17 +85,14 @@ static bl_status second_pass(void *arg, bl_walk *walk, size_t chunk, int64_t fir
         p->bins[worker] = BL_NEW(p->worker_arena[worker], uint64_t, (size_t)p->g->n_values * BL_HIST_BINS);
         BL_ALLOC_TRY(p->ctx, p->bins[worker]);
     }
-    for (int v = 0; v < p->g->n_values; v++) {
-        if (!is_watched(p->g, v)) continue;
-        const bl_value_stats *s = &p->st->value[v];
-        const float *x = bl_walk_value(walk, v)->data;
-        size_t n = valid_count(p, walk, v, count);
-        uint64_t *bins = p->bins[worker] + (size_t)v * BL_HIST_BINS;
-        float lo = (float)s->lo, k = s->hi > s->lo ? (float)(BL_HIST_BINS / (s->hi - s->lo)) : 0;
-        for (size_t i = 0; i < n; i++) {
-            int b = (int)((x[i] - lo) * k);
-            bins[b < 0 ? 0 : b >= BL_HIST_BINS ? BL_HIST_BINS - 1 : b]++;
-        }
+    const bl_value_stats *s = &p->st->value[v];
+    const float *x = t->data;
+    size_t n = valid_count(p, worker, v, t, count);
+    uint64_t *bins = p->bins[worker] + (size_t)v * BL_HIST_BINS;
+    float lo = (float)s->lo, k = s->hi > s->lo ? (float)(BL_HIST_BINS / (s->hi - s->lo)) : 0;
+    for (size_t i = 0; i < n; i++) {
+        int b = (int)((x[i] - lo) * k);
+        bins[b < 0 ? 0 : b >= BL_HIST_BINS ? BL_HIST_BINS - 1 : b]++;
     }
     return BL_OK;
 }
@@ -132,7 +128,8 @@ static bl_status gather_bins(pass *p, unsigned workers)
 static bl_status calibrate(pass *p, bl_data *data, int64_t samples, bl_arena *scratch)
 {
     int64_t *index, n;
-    bl_shards s = { .graph = p->g, .data = data, .keep_all = true, .run = true, .stage = "calibrate" };
+    bl_shards s = { .graph = p->g, .data = data, .stage = "calibrate", .look = first_pass };
+    uint8_t *looks = BL_NEW(scratch, uint8_t, (size_t)p->g->n_values);
     unsigned workers = bl_threads(p->ctx);
     BL_TRY(bl_data_pick(data, samples, scratch, &index, &n));
     s.index = index;
@@ -141,11 +138,15 @@ static bl_status calibrate(pass *p, bl_data *data, int64_t samples, bl_arena *sc
     p->moments = bl_alloc(scratch, (size_t)n * (size_t)p->g->n_values, sizeof *p->moments);
     p->bins = BL_NEW(scratch, uint64_t *, workers);
     p->worker_arena = BL_NEW(scratch, bl_arena *, workers);
-    if (!p->moments || !p->bins || !p->worker_arena) return bl_pending(p->ctx);
-    BL_TRY(bl_shards_run(p->ctx, &s, first_pass, p));
+    p->batch = BL_NEW(scratch, int64_t, workers);
+    if (!looks || !p->moments || !p->bins || !p->worker_arena || !p->batch) return bl_pending(p->ctx);
+    for (int v = 0; v < p->g->n_values; v++) looks[v] = is_watched(p->g, v);
+    s.looks = looks;
+    BL_TRY(bl_shards_run(p->ctx, &s, NULL, p));
     merge_moments(p, (size_t)n);
     s.stage = "histograms";
-    bl_status status = bl_shards_run(p->ctx, &s, second_pass, p);
+    s.look = second_pass;
+    bl_status status = bl_shards_run(p->ctx, &s, NULL, p);
     if (status == BL_OK) status = gather_bins(p, workers);
     for (unsigned w = 0; w < workers; w++) bl_arena_free(p->worker_arena[w]);
     return status;

@@ -29,6 +29,7 @@ typedef struct run {
     int *label;                 /* by sample, where a judge asks */
     int metric_value;
     uint8_t *none;              /* uses where only weights change */
+    uint8_t *looks;             /* values whose trial is looked at */
     size_t most;                /* weights of the largest layer */
     float *buffer[WORKERS_MAX];
     int8_t *codes[WORKERS_MAX];
@@ -128,7 +129,9 @@ static bl_status prepare(run *r, bl_arena *a)
     r->grid = BL_NEW(a, bl_grid, r->p->n);
     r->first = BL_NEW(a, size_t, r->p->n);
     r->none = BL_NEW(a, uint8_t, (size_t)r->p->in->graph->n_values);
-    if (!r->marks || !r->grid || !r->first || !r->none) return bl_pending(r->ctx);
+    r->looks = BL_NEW(a, uint8_t, (size_t)r->p->in->graph->n_values);
+    if (!r->marks || !r->grid || !r->first || !r->none || !r->looks) return bl_pending(r->ctx);
+    r->looks[r->metric_value] = 1;
     for (size_t i = 0; i < r->p->n; i++) {
         const bl_probe *q = &r->p->list[i];
         BL_TRY(mark_unit(r, a, q->unit));
@@ -289,7 +292,7 @@ bl_status bl_probes_run(bl_ctx *ctx, bl_probes *p, bl_arena *arena)
         if (!p->answer || !p->rows) s = bl_pending(ctx);
     }
     if (s == BL_OK && p->n) {
-        bl_shards shards = { .graph = in->graph, .data = in->data, .index = index, .n = p->samples, .keep_all = true,
+        bl_shards shards = { .graph = in->graph, .data = in->data, .index = index, .n = p->samples, .keep_all = true, .looks = r.looks,
                              .run = true, .stage = "sense" };
         s = bl_shards_run(ctx, &shards, run_chunk, &r);
         while (p->n_chunks < (size_t)p->samples && p->rows[p->n_chunks] > 0) p->n_chunks++;

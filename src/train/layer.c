@@ -150,19 +150,17 @@ typedef struct capture {
     bool inputs, targets;
 } capture;
 
-static bl_status keep_values(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+static bl_status keep_value(void *user, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
 {
     const capture *c = user;
     (void)chunk, (void)worker;
     for (int i = 0; i < c->n; i++) {
         const bl_layer *l = &c->layers[i];
-        const bl_tensor *x = bl_walk_value(walk, l->input), *y = bl_walk_value(walk, l->output);
-        if (!x || !y) return BL_UNAVAILABLE;
         for (int64_t s = 0; s < count; s++) {
-            if (c->inputs)
-                bl_layer_turn_input(l, (const float *)x->data + s * l->in_size, c->room[i].x + (first + s) * l->in_size);
-            if (c->targets)
-                bl_layer_turn_output(l, (const float *)y->data + s * l->out_size, c->room[i].t + (first + s) * l->out_size);
+            if (c->inputs && l->input == value)
+                bl_layer_turn_input(l, (const float *)t->data + s * l->in_size, c->room[i].x + (first + s) * l->in_size);
+            if (c->targets && l->output == value)
+                bl_layer_turn_output(l, (const float *)t->data + s * l->out_size, c->room[i].t + (first + s) * l->out_size);
         }
     }
     return BL_OK;
@@ -171,9 +169,18 @@ static bl_status keep_values(void *user, bl_walk *walk, size_t chunk, int64_t fi
 bl_status bl_layers_capture(bl_ctx *ctx, const bl_graph *g, const bl_layer *layers, const bl_layer_samples *room,
                             int n_layers, bl_data *data, const int64_t *index, bl_fake *fake, bool inputs, bool targets)
 {
-    bl_shards s = {.graph = g, .data = data, .index = index, .n = room[0].n, .keep_all = true, .run = true, .fake = fake};
+    bl_arena *a = bl_arena_new(ctx, "capture");
+    uint8_t *looks = a ? BL_NEW(a, uint8_t, (size_t)g->n_values) : NULL;
+    bl_shards s = {.graph = g, .data = data, .index = index, .n = room[0].n, .looks = looks, .look = keep_value, .fake = fake};
     capture c = {layers, room, n_layers, inputs, targets};
-    return bl_shards_run(ctx, &s, keep_values, &c);
+
+    for (int i = 0; looks && i < n_layers; i++) {
+        if (inputs) looks[layers[i].input] = 1;
+        if (targets) looks[layers[i].output] = 1;
+    }
+    bl_status status = looks ? bl_shards_run(ctx, &s, NULL, &c) : bl_pending(ctx);
+    bl_arena_free(a);
+    return status;
 }
 
 /* One tap of a position: a stretch of channels, or zeros beside the sample. */
