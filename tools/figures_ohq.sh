@@ -8,7 +8,7 @@ figures_mqe() {
     local file words calibration value name from of data rank="--recipe ohq --set weights_only=yes --weights-bits 2,3,4 --act-bits 8"
     while IFS='|' read -r file words calibration value <&3; do
         name=$(basename "$file" .onnx)
-        case $name in resnet20_cifar10 | mobilenetv3s_cifar10 | mobilenet_v1_0.25_224) ;; *) continue ;; esac
+        case $name in resnet20_cifar10 | resnet56_cifar10 | mobilenetv3s_cifar10 | mobilenet_v1_0.25_224) ;; *) continue ;; esac
         files_here "$calibration" || { echo "skipped: $name: data are not here"; continue; }
         for from in given made; do
             data=$calibration
