@@ -113,6 +113,9 @@ static void step_constants(bl_cexport *c, uint32_t i)
         put_bytes(c, wide ? "uint16_t" : "uint8_t", "table", i, base + at, is_wide(c, s->in[0]) ? 65536 : 256, wide ? 2 : 1);
     } else if (s->contract == BL_C_SOFTMAX) {
         put_bytes(c, "float", "exps", i, base + s->u.softmax.table, 256, 8);
+    } else if (s->contract == BL_C_LAYERNORM) {
+        put_bytes(c, "float", "gain", i, base + s->u.layernorm.gain, (size_t)s->u.layernorm.d, 8);
+        put_bytes(c, "float", "shift", i, base + s->u.layernorm.shift, (size_t)s->u.layernorm.d, 8);
     }
 }
 
@@ -302,6 +305,21 @@ static void call_softmax(bl_cexport *c, uint32_t i, const char *function)
     put(c, ");");
 }
 
+static void call_layernorm(bl_cexport *c, uint32_t i, const char *function)
+{
+    const bl_step *s = &c->p->steps[i];
+
+    (void)function;
+    put(c, "    layernorm(");
+    put_tensor(c, s->in[0], 0);
+    put(c, ", ");
+    put_tensor(c, s->out, 0);
+    put(c, ", %d, %d, %lld, %lld, gain%u, shift%u, %a, (grid)", is_wide(c, s->in[0]), is_wide(c, s->out),
+        (long long)s->u.layernorm.rows, (long long)s->u.layernorm.d, i, i, s->u.layernorm.floor);
+    put_grid(c, s->u.layernorm.gy);
+    put(c, ");");
+}
+
 /* One row a contract: the sections of the runtime, the struct of constants, the call. */
 static const struct {
     bl_contract contract;
@@ -320,6 +338,7 @@ static const struct {
     {BL_C_MOVE, {NULL, "move"}, "move", struct_move, call_step},
     {BL_C_TABLE, {NULL, "table"}, "table", NULL, call_table},
     {BL_C_SOFTMAX, {NULL, "softmax"}, "softmax", NULL, call_softmax},
+    {BL_C_LAYERNORM, {NULL, "layernorm"}, "layernorm", NULL, call_layernorm},
     {BL_C_MATMUL, {NULL, "matmul"}, "matmul", struct_matmul, call_step},
 };
 
@@ -401,7 +420,7 @@ static void put_runtime(bl_cexport *c)
     put_section(c, "base");
     for (size_t k = 0; k < BL_COUNTOF(forms); k++)
         walks = walks || (used[k] && forms[k].contract != BL_C_CONV && forms[k].contract != BL_C_TABLE &&
-                          forms[k].contract != BL_C_SOFTMAX && strcmp(forms[k].needs[0] ? forms[k].needs[0] : "", "pool"));
+                          forms[k].contract != BL_C_SOFTMAX && forms[k].contract != BL_C_LAYERNORM && strcmp(forms[k].needs[0] ? forms[k].needs[0] : "", "pool"));
     if (walks) put_section(c, "walk");
     for (size_t k = 0; k < BL_COUNTOF(forms); k++) {
         if (!used[k]) continue;

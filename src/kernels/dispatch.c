@@ -18,6 +18,7 @@ static const char *const contract_names[BL_N_CONTRACT] = {
     [BL_C_QUANTIZE] = "quantize",
     [BL_C_DEQUANTIZE] = "dequantize",
     [BL_C_MATMUL] = "matmul",
+    [BL_C_LAYERNORM] = "layernorm",
 };
 
 const char *bl_contract_name(bl_contract c)
@@ -39,6 +40,7 @@ enum {
     C_quantize = BL_C_QUANTIZE,
     C_dequantize = BL_C_DEQUANTIZE,
     C_matmul = BL_C_MATMUL,
+    C_layernorm = BL_C_LAYERNORM,
 };
 
 const bl_kernel_info bl_kernels[] = {
@@ -64,6 +66,7 @@ static bool row_fits(const bl_kernel_info *k, const void *args)
     case BL_C_QUANTIZE:
     case BL_C_DEQUANTIZE: return ((const bl_edge_row *)k->row)->fits(args);
     case BL_C_MATMUL: return ((const bl_matmul_row *)k->row)->fits(args);
+    case BL_C_LAYERNORM: return ((const bl_layernorm_row *)k->row)->fits(args);
     case BL_N_CONTRACT: break;
     }
     return false;

@@ -172,6 +172,25 @@ typedef struct bl_softmax_row {
     void (*run)(const bl_softmax_args *a);
 } bl_softmax_row;
 
+/* ---- LayerNormalization over the innermost axis [Q18] */
+typedef struct bl_layernorm_args {
+    const void *in;
+    void *out;
+    int32_t in_bits, out_bits;
+    int64_t rows, d;            /* d <= bl_layernorm_d_max(in_bits) */
+    const float *gain, *shift;  /* d each: f(scale / sy), f(bias / sy) */
+    double floor;               /* what keeps the variance from zero, in the units of V: epsilon (d / sx)^2 */
+    bl_grid gy;
+} bl_layernorm_args;
+typedef struct bl_layernorm_row {
+    const char *name;
+    bl_isa isa;
+    bool (*fits)(const bl_layernorm_args *a);
+    void (*run)(const bl_layernorm_args *a);
+} bl_layernorm_row;
+/* Longest row whose sums fit their integers, whatever the codes of the container. */
+int64_t bl_layernorm_d_max(int32_t in_bits);
+
 /* ---- product of two activations, batched [Q3][Q17]; strides in elements, 0 broadcasts a batch */
 typedef struct bl_matmul_args {
     const void *a, *b;
@@ -215,11 +234,11 @@ typedef struct bl_edge_row {
 /*
  * kernels.def: X(contract, symbol, ISA, summary), rows of one contract best first, reference last.
  * Contracts: conv, add, mul, gap (global average pool [Q7]), avgpool [Q8], maxpool [Q10], move, table,
- * softmax, quantize [Q1], dequantize [Q2], matmul [Q3].
+ * softmax, quantize [Q1], dequantize [Q2], matmul [Q3], layernorm [Q18].
  */
 typedef enum bl_contract {
     BL_C_CONV, BL_C_ADD, BL_C_MUL, BL_C_GAP, BL_C_AVGPOOL, BL_C_MAXPOOL, BL_C_MOVE, BL_C_TABLE,
-    BL_C_SOFTMAX, BL_C_QUANTIZE, BL_C_DEQUANTIZE, BL_C_MATMUL, BL_N_CONTRACT
+    BL_C_SOFTMAX, BL_C_QUANTIZE, BL_C_DEQUANTIZE, BL_C_MATMUL, BL_C_LAYERNORM, BL_N_CONTRACT
 } bl_contract;
 const char *bl_contract_name(bl_contract c);
 

@@ -23,6 +23,7 @@ typedef bl_softmax_row bl_row_softmax;
 typedef bl_edge_row bl_row_quantize;
 typedef bl_edge_row bl_row_dequantize;
 typedef bl_matmul_row bl_row_matmul;
+typedef bl_layernorm_row bl_row_layernorm;
 
 #define X(contract, symbol, isa, summary) extern const bl_row_##contract bl_k_##symbol;
 #include "kernels/kernels.def"
@@ -85,6 +86,12 @@ static inline bl_add_consts bl_add_consts_of(const bl_pair_args *a)
 static inline float bl_mul_ratio(const bl_pair_args *a)
 {
     return (a->ga.scale * a->gb.scale) / a->gy.scale;
+}
+
+/* r of [Q18]: the row's sums are s1 and s2. */
+static inline float bl_layernorm_factor(const bl_layernorm_args *a, int64_t s1, int64_t s2)
+{
+    return (float)(1.0 / sqrt((double)(a->d * s2 - s1 * s1) + a->floor));
 }
 
 /* m of [Q7] for n pixels. */

@@ -260,6 +260,25 @@ bl_status bl_clip_integer(bl_lowering *low, const bl_node *node)
     return s;
 }
 
+bl_status bl_rows_in(bl_lowering *low, const bl_ivalue *x, bl_ivalue *from)
+{
+    *from = *x;
+    if (bl_ivalue_row_major(x)) return BL_OK;
+    BL_TRY(low->temp(low, x, from));
+    return bl_emit_move(low, x, from, x->rank, x->dim, x->stride, 0, from->stride, 0);
+}
+
+bl_status bl_rows_out(bl_lowering *low, const bl_ivalue *y, bl_ivalue *to)
+{
+    *to = *y;
+    return bl_ivalue_row_major(y) ? BL_OK : low->temp(low, y, to);
+}
+
+bl_status bl_rows_done(bl_lowering *low, const bl_ivalue *to, const bl_ivalue *y)
+{
+    return to->number == y->number ? BL_OK : bl_emit_move(low, to, y, y->rank, y->dim, to->stride, 0, y->stride, 0);
+}
+
 /* [Q12].  In double b = max(0, ln(FLT_MAX/D) - 5) / sx; T[i] = f(exp((i - 255 + b) * sx)), for narrower
  * codes too: only differences to the maximum count, and every container has its entry. */
 bl_status bl_softmax_integer(bl_lowering *low, const bl_node *node)
@@ -278,12 +297,9 @@ bl_status bl_softmax_integer(bl_lowering *low, const bl_node *node)
     if (x->bits > 8 || y->bits != 8) return bl_integer_fail(low, "softmax of %d to %d bits", x->bits, y->bits);
     if (y->grid.scale != 1.0f / 256 || y->grid.zero != 0)
         return bl_integer_refuse(low, "softmax wants scale 1/256 and zero point 0 at its output");
-    bl_ivalue from = *x, to = *y;
-    if (!bl_ivalue_row_major(x)) { /* rows side by side: through a row-major copy */
-        BL_TRY(low->temp(low, x, &from));
-        BL_TRY(bl_emit_move(low, x, &from, x->rank, x->dim, x->stride, 0, from.stride, 0));
-    }
-    if (!bl_ivalue_row_major(y)) BL_TRY(low->temp(low, y, &to));
+    bl_ivalue from, to;
+    BL_TRY(bl_rows_in(low, x, &from));
+    BL_TRY(bl_rows_out(low, y, &to));
     bl_step s = bl_step_make(BL_C_SOFTMAX, &from, NULL, &to);
     bl_step_softmax *m = &s.u.softmax;
     m->d = d;
@@ -295,5 +311,5 @@ bl_status bl_softmax_integer(bl_lowering *low, const bl_node *node)
     for (int i = 0; i < 256; i++) table[i] = (float)exp((i - 255 + b) * sx);
     BL_TRY(low->blob(low, table, sizeof table, &m->table));
     BL_TRY(low->emit(low, &s));
-    return to.number == y->number ? BL_OK : bl_emit_move(low, &to, y, y->rank, y->dim, to.stride, 0, y->stride, 0);
+    return bl_rows_done(low, &to, y);
 }

@@ -74,6 +74,13 @@ typedef struct bl_step_softmax {
     bl_grid gx, gy;
 } bl_step_softmax;
 
+typedef struct bl_step_layernorm {
+    int64_t rows, d;
+    uint64_t gain, shift;       /* float[d] each */
+    double floor;
+    bl_grid gy;
+} bl_step_layernorm;
+
 /* Batched product of two activations: out[m][n] = sum over k of (a - za)(b - zb), [Q3]. */
 typedef struct bl_step_matmul {
     int32_t rank, acc64;        /* of the batch */
@@ -110,6 +117,7 @@ typedef struct bl_step {
         bl_step_softmax softmax; /* BL_C_SOFTMAX */
         bl_step_edge edge;      /* BL_C_QUANTIZE, BL_C_DEQUANTIZE */
         bl_step_matmul matmul;  /* BL_C_MATMUL */
+        bl_step_layernorm layernorm; /* BL_C_LAYERNORM */
         bl_step_island island;  /* BL_STEP_ISLAND */
         uint64_t space[36];     /* 288 bytes: room for a minor version */
     } u;
@@ -166,6 +174,11 @@ bl_status bl_integer_call(const bl_lowering *low, bl_call *call);
 bl_status bl_emit_move(bl_lowering *low, const bl_ivalue *in, const bl_ivalue *out, int rank,
                        const int64_t *size, const int64_t *in_stride, int64_t in_first,
                        const int64_t *out_stride, int64_t out_first);
+/* Contracts over rows of the last dimensions: the value itself where it is row-major, else a tensor beside it, and the
+ * copies between. */
+bl_status bl_rows_in(bl_lowering *low, const bl_ivalue *x, bl_ivalue *from);
+bl_status bl_rows_out(bl_lowering *low, const bl_ivalue *y, bl_ivalue *to);
+bl_status bl_rows_done(bl_lowering *low, const bl_ivalue *to, const bl_ivalue *y);
 /* Do the elements lie in row-major order of the logical dims? */
 bool bl_ivalue_row_major(const bl_ivalue *v);
 int64_t bl_ivalue_count(const bl_ivalue *v);
@@ -180,6 +193,7 @@ bl_status bl_global_pool_integer(bl_lowering *low, const bl_node *node);
 bl_status bl_unary_integer(bl_lowering *low, const bl_node *node);  /* every UNARY operator [Q9] */
 bl_status bl_clip_integer(bl_lowering *low, const bl_node *node);   /* bounds that are inputs */
 bl_status bl_softmax_integer(bl_lowering *low, const bl_node *node);
+bl_status bl_layer_norm_integer(bl_lowering *low, const bl_node *node);
 bl_status bl_concat_integer(bl_lowering *low, const bl_node *node);
 bl_status bl_reshape_integer(bl_lowering *low, const bl_node *node); /* Reshape, Flatten, Squeeze, ... */
 bl_status bl_transpose_integer(bl_lowering *low, const bl_node *node);

@@ -364,6 +364,7 @@ const bl_op bl_op_layer_normalization = {
     .shape = layer_normalization_shape,
     .forward = layer_normalization_forward,
     .gradient = layer_normalization_gradient,
+    .integer = bl_layer_norm_integer,
 };
 
 const bl_op bl_op_rms_normalization = {

@@ -259,6 +259,14 @@ static void run_part(const bl_exec *e, const bl_step *s, const bl_ready *r, bool
         ((const bl_softmax_row *)r->kernel->row)->run(&a);
         break;
     }
+    case BL_C_LAYERNORM: {
+        bl_layernorm_args a = r->a.layernorm;
+        a.in = (const uint8_t *)a.in + begin * a.d * bl_code_bytes(a.in_bits);
+        a.out = (uint8_t *)a.out + begin * a.d * bl_code_bytes(a.out_bits);
+        a.rows = end - begin;
+        ((const bl_layernorm_row *)r->kernel->row)->run(&a);
+        break;
+    }
     default: {
         bl_edge_args a = r->a.edge;
         bool in = s->contract == BL_C_QUANTIZE;

@@ -28,6 +28,7 @@ typedef struct bl_ready {
         bl_softmax_args softmax;
         bl_edge_args edge;
         bl_matmul_args matmul;
+        bl_layernorm_args layernorm;
         bl_island *island;
     } a;
 } bl_ready;

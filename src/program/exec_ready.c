@@ -147,6 +147,19 @@ static bl_status ready_softmax(bl_exec *e, uint32_t i)
     return choose(e, i, a);
 }
 
+static bl_status ready_layernorm(bl_exec *e, uint32_t i)
+{
+    const bl_step *s = &e->p->steps[i];
+    const bl_step_layernorm *v = &s->u.layernorm;
+    bl_layernorm_args *a = &e->steps[i].a.layernorm;
+    *a = (bl_layernorm_args){ .in = bl_codes_of(e, s->in[0]), .out = bl_codes_of(e, s->out), .rows = v->rows, .d = v->d,
+                              .in_bits = e->p->tensors[s->in[0]].bits, .out_bits = e->p->tensors[s->out].bits,
+                              .gain = (const void *)(e->p->constants + v->gain),
+                              .shift = (const void *)(e->p->constants + v->shift), .floor = v->floor, .gy = v->gy };
+    e->steps[i].rows = v->rows;
+    return choose(e, i, a);
+}
+
 static bl_status ready_edge(bl_exec *e, uint32_t i)
 {
     const bl_step *s = &e->p->steps[i];
@@ -201,6 +214,7 @@ bl_status bl_ready_step(bl_exec *e, uint32_t i)
     case BL_C_MOVE: return ready_move(e, i);
     case BL_C_TABLE: return ready_table(e, i);
     case BL_C_SOFTMAX: return ready_softmax(e, i);
+    case BL_C_LAYERNORM: return ready_layernorm(e, i);
     default: return ready_edge(e, i);
     }
 }
@@ -228,6 +242,7 @@ static double step_ns(const bl_step *s, const bl_ready *r)
         return (double)r->a.pool.out_h * r->a.pool.out_w * r->a.pool.c * r->a.pool.kernel_h * r->a.pool.kernel_w / CODES_A_NS;
     case BL_C_TABLE: return (double)r->a.table.n / CODES_A_NS;
     case BL_C_SOFTMAX: return (double)r->a.softmax.rows * (double)r->a.softmax.d;
+    case BL_C_LAYERNORM: return (double)r->a.layernorm.rows * (double)r->a.layernorm.d / REALS_A_NS;
     case BL_C_MOVE:
         for (int d = 0; d < r->a.move.rank; d++) n *= (double)r->a.move.size[d];
         return n / CODES_A_NS;

@@ -229,6 +229,17 @@ static bl_status check_softmax(const check *c, const bl_step_softmax *v, const b
     return BL_OK;
 }
 
+static bl_status check_layernorm(const check *c, const bl_step_layernorm *v, const bl_ptensor *x, const bl_ptensor *y)
+{
+    int64_t n;
+    NEED(v->rows >= 1 && v->d >= 1 && bl_mul_i64(v->rows, v->d, &n) && n <= elements(x) && n <= elements(y),
+         "a normalisation larger than its tensors");
+    NEED(v->d <= bl_layernorm_d_max(x->bits), "the sums may overflow the accumulator");
+    NEED(blob_ok(c->p, v->gain, 4 * (uint64_t)v->d) && blob_ok(c->p, v->shift, 4 * (uint64_t)v->d), "constants outside the file");
+    NEED(grid_ok(v->gy, y->bits) && v->floor >= 0 && v->floor <= 1e300, "a grid that is none");
+    return BL_OK;
+}
+
 static bl_status check_matmul(const check *c, const bl_step_matmul *v, const bl_ptensor *a, const bl_ptensor *b,
                               const bl_ptensor *y)
 {
@@ -329,6 +340,7 @@ static bl_status check_step(const check *c, const bl_step *s)
     case BL_C_MOVE: return check_move(c, &s->u.move, x, y);
     case BL_C_MATMUL: return check_matmul(c, &s->u.matmul, x, b, y);
     case BL_C_SOFTMAX: return check_softmax(c, &s->u.softmax, x, y);
+    case BL_C_LAYERNORM: return check_layernorm(c, &s->u.layernorm, x, y);
     case BL_C_TABLE:
         NEED(s->u.table.n >= 1 && s->u.table.n <= elements(x) && s->u.table.n <= elements(y) &&
              blob_ok(p, s->u.table.table, table_bytes(x, y)), "a table outside its tensors");

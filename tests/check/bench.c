@@ -33,6 +33,7 @@ typedef struct contest {
         bl_table_args table;
         bl_softmax_args softmax;
         bl_matmul_args matmul;
+        bl_layernorm_args layernorm;
         bl_edge_args edge;
     } a;
     contender *rows;
@@ -73,6 +74,7 @@ static void run_once(const contest *t, const contender *c)
         ((const bl_matmul_row *)row)->run(&a);
         break;
     }
+    case BL_C_LAYERNORM: ((const bl_layernorm_row *)row)->run(&t->a.layernorm); break;
     case BL_N_CONTRACT: break;
     }
 }
@@ -321,6 +323,16 @@ static void bench_others(const char *only, double seconds)
                             .table = exps,
                             .gx = grid_a,
                             .gy = {1.0f / 256, 0, 0, 255}};
+    bl_layernorm_args norm = {.in = a,
+                              .out = out,
+                              .in_bits = 8,
+                              .out_bits = 8,
+                              .rows = 49,
+                              .d = 96,
+                              .gain = exps,
+                              .shift = exps + 96,
+                              .floor = 100,
+                              .gy = grid_y};
     bl_edge_args in = {.in = real,
                        .out = out,
                        .bits = 8,
@@ -372,6 +384,7 @@ static void bench_others(const char *only, double seconds)
         {"concat part 32 of 64 channels", BL_C_MOVE, N / 2, "Gel/s", {.move = part}, NULL, 0},
         {"table 65536", BL_C_TABLE, N, "Gel/s", {.table = look}, NULL, 0},
         {"softmax 1024x64", BL_C_SOFTMAX, N, "Gel/s", {.softmax = soft}, NULL, 0},
+        {"layernorm 49x96", BL_C_LAYERNORM, 49 * 96, "Gel/s", {.layernorm = norm}, NULL, 0},
         {"quantize 64x32x32 to NHWC", BL_C_QUANTIZE, N, "Gel/s", {.edge = in}, NULL, 0},
         {"quantize 65536, same order", BL_C_QUANTIZE, N, "Gel/s", {.edge = dense}, NULL, 0},
         {"dequantize to 64x32x32", BL_C_DEQUANTIZE, N, "Gel/s", {.edge = back}, NULL, 0},
@@ -392,7 +405,7 @@ void bench_rows(const char *only, double seconds)
     bl_cpu_caches(&l1d, &l2, &l3);
     printf("caches %s, %s, %s; one thread; lower quartile of rounds, rows in turn\n",
            bl_human_bytes(l1d, text[0]), bl_human_bytes(l2, text[1]), bl_human_bytes(l3, text[2]));
-    double each = seconds / (double)(BL_COUNTOF(convs) + 12);
+    double each = seconds / (double)(BL_COUNTOF(convs) + 14);
     for (size_t i = 0; i < BL_COUNTOF(convs); i++) bench_conv(&convs[i], only, each);
     bench_others(only, each);
 }

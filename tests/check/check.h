@@ -27,8 +27,8 @@ typedef struct guard {
 /* at_end: the end of the data meets the guard page, else its start does.  Filled with a pattern.
  * Aborts the program when memory runs out: there is nothing to check then. */
 guard guard_new(size_t size, bool at_end);
-/* Frees; false when a byte around the data was written. */
-bool guard_free(guard *g);
+bool guard_intact(const guard *g); /* no byte between the data and its pages' ends was written */
+bool guard_free(guard *g);         /* the same, and frees */
 /* Installs a handler that names the running case when a guard page is touched. */
 void guard_watch(void);
 /* What runs now: "conv_dot_avx2: case 17 ..."; kept for the handler. */
@@ -42,6 +42,7 @@ void check_pool(check *k);
 void check_move(check *k);
 void check_edge(check *k);
 void check_matmul(check *k);
+void check_layernorm(check *k);
 
 /* Rows other than the reference that are here and asked for. */
 bool check_wanted(const check *k, size_t row, bl_contract contract);

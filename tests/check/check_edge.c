@@ -95,7 +95,7 @@ static void check_one(check *k, bl_contract contract, uint64_t number)
         guard out = guard_new(wanted.size, at_end);
         c.a.out = out.data;
         row->run(&c.a);
-        check_compare(k, i, c.text, out.data, wanted.data, out.size, out_size, true);
+        check_compare(k, i, c.text, out.data, wanted.data, out.size, out_size, guard_intact(&out));
         guard_free(&out);
     }
     guard_free(&in);

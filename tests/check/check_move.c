@@ -89,7 +89,7 @@ static void check_move_case(check *k, uint64_t number)
         guard out = guard_new(wanted.size, at_end);
         a.out = out.data;
         row->run(&a);
-        check_compare(k, i, text, out.data, wanted.data, out.size, code_out, true);
+        check_compare(k, i, text, out.data, wanted.data, out.size, code_out, guard_intact(&out));
         guard_free(&out);
     }
     guard_free(&in);
@@ -124,7 +124,7 @@ static void check_table_case(check *k, uint64_t number)
         guard out = guard_new(wanted.size, at_end);
         a.out = out.data;
         row->run(&a);
-        check_compare(k, i, text, out.data, wanted.data, out.size, code_out, true);
+        check_compare(k, i, text, out.data, wanted.data, out.size, code_out, guard_intact(&out));
         guard_free(&out);
     }
     guard_free(&in);
@@ -164,7 +164,7 @@ static void check_softmax_case(check *k, uint64_t number)
         guard out = guard_new(wanted.size, at_end);
         a.out = out.data;
         row->run(&a);
-        check_compare(k, i, text, out.data, wanted.data, out.size, 1, true);
+        check_compare(k, i, text, out.data, wanted.data, out.size, 1, guard_intact(&out));
         guard_free(&out);
     }
     guard_free(&in);

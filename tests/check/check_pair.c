@@ -139,7 +139,7 @@ static void check_one(check *k, bl_contract contract, uint64_t number, const fma
         guard_case(row->name, c.text);
         guard out = guard_new(wanted.size, at_end);
         run_parts(&r, row, c.a, out.data);
-        check_compare(k, i, c.text, out.data, wanted.data, out.size, code_out, true);
+        check_compare(k, i, c.text, out.data, wanted.data, out.size, code_out, guard_intact(&out));
         guard_free(&out);
     }
     guard_free(&a);

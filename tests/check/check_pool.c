@@ -83,7 +83,7 @@ static void check_one(check *k, bl_contract contract, uint64_t number)
         guard_case(row->name, text);
         guard out = guard_new(wanted.size, at_end);
         run_parts(&r, row, a, out.data);
-        check_compare(k, i, text, out.data, wanted.data, out.size, code_out, true);
+        check_compare(k, i, text, out.data, wanted.data, out.size, code_out, guard_intact(&out));
         guard_free(&out);
     }
     guard_free(&in);

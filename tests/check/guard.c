@@ -31,11 +31,17 @@ guard guard_new(size_t size, bool at_end)
     return g;
 }
 
-bool guard_free(guard *g)
+bool guard_intact(const guard *g)
 {
     bool intact = true;
     for (uint8_t *p = g->map + PAGE; p < g->map + g->map_size - PAGE; p++)
         if ((p < g->data || p >= g->data + g->size) && *p != PATTERN) intact = false;
+    return intact;
+}
+
+bool guard_free(guard *g)
+{
+    bool intact = guard_intact(g);
     munmap(g->map, g->map_size);
     g->map = g->data = NULL;
     return intact;

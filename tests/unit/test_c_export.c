@@ -85,7 +85,23 @@ static void make_plan(tiny *t, uint64_t seed, int a_bits)
     assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, t->choice, NULL, "test", &t->plan));
 }
 
-/* Gives whether there was C to compare. */
+/* LayerNormalization over the channels and over all, at every width. */
+static onnx_build *normalising(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 17);
+    ob_input(b, "x", "N,5,7,12");
+    ob_positive(b, "scale", "12");
+    ob_floats(b, "bias", "12", NULL);
+    ob_floats(b, "w", "4,5,1,1", NULL);
+    ob_floats(b, "all", "4,7,12", NULL);
+    ob_node(b, "LayerNormalization", "x,scale,bias", "n");
+    ob_node(b, "Conv", "n,w", "c");
+    ob_int_attr(ob_node(b, "LayerNormalization", "c,all", "y"), b, "axis", 1);
+    ob_output(b, "y");
+    return b;
+}
+
+/* Gives whether there was C to compare; a network by its seed, or where that is SIZE_MAX the one above. */
 static bool check_network(uint64_t seed, int a_bits, const char *flags)
 {
     bool compared = false;
@@ -94,7 +110,7 @@ static bool check_network(uint64_t seed, int a_bits, const char *flags)
     char path[300];
     t->ctx = test_ctx(1, 0);
     test_folder(t->folder);
-    t->g = ob_prepared(tiny_random(t->ctx, seed));
+    t->g = ob_prepared(seed == SIZE_MAX ? normalising(t->ctx) : tiny_random(t->ctx, seed));
     t->data = tiny_data(t, 8, seed, false);
     assert_ok(t->ctx, bl_calibrate(t->ctx, t->g, t->data, NULL, &t->stats));
     make_plan(t, seed, a_bits);
@@ -136,6 +152,7 @@ static void test_compiled_c_gives_the_same_bits(void **state)
     compare_some(2, 16, "-O1");
     compare_some(3, 8, "-O2 -march=native");
     compare_some(2, 5, "-O0 -fsanitize=undefined -fno-sanitize-recover=all");
+    assert_true(check_network(SIZE_MAX, 8, "-O2 -march=native") && check_network(SIZE_MAX, 16, "-O1"));
 }
 
 static void test_names_and_refusals(void **state)

@@ -455,6 +455,33 @@ static void wrong_tensors_and_edges(void **state)
     check_patches(*state, patches, BL_COUNTOF(patches));
 }
 
+static void wrong_normalisations(void **state)
+{
+    static const patch patches[] = {
+        STEP(BL_C_LAYERNORM, u.layernorm.d, 25, "larger than its tensors"),
+        STEP(BL_C_LAYERNORM, u.layernorm.d, 0, "larger than its tensors"),
+        STEP(BL_C_LAYERNORM, u.layernorm.d, 12, NULL),
+        STEP(BL_C_LAYERNORM, u.layernorm.rows, INT64_MAX, "larger than its tensors"),
+        STEP(BL_C_LAYERNORM, u.layernorm.rows, -1, "larger than its tensors"),
+        STEP(BL_C_LAYERNORM, u.layernorm.gain, 1 << 20, "outside the file"),
+        STEP(BL_C_LAYERNORM, u.layernorm.shift, 4, "outside the file"),
+        STEP(BL_C_LAYERNORM, u.layernorm.gy.scale, 0, "a grid that is none"),
+        STEP(BL_C_LAYERNORM, u.layernorm.gy.hi, 256, "a grid that is none"),
+        STEP(BL_C_LAYERNORM, u.layernorm.floor, 0x7ff8000000000000, "a grid that is none"),
+        STEP(BL_C_LAYERNORM, u.layernorm.floor, 0, NULL),
+        STEP(BL_C_LAYERNORM, out, 0, "lies over its input"),
+    };
+    file *f = *state;
+    onnx_build *b = ob_new(f->ctx, 17);
+    ob_input(b, "x", "N,2,12");
+    ob_positive(b, "scale", "12");
+    ob_floats(b, "bias", "12", NULL);
+    ob_node(b, "LayerNormalization", "x,scale,bias", "y");
+    ob_output(b, "y");
+    write_program(f, b, 8, 8, 1);
+    check_patches(f, patches, BL_COUNTOF(patches));
+}
+
 /* Another dimension without strides keeps a step inside its tensors, as often as it likes. */
 static void steps_write_once(void **state)
 {
@@ -543,7 +570,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         EACH(there_and_back),     EACH(every_bit_counts),        EACH(every_length_is_too_short), EACH(kinds_and_versions),
-        EACH(wrong_convolutions), EACH(wrong_tensors_and_edges), EACH(steps_write_once), EACH(random_patches_never_crash),
+        EACH(wrong_convolutions), EACH(wrong_tensors_and_edges), EACH(wrong_normalisations), EACH(steps_write_once), EACH(random_patches_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

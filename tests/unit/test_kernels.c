@@ -404,6 +404,31 @@ static void test_softmax(void **state)
     EVERY_ROW(BL_C_SOFTMAX, bl_softmax_row, a, 4, 1, wanted);
 }
 
+/* Codes 0 2 4 6: mean 3, V = 4 * 56 - 12 * 12 = 80; with 20 more r = 1/10 and u r = -1.2 -0.4 0.4 1.2.  The third is a tie. */
+static void test_layernorm(void **state)
+{
+    (void)state;
+    static const uint8_t x[8] = {0, 2, 4, 6, 255, 255, 255, 255}, codes[8] = {76, 98, 102, 250, 100, 100, 100, 250};
+    static const float gain[4] = {20, 5, 5, 25}, shift[4] = {0, 0.25f, 0.5f, 150};
+    bl_layernorm_args a = {.in = x,
+                           .in_bits = 8,
+                           .out_bits = 8,
+                           .rows = 2,
+                           .d = 4,
+                           .gain = gain,
+                           .shift = shift,
+                           .floor = 20,
+                           .gy = {1, 100, 0, 250}};
+    EVERY_ROW(BL_C_LAYERNORM, bl_layernorm_row, a, 8, 1, codes);
+    a.gain = shift; /* no variance and nothing beside it: no number, the least code */
+    a.floor = 0;
+    a.gy.lo = 7;
+    a.in = x + 4;
+    a.rows = 1;
+    static const uint8_t least[4] = {7, 7, 7, 7};
+    EVERY_ROW(BL_C_LAYERNORM, bl_layernorm_row, a, 4, 1, least);
+}
+
 /* int64 accumulators: 70000 products of 255 * 127 leave int32, and the result is still exact. */
 static void test_wide_accumulator(void **state)
 {
@@ -516,6 +541,7 @@ int main(void)
         cmocka_unit_test(test_maximum),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_softmax),
+        cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_wide_accumulator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

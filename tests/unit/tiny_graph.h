@@ -328,6 +328,30 @@ static inline onnx_build *tiny_random(bl_ctx *ctx, uint64_t seed)
     return m.b;
 }
 
+/* LayerNormalization (opset 17) of one, two or three dimensions, between convolutions or before a dense layer. */
+static inline onnx_build *tiny_normalising(bl_ctx *ctx, uint64_t seed)
+{
+    tiny_maker m = { .b = ob_new(ctx, 17), .r = bl_rng_make(seed, "tiny normalising network", 0) };
+    tiny_value *x = tiny_new(&m, tiny_pick(&m, 1, 5), tiny_pick(&m, 3, 8), tiny_pick(&m, 3, 20));
+    ob_input(m.b, x->name, tiny_text(&m, "N,%d,%d,%d", x->c, x->h, x->w));
+    if (tiny_pick(&m, 0, 1)) tiny_conv(&m, *x);
+    for (int i = 0; i < 2; i++) {
+        tiny_value v = m.v[m.n - 1];
+        int dims = tiny_pick(&m, 1, 3);
+        const char *shape = dims == 3 ? tiny_text(&m, "%d,%d,%d", v.c, v.h, v.w)
+                          : dims == 2 ? tiny_text(&m, "%d,%d", v.h, v.w) : tiny_text(&m, "%d", v.w);
+        const char *scale = tiny_text(&m, "g%d", m.made++), *bias = tiny_text(&m, "s%d", m.made++);
+        ob_positive(m.b, scale, shape);
+        ob_floats(m.b, bias, shape, NULL);
+        tiny_value *y = tiny_new(&m, v.c, v.h, v.w);
+        const char *in = tiny_pick(&m, 0, 1) ? tiny_text(&m, "%s,%s,%s", v.name, scale, bias) : tiny_text(&m, "%s,%s", v.name, scale);
+        ob_int_attr(ob_node(m.b, "LayerNormalization", in, y->name), m.b, "axis", -dims);
+        if (tiny_pick(&m, 0, 1)) tiny_conv(&m, *y);
+    }
+    tiny_head(&m);
+    return m.b;
+}
+
 /* ------------------------------------------------------------------ samples and the whole way */
 
 typedef struct tiny {

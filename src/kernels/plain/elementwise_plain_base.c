@@ -8,6 +8,7 @@
 #include "kernels/plain/plain.h"
 
 #include "kernels/plain/edge.inc"
+#include "kernels/plain/layernorm.inc"
 #include "kernels/plain/matmul.inc"
 #include "kernels/plain/pair.inc"
 #include "kernels/plain/pool.inc"
