@@ -429,6 +429,7 @@ static bl_status stages(state *s)
     BL_TRY(bl_pipeline_begin(p));
     BL_TRY(bl_pipeline_data(p));
     BL_TRY(note_samples(s));
+    if (p->ends_told) BL_TRY(note(s, p->ends_told));
     BL_TRY(bl_pipeline_stats(p));
     const char *rescue;
     BL_TRY(bl_pipeline_rescue(p, &rescue));

@@ -33,6 +33,7 @@ typedef struct bl_pipeline {
     int n_floors;
     bl_metric minimize;
     bool minimize_given;
+    const char *ends_told;      /* why both ends may be narrow although the recipe would keep them; NULL: they are kept */
     const char *floor_data;     /* --floor-data: what floors are judged on; NULL: the calibration set */
     int64_t floor_limit;
     bl_data *judge_data;        /* opened from floor_data */

@@ -130,7 +130,11 @@ static bl_status set_key(const parser *p, const char *key, const char *value)
     if (!strcmp(key, "rescue")) return set_share(p, value, 200, &r->rescue);
     if (!strcmp(key, "sqnr_eps")) return set_eps(p, value, &r->sqnr_eps);
     if (!strcmp(key, "spend")) return set_flag(p, value, &r->spend);
-    if (!strcmp(key, "keep_ends")) return set_flag(p, value, &r->menu.keep_ends);
+    if (!strcmp(key, "keep_ends")) {
+        r->small_ends = !strcmp(value, "small");
+        r->menu.keep_ends = r->small_ends || !strcmp(value, "yes");
+        return r->menu.keep_ends || !strcmp(value, "no") ? BL_OK : bad(p, "neither yes, no nor small", value);
+    }
     if (!strcmp(key, "equal_grids")) return set_flag(p, value, &r->menu.equal_grids);
     if (!strcmp(key, "equal_concat")) return set_flag(p, value, &r->menu.equal_concat);
     if (!strcmp(key, "anchored")) return set_flag(p, value, &r->menu.anchored);

@@ -22,6 +22,7 @@ typedef struct bl_recipe {
     int64_t calibrate, sense;   /* samples */
     double sqnr_eps;
     double rescue;              /* dB: below it int8 does not pass for a plan that nobody limited; 0: it always does */
+    bool small_ends;            /* the menu keeps its ends only while they are a small part of the size that is asked for */
     bl_menu_options menu;
     bl_grid_options grids;
     bool distilled;             /* without --data: samples made from the network */

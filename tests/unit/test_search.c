@@ -87,7 +87,7 @@ static void recipes_from_files(void **state)
         { "search = uniform\nweight_bits =", "not a list of widths", "line 2" },
         { "search = uniform\nact_bits = 17", "not a list of widths", "line 2" },
         { "act_bits = 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "not a list of widths", "line 1" },
-        { "keep_ends = maybe", "neither yes nor no", "line 1" },
+        { "keep_ends = maybe", "neither yes, no nor small", "line 1" },
         { "calibrate = 0", "not a number of samples", "line 1" },
         { "calibrate = -3", "not a number of samples", "line 1" },
         { "sense = many", "not a number of samples", "line 1" },
