@@ -121,6 +121,17 @@ holds "two budgets" "$(json $s mixed.size_bytes) <= 0.7 * $int8 && $(json $s mix
 ok 0 "a budget in bytes" quantize $resnet8 -o "$t/a" $data --budget size=40KiB --no-bench
 holds "a budget in bytes" "$(json $s mixed.size_bytes) <= 40960"
 
+# ---- both ends are kept only while they are a small part of what is asked for
+sed 's/keep_ends = yes/keep_ends = small/' "$t/quick.recipe" >"$t/small.recipe"
+small="${data/quick.recipe/small.recipe}"
+ok 0 "small ends" quantize $resnet8 -o "$t/small" $small --budget size=0.6 --no-bench
+json_is "small ends" "$t/small/plan.json" units.0.w_bits 8
+ok 1 "large ends" quantize $resnet8 -o "$t/large" $small --budget size=2KiB --no-bench
+says "large ends" 'layers at both ends would be [2-9][0-9] % of the size asked for'
+holds "large ends are narrow" "$(json "$t/large/plan.json" units.0.w_bits) < 8"
+ok 1 "ends kept anyway" quantize $resnet8 -o "$t/kept" $data --budget size=2KiB --no-bench
+json_is "ends kept anyway" "$t/kept/plan.json" units.0.w_bits 8
+
 # ---- threads, seeds
 for n in 1 2; do
     ok 0 "$n threads" quantize $resnet8 -o "$t/threads$n" $words --no-bench --threads $n
