@@ -254,7 +254,8 @@ static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t
         row[y] = inside ? (const uint8_t *)a->in + (size_t)(iy * s->in_w) * j->p->c + b * 64 : j->zeros;
         step[y] = inside ? s->in_c : 0;
     }
-    slide_fn *run = (n <= 32 ? slide_256_rows : slide_512_rows)[kind][s->kernel_h == 5][s->stride_w == 2];
+    int which = (s->kernel_h == 5) * 2 + (s->stride_w == 2);
+    slide_fn *run = n <= 32 ? slide_256_rows[n == 32][kind][which] : slide_512_rows[n == 64][kind][which];
     run(j, b, row, step, (uint8_t *)a->out + (size_t)(oy * s->out_w) * j->p->c + b * 64, n);
 }
 
