@@ -22,9 +22,11 @@ same_side() { # A B THRESHOLD STRIDE AT
         END { printf "%.4f %s", same / n, any ? sprintf("%.3f", both / any) : "-" }'
 }
 
+# WILD_ROWS: an expression for some of the plans.
 wild_row() { # NAME CALIBRATION EVALUATION LABEL WORDS...
     local name=$1 calibration=$2 words=$3 label=$4 file=$shared/models/wild/$1.onnx dims="" side=none iou=- same sqnr
     shift 4
+    [[ $label =~ ${WILD_ROWS:-.} ]] || return 0
     case $name in
     ppocr_det_v2) dims="--dim x:2=128 --dim x:3=128" side="0.3 1 0" ;;  # pixels of text
     ultraface_rfb_320) side="0.7 2 1" ;;                                # anchors with a face

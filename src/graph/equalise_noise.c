@@ -33,7 +33,7 @@ enum { STEPS = 300 };
 #define WEIGHT_NOISE (1 / (12.0 * 127 * 127))
 #define VALUE_NOISE (1 / (12.0 * 255 * 255))
 #define DEPENDENT 0.1       /* of an output's variance, were its inputs independent, there is at least so much */
-#define LEAST_SIGNAL 0.02   /* of the mean: noise in an output that hardly moves says little */
+#define LEAST_SIGNAL 0.02   /* of the mean of live outputs: noise in an output that hardly moves says little */
 
 /* A layer as the noise sees it. */
 typedef struct term {
@@ -129,20 +129,20 @@ static void fill_signal(const term *t, const bl_bn *bn, const bl_moments *y, con
     int64_t live = 0;
     for (int64_t o = 0; o < l->out; o++) {
         double sum = 0;
+        bool alive = false;
         for (int64_t i = 0; i < l->in && !bn; i++)
             for (int64_t k = 0; k < l->taps; k++) {
                 double w = l->w[o * l->step_out + i * l->step_in + k];
                 sum += w * w * variance[bl_eq_input(l, o, i)];
             }
         quiet[o] = bn ? (double)bn->gamma[o] * bn->gamma[o] : y->channels == l->out ? fmax(y->variance[o], DEPENDENT * sum) : sum;
+        for (int64_t i = 0; i < l->in; i++) alive |= !isinf(t->size[o * l->in + i]);
+        quiet[o] = alive ? fmax(quiet[o], 1e-30) : 0; /* a dead one's deviation says nothing, and may be of any size */
         all += quiet[o];
+        live += alive;
     }
-    for (int64_t o = 0; o < l->out; o++) {
-        bool zero = true;
-        for (int64_t i = 0; i < l->in; i++) zero &= isinf(t->size[o * l->in + i]);
-        live += !zero;
-        quiet[o] = zero ? 0 : 1 / fmax(quiet[o], fmax(LEAST_SIGNAL * all / (double)l->out, 1e-30));
-    }
+    double least = LEAST_SIGNAL * all / (double)BL_MAX(live, 1);
+    for (int64_t o = 0; o < l->out; o++) quiet[o] = quiet[o] > 0 ? 1 / fmax(quiet[o], least) : 0;
     for (int64_t o = 0; o < l->out; o++) quiet[o] /= (double)BL_MAX(live, 1);
 }
 

@@ -109,6 +109,50 @@ static void scatter(const bl_window *w, const float *x, const float *kernel, flo
                     }
 }
 
+/* Kernels that do not overlap: an output has one tap, so that all inputs of a tap are one sum over planes. */
+static bool is_apart(const bl_window *w)
+{
+    bool apart = true;
+    for (int i = 0; i < 3; i++) apart &= w->kernel[i] == 1 || (w->dilation[i] == 1 && w->kernel[i] <= w->stride[i]);
+    return apart;
+}
+
+/* Where position `at` of tap k lands in dimension i; -1: beyond. */
+static int64_t landing(const bl_window *w, int i, int64_t at, int64_t k)
+{
+    int64_t to = at * w->stride[i] - w->pad_begin[i] + k * w->dilation[i];
+    return to >= 0 && to < w->in[i] ? to : -1;
+}
+
+static void spread(const bl_window *w, const float *plane, int64_t tap, float *y)
+{
+    int64_t l = tap % w->kernel[2], j = tap / w->kernel[2] % w->kernel[1], i = tap / w->kernel[2] / w->kernel[1];
+    for (int64_t d = 0; d < w->out[0]; d++)
+        for (int64_t h = 0; h < w->out[1]; h++, plane += w->out[2]) {
+            int64_t yd = landing(w, 0, d, i), yh = landing(w, 1, h, j);
+            if (yd < 0 || yh < 0) continue;
+            for (int64_t v = 0; v < w->out[2]; v++) {
+                int64_t yw = landing(w, 2, v, l);
+                if (yw >= 0) y[(yd * w->in[1] + yh) * w->in[2] + yw] = plane[v];
+            }
+        }
+}
+
+/* One output plane, tap after tap; the order of an output's sum is scatter's. */
+static void gather_apart(const bl_window *w, const float *x, const float *kernel, int64_t step, int64_t channels, float bias, float *sum, float *y)
+{
+    int64_t taps = w->kernel[0] * w->kernel[1] * w->kernel[2], in_plane = w->out[0] * w->out[1] * w->out[2];
+    for (int64_t k = 0; k < taps; k++) {
+        for (int64_t p = 0; p < in_plane; p++) sum[p] = bias;
+        for (int64_t c = 0; c < channels; c++) {
+            const float *from = x + c * in_plane;
+            float by = kernel[c * step + k];
+            for (int64_t p = 0; p < in_plane; p++) sum[p] += from[p] * by;
+        }
+        spread(w, sum, k, y);
+    }
+}
+
 static bl_status conv_transpose_forward(const bl_call *call)
 {
     const bl_tensor *x = call->in[0], *wt = call->in[1];
@@ -121,12 +165,18 @@ static bl_status conv_transpose_forward(const bl_call *call)
     BL_TRY(read_attributes(call, &w));
     bl_window_lift(&w, &w);
     out_plane = w.in[0] * w.in[1] * w.in[2];
+    float *sum = is_apart(&w) ? bl_alloc(call->scratch, (size_t)in_plane, sizeof *sum) : NULL;
+    if (is_apart(&w)) BL_ALLOC_TRY(call->ctx, sum);
     for (int64_t n = 0; n < x->dim[0]; n++)
         for (int64_t m = 0; m < group * filters; m++) {
             int64_t g = m / filters;
             float *y = (float *)call->out[0].data + (n * group * filters + m) * out_plane;
             for (int64_t i = 0; i < out_plane; i++) y[i] = bias ? bias[m] : 0.0f;
-            for (int64_t c = g * channels; c < (g + 1) * channels; c++)
+            if (sum)
+                gather_apart(&w, (const float *)x->data + (n * x->dim[1] + g * channels) * in_plane,
+                             (const float *)wt->data + (g * channels * filters + m % filters) * taps, filters * taps, channels,
+                             bias ? bias[m] : 0.0f, sum, y);
+            for (int64_t c = g * channels; !sum && c < (g + 1) * channels; c++)
                 scatter(&w, (const float *)x->data + (n * x->dim[1] + c) * in_plane,
                         (const float *)wt->data + (c * filters + m % filters) * taps, y);
         }

@@ -282,37 +282,51 @@ static float sample(const taps *t, const int64_t *index, const int64_t *stride, 
     return sum;
 }
 
-static void pick(const taps *t, const int64_t *index, const int64_t *stride, const bl_tensor *x,
-                 void *to)
+/* Every output is one input: copies, row by row. */
+static void pick(const taps *t, const int64_t *stride, const bl_tensor *x, bl_tensor *y)
 {
     size_t size = bl_dtype_bytes(x->type);
-    int64_t at = 0;
+    int last = x->rank - 1;
+    int64_t index[BL_MAX_RANK] = {0}, n = bl_tensor_count(y), row = y->dim[last];
+    char *to = y->data;
 
-    for (int d = 0; d < x->rank; d++) at += t[d].at[index[d]] * stride[d];
-    memcpy(to, (const char *)x->data + (size_t)at * size, size);
+    for (int64_t i = 0; i < n; i += row) {
+        int64_t at = 0;
+        for (int d = 0; d < last; d++) at += t[d].at[index[d]] * stride[d];
+        const char *from = (const char *)x->data + (size_t)at * size;
+        if (size == sizeof(float))
+            for (int64_t k = 0; k < row; k++, to += size) memcpy(to, from + (size_t)t[last].at[k] * sizeof(float), sizeof(float));
+        else
+            for (int64_t k = 0; k < row; k++, to += size) memcpy(to, from + (size_t)t[last].at[k] * size, size);
+        for (int d = last - 1; d >= 0 && ++index[d] == y->dim[d]; d--) index[d] = 0;
+    }
 }
 
 static bl_status resize_forward(const bl_call *call)
 {
-    const bl_tensor *x = call->in[0], *y = &call->out[0];
+    const bl_tensor *x = call->in[0];
+    bl_tensor *y = &call->out[0];
     int64_t stride[BL_MAX_RANK], index[BL_MAX_RANK] = {0}, n = bl_tensor_count(y);
     float beyond = bl_attr_float(call->node, "extrapolation_value", 0.0f);
-    size_t size = bl_dtype_bytes(x->type);
+    bool single = x->rank > 0 && n > 0;
     span s[BL_MAX_RANK];
     taps t[BL_MAX_RANK];
 
     BL_TRY(resize_read(call, s));
     bl_strides(x->rank, x->dim, stride);
-    for (int d = 0; d < x->rank; d++) BL_TRY(make_taps(call, &s[d], &t[d]));
+    for (int d = 0; d < x->rank; d++) {
+        BL_TRY(make_taps(call, &s[d], &t[d]));
+        single &= t[d].n == 1 && (!t[d].outside || x->type != BL_F32);
+    }
+    if (single) {
+        pick(t, stride, x, y);
+        return BL_OK;
+    }
     for (int64_t i = 0; i < n; i++) {
         bool outside = false;
         for (int d = 0; d < x->rank; d++)
             outside = outside || (t[d].outside && t[d].outside[index[d]]);
-        if (x->type != BL_F32)
-            pick(t, index, stride, x, (char *)y->data + (size_t)i * size);
-        else
-            ((float *)y->data)[i] =
-                outside ? beyond : sample(t, index, stride, 0, x->rank, x->data, 1.0f);
+        ((float *)y->data)[i] = outside ? beyond : sample(t, index, stride, 0, x->rank, x->data, 1.0f);
         for (int d = x->rank - 1; d >= 0 && ++index[d] == s[d].out; d--) index[d] = 0;
     }
     return BL_OK;
