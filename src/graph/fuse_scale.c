@@ -135,18 +135,20 @@ typedef struct affine {
 static bl_status norm_affine(bl_edit *e, const bl_node *n, const float *const p[4], affine *a)
 {
     double epsilon = bl_attr_float(n, "epsilon", 1e-5f);
-    float *sigma = BL_NEW(e->arena, float, (size_t)a->channels);
-    BL_ALLOC_TRY(e->ctx, sigma);
+    float *sigma = BL_NEW(e->arena, float, (size_t)a->channels), *gamma = BL_NEW(e->arena, float, (size_t)a->channels);
+    if (!sigma || !gamma) return bl_pending(e->ctx);
     for (int c = 0; c < a->channels; c++) {
         double variance = (double)p[3][c] + epsilon;
         if (!(variance > 0)) return cannot(e, n, "its variance is not positive", c);
         a->k[c] = (double)p[0][c] / sqrt(variance);
         a->d[c] = (double)p[1][c] - a->k[c] * (double)p[2][c];
-        sigma[c] = (float)sqrt(variance);
+        /* Of a channel that hardly moved epsilon is the variance: what it remembers is what it saw. */
+        sigma[c] = sqrtf(fmaxf(p[3][c], 0));
+        gamma[c] = (float)(a->k[c] * (double)sigma[c]);
     }
     a->norm = true;
     a->bn = (bl_bn){.name = n->name, .channels = a->channels, .mean = p[2], .sigma = sigma,
-                    .gamma = p[0], .beta = p[1]};
+                    .gamma = gamma, .beta = p[1]};
     return BL_OK;
 }
 

@@ -24,7 +24,7 @@ typedef struct bl_bn {
     const char *name;       /* of the BatchNormalization node */
     int value;              /* the folded layer's output in this graph */
     int channels;
-    const float *mean, *sigma, *gamma, *beta; /* sigma = sqrt(running_var + epsilon) */
+    const float *mean, *sigma, *gamma, *beta; /* sigma = sqrt(running_var); gamma: that times what was folded in */
 } bl_bn;
 
 /* A file beside the model that constants point into. */

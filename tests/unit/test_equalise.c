@@ -167,7 +167,8 @@ static void keeps_upper_bounds(void **state)
     assert_true(reach(q, "w", 0, true) == reach(was, "w", 0, true));
     assert_true(reach(q, "w", 1, true) != reach(was, "w", 1, true));
     assert_true(q->bn[0].beta[1] + 6 * q->bn[0].gamma[1] < 6.001f); /* its image still lies below the bound */
-    assert_true(q->bn[0].gamma[0] == 2.0f && q->nodes[0].hi == 6);
+    assert_float_equal(q->bn[0].gamma[0], 2, 2e-6f);
+    assert_true(q->nodes[0].hi == 6);
     bl_graph_free(was);
     bl_graph_free(q);
 }
@@ -184,7 +185,7 @@ static void absorbs_what_is_constant(void **state)
         ob_floats(b, "gamma", "2", (float[]){ 1, 1 });
         ob_floats(b, "beta", "2", (float[]){ 10, 2 });
         ob_floats(b, "mean", "2", (float[]){ 0, 0 });
-        ob_floats(b, "var", "2", (float[]){ 0.1f, 0.1f });
+        ob_floats(b, "var", "2", (float[]){ 1000, 1000 }); /* beside which epsilon is nothing */
         ob_node(b, "BatchNormalization", "c1,gamma,beta,mean,var", "n1");
         ob_node(b, "Relu", "n1", "r1");
         conv(b, "r1", "c2", "2,2,3,3", 1, pads ? "1,1,1,1" : "0,0,0,0");
@@ -233,13 +234,10 @@ static void norm_and_clip(onnx_build *b, const char *x, const char *stem, const 
     ob_node(b, "Clip", in, to);
 }
 
-/* One scale a weight: channels that reach 6 are scaled as well, each keeps its bound; what is dead is left out. */
-static void bounds_by_channel(void **state)
+/* Conv, depthwise, Conv with BatchNormalization and Clip(0, 6); what reaches the second is of mean beta and deviation gamma. */
+static onnx_build *bounded_chain(bl_ctx *ctx, const float *gamma, const float *beta, const float *dw)
 {
-    onnx_build *b = chain(*state);
-    bl_equalised told;
-    bl_graph *was;
-    static const float gamma[] = { 3, 0.01f, 2, 0.001f }, beta[] = { 2, 0.02f, 4, -3 }, dw[] = { 1, 80, 0.5f, 200 };
+    onnx_build *b = chain(ctx);
     ob_floats(b, "zero", "", (float[]){ 0 });
     ob_floats(b, "six", "", (float[]){ 6 });
     ob_floats(b, "w1", "4,3,1,1", (float[]){ 1, .5f, 0, .2f, .1f, .4f, 0, .3f, -1, .5f, .5f, .5f });
@@ -251,6 +249,17 @@ static void bounds_by_channel(void **state)
     norm_and_clip(b, "c2", "n2", (float[]){ 1, 1, 1, 1 }, (float[]){ 1, 1, 1, 1 }, "r2");
     ob_node(b, "Conv", "r2,w3", "y");
     ob_output(b, "y");
+    return b;
+}
+
+static const float some_dw[] = { 1, 80, 0.5f, 200 };
+
+/* One scale a weight: channels that reach 6 are scaled as well, each keeps its bound; what is dead is left out. */
+static void bounds_by_channel(void **state)
+{
+    bl_equalised told;
+    bl_graph *was;
+    onnx_build *b = bounded_chain(*state, (float[]){ 3, 0.01f, 2, 0.001f }, (float[]){ 2, 0.02f, 4, -3 }, some_dw);
     bl_graph *q = equalised_by(bl_equalise_tensors, b, &told, &was);
     int bounds = 0;
     for (int n = 0; n < q->n_nodes; n++) {
@@ -270,6 +279,21 @@ static void bounds_by_channel(void **state)
     assert_true(reach(q, "w2", 3, true) == 0);
     bl_graph_free(was);
     bl_graph_free(q);
+}
+
+/* What a dead channel's deviation is makes no difference: nothing of it arrives. */
+static void dead_channels_have_no_signal(void **state)
+{
+    static const float gamma[][4] = { { 3, 0.01f, 2, 0.001f }, { 3, 0.01f, 2, 10000 } };
+    static const float beta[][4] = { { 2, 0.02f, 4, -3 }, { 2, 0.02f, 4, -100000 } };
+    bl_equalised told[2];
+    for (int i = 0; i < 2; i++) {
+        bl_graph *was, *q = equalised_by(bl_equalise_tensors, bounded_chain(*state, gamma[i], beta[i], some_dw), &told[i], &was);
+        assert_int_equal(told[i].dead, 1);
+        bl_graph_free(was);
+        bl_graph_free(q);
+    }
+    if (fabs(told[1].noise_last / told[0].noise_last - 1) > 0.01) fail_msg("noise %g, or %g", told[0].noise_last, told[1].noise_last);
 }
 
 /* Without statistics they are measured, and the network stays what it is. */
@@ -301,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(absorbs_what_is_constant, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(leaves_shared_weights, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(bounds_by_channel, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(dead_channels_have_no_signal, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(measures_for_least_noise, test_setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,7 +35,7 @@ static void keeps_statistics(void **state)
     onnx_build *b = ob_small_network(*state);
     const float *gamma = (float *)b->graph.initializer[1]->raw_data.data;
     const float *var = (float *)b->graph.initializer[4]->raw_data.data;
-    float gamma2 = gamma[2], sigma2 = (float)sqrt((double)var[2] + (double)1e-5f);
+    float sigma2 = sqrtf(var[2]), gamma2 = gamma[2] / sqrtf(var[2] + 1e-5f) * sigma2;
     b->graph.node[1]->name = ob_text(b, "bn");
     bl_graph *p = prepared(b, "Conv GlobalAveragePool Flatten Gemm");
     assert_int_equal(p->n_bn, 1);
@@ -43,7 +43,8 @@ static void keeps_statistics(void **state)
     assert_int_equal(p->bn[0].channels, 4);
     assert_string_equal(p->values[p->bn[0].value].name, "relu");
     assert_int_equal(p->values[p->bn[0].value].producer, 0);
-    assert_true(p->bn[0].gamma[2] == gamma2 && p->bn[0].sigma[2] == sigma2);
+    assert_float_equal(p->bn[0].gamma[2], gamma2, 1e-6f * fabsf(gamma2));
+    assert_true(p->bn[0].sigma[2] == sigma2);
     assert_true(isfinite(p->bn[0].mean[3]) && isfinite(p->bn[0].beta[3]));
     bl_graph_free(p);
 }
@@ -68,7 +69,8 @@ static void folds_exactly(void **state)
     assert_ok(*state, bl_prepare(*state, g, &p));
     assert_memory_equal(p->values[p->nodes[0].in[1]].t.data, ((float[]){4, -8}), 8);
     assert_memory_equal(p->values[p->nodes[0].in[2]].t.data, ((float[]){0.5f, 3}), 8);
-    assert_memory_equal(p->bn[0].sigma, ((float[]){2, 3}), 8);
+    assert_memory_equal(p->bn[0].sigma, ((float[]){sqrtf(3.75f), sqrtf(8.75f)}), 8); /* what was seen, without epsilon */
+    assert_memory_equal(p->bn[0].gamma, p->bn[0].sigma, 8);
     bl_graph_free(p);
     bl_graph_free(g);
     ob_free(b);
@@ -426,12 +428,13 @@ static void a_chain_behind_a_layer(void **state)
     ob_node(b, "Add", "three,m", "a");
     ob_node(b, "Relu", "a", "y");
     ob_output(b, "y");
-    const float *gamma = NULL, *beta = NULL;
+    const float *gamma = NULL, *beta = NULL, *var = NULL;
     for (size_t i = 0; i < b->graph.n_initializer; i++) {
         if (!strcmp(b->graph.initializer[i]->name, "n.gamma")) gamma = (void *)b->graph.initializer[i]->raw_data.data;
         if (!strcmp(b->graph.initializer[i]->name, "n.beta")) beta = (void *)b->graph.initializer[i]->raw_data.data;
+        if (!strcmp(b->graph.initializer[i]->name, "n.var")) var = (void *)b->graph.initializer[i]->raw_data.data;
     }
-    float g1 = 0.5f * gamma[1], b1 = 0.5f * beta[1] + 3;
+    float g1 = 0.5f * gamma[1] * sqrtf(var[1] / (var[1] + 1e-3f)), b1 = 0.5f * beta[1] + 3;
     bl_graph *p = prepared(b, "Conv");
     assert_int_equal(p->n_bn, 1);
     assert_string_equal(p->values[p->bn[0].value].name, "y");
