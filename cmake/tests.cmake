@@ -73,6 +73,10 @@ if(tiles AND BL_PROCESSOR STREQUAL x86)
   bl_add_test(kernel-check-tiles kernel-check-tiles --row conv_amx --row conv_stream_amx)
 endif()
 
+add_executable(reseal EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/tests/golden/reseal.c)
+target_link_libraries(reseal PRIVATE bl_static)
+add_dependencies(tests reseal)
+
 file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*.sh
   ${CMAKE_SOURCE_DIR}/tests/golden/*.sh)
 foreach(script IN LISTS scripts)

@@ -84,6 +84,14 @@ const bl_kernel_info *bl_kernel_choose(bl_contract contract, const void *args, b
     return NULL;
 }
 
+bool bl_kernel_by_weights(const char *name)
+{
+    for (size_t i = 0; i < bl_n_kernels; i++)
+        if (bl_kernels[i].contract == BL_C_CONV && !strcmp(bl_kernels[i].name, name))
+            return ((const bl_conv_row *)bl_kernels[i].row)->by_weights;
+    return false;
+}
+
 bl_conv_add bl_conv_add_of(const bl_pair_args *a, bool conv_first)
 {
     bl_add_consts c = bl_add_consts_of(a);

@@ -86,6 +86,7 @@ typedef struct bl_conv_row {
     /* Into how many parts the output channels can be cut for threads; NULL: they cannot. */
     size_t (*parts)(const bl_conv_shape *s);
     bool (*adds)(const bl_conv_shape *s); /* takes `add`, of 8-bit codes; NULL: never */
+    bool by_weights;            /* how long it takes depends on the weights, which its packing looks at */
 } bl_conv_row;
 /* The sum that an Add step makes of a convolution's codes. */
 struct bl_pair_args;
@@ -250,6 +251,9 @@ typedef struct bl_kernel_info {
 } bl_kernel_info;
 extern const bl_kernel_info bl_kernels[];
 extern const size_t bl_n_kernels;
+
+/* Does the row of that name take as long as its weights let it? */
+bool bl_kernel_by_weights(const char *name);
 
 /* First row of the contract that fits the arguments (its struct: bl_conv_shape for conv, else *_args)
  * and is within the cap; never NULL where the reference fits.  `name`, if not NULL, asks for that

@@ -20,6 +20,7 @@ typedef struct shape {
     const char *key;
     int node, n;                /* candidates */
     widths *pair;
+    double reach;               /* of the weights it is measured with */
 } shape;
 
 /* What all shapes share. */
@@ -310,10 +311,33 @@ static void add_node(const bl_graph *g, const bl_menu *m, int node, shape *s)
                      u == v ? in->candidates[c].a_bits : out->candidates[o].a_bits);
 }
 
+typedef struct owner { int node, shape; double reach; } owner;
+
+static int by_reach(const void *a, const void *b)
+{
+    const owner *x = a, *y = b;
+    if (x->shape != y->shape) return x->shape - y->shape;
+    return x->reach != y->reach ? (x->reach > y->reach) - (x->reach < y->reach) : x->node - y->node;
+}
+
+/* Of the nodes that have one shape the middle one by its weights stands for all. */
+static void choose_nodes(shape *shapes, owner *of, size_t n_nodes)
+{
+    qsort(of, n_nodes, sizeof *of, by_reach);
+    for (size_t from = 0, to; from < n_nodes; from = to) {
+        for (to = from; to < n_nodes && of[to].shape == of[from].shape;) to++;
+        const owner *middle = &of[from + (to - from - 1) / 2];
+        shapes[middle->shape].node = middle->node;
+        shapes[middle->shape].reach = middle->reach;
+    }
+}
+
 static bl_status collect_shapes(bl_ctx *ctx, const bl_graph *g, const bl_menu *m, bl_arena *a, shape **out, size_t *n)
 {
     shape *shapes = BL_NEW(a, shape, (size_t)g->n_nodes);
-    BL_ALLOC_TRY(ctx, shapes);
+    owner *of = BL_NEW(a, owner, (size_t)g->n_nodes);
+    size_t n_nodes = 0;
+    if (!shapes || !of) return bl_pending(ctx);
     *n = 0;
     for (int i = 0; i < g->n_nodes; i++) {
         if (!bl_node_priced(g, i) || m->unit_of_value[bl_node_input(g, i)] < 0) continue;
@@ -322,18 +346,21 @@ static bl_status collect_shapes(bl_ctx *ctx, const bl_graph *g, const bl_menu *m
         size_t k = 0;
         while (k < *n && strcmp(shapes[k].key, key)) k++;
         if (k == *n) {
-            shapes[k] = (shape){ .key = key, .node = i, .pair = BL_NEW(a, widths, PAIRS_MAX) };
+            shapes[k] = (shape){ .key = key, .pair = BL_NEW(a, widths, PAIRS_MAX) };
             BL_ALLOC_TRY(ctx, shapes[k].pair);
             ++*n;
         }
         add_node(g, m, i, &shapes[k]);
+        of[n_nodes++] = (owner){ i, (int)k, bl_weights_reach(g, i) };
     }
+    choose_nodes(shapes, of, n_nodes);
     *out = shapes;
     return BL_OK;
 }
 
-/* What a shape's cells depend on: the machine, the code, the widths, the time given. */
-static bl_status shape_hash(session *s, bl_arena *a, const shape *sh, bl_hash *out)
+/* What a shape's cells depend on: the machine, the code, the widths, the time given, and where a row looks at them the
+ * weights. */
+static bl_status shape_hash(session *s, bl_arena *a, const shape *sh, bool weights, bl_hash *out)
 {
     bl_hasher *h = bl_hasher_new(a);
     BL_ALLOC_TRY(s->ctx, h);
@@ -342,21 +369,24 @@ static bl_status shape_hash(session *s, bl_arena *a, const shape *sh, bl_hash *o
     bl_hash_f64(h, s->seconds);
     bl_hash_i64(h, (int64_t)s->ctx->options.seed);
     for (int i = 0; i < sh->n; i++) bl_hash_i64(h, sh->pair[i].w * 1024 + sh->pair[i].in * 32 + sh->pair[i].out);
+    if (weights) bl_hash_i64(h, bl_reach_class(sh->reach));
     *out = bl_hash_end(h);
     return BL_OK;
 }
 
 static bl_status one_shape(session *s, bl_arena *a, const shape *sh)
 {
-    bl_hash key;
+    bl_hash key[2];             /* whatever the weights; with these */
     bool found = false;
     size_t cells = s->cost->n_cells, groups = s->cost->n_groups;
     BL_TRY(bl_check_interrupt(s->ctx));
-    BL_TRY(shape_hash(s, a, sh, &key));
-    if (s->cache) BL_TRY(bl_cost_recall(s->ctx, s->cache, key, s->cost, &found));
+    for (int k = 0; k < 2; k++) {
+        BL_TRY(shape_hash(s, a, sh, k, &key[k]));
+        if (s->cache && !found) BL_TRY(bl_cost_recall(s->ctx, s->cache, key[k], s->cost, &found));
+    }
     if (found) return BL_OK;
     BL_TRY(measure_shape(s, sh));
-    return s->cache ? bl_cost_remember(s->ctx, s->cache, key, s->cost, cells, groups) : BL_OK;
+    return s->cache ? bl_cost_remember(s->ctx, s->cache, key[bl_cells_by_weights(s->cost, cells)], s->cost, cells, groups) : BL_OK;
 }
 
 /* The machine as COST names it, and the code that runs: kernels change without a new version. */

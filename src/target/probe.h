@@ -54,6 +54,13 @@ typedef struct bl_pin { bool held; uint64_t mask[16]; } bl_pin;
 void bl_pin_here(bl_pin *pin);
 void bl_pin_release(const bl_pin *pin);
 
+/* How far the sums of a layer's weights reach, 0 to 1 (0: no constant weight); cells of rows that look at the weights hold for
+ * one class of it alone. */
+double bl_weights_reach(const bl_graph *g, int node);
+int bl_reach_class(double reach);
+/* Is one of the cells from there on of such a row? */
+bool bl_cells_by_weights(const bl_cost *cost, size_t first_cell);
+
 /* One shape's cells, kept between runs in a folder of the user. */
 bl_status bl_cost_recall(bl_ctx *ctx, const char *folder, bl_hash key, bl_cost *cost, bool *found);
 bl_status bl_cost_remember(bl_ctx *ctx, const char *folder, bl_hash key, const bl_cost *cost, size_t first_cell,

@@ -286,5 +286,24 @@ if [ "$(uname -m)" = x86_64 ] && grep -qw avx2 /proc/cpuinfo; then
     ok 0 "another cap" "$bitlathe" search $resnet8 $measure --isa avx2 --target "$t/ref/cost.json" -o "$t/other"
     says "another cap" 'was measured on .*(ref, .*, this is .*(avx2, '
 fi
+cpu=$(json "$t/ref/cost.json" machine.cpu)
+for key in cpu tool; do # what another machine, or another version, would have written: one line with both identities
+    ok 0 "a record with another $key" "$1/reseal" "$t/ref/cost.json" "$t/elsewhere.json" $key "Elsewhere 9000"
+    ok 0 "replay, another $key" "$bitlathe" search $resnet8 $measure --isa ref --target "$t/elsewhere.json" -o "$t/elsewhere"
+    check "one warning, another $key" test "$(grep -c 'was measured on' "$t/err")" -eq 1
+    case $key in
+    cpu) says "replay, another $key" "elsewhere.json was measured on Elsewhere 9000 (ref, .*, this is $cpu (ref, " ;;
+    tool) says "replay, another $key" "elsewhere.json was measured on $cpu (ref, version Elsewhere 9000), this is $cpu (ref, " ;;
+    esac
+    check "planned all the same, another $key" test -s "$t/elsewhere/plan.json"
+    ok 0 "price of the plan, another $key" "$bitlathe" measure $resnet8 --weights-bits 8 --act-bits 8 --isa ref --target "$t/elsewhere.json" --plan "$t/elsewhere/plan.json" -o "$t/price"
+    says "price of the plan, another $key" 'was measured on .*Elsewhere 9000.*, this is '
+done
+# In a run's own folder it is of no use: this machine is measured.
+mkdir "$t/moved"
+cp "$t/elsewhere.json" "$t/moved/cost.json"
+ok 0 "a run that was moved here" "$bitlathe" measure $resnet8 --weights-bits 8 --act-bits 8 --measure-seconds 0.001 --no-cache --isa ref -o "$t/moved"
+json_is "a run that was moved here" "$t/moved/cost.json" machine.cpu "$cpu"
+json_is "a run that was moved here" "$t/moved/cost.json" machine.tool "$(json "$t/ref/cost.json" machine.tool)"
 no_leftovers "no temporary files" "$t"
 finish

@@ -68,5 +68,5 @@ static void conv_ref_run(const bl_conv_args *a)
 
 const bl_conv_row bl_k_conv_ref = {
     "conv_ref",    BL_ISA_REF,          conv_ref_fits, conv_ref_packed_bytes,
-    conv_ref_pack, conv_ref_work_bytes, conv_ref_run, NULL, NULL,
+    conv_ref_pack, conv_ref_work_bytes, conv_ref_run, NULL, NULL, false,
 };

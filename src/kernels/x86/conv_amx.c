@@ -500,7 +500,7 @@ static size_t amx_parts(const bl_conv_shape *s)
         amx_run_plan(a, &p);                                                                       \
     }                                                                                              \
     const bl_conv_row bl_k_##label = {#label, BL_ISA_AMX, fits, name##_packed_bytes, name##_pack,  \
-                                      name##_work_bytes, name##_run, amx_parts, NULL};
+                                      name##_work_bytes, name##_run, amx_parts, NULL, false};
 ROW(amx_whole, conv_amx, amx_fits, 8)
 ROW(amx_stream, conv_stream_amx, amx_stream_fits, amx_bits(s))
 #endif

@@ -244,6 +244,6 @@ static void dws_run(const bl_conv_args *a)
 }
 
 const bl_conv_row bl_k_conv_depthwise_slide_avx2 = {
-    "conv_depthwise_slide_avx2", BL_ISA_AVX2, dws_fits, dws_packed_bytes, dws_pack, dws_work_bytes, dws_run, NULL, NULL,
+    "conv_depthwise_slide_avx2", BL_ISA_AVX2, dws_fits, dws_packed_bytes, dws_pack, dws_work_bytes, dws_run, NULL, NULL, false,
 };
 #endif

@@ -311,6 +311,6 @@ static void dwv_run(const bl_conv_args *a)
 
 const bl_conv_row bl_k_conv_depthwise_vnni_avx512 = {
     "conv_depthwise_vnni_avx512", BL_ISA_AVX512, dwv_fits, dwv_packed_bytes, dwv_pack,
-    dwv_work_bytes, dwv_run, NULL, NULL,
+    dwv_work_bytes, dwv_run, NULL, NULL, false,
 };
 #endif

@@ -187,6 +187,6 @@ static size_t fc_parts(const bl_conv_shape *s)
 }
 
 const bl_conv_row bl_k_conv_fc_avx512 = {
-    "conv_fc_avx512", BL_ISA_AVX512, fc_fits, fc_packed_bytes, fc_pack, fc_work_bytes, fc_run, fc_parts, NULL,
+    "conv_fc_avx512", BL_ISA_AVX512, fc_fits, fc_packed_bytes, fc_pack, fc_work_bytes, fc_run, fc_parts, NULL, false,
 };
 #endif

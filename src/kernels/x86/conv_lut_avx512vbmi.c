@@ -369,6 +369,6 @@ static void lut_run(const bl_conv_args *a)
 
 const bl_conv_row bl_k_conv_lut_avx512vbmi = {
     "conv_lut_avx512vbmi", BL_ISA_AVX512VBMI, lut_fits, lut_packed_bytes, lut_pack, lut_work_bytes,
-    lut_run, NULL, NULL,
+    lut_run, NULL, NULL, false,
 };
 #endif

@@ -333,6 +333,6 @@ static bool vnni_adds(const bl_conv_shape *s)
 
 const bl_conv_row bl_k_conv_vnni_avx512 = {
     "conv_vnni_avx512", BL_ISA_AVX512, vnni_fits, vnni_packed_bytes, vnni_pack, vnni_work_bytes,
-    vnni_run, vnni_parts, vnni_adds,
+    vnni_run, vnni_parts, vnni_adds, false,
 };
 #endif
