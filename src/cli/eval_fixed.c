@@ -29,7 +29,7 @@ static void one_row(rows *r, int64_t row, int64_t *codes, size_t chunk)
     best = bl_fixed_argmax(r->net, out);
     r->predictions[row] = (uint16_t)best;
     for (int64_t c = 0; c < r->classes && r->scores; c++) r->scores[row * r->classes + c] = ldexpf((float)out[c], -last->out[c].f);
-    if (label < 0 || label >= r->classes) return;
+    if (label < 0) return; /* no labels: bl_labels_check has seen the others */
     for (int64_t c = 0; c < r->classes; c++) {
         double v = ldexp((double)out[c], -last->out[c].f), own = ldexp((double)out[label], -last->out[label].f);
         above += v > own || (v == own && c < label);
@@ -55,6 +55,7 @@ static bl_status evaluate(bl_cli *cli, rows *r, bool scores, bl_eval_result *out
 {
     size_t n = (size_t)r->n, chunks = (n + CHUNK - 1) / CHUNK, workers = bl_threads(cli->ctx);
     uint64_t start = bl_now_ns();
+    if (bl_data_labelled(r->data)) BL_TRY(bl_labels_check(cli->ctx, r->data, 0, r->n / bl_data_windows(r->data), r->classes));
     r->numbers_each = (size_t)(r->net->n_in + r->classes) + bl_fixed_work(r->net);
     BL_ALLOC_TRY(cli->ctx, r->x = bl_alloc(cli->arena, workers, (size_t)r->net->n_in * sizeof(float)));
     BL_ALLOC_TRY(cli->ctx, r->numbers = bl_alloc(cli->arena, workers, r->numbers_each * sizeof(int64_t)));

@@ -236,7 +236,8 @@ static bl_status run_passes(correction *c, const bl_tune_input *in, bl_arena *a,
     if (!asks) correct_all(c, 0, mean);
     for (int pass = 0; asks && pass < PASSES; pass++) {
         BL_TRY(bl_fake_new(c->ctx, in->graph, in->plan, out, &s.fake));
-        memset(c->sums, 0, (size_t)s.n * c->n_sums * sizeof *c->sums);
+        for (double *row = c->sums; row < c->sums + (size_t)s.n * c->n_sums && row[c->n_sums - 1] > 0; row += c->n_sums)
+            memset(row, 0, c->n_sums * sizeof *row); /* of the last pass: fewer chunks than samples */
         bl_status st = bl_shards_run(c->ctx, &s, NULL, c);
         bl_fake_free(s.fake);
         BL_TRY(st);

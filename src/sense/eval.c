@@ -37,7 +37,7 @@ static void keep(run *r, int64_t i, const float *x, const float *y)
         if (y[c] > y[best]) best = c;
     k->argmax = (uint16_t)best;
     if (r->classes) {
-        int label = bl_data_label(r->data, (r->first + i) / bl_data_windows(r->data)); /* a class: check_labels */
+        int label = bl_data_label(r->data, (r->first + i) / bl_data_windows(r->data)); /* a class: bl_labels_check */
         k->top1 = label == best;
         for (int64_t c = 0; c < r->n_out; c++) above += y[c] > y[label] || (y[c] == y[label] && c < label);
         k->top5 = above < 5;
@@ -185,13 +185,13 @@ static bl_status sum_up(run *r, const char *metric)
 }
 
 /* A label that is no class of this network would count as a wrong answer: it is a wrong file. */
-static bl_status check_labels(const run *r)
+bl_status bl_labels_check(bl_ctx *ctx, const bl_data *data, int64_t first, int64_t samples, int64_t classes)
 {
-    for (int64_t i = 0; i < r->out->samples; i++) {
-        int label = bl_data_label(r->data, r->first / bl_data_windows(r->data) + i);
-        if (label < 0 || label >= r->n_out)
-            return bl_fail(r->ctx, BL_DATA, bl_data_name(r->data), "give labels that count the classes from 0",
-                           "sample %lld has label %d, the network has %lld classes", (long long)i, label, (long long)r->n_out);
+    for (int64_t i = first; i < first + samples; i++) {
+        int label = bl_data_label(data, i);
+        if (label < 0 || label >= classes)
+            return bl_fail(ctx, BL_DATA, bl_data_name(data), "give labels that count the classes from 0",
+                           "sample %lld has label %d, the network has %lld classes", (long long)i, label, (long long)classes);
     }
     return BL_OK;
 }
@@ -221,7 +221,7 @@ static bl_status evaluate(run *r, const bl_eval_options *o)
     }
     res->samples = res->n_inputs / bl_data_windows(r->data);
     r->classes = !r->reconstruct && !(o && o->outputs_only) && bl_data_labelled(r->data);
-    if (r->classes) BL_TRY(check_labels(r));
+    if (r->classes) BL_TRY(bl_labels_check(r->ctx, r->data, r->first / bl_data_windows(r->data), res->samples, r->n_out));
     res->predictions = BL_NEW(res->arena, uint16_t, (size_t)res->n_inputs);
     r->kept = BL_NEW(res->arena, per_input, (size_t)res->n_inputs);
     if (!res->predictions || !r->kept) return bl_pending(r->ctx);

@@ -24,6 +24,7 @@ struct bl_oracle {
     int64_t *index, n;          /* samples */
     int64_t n_out;
     int metric_value;
+    uint8_t *looks;             /* by value: the metric's */
     float *clean;               /* float network's output by sample */
     double *part;               /* [n][PARTS] of the plan being scored: signal, noise, hit, agrees, float hit, KL, cross-entropy */
     bool have_clean;
@@ -136,7 +137,9 @@ static bl_status oracle_fill(bl_oracle *o, int64_t samples, const char *trials)
     o->n_out = bl_tensor_count(y) / o->g->batch;
     o->clean = BL_NEW(o->arena, float, (size_t)(o->n * o->n_out));
     o->part = BL_NEW(o->arena, double, (size_t)o->n * PARTS);
-    if (!o->clean || !o->part) return bl_pending(o->ctx);
+    o->looks = BL_NEW(o->arena, uint8_t, (size_t)o->g->n_values);
+    if (!o->clean || !o->part || !o->looks) return bl_pending(o->ctx);
+    o->looks[o->metric_value] = 1;
     if (trials) {
         o->trials = bl_strdup(o->arena, trials);
         BL_ALLOC_TRY(o->ctx, o->trials);
@@ -165,12 +168,11 @@ void bl_oracle_free(bl_oracle *oracle)
     if (oracle) bl_arena_free(oracle->arena);
 }
 
-static bl_status clean_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+static bl_status keep_clean(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
 {
     bl_oracle *o = arg;
-    (void)chunk, (void)worker;
-    memcpy(o->clean + first * o->n_out, bl_walk_value(walk, o->metric_value)->data,
-           (size_t)(count * o->n_out) * sizeof *o->clean);
+    (void)chunk, (void)worker, (void)value;
+    memcpy(o->clean + first * o->n_out, t->data, (size_t)(count * o->n_out) * sizeof *o->clean);
     return BL_OK;
 }
 
@@ -201,11 +203,11 @@ static double divergence(const float *c, double c_sum, const float *y, double y_
     return fmax(kl, 0);
 }
 
-static bl_status score_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+static bl_status score_value(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
 {
     bl_oracle *o = arg;
-    (void)chunk, (void)worker;
-    const float *y = bl_walk_value(walk, o->metric_value)->data;
+    (void)chunk, (void)worker, (void)value;
+    const float *y = t->data;
     for (int64_t k = 0; k < count; k++, y += o->n_out) {
         const float *c = o->clean + (first + k) * o->n_out;
         double signal = 0, noise = 0;
@@ -315,11 +317,12 @@ bl_status bl_oracle_score(bl_oracle *o, const bl_plan *plan, const bl_weights *w
     else BL_TRY(plan_content(o, plan, of, &content));
     if (find_answer(o, &content, out)) return BL_OK;
     uint64_t start = bl_now_ns();
-    bl_shards s = { .graph = o->g, .data = o->data, .index = o->index, .n = o->n, .run = true, .keep_all = true };
-    if (!o->have_clean) BL_TRY(bl_shards_run(o->ctx, &s, clean_chunk, o));
+    bl_shards s = { .graph = o->g, .data = o->data, .index = o->index, .n = o->n, .looks = o->looks, .look = keep_clean };
+    if (!o->have_clean) BL_TRY(bl_shards_run(o->ctx, &s, NULL, o));
     o->have_clean = true;
     BL_TRY(bl_fake_new(o->ctx, o->g, plan, weights, &s.fake));
-    bl_status st = bl_shards_run(o->ctx, &s, score_chunk, o);
+    s.look = score_value;
+    bl_status st = bl_shards_run(o->ctx, &s, NULL, o);
     bl_fake_free(s.fake);
     BL_TRY(st);
     bl_score score = sum_up(o);

@@ -284,7 +284,11 @@ bl_status bl_probes_run(bl_ctx *ctx, bl_probes *p, bl_arena *arena)
     if (s == BL_OK && p->judge) {
         r.label = BL_NEW(work, int, (size_t)p->samples);
         if (!r.label) s = bl_pending(ctx);
-        for (int64_t i = 0; s == BL_OK && i < p->samples; i++) r.label[i] = bl_data_label(in->data, index[i]);
+        const bl_tensor *y = &in->graph->values[r.metric_value].t;
+        for (int64_t i = 0; s == BL_OK && i < p->samples; i++) {
+            s = bl_labels_check(ctx, in->data, index[i], 1, y->dim[BL_MAX(y->rank, 1) - 1]);
+            r.label[i] = bl_data_label(in->data, index[i]);
+        }
     }
     if (s == BL_OK && p->n) {
         p->answer = BL_NEW(arena, double, (size_t)p->samples * p->n);

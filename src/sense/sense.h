@@ -132,6 +132,9 @@ typedef struct bl_eval_result {
     bl_arena *arena;
 } bl_eval_result;
 
+/* BL_DATA where one of `samples` samples (windows not counted) from `first` on has no label among the classes. */
+bl_status bl_labels_check(bl_ctx *ctx, const bl_data *data, int64_t first, int64_t samples, int64_t classes);
+
 /* A float network (graph prepared or not), a float network under a plan (fake), or a program: give
  * one of them.  Samples run side by side; counts and sums in sample order. */
 typedef struct bl_eval_subject {

@@ -2,7 +2,8 @@
 /*
  * Sets of rounded weights, one a width: what PMP (arXiv 2302.05397) stitches a mixed plan from.  Every layer is
  * rounded by itself, its inputs those of the float network, so that it does not matter which widths the others have.
- * Layers share walks as long as their samples have room; a set lies on disk as a WEIGHTS record, also half made.
+ * Layers share a walk as long as their samples take no more room than the largest layer's; a set lies on disk as a WEIGHTS
+ * record, also half made.
  */
 #include "train/rounding.h"
 
@@ -10,7 +11,6 @@
 #include <string.h>
 
 enum { WIDTHS = 8, SAVE_SECONDS = 10 };
-#define ROOM_BYTES ((uint64_t)256 << 20) /* of layers that share a walk */
 
 /* ------------------------------------------------------------------ jobs */
 
@@ -27,6 +27,7 @@ typedef struct batch {
     bl_layer *layers;           /* of a walk */
     bl_layer_samples *samples;
     size_t *first;              /* its first job; one more at the end */
+    uint64_t room;              /* bytes of layers that share a walk */
 } batch;
 
 static uint64_t bytes_of(const batch *b, const bl_layer *l)
@@ -34,10 +35,25 @@ static uint64_t bytes_of(const batch *b, const bl_layer *l)
     return (uint64_t)(b->n * (l->in_size + l->out_size)) * sizeof(float);
 }
 
+/* What the largest layer takes is needed anyway; a small ceiling has it on disk, one layer after the other. */
+static bl_status find_room(batch *b, bl_arena *a)
+{
+    for (size_t i = 0; i < b->n_jobs; i++) {
+        bl_mark mark = bl_arena_mark(a);
+        bl_layer l;
+        bool fits = false;
+        BL_TRY(bl_layer_describe(b->ctx, b->g, b->jobs[i].node, a, &l, &fits));
+        if (fits) b->room = BL_MAX(b->room, bytes_of(b, &l));
+        bl_arena_reset(a, mark);
+    }
+    b->room = BL_MIN(b->room, b->ctx->options.memory_bytes / 8);
+    return BL_OK;
+}
+
 /* The layers from job `at` on that share a walk; the job after them. */
 static bl_status next_layers(batch *b, size_t at, bl_arena *a, int *n_layers, size_t *end)
 {
-    uint64_t room = BL_MIN(ROOM_BYTES, b->ctx->options.memory_bytes / 8), used = 0;
+    uint64_t used = 0;
 
     for (*n_layers = 0; at < b->n_jobs;) {
         int node = b->jobs[at].node;
@@ -47,7 +63,7 @@ static bl_status next_layers(batch *b, size_t at, bl_arena *a, int *n_layers, si
         while (after < b->n_jobs && b->jobs[after].node == node) after++;
         BL_TRY(bl_layer_describe(b->ctx, b->g, node, a, l, &fits));
         if (fits) {
-            if (*n_layers && used + bytes_of(b, l) > room) break;
+            if (*n_layers && used + bytes_of(b, l) > b->room) break;
             used += bytes_of(b, l);
             b->first[(*n_layers)++] = at;
         }
@@ -85,6 +101,7 @@ static bl_status run_jobs(batch *b, int64_t samples, bl_arena *kept, bl_arena *a
     b->samples = BL_NEW(kept, bl_layer_samples, most);
     b->first = BL_NEW(kept, size_t, most);
     if (!b->layers || !b->samples || !b->first) return bl_pending(b->ctx);
+    BL_TRY(find_room(b, a));
     for (size_t at = 0; at < b->n_jobs;) {
         bl_mark mark = bl_arena_mark(a);
         int n_layers;

@@ -19,11 +19,11 @@ typedef struct listening {
     double *noise;              /* by sample; NULL: the clean run */
 } listening;
 
-static bl_status hear(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count, unsigned worker)
+static bl_status hear(void *user, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
 {
     listening *h = user;
-    const float *y = bl_walk_value(walk, h->value)->data;
-    (void)chunk, (void)worker;
+    const float *y = t->data;
+    (void)chunk, (void)worker, (void)value;
     for (int64_t s = first; s < first + count; s++, y += h->size) {
         float *clean = h->clean + s * h->size;
         if (!h->noise) memcpy(clean, y, (size_t)h->size * sizeof *y);
@@ -36,7 +36,7 @@ static bl_status noise_under(bl_ctx *ctx, bl_shards *s, listening *h, const bl_t
 {
     BL_TRY(bl_fake_new(ctx, in->graph, in->plan, w, &s->fake));
     memset(h->noise, 0, (size_t)s->n * sizeof *h->noise);
-    bl_status status = bl_shards_run(ctx, s, hear, h);
+    bl_status status = bl_shards_run(ctx, s, NULL, h);
     bl_fake_free(s->fake);
     s->fake = NULL;
     *out = 0;
@@ -48,7 +48,7 @@ static bl_status noise_under(bl_ctx *ctx, bl_shards *s, listening *h, const bl_t
 static bl_status finish_biases(bl_ctx *ctx, const bl_tune_input *in, bl_arena *a, bl_weights *out)
 {
     const bl_graph *g = in->graph;
-    bl_shards s = {.graph = g, .data = in->data, .run = true, .keep_all = true};
+    bl_shards s = {.graph = g, .data = in->data, .look = hear};
     listening h = {.value = g->outputs[0]};
     int64_t *index;
     int stitched = out->n_items;
@@ -62,8 +62,11 @@ static bl_status finish_biases(bl_ctx *ctx, const bl_tune_input *in, bl_arena *a
     h.size = bl_tensor_count(&g->values[h.value].t) / g->batch;
     h.clean = bl_alloc(a, (size_t)s.n, (size_t)h.size * sizeof(float));
     double *noise = BL_NEW(a, double, (size_t)s.n);
-    if (!h.clean || !noise) return bl_pending(ctx);
-    BL_TRY(bl_shards_run(ctx, &s, hear, &h));
+    uint8_t *looks = BL_NEW(a, uint8_t, (size_t)g->n_values);
+    if (!h.clean || !noise || !looks) return bl_pending(ctx);
+    looks[h.value] = 1;
+    s.looks = looks;
+    BL_TRY(bl_shards_run(ctx, &s, NULL, &h));
     h.noise = noise;
     BL_TRY(noise_under(ctx, &s, &h, in, out, &before));
     BL_TRY(bl_tune_bias_correction(ctx, in, out));

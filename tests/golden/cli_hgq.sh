@@ -53,6 +53,9 @@ ok 0 "eval fixed.json" "$bitlathe" eval "$t/one/fixed.json" $data --predictions 
 json_has "eval fixed.json" "$t/out" samples top1
 check "a prediction for each row" test "$(stat -c %s "$t/p.u16")" -eq 1800 -a "$(stat -c %s "$t/s.f32")" -eq 10800
 ok 64 "eval fixed.json without data" "$bitlathe" eval "$t/one/fixed.json"
+awk -F, -v OFS=, 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "label") at = i } NR == 3 { $at = 3 } { print }' "$t/task.csv" >"$t/strange.csv"
+ok 65 "eval fixed.json, a label that is no class" "$bitlathe" eval "$t/one/fixed.json" --data csv:"$t/strange.csv"
+says "its place" 'sample 1 has label 3, the network has 3 classes; '
 sed 's/"weights": \[/"weights": [3,/' "$t/one/fixed.json" >"$t/damaged.json"
 ok 65 "eval of a damaged one" "$bitlathe" eval "$t/damaged.json" $data
 for words in "teacher=12 --set teacher_epochs=5 --set smoothing=0.1" "overflow=WRAP" "weights=kbi" "act_share=tensor --set weight_share=channel" "uniform_bits=4" "round=TRN" "ramp=pid --set target=300" \

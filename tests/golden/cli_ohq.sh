@@ -91,6 +91,10 @@ holds "whole samples" "$(cut -d' ' -f1 "$t/lost") == 0"
 holds "two bits cost some" "$(cut -d' ' -f2 "$t/lost") > 0"
 ok 65 "without labels" "$bitlathe" sense $resnet8 --recipe uniform --set sensitivity=drop --data "$pictures" --mean 72.93 --std 90.015 \
     --weights-bits 2,8 --act-bits 8 -o "$t/drop2"
+{ head -c 39 "$t/own.u8"; printf '\012'; } >"$t/strange.u8"
+ok 65 "a label that is no class" "$bitlathe" sense $resnet8 --recipe uniform --set sensitivity=drop --set sense=40 --data "$pictures,$t/strange.u8" \
+    --mean 72.93 --std 90.015 --weights-bits 2,8 --act-bits 8 -o "$t/drop2"
+says "its place" 'sample 39 has label 10, the network has 10 classes; '
 
 # ---- a network that remembers nothing
 squeezenet=$shared/models/squeezenet1_1.onnx
