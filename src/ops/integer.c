@@ -172,8 +172,7 @@ static bool same_order(const bl_ivalue *x, const bl_ivalue *y)
     return true;
 }
 
-/* Every element through the table; in a copy where the two lie in different orders. */
-static bl_status emit_table(bl_lowering *low, const bl_ivalue *x, uint64_t table)
+bl_status bl_emit_table(bl_lowering *low, const bl_ivalue *x, uint64_t table)
 {
     const bl_ivalue *y = low->out;
     bl_step s = bl_step_make(same_order(x, y) ? BL_C_TABLE : BL_C_MOVE, x, NULL, y);
@@ -196,7 +195,7 @@ bl_status bl_unary_integer(bl_lowering *low, const bl_node *node)
     if (!x) return bl_integer_fail(low, "its input is constant");
     if (!node->op->unary) return bl_integer_fail(low, "not a function of one number");
     BL_TRY(table_blob(low, x, low->out, node->op->unary, NULL, &table));
-    return emit_table(low, x, table);
+    return bl_emit_table(low, x, table);
 }
 
 /* The one activation of a node whose other inputs are single numbers; -1: there is none. */
@@ -240,7 +239,7 @@ bl_status bl_pointwise_integer(bl_lowering *low, const bl_node *node)
     uint64_t table;
     BL_TRY(node->op->forward(&call));
     BL_TRY(table_blob(low, x, low->out, NULL, out.data, &table));
-    return emit_table(low, x, table);
+    return bl_emit_table(low, x, table);
 }
 
 bl_status bl_clip_integer(bl_lowering *low, const bl_node *node)

@@ -174,6 +174,8 @@ bl_status bl_integer_call(const bl_lowering *low, bl_call *call);
 bl_status bl_emit_move(bl_lowering *low, const bl_ivalue *in, const bl_ivalue *out, int rank,
                        const int64_t *size, const int64_t *in_stride, int64_t in_first,
                        const int64_t *out_stride, int64_t out_first);
+/* Every element through the table to the node's output; in a copy where the two lie in different orders. */
+bl_status bl_emit_table(bl_lowering *low, const bl_ivalue *x, uint64_t table);
 /* Contracts over rows of the last dimensions: the value itself where it is row-major, else a tensor beside it, and the
  * copies between. */
 bl_status bl_rows_in(bl_lowering *low, const bl_ivalue *x, bl_ivalue *from);

@@ -2,6 +2,8 @@
 /* Integer form of Add [Q5], Mul [Q6] with broadcasting, and Concat [Q9]. */
 #include "ops/ops_private.h"
 
+#include <stdio.h>
+
 /* Stride of operand v at output dimension d, 0 where it is broadcast (numpy: dims align at the end). */
 static int64_t operand_stride(const bl_ivalue *v, const bl_ivalue *out, int d)
 {
@@ -42,19 +44,51 @@ static bl_status pair_loops(bl_lowering *low, const bl_ivalue *a, const bl_ivalu
     return BL_OK;
 }
 
+/* With a constant of one element [Q5] and [Q6] are functions of one code: a table that the reference makes. */
+static bool is_table(const bl_lowering *low, const bl_ivalue *a, const bl_ivalue *b, const bl_tensor *constant)
+{
+    if (!constant || constant->type != BL_F32 || bl_ivalue_count(b) != 1 || a->bits > 8 || a->rank != low->out->rank) return false;
+    for (int d = 0; d < a->rank; d++)
+        if (a->dim[d] != low->out->dim[d]) return false;
+    return true;
+}
+
+static bl_status through_table(bl_lowering *low, const bl_step *s, const bl_ivalue *a, const bl_ivalue *b, const bl_tensor *constant)
+{
+    char name[32];
+    uint8_t codes[256];
+    uint16_t table[256], wide;
+    uint64_t offset;
+    int32_t code = bl_quantize(*(const float *)constant->data, b->grid);
+    bl_pair_args args = { .a = codes, .b = &wide, .out = table, .a_bits = 8, .b_bits = 16, .out_bits = low->out->bits, .rank = 1,
+                          .size = { 256 }, .a_stride = { 1 }, .out_stride = { 1 }, .ga = s->u.pair.ga, .gb = s->u.pair.gb,
+                          .gy = s->u.pair.gy, .outer_end = 256 };
+    wide = (uint16_t)code;
+    for (int i = 0; i < 256; i++) codes[i] = (uint8_t)i;
+    snprintf(name, sizeof name, "%s_ref", bl_contract_name((bl_contract)s->contract));
+    const bl_kernel_info *row = bl_kernel_choose((bl_contract)s->contract, &args, BL_ISA_REF, name);
+    BL_CHECK(low->ctx, row);
+    ((const bl_pair_row *)row->row)->run(&args);
+    BL_TRY(low->blob(low, table, low->out->bits > 8 ? sizeof table : sizeof table / 2, &offset));
+    return bl_emit_table(low, a, offset);
+}
+
 static bl_status pair(bl_lowering *low, const bl_node *node, bl_contract contract)
 {
     if (node->n_in != 2 || !low->in[0] || !low->in[1]) return bl_integer_fail(low, "an operand without a grid");
     const bl_ivalue *a = low->in[0], *b = low->in[1];
+    const bl_tensor *constant = low->constant[1];
     /* [Q5] is not symmetric: the full-size operand stands first, here and in every export. */
     if (bl_ivalue_count(a) < bl_ivalue_count(b)) {
         a = low->in[1];
         b = low->in[0];
+        constant = low->constant[0];
     }
     bl_step s = bl_step_make(contract, a, b, low->out);
     s.u.pair.ga = a->grid;
     s.u.pair.gb = b->grid;
     s.u.pair.gy = bl_clamped_grid(node, low->out->grid);
+    if (is_table(low, a, b, constant)) return through_table(low, &s, a, b, constant);
     BL_TRY(pair_loops(low, a, b, &s.u.pair));
     return low->emit(low, &s);
 }

@@ -99,17 +99,32 @@ static void mm_pack(const bl_matmul_args *a, const uint8_t *b, int8_t *packed, i
     }
 }
 
+/* The sum of n codes, which go to `to` too where there is one. */
+static int64_t mm_sum(const uint8_t *from, int64_t n, uint8_t *to)
+{
+    __m512i sum = _mm512_setzero_si512();
+    for (int64_t i = 0; i < n; i += 64) {
+        __mmask64 some = n - i < 64 ? ((__mmask64)1 << (n - i)) - 1 : ~(__mmask64)0;
+        __m512i codes = _mm512_maskz_loadu_epi8(some, from + i);
+        if (to) _mm512_mask_storeu_epi8(to + i, some, codes);
+        sum = _mm512_add_epi64(sum, _mm512_sad_epu8(codes, _mm512_setzero_si512()));
+    }
+    return _mm512_reduce_add_epi64(sum);
+}
+
 /* A row of a as whole steps, and -zb' times its sum. */
 static const uint8_t *mm_row(const bl_matmul_args *a, const uint8_t *from, uint8_t *copy, int32_t *term)
 {
-    int32_t sum = 0;
+    int64_t sum;
+    for (int64_t i = 0; a->a_k != 1 && i < a->k; i++) copy[i] = from[i * a->a_k];
     if (a->a_k != 1 || a->k % 4) {
-        for (int64_t i = 0; i < a->k; i++) copy[i] = from[i * a->a_k];
+        sum = mm_sum(a->a_k != 1 ? copy : from, a->k, a->a_k != 1 ? NULL : copy);
         memset(copy + a->k, 0, mm_steps(a) * 4 - (size_t)a->k);
         from = copy;
+    } else {
+        sum = mm_sum(from, a->k, NULL);
     }
-    for (int64_t i = 0; a->zero_b != 128 && i < a->k; i++) sum += from[i];
-    *term = (int32_t)(uint32_t)((int64_t)sum * (128 - a->zero_b));
+    *term = (int32_t)(uint32_t)(sum * (128 - a->zero_b));
     return from;
 }
 
