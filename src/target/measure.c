@@ -433,7 +433,7 @@ bl_status bl_target_here(bl_ctx *ctx, const bl_graph *graph, const bl_menu *menu
     bool counted = bl_rapl_open(&s.rapl, "/sys/class/powercap");
     cost->has_energy = true;
     json_object_set_new(cost->machine, "energy", json_string(counted ? "RAPL, package" : "model, 45 nm (Horowitz 2014)"));
-    s.sweep_bytes = BL_MIN(4 * BL_MAX(s.l3, 8 << 20), (uint64_t)256 << 20);
+    s.sweep_bytes = BL_MIN(2 * BL_MAX(s.l3, 16 << 20), (uint64_t)256 << 20);
     bl_arena *a = bl_arena_new(ctx, "shapes");
     BL_ALLOC_TRY(ctx, a);
     if (ctx->options.memory_bytes / 4 > s.sweep_bytes) {

@@ -534,6 +534,46 @@ static void test_rerun_equals_run(void **state)
     test_ctx_free(ctx);
 }
 
+/* Buffers that reruns use again change nothing in what was announced to be looked at. */
+static void test_rerun_shares_buffers(void **state)
+{
+    (void)state;
+    bl_ctx *ctx = test_ctx(1, 0);
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        bl_graph *g = make_graph(ctx, seed);
+        uint8_t *on = calloc((size_t)g->n_values, 1), *looks = calloc((size_t)g->n_values, 1), *nodes = malloc((size_t)g->n_nodes);
+        bl_rng rng = bl_rng_make(seed, "shares", 0);
+        bl_walk_options options = {.keep_all = true, .looks = looks};
+        bl_walk *a = make_walk(ctx, g, false, true), *b;
+        for (int k = 0; k < 2; k++) looks[bl_rng_below(&rng, (uint64_t)g->n_values)] = 1;
+        assert_ok(ctx, bl_walk_new(ctx, g, &options, &b));
+        fill_input(a, seed);
+        fill_input(b, seed);
+        assert_ok(ctx, bl_walk_run(a, NULL, NULL));
+        assert_ok(ctx, bl_walk_run(b, NULL, NULL));
+        for (int round = 0; round < 4; round++) {
+            memset(on, 0, (size_t)g->n_values);
+            for (int k = 0; k < 3; k++) {
+                int v = (int)bl_rng_below(&rng, (uint64_t)g->n_values);
+                on[v] = g->values[v].t.data == NULL;
+            }
+            spread(g, on, nodes);
+            assert_ok(ctx, bl_walk_rerun(a, nodes, on, scale_hook, on));
+            assert_ok(ctx, bl_walk_rerun(b, nodes, on, scale_hook, on));
+            for (int v = 0; v < g->n_values; v++)
+                if (looks[v] || g->values[v].is_output) same_bits(bl_walk_trial_value(a, v), bl_walk_trial_value(b, v));
+            for (int v = 0; v < g->n_values; v++) same_bits(bl_walk_value(a, v), bl_walk_value(b, v));
+        }
+        free(on);
+        free(looks);
+        free(nodes);
+        bl_walk_free(a);
+        bl_walk_free(b);
+        bl_graph_free(g);
+    }
+    test_ctx_free(ctx);
+}
+
 static void test_rerun_needs_a_run(void **state)
 {
     (void)state;
@@ -700,6 +740,7 @@ int main(void)
         cmocka_unit_test(test_no_allocation),
         cmocka_unit_test(test_memory_ceiling),
         cmocka_unit_test(test_rerun_equals_run),
+        cmocka_unit_test(test_rerun_shares_buffers),
         cmocka_unit_test(test_rerun_needs_a_run),
         cmocka_unit_test(test_hook_fails),
         cmocka_unit_test(test_set_constant),
