@@ -13,5 +13,8 @@ target_include_directories(kernel-check SYSTEM PRIVATE ${BL_HEADERS})
 target_compile_options(kernel-check PRIVATE -ffunction-sections -fdata-sections)
 # Static: an emulator then needs no folder of libraries.  What nothing reaches, and with it what would want a
 # library, is left out.
-target_link_options(kernel-check PRIVATE -static -Wl,--gc-sections)
+target_link_options(kernel-check PRIVATE -Wl,--gc-sections)
+if(NOT BL_SANITIZE) # sanitizers have no static form
+  target_link_options(kernel-check PRIVATE -static)
+endif()
 target_link_libraries(kernel-check PRIVATE bl_house Threads::Threads m)
