@@ -14,6 +14,44 @@ byte_samples() { # PARITY FILE: every other file
     { hex_out 934e554d5059 0100 7600; printf '%-117s\n' "{'descr': '|u1', 'fortran_order': False, 'shape': ($n, 2048), }"; cat "$t/rows"; } >"$2"
 }
 
+# Pictures of words on uneven grounds, drawn from a seed, as a .npy of bytes (N, 128, 128, 3): letters of 5 x 7 dots, one to three
+# pixels a dot, in lines.
+text_samples() { # SEED N FILE
+    { hex_out 934e554d5059 0100 7600; printf '%-117s\n' "{'descr': '|u1', 'fortran_order': False, 'shape': ($2, 128, 128, 3), }"
+      LC_ALL=C awk -v s="$1" -v n="$2" '
+        function draw(k) { s = (s * 16807) % 2147483647; return int(s / 2147483647 * k) }
+        function dot(v) { v = v < 0 ? 0 : v > 255 ? 255 : int(v); return v }
+        function letter(c, x, y, z,    r, k, i, j, row) {
+            for (r = 0; r < 7; r++) {
+                row = index("0123456789abcdefghijklmnopqrstuv", substr(font[c], r + 1, 1)) - 1
+                for (k = 4; k >= 0; k--) {
+                    if (row % 2) for (i = 0; i < z; i++) for (j = 0; j < z; j++) ink[y + r * z + i, x + k * z + j] = 1
+                    row = int(row / 2)
+                }
+            }
+        }
+        BEGIN {
+            letters = split("ehhvhhh uhhuhhu ehggghe uhhhhhu vgguggv vgguggg ehgnhhf hhhvhhh e44444e hikokih ggggggv hrllhhh hhpljhh ehhhhhe uhhuggg uhhukih fgge11u v444444 hhhhhhe hhhhha4 hhhllla hha4ahh hhha444 v1248gv ehjlphe 4c4444e eh1248v v12421u 26aiv22 vgu11he", font, " ")
+            for (m = 0; m < n; m++) {
+                delete ink
+                split("", paper)
+                for (c = 1; c <= 3; c++) { paper[c] = draw(256); side[c] = draw(161) - 80; down[c] = draw(161) - 80; pen[c] = paper[c] > 127 ? draw(90) : 165 + draw(90) }
+                grain = draw(30)
+                for (y = 2 + draw(20); y < 120; y += 8 * z + 2 + draw(24)) {
+                    z = 1 + draw(3)
+                    if (y + 7 * z > 126) break
+                    for (x = 2 + draw(30); x + 5 * z < 126; x += 6 * z)
+                        if (draw(6)) letter(1 + draw(letters), x, y, z)
+                }
+                for (y = 0; y < 128; y++) for (x = 0; x < 128; x++) {
+                    g = draw(grain + 1) - grain / 2
+                    for (c = 1; c <= 3; c++)
+                        printf "%c", dot(((y, x) in ink ? pen[c] : paper[c] + side[c] * (x - 64) / 128 + down[c] * (y - 64) / 128) + g)
+                }
+            }
+        }'; } >"$3"
+}
+
 # Of two files of float32: share of numbers on the same side of a threshold, and intersection over union of those above;
 # STRIDE, AT: only every STRIDE-th number, from the AT-th on.
 same_side() { # A B THRESHOLD STRIDE AT
@@ -45,7 +83,8 @@ wild_row() { # NAME CALIBRATION EVALUATION LABEL WORDS...
         "$(shown "$bitlathe" quantize "$file" $dims $calibration --target counted -o T/run "$@")"
 }
 
-# Calibrated on some samples, evaluated on others: magika on files of this repository, the detectors on photographs.
+# Calibrated on some samples, evaluated on others: magika on files of this repository, the detector of text on words drawn from other
+# seeds, that of faces on photographs.
 figures_wild_pmp() {
     local half="--recipe pmp --budget size=0.5" pictures name words row
     echo "Networks found in public repositories, PMP at half of int8's size: SQNR of the output on samples that nothing was chosen on, answers as the"
@@ -58,8 +97,12 @@ figures_wild_pmp() {
         [[ $name =~ ${FIGURES_NETWORKS:-.} ]] || continue
         case $name in
         magika*) row="--data npy:$t/calib.npy" words="--data npy:$t/eval.npy" ;;
-        *)  pictures="--resize 144 --crop 128 --mean 127.5 --std 127.5"
-            [ $name = ppocr_det_v2 ] || pictures="--resize 320 --crop 240x320 --mean 127 --std 128"
+        ppocr*) # photographs hold no text, so that the network's answer to them is close to nothing
+            text_samples 1 64 "$t/calib.npy"
+            text_samples 2 100 "$t/eval.npy"
+            pictures="--layout nhwc --mean 127.5 --std 127.5"
+            row="--data npy:$t/calib.npy $pictures" words="--data npy:$t/eval.npy $pictures" ;;
+        *)  pictures="--resize 320 --crop 240x320 --mean 127 --std 128"
             row="--data images:$shared/data/imagenet_calib,$shared/data/imagenet_calib/labels.csv $pictures" words="--data images:$shared/data/imagenet500,$shared/data/imagenet500/labels.csv $pictures --limit 100"
             files_here "$row $words" || { echo "skipped: $name: data are not here"; continue; } ;;
         esac

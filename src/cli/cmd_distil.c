@@ -14,7 +14,7 @@ typedef struct state {
 } state;
 
 static const struct argp_option options[] = {
-    { "samples", KEY_SAMPLES, "N", 0, "how many (32; 16 from 128 x 128 positions on)", 1 },
+    { "samples", KEY_SAMPLES, "N", 0, "how many (32; 16 where a network from 128 x 128 positions on has over 2 million values)", 1 },
     { "steps", KEY_STEPS, "N", 0, "of descent (500; 200 from 128 x 128 positions on)", 1 },
     { "class-weight", KEY_CLASS_WEIGHT, "W", 0, "weight of a random class for each sample (1); 0: none", 1 },
     { "per-sample", KEY_PER_SAMPLE, NULL, 0, "match the statistics sample by sample, as ZeroQ does", 1 },
