@@ -233,8 +233,8 @@ figures_table() {
         table_row W8A8 $calibration $counted --weights-bits 8 --act-bits 8 $range
         table_row W4A8 $calibration $counted --weights-bits 4 --act-bits 8 --tune none $range
         table_row W4A8-best $calibration $counted --weights-bits 4 --act-bits 8 --equalise --tune adaround $range
-        table_row OHQ --recipe ohq $counted --weights-bits 3,4,5,6,8 --act-bits 8 --budget size=0.5 --tune adaround-bias $range
-        table_row PMP $calibration --recipe pmp $counted --budget size=0.5 $range
+        table_row OHQ --recipe ohq --force $counted --weights-bits 3,4,5,6,8 --act-bits 8 --budget size=0.5 --tune adaround-bias $range
+        table_row PMP $calibration --recipe pmp --force $counted --budget size=0.5 $range
         table_times $ways
         [ ! -s "$keep/$name.float" ] || printf '%-30s %-10s %7s\n' "$name" float "$(cat "$keep/$name.float")"
         for label in $ways; do

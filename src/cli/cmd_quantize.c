@@ -166,6 +166,7 @@ static bl_status compare_with_uniform(state *s)
     BL_TRY(bl_pipeline_oracle(p));
     BL_TRY(bl_oracle_score(p->oracle, chosen->plan, chosen->weights, &chosen->score));
     chosen->scored = true;
+    double best = chosen->score.sqnr_db + 0.05;
     for (int w = 0; w < p->recipe.menu.n_w; w++)
         for (int a = 0; a < p->recipe.menu.n_a; a++) {
             int wb = p->recipe.menu.w_bits[w], ab = p->recipe.menu.a_bits[a], *choice;
@@ -190,7 +191,8 @@ static bl_status compare_with_uniform(state *s)
                 shown->score = score;
                 shown->scored = true;
             }
-            if (fits && s->found.feasible && !p->n_floors && !weighs(p) && score.sqnr_db > chosen->score.sqnr_db + 0.05) {
+            if (fits && s->found.feasible && !p->n_floors && !weighs(p) && score.sqnr_db > best) {
+                best = score.sqnr_db;
                 s->refused = bl_format(s->cli.arena, "uniform W%dA%d keeps the same budgets with %.2f dB instead of %.2f dB",
                                        wb, ab, score.sqnr_db, chosen->score.sqnr_db);
                 BL_ALLOC_TRY(p->ctx, s->refused);
