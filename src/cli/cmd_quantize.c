@@ -62,6 +62,32 @@ static bl_status note(state *s, const char *text)
     return BL_OK;
 }
 
+/* Without a budget, sensitivity against cost: less noise alone is then no reason to prefer another plan. */
+static bool weighs(const bl_pipeline *p)
+{
+    return p->recipe.beta > 0 && !p->n_budgets && !p->n_floors;
+}
+
+/* Noise that buys neither time nor size, as where all widths run alike and their costs differ by the clock's noise alone:
+ * int8 then. */
+static bl_status prefer_int8(state *s)
+{
+    const double tie = 0.03;
+    bl_pipeline *p = &s->p;
+    double total[BL_N_METRIC];
+    int *int8;
+    if (!weighs(p) || !bl_menu_offers(&p->recipe.menu, 8, 8)) return BL_OK;
+    BL_TRY(bl_pipeline_uniform(p, 8, 8, &int8));
+    BL_TRY(bl_pipeline_price(p, s->found.choice, total));
+    bool faster = !(total[BL_M_LATENCY] >= (1 - tie) * p->int8[BL_M_LATENCY]), smaller = total[BL_M_SIZE] < (1 - tie) * p->int8[BL_M_SIZE];
+    if (faster || smaller || !memcmp(s->found.choice, int8, (size_t)p->menu->n_units * sizeof *int8)) return BL_OK;
+    BL_TRY(note(s, bl_format(s->cli.arena, "int8 is taken: the plan that weighs best would be %.1f %% faster and %.1f %% smaller",
+                             100 * (1 - total[BL_M_LATENCY] / p->int8[BL_M_LATENCY]), 100 * (1 - total[BL_M_SIZE] / p->int8[BL_M_SIZE]))));
+    s->found.choice = int8;
+    if (s->found.solver) json_object_set_new(s->found.solver, "taken", json_string("int8"));
+    return BL_OK;
+}
+
 /* ---- contenders */
 
 static bool same_choice(const bl_pipeline *p, const int *a, const int *b)
@@ -150,12 +176,6 @@ static bl_status score_uniform(state *s, const int *choice, const bl_contender *
     bl_weights_free(w);
     bl_plan_free(plan);
     return st;
-}
-
-/* Without a budget, sensitivity against cost: less noise alone is then no reason to prefer another plan. */
-static bool weighs(const bl_pipeline *p)
-{
-    return p->recipe.beta > 0 && !p->n_budgets && !p->n_floors;
 }
 
 /* Uniform plans that keep the same budgets: does one have less noise on the calibration samples? */
@@ -440,6 +460,7 @@ static bl_status stages(state *s)
     if (bl_recipe_needs_sens(&p->recipe)) BL_TRY(bl_pipeline_sens(p));
     BL_TRY(bl_pipeline_cost(p));
     BL_TRY(bl_pipeline_search(p, &s->found));
+    BL_TRY(prefer_int8(s));
     BL_TRY(note_floors(s));
     BL_TRY(make_contenders(s));
     BL_TRY(compare_with_uniform(s));

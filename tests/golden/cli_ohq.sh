@@ -50,6 +50,11 @@ says "made samples stand beside given ones" 'beside --data: 8 samples distilled'
 check "and the report says so" grep -q 'Beside the given ones 8 samples' "$t/both/report.html"
 json_is both "$t/both/summary.json" samples.calibration 16
 check "the given ones first" cmp -n 20000 -i 128:128 "$t/both/samples.npy" "$t/first.npy"
+ok 0 "time alone" "$bitlathe" quantize $resnet8 --recipe ohq ${few/counted/here} --data "npy:$t/first.npy" --set alpha=0 --set beta=1 --weights-bits 8 \
+    --act-bits 4,8 --measure-seconds 0.01 -o "$t/time"
+int8=$(json "$t/time/summary.json" int8.predicted_latency_ms)
+holds "noise buys time, or int8 is taken" "$(json "$t/time/summary.json" mixed.predicted_latency_ms) <= 0.97 * $int8 || \
+    $(json "$t/time/summary.json" mixed.bops) == $(json "$t/time/summary.json" int8.bops)"
 ok 64 "a floor of top-1 needs labels" "$bitlathe" quantize $resnet8 --recipe ohq $few --floor top1=-1 -o "$t/floor"
 absent "and is refused before any work" "$t/floor"
 ok 64 "a comma in the folder" "$bitlathe" quantize $resnet8 --recipe ohq $few -o "$t/a,b"
