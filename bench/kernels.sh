@@ -28,6 +28,10 @@ here=(warm l3 cold)
 part warm --layers all --seconds "$seconds"
 part l3 --layers fc --l3 --seconds "$(awk "BEGIN { print $seconds / 4 }")"
 part cold --layers all --cold --seconds "$seconds"
+if "$1/bitlathe" list kernels --isa avxvnni > /dev/null 2>&1; then
+    here+=(avxvnni)
+    DNNL_MAX_CPU_ISA=AVX2_VNNI part avxvnni --layers all --isa avxvnni --seconds "$seconds"
+fi
 if "$1/bitlathe" list kernels --isa avx2 > /dev/null 2>&1; then
     here+=(avx2)
     DNNL_MAX_CPU_ISA=AVX2 part avx2 --layers all --isa avx2 --seconds "$seconds"
@@ -39,6 +43,7 @@ for name in "${here[@]}"; do
     warm) echo "weights warm"; unit="vpdpbusd zmm" ;;
     l3) echo "fully connected, weights from L3"; unit="vpdpbusd zmm" ;;
     cold) echo "weights from memory"; unit="vpdpbusd zmm" ;;
+    avxvnni) echo "AVX-VNNI, weights warm"; unit="vpdpbusd ymm" ;;
     avx2) echo "AVX2, weights warm"; unit="vpmaddwd and vpaddd ymm" ;;
     esac
     grep -q "^peak $unit" "$out/kernels.peaks" || unit="vpmaddwd and vpaddd ymm"

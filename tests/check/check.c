@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * kernel-check [--row NAME] [--seconds N] [--seed N] [--bench | --peaks | --layers NET [--isa ISA]
- * [--cold | --l3] [--all]]: the program's frame.  The last line
+ * [--cold | --l3] [--all | --rows]]: the program's frame.  The last line
  * is "N passed, N failed, N skipped"; a pass is one case of one row, a skip is a row whose
  * instruction set is not here.  Exit status 0 when nothing failed.
  */
@@ -120,7 +120,8 @@ typedef struct options {
     const char *row;
     double seconds;
     uint64_t seed;
-    bool bench, all, peaks;
+    bool bench, peaks;
+    bench_which which;
     bench_where where;
     const char *layers;
     bl_isa isa;
@@ -130,10 +131,11 @@ static void usage(void)
 {
     puts("usage: kernel-check [--row NAME] [--seconds N] [--seed N] [--bench]\n"
          "       kernel-check --peaks\n"
-         "       kernel-check --layers NET [--isa ISA] [--cold | --l3] [--all] [--seconds N]\n"
+         "       kernel-check --layers NET [--isa ISA] [--cold | --l3] [--all | --rows] [--seconds N]\n"
          "Compares every kernel with its reference, bit for bit; --bench times them instead, --layers\n"
          "the chosen ones on layers of NET (resnet50, mobilenet, mobilenetv2, mobilenetv3, cifar,\n"
-         "fc, all), beside oneDNN's int8 where it is built in.");
+         "grouped, fc, all), beside oneDNN's int8 where it is built in; --all: every pair of widths,\n"
+         "--rows: every row that can do 8/8.");
     exit(64);
 }
 
@@ -150,6 +152,7 @@ static options read_options(int argc, char **argv)
         {"cold", no_argument, NULL, 'c'},
         {"l3", no_argument, NULL, '3'},
         {"all", no_argument, NULL, 'a'},
+        {"rows", no_argument, NULL, 'w'},
         {NULL, 0, NULL, 0},
     };
     options o = {.seconds = 6, .seed = 1, .isa = bl_isa_best()};
@@ -173,7 +176,9 @@ static options read_options(int argc, char **argv)
         else if (c == '3')
             o.where = BENCH_L3;
         else if (c == 'a')
-            o.all = true;
+            o.which = BENCH_WIDTHS;
+        else if (c == 'w')
+            o.which = BENCH_ROWS;
         else
             usage();
     }
@@ -223,7 +228,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (o.layers) {
-        bench_layers(o.layers, o.isa, o.all, o.where, o.seconds);
+        bench_layers(o.layers, o.isa, o.which, o.where, o.seconds);
         return 0;
     }
     if (o.bench) {

@@ -68,9 +68,11 @@ void bench_rows(const char *only, double seconds);
 /* ---- peaks.c */
 void bench_peaks(void);
 
-/* ---- layers.c: net of its table, or "all"; all: also widths for which the row of 8/8 is chosen */
+/* ---- layers.c: net of its table, or "all".  What takes turns beside 8/8 and the peer: widths for which another row is
+ * chosen, all widths, or every row that can do 8/8 */
+typedef enum bench_which { BENCH_CHOSEN, BENCH_WIDTHS, BENCH_ROWS } bench_which;
 typedef enum bench_where { BENCH_WARM, BENCH_L3, BENCH_COLD } bench_where; /* the weights */
-void bench_layers(const char *net, bl_isa cap, bool all, bench_where where, double seconds);
+void bench_layers(const char *net, bl_isa cap, bench_which which, bench_where where, double seconds);
 
 /* ---- peer.c: oneDNN's int8 for the same shape; NULL where it is not built in or cannot */
 typedef struct peer peer;

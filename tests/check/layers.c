@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * kernel-check --layers: what each pair of widths costs on layers of well-known networks.  The row
- * that is chosen for 8/8, those for narrower pairs where another one is chosen, and oneDNN's int8
+ * that is chosen for 8/8, those for narrower pairs where another one is chosen (--rows: instead the other rows that can
+ * do 8/8), and oneDNN's int8
  * run in turn, the order moving on; the figures are the median of 8/8 and, for the others, medians
  * of the ratios within a round.  --cold walks over copies of the weights, 64 MiB in all, so that
  * they come from memory, --l3 over 2 MiB for each pair of widths, which is more than the second cache level and less than
@@ -40,6 +41,7 @@ static const layer layers[] = {
     {"cifar", 32, 3, 16, 1, 3, 1},         {"cifar", 32, 16, 16, 1, 3, 1},
     {"cifar", 32, 16, 32, 1, 3, 2},        {"cifar", 16, 32, 32, 1, 3, 1},
     {"cifar", 8, 64, 64, 1, 3, 1},
+    {"grouped", 28, 240, 240, 3, 1, 1},    {"grouped", 14, 256, 256, 32, 3, 1},
     {"fc", 1, 512, 1024, 1, 1, 1},         {"fc", 1, 1024, 1024, 1, 1, 1},
     {"fc", 1, 2048, 1024, 1, 1, 1},        {"fc", 1, 4096, 4096, 1, 1, 1},
 };
@@ -145,7 +147,7 @@ static void report(const layer *l, entry *e, size_t n, size_t rounds)
     putchar('\n');
 }
 
-static void bench_layer(const layer *l, bl_isa cap, bool all, size_t cold_bytes, double seconds)
+static void bench_layer(const layer *l, bl_isa cap, bench_which which, size_t cold_bytes, double seconds)
 {
     entry *e = calloc(MAX_PAIRS + 1, sizeof *e);
     bl_conv_args base = {.zero_in = 0, .zero_out = 0}; /* as the peer has them */
@@ -159,11 +161,16 @@ static void bench_layer(const layer *l, bl_isa cap, bool all, size_t cold_bytes,
     }
     base.bias = bias;
     base.mult = mult;
-    for (size_t i = 0; i < BL_COUNTOF(pairs); i++) {
+    for (size_t i = 0; i < (which == BENCH_ROWS ? 1 : BL_COUNTOF(pairs)); i++) {
         bl_conv_shape s = shape_of(l, pairs[i][0], pairs[i][1]);
         const bl_conv_row *row = bl_kernel_choose(BL_C_CONV, &s, cap, NULL)->row;
-        if (i && row == e[0].row && !all) continue;
+        if (i && row == e[0].row && which == BENCH_CHOSEN) continue;
         e[n++] = (entry){.weight_bits = pairs[i][0], .in_bits = pairs[i][1], .row = row};
+    }
+    for (size_t i = 0; which == BENCH_ROWS && i < bl_n_kernels; i++) {
+        bl_conv_shape s = shape_of(l, 8, 8);
+        const bl_kernel_info *k = bl_kernels[i].isa == BL_ISA_REF ? NULL : bl_kernel_choose(BL_C_CONV, &s, cap, bl_kernels[i].name);
+        if (k && k->row != e[0].row) e[n++] = (entry){.weight_bits = 8, .in_bits = 8, .row = k->row};
     }
     e[n++] = (entry){.weight_bits = 8, .in_bits = 8};
     for (size_t i = 0; i < n; i++) fill_entry(&e[i], &base, l, cold_bytes);
@@ -196,7 +203,7 @@ static void bench_layer(const layer *l, bl_isa cap, bool all, size_t cold_bytes,
     free(e);
 }
 
-void bench_layers(const char *net, bl_isa cap, bool all, bench_where where, double seconds)
+void bench_layers(const char *net, bl_isa cap, bench_which which, bench_where where, double seconds)
 {
     static const char *const words[] = {"warm", "from L3", "cold"};
     static const size_t bytes[] = {0, L3_BYTES, COLD_BYTES};
@@ -205,5 +212,5 @@ void bench_layers(const char *net, bl_isa cap, bool all, bench_where where, doub
     for (size_t i = 0; i < BL_COUNTOF(layers); i++) n += strcmp(net, "all") == 0 || strcmp(net, layers[i].net) == 0;
     for (size_t i = 0; i < BL_COUNTOF(layers); i++)
         if (strcmp(net, "all") == 0 || strcmp(net, layers[i].net) == 0)
-            bench_layer(&layers[i], cap, all, bytes[where], seconds / (double)n);
+            bench_layer(&layers[i], cap, which, bytes[where], seconds / (double)n);
 }

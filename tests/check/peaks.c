@@ -15,12 +15,18 @@ enum { TURNS = 20000, PEAK_ROUNDS = 60, SUMS = 12 };
 
 #define EACH_SUM(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7) M(8) M(9) M(10) M(11)
 #define VNNI(n) "vpdpbusd %%zmm30, %%zmm31, %%zmm" #n "\n\t"
+#define VNNI_256(n) "%{vex%} vpdpbusd %%ymm14, %%ymm15, %%ymm" #n "\n\t"
 #define MADD(n) "vpmaddwd %%ymm14, %%ymm15, %%ymm12\n\tvpaddd %%ymm12, %%ymm" #n ", %%ymm" #n "\n\t"
 #define SUM_NAME(n) "xmm" #n,
 
 static void turn_vnni(void)
 {
     __asm__ volatile(EACH_SUM(VNNI)::: EACH_SUM(SUM_NAME) "memory");
+}
+
+static void turn_vnni_256(void)
+{
+    __asm__ volatile(EACH_SUM(VNNI_256)::: EACH_SUM(SUM_NAME) "memory");
 }
 
 static void turn_exact(void)
@@ -65,6 +71,7 @@ static void stream(const char *where, size_t bytes)
 void bench_peaks(void)
 {
     if (bl_isa_here(BL_ISA_AVX512)) peak("vpdpbusd zmm", turn_vnni, 64);
+    if (bl_isa_here(BL_ISA_AVXVNNI)) peak("vpdpbusd ymm", turn_vnni_256, 32);
     if (bl_isa_here(BL_ISA_AVX2)) peak("vpmaddwd and vpaddd ymm", turn_exact, 16);
     uint64_t l1, l2, l3;
     bl_cpu_caches(&l1, &l2, &l3);

@@ -515,6 +515,33 @@ static void test_rows_without_tiles(void **state)
     assert_int_equal(((const bl_conv_row *)bl_kernel_choose(BL_C_CONV, &s, BL_ISA_AMX, NULL)->row)->isa,
                      bl_isa_here(BL_ISA_AMX) ? BL_ISA_AMX : BL_MIN(bl_isa_best(), BL_ISA_AVX512));
 }
+
+/* Channels that never meet go to rows made for them, whatever else the cap allows. */
+static void test_rows_of_depthwise_layers(void **state)
+{
+    (void)state;
+    static const struct { bl_isa cap; const char *slides, *any; } wanted[] = {
+        {BL_ISA_REF, "conv_depthwise_base", "conv_depthwise_base"},
+        {BL_ISA_AVX2, "conv_depthwise_slide_avx2", "conv_depthwise_avx2"},
+        {BL_ISA_AVXVNNI, "conv_depthwise_slide_avx2", "conv_depthwise_avx2"},
+        {BL_ISA_AVX512, "conv_depthwise_vnni_avx512", "conv_depthwise_vnni_avx512"},
+        {BL_ISA_AMX, "conv_depthwise_vnni_avx512", "conv_depthwise_vnni_avx512"},
+    };
+    for (size_t i = 0; i < BL_COUNTOF(wanted); i++) {
+        bl_isa cap = wanted[i].cap;
+        if (!bl_isa_here(cap)) {
+            print_message("skipped: depthwise layers up to %s: not here\n", bl_isa_name(cap));
+            continue;
+        }
+        for (int32_t c = 32; c <= 96; c += 32)
+            for (int32_t k = 3; k <= 7; k += 2)
+                for (int32_t stride = 1; stride <= 2; stride++) {
+                    int32_t out = (14 + 2 * (k / 2) - k) / stride + 1;
+                    bl_conv_shape s = {14, 14, c, out, out, c, c, k, k, stride, stride, 1, 1, k / 2, k / 2, 8, 8, 8, 0};
+                    assert_string_equal(bl_kernel_choose(BL_C_CONV, &s, cap, NULL)->name, k <= 5 ? wanted[i].slides : wanted[i].any);
+                }
+    }
+}
 #endif
 
 int main(void)
@@ -523,6 +550,7 @@ int main(void)
 #if defined(__x86_64__)
         cmocka_unit_test(test_what_the_system_refuses),
         cmocka_unit_test(test_rows_without_tiles),
+        cmocka_unit_test(test_rows_of_depthwise_layers),
 #endif
         cmocka_unit_test(test_table_is_in_order),
         cmocka_unit_test(test_rows_agree_with_their_lines),
