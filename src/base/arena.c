@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -35,7 +36,6 @@
 #define SPILL_MIN ((size_t)1 << 20)
 #define MAP_MIN ((size_t)1 << 20)
 #define LARGE_PAGE ((size_t)2 << 20)
-#define PAGE ((size_t)4096) /* or a multiple of it: then `whole` is rounded up by the system */
 
 typedef struct block {
     struct block *below;
@@ -139,7 +139,7 @@ static void *take_large_pages(bl_ctx *ctx, size_t bytes)
 {
     if (!is_mapped(bytes)) return take(ctx, bytes);
     if (!charge(ctx, bytes)) return NULL;
-    size_t whole = (bytes + PAGE - 1) / PAGE * PAGE; /* <= SIZE_MAX / 2: no overflow */
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes + page - 1) / page * page; /* <= SIZE_MAX / 2: no overflow */
     uint8_t *p = map(whole + LARGE_PAGE);
     if (!p) {
         discharge(ctx, bytes);

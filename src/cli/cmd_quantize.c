@@ -68,11 +68,18 @@ static bool weighs(const bl_pipeline *p)
     return p->recipe.beta > 0 && !p->n_budgets && !p->n_floors;
 }
 
+/* Shares of time or size that differ by less are taken for the same. */
+static const double tie = 0.03;
+
+static bool same_choice(const bl_pipeline *p, const int *a, const int *b)
+{
+    return !memcmp(a, b, (size_t)p->menu->n_units * sizeof *a);
+}
+
 /* Noise that buys neither time nor size, as where all widths run alike and their costs differ by the clock's noise alone:
  * int8 then. */
 static bl_status prefer_int8(state *s)
 {
-    const double tie = 0.03;
     bl_pipeline *p = &s->p;
     double total[BL_N_METRIC];
     int *int8;
@@ -80,7 +87,7 @@ static bl_status prefer_int8(state *s)
     BL_TRY(bl_pipeline_uniform(p, 8, 8, &int8));
     BL_TRY(bl_pipeline_price(p, s->found.choice, total));
     bool faster = !(total[BL_M_LATENCY] >= (1 - tie) * p->int8[BL_M_LATENCY]), smaller = total[BL_M_SIZE] < (1 - tie) * p->int8[BL_M_SIZE];
-    if (faster || smaller || !memcmp(s->found.choice, int8, (size_t)p->menu->n_units * sizeof *int8)) return BL_OK;
+    if (faster || smaller || same_choice(p, s->found.choice, int8)) return BL_OK;
     BL_TRY(note(s, bl_format(s->cli.arena, "int8 is taken: the plan that weighs best would be %.1f %% faster and %.1f %% smaller",
                              100 * (1 - total[BL_M_LATENCY] / p->int8[BL_M_LATENCY]), 100 * (1 - total[BL_M_SIZE] / p->int8[BL_M_SIZE]))));
     s->found.choice = int8;
@@ -89,11 +96,6 @@ static bl_status prefer_int8(state *s)
 }
 
 /* ---- contenders */
-
-static bool same_choice(const bl_pipeline *p, const int *a, const int *b)
-{
-    return !memcmp(a, b, (size_t)p->menu->n_units * sizeof *a);
-}
 
 /* A program's hash stands for what it computes; one that never was a file has none yet. */
 static bl_status save_program(state *s, bl_contender *c, const char *path)
@@ -246,17 +248,17 @@ static bl_status time_contenders(state *s)
                 100 * (predicted / chosen->timing.q1_ms - 1));
     if (!s->int8_row || s->int8_row == s->chosen_row) return BL_OK;
     double int8 = items[s->int8_row].timing.q1_ms, twin = items[n - 1].timing.q1_ms, mixed = s->row[s->chosen_row].timing.q1_ms;
-    double tie = fmax(0.03, fabs(int8 - twin) / fmin(int8, twin));
+    double near = fmax(tie, fabs(int8 - twin) / fmin(int8, twin));
     bool asked = false;
     for (int b = 0; b < p->n_budgets; b++) asked |= p->budgets[b].metric == BL_M_LATENCY;
     asked |= p->minimize_given && p->minimize == BL_M_LATENCY;
     asked &= !p->cost->model; /* of another chip */
-    if (mixed > int8 * (1 + tie)) {
+    if (mixed > int8 * (1 + near)) {
         char *text = bl_format(s->cli.arena, "measured %.3f ms against %.3f ms of uniform int8", mixed, int8);
         BL_ALLOC_TRY(p->ctx, text);
         if (!asked || s->refused) return note(s, bl_format(s->cli.arena, "the plan is slower than int8 here: %s", text));
         BL_ALLOC_TRY(p->ctx, s->refused = bl_format(s->cli.arena, "slower than int8: %s", text));
-    } else if (mixed > int8 * (1 - tie)) {
+    } else if (mixed > int8 * (1 - near)) {
         return note(s, "narrow widths gain no time with the kernels of this chip: the benefit is size");
     }
     return BL_OK;

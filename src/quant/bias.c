@@ -69,23 +69,26 @@ static void sum_conv(const tap_mean *t, const float *x, double *sums)
             sums[c * t->taps + k] += tap_sum(t, x + c * in_size, k / kw, k % kw) / positions;
 }
 
-static bl_status sum_value(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *x)
+static bl_status sum_value(void *arg, const bl_look *at, int value, const bl_tensor *x)
 {
     correction *c = arg;
-    double *sums = c->sums + chunk * c->n_sums;
-    int64_t per = bl_tensor_count(x) / x->dim[0]; /* dim 0 is the batch */
-    (void)first, (void)worker;
+    double *sums = c->sums + at->chunk * c->n_sums;
+    int64_t per = bl_tensor_count(x) / at->batch;
     for (int i = 0; i < c->n; i++) {
         const tap_mean *t = &c->layers[i];
         if (t->known || t->input != value) continue;
-        for (int64_t s = 0; s < count; s++) {
+        for (int64_t s = 0; s < at->count; s++) {
             const float *data = (const float *)x->data + s * per;
-            if (t->conv) sum_conv(t, data, sums + c->first[i]);
-            else
-                for (int64_t k = 0; k < t->channels; k++) sums[c->first[i] + (size_t)k] += data[k];
+            if (t->conv) {
+                sum_conv(t, data, sums + c->first[i]);
+                continue;
+            }
+            int64_t rows = per / t->channels; /* a sample's tokens; one without them */
+            for (int64_t k = 0; k < rows * t->channels; k++)
+                sums[c->first[i] + (size_t)(k % t->channels)] += (double)data[k] / (double)rows;
         }
     }
-    sums[c->n_sums - 1] = (double)count;
+    sums[c->n_sums - 1] = (double)at->count;
     return BL_OK;
 }
 

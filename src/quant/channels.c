@@ -24,14 +24,13 @@ typedef struct watch {
     float *lo, *hi;             /* [chunk][channel of site] */
 } watch;
 
-static bl_status watch_value(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
+static bl_status watch_value(void *arg, const bl_look *at, int value, const bl_tensor *t)
 {
     watch *w = arg;
-    float *lo = w->lo + chunk * w->n_spans, *hi = w->hi + chunk * w->n_spans;
-    (void)first, (void)worker;
+    float *lo = w->lo + at->chunk * w->n_spans, *hi = w->hi + at->chunk * w->n_spans;
     for (int i = 0; i < w->n; i++) {
-        int64_t channels = w->sites[i].channels, plane = bl_tensor_count(t) / (t->dim[0] * channels);
-        for (int64_t row = 0; w->sites[i].value == value && row < count * channels; row++) {
+        int64_t channels = w->sites[i].channels, plane = bl_tensor_count(t) / (at->batch * channels);
+        for (int64_t row = 0; w->sites[i].value == value && row < at->count * channels; row++) {
             const float *x = (const float *)t->data + row * plane;
             float *least = lo + row % channels, *greatest = hi + row % channels;
             for (int64_t k = 0; k < plane; k++) {

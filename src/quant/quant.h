@@ -18,9 +18,14 @@ typedef struct bl_grid_book bl_grid_book;
  * first count rows; chunk < n. */
 typedef bl_status bl_shard_fn(void *user, bl_walk *walk, size_t chunk, int64_t first, int64_t count,
                               unsigned worker);
+/* Of a chunk's `batch` samples the first `count` are samples first..first+count-1 of the index; what follows them repeats the last. */
+typedef struct bl_look {
+    size_t chunk;
+    int64_t first, count, batch;
+    unsigned worker;
+} bl_look;
 /* Sees a value as soon as a chunk's walk, and the fake, have made it; the tensor is lent for the call. */
-typedef bl_status bl_shard_look(void *user, size_t chunk, int64_t first, int64_t count, unsigned worker, int value,
-                                const bl_tensor *t);
+typedef bl_status bl_shard_look(void *user, const bl_look *at, int value, const bl_tensor *t);
 
 typedef struct bl_shards {
     const bl_graph *graph;

@@ -39,9 +39,7 @@ static bl_status fill_input(shard_run *r, bl_walk *walk, int64_t first, int64_t 
 
 typedef struct looking_at {
     const shard_run *r;
-    size_t chunk;
-    int64_t first, count;
-    unsigned worker;
+    bl_look at;
 } looking_at;
 
 static bl_status looking(void *user, int value, bl_tensor *t)
@@ -49,7 +47,7 @@ static bl_status looking(void *user, int value, bl_tensor *t)
     const looking_at *l = user;
     const bl_shards *s = l->r->s;
     if (s->fake) BL_TRY(bl_fake_hook(s->fake, value, t));
-    return s->looks[value] ? s->look(l->r->user, l->chunk, l->first, l->count, l->worker, value, t) : BL_OK;
+    return s->looks[value] ? s->look(l->r->user, &l->at, value, t) : BL_OK;
 }
 
 static bl_status run_chunk(void *arg, size_t piece, unsigned worker)
@@ -65,7 +63,7 @@ static bl_status run_chunk(void *arg, size_t piece, unsigned worker)
     int64_t first = (int64_t)i * r->batch, count = BL_MIN(r->batch, r->s->n - first);
     BL_TRY(fill_input(r, r->walk[worker], first, count));
     if (r->s->look) {
-        looking_at l = { r, i, first, count, worker };
+        looking_at l = { r, { i, first, count, r->batch, worker } };
         bl_walk_hook_uses(r->walk[worker], r->uses);
         return bl_walk_run(r->walk[worker], looking, &l);
     }

@@ -15,7 +15,6 @@ typedef struct pass {
     struct moments { double lo, hi, sum, square; uint64_t count; } *moments; /* [chunk][value] */
     uint64_t **bins;            /* [worker]: [value][BL_HIST_BINS] */
     bl_arena **worker_arena;
-    int64_t *batch;             /* [worker]: of the chunk at hand */
 } pass;
 
 static bool is_watched(const bl_graph *g, int v)
@@ -23,21 +22,18 @@ static bool is_watched(const bl_graph *g, int v)
     return g->values[v].t.type == BL_F32 && !g->values[v].t.data;
 }
 
-/* Elements of the valid samples of a chunk: values whose first dimension is the batch are cut.  The input comes first. */
-static size_t valid_count(pass *p, unsigned worker, int v, const bl_tensor *t, int64_t count)
+/* Elements of the valid samples of a chunk: values whose first dimension is the batch are cut. */
+static size_t valid_count(const bl_look *at, const bl_tensor *t)
 {
     size_t n = (size_t)bl_tensor_count(t);
-    if (v == p->g->inputs[0]) p->batch[worker] = t->dim[0];
-    int64_t batch = p->batch[worker];
-    return t->rank && batch > 0 && t->dim[0] % batch == 0 ? n / (size_t)batch * (size_t)count : n;
+    return t->rank && t->dim[0] % at->batch == 0 ? n / (size_t)at->batch * (size_t)at->count : n;
 }
 
-static bl_status first_pass(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int v, const bl_tensor *t)
+static bl_status first_pass(void *arg, const bl_look *at, int v, const bl_tensor *t)
 {
     pass *p = arg;
-    (void)first;
     const float *x = t->data;
-    size_t n = valid_count(p, worker, v, t, count);
+    size_t n = valid_count(at, t);
     struct moments m = { .lo = INFINITY, .hi = -INFINITY, .count = n };
     float lo = INFINITY, hi = -INFINITY;
     for (size_t i = 0; i < n; i++) {
@@ -51,7 +47,7 @@ static bl_status first_pass(void *arg, size_t chunk, int64_t first, int64_t coun
                        "NaN or infinity in this value on the calibration data");
     m.lo = lo;
     m.hi = hi;
-    p->moments[chunk * (size_t)p->g->n_values + (size_t)v] = m;
+    p->moments[at->chunk * (size_t)p->g->n_values + (size_t)v] = m;
     return BL_OK;
 }
 
@@ -75,10 +71,10 @@ static void merge_moments(pass *p, size_t chunks)
     }
 }
 
-static bl_status second_pass(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int v, const bl_tensor *t)
+static bl_status second_pass(void *arg, const bl_look *at, int v, const bl_tensor *t)
 {
     pass *p = arg;
-    (void)chunk, (void)first;
+    unsigned worker = at->worker;
     if (!p->bins[worker]) {
         p->worker_arena[worker] = bl_arena_new(p->ctx, "histograms");
         BL_ALLOC_TRY(p->ctx, p->worker_arena[worker]);
@@ -87,7 +83,7 @@ static bl_status second_pass(void *arg, size_t chunk, int64_t first, int64_t cou
     }
     const bl_value_stats *s = &p->st->value[v];
     const float *x = t->data;
-    size_t n = valid_count(p, worker, v, t, count);
+    size_t n = valid_count(at, t);
     uint64_t *bins = p->bins[worker] + (size_t)v * BL_HIST_BINS;
     float lo = (float)s->lo, k = s->hi > s->lo ? (float)(BL_HIST_BINS / (s->hi - s->lo)) : 0;
     for (size_t i = 0; i < n; i++) {
@@ -138,8 +134,7 @@ static bl_status calibrate(pass *p, bl_data *data, int64_t samples, bl_arena *sc
     p->moments = bl_alloc(scratch, (size_t)n * (size_t)p->g->n_values, sizeof *p->moments);
     p->bins = BL_NEW(scratch, uint64_t *, workers);
     p->worker_arena = BL_NEW(scratch, bl_arena *, workers);
-    p->batch = BL_NEW(scratch, int64_t, workers);
-    if (!looks || !p->moments || !p->bins || !p->worker_arena || !p->batch) return bl_pending(p->ctx);
+    if (!looks || !p->moments || !p->bins || !p->worker_arena) return bl_pending(p->ctx);
     for (int v = 0; v < p->g->n_values; v++) looks[v] = is_watched(p->g, v);
     s.looks = looks;
     BL_TRY(bl_shards_run(p->ctx, &s, NULL, p));

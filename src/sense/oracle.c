@@ -168,11 +168,11 @@ void bl_oracle_free(bl_oracle *oracle)
     if (oracle) bl_arena_free(oracle->arena);
 }
 
-static bl_status keep_clean(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
+static bl_status keep_clean(void *arg, const bl_look *at, int value, const bl_tensor *t)
 {
     bl_oracle *o = arg;
-    (void)chunk, (void)worker, (void)value;
-    memcpy(o->clean + first * o->n_out, t->data, (size_t)(count * o->n_out) * sizeof *o->clean);
+    (void)value;
+    memcpy(o->clean + at->first * o->n_out, t->data, (size_t)(at->count * o->n_out) * sizeof *o->clean);
     return BL_OK;
 }
 
@@ -203,10 +203,11 @@ static double divergence(const float *c, double c_sum, const float *y, double y_
     return fmax(kl, 0);
 }
 
-static bl_status score_value(void *arg, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
+static bl_status score_value(void *arg, const bl_look *at, int value, const bl_tensor *t)
 {
     bl_oracle *o = arg;
-    (void)chunk, (void)worker, (void)value;
+    int64_t first = at->first, count = at->count;
+    (void)value;
     const float *y = t->data;
     for (int64_t k = 0; k < count; k++, y += o->n_out) {
         const float *c = o->clean + (first + k) * o->n_out;

@@ -150,13 +150,13 @@ typedef struct capture {
     bool inputs, targets;
 } capture;
 
-static bl_status keep_value(void *user, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
+static bl_status keep_value(void *user, const bl_look *at, int value, const bl_tensor *t)
 {
     const capture *c = user;
-    (void)chunk, (void)worker;
+    int64_t first = at->first;
     for (int i = 0; i < c->n; i++) {
         const bl_layer *l = &c->layers[i];
-        for (int64_t s = 0; s < count; s++) {
+        for (int64_t s = 0; s < at->count; s++) {
             if (c->inputs && l->input == value)
                 bl_layer_turn_input(l, (const float *)t->data + s * l->in_size, c->room[i].x + (first + s) * l->in_size);
             if (c->targets && l->output == value)

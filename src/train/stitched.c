@@ -19,12 +19,12 @@ typedef struct listening {
     double *noise;              /* by sample; NULL: the clean run */
 } listening;
 
-static bl_status hear(void *user, size_t chunk, int64_t first, int64_t count, unsigned worker, int value, const bl_tensor *t)
+static bl_status hear(void *user, const bl_look *at, int value, const bl_tensor *t)
 {
     listening *h = user;
     const float *y = t->data;
-    (void)chunk, (void)worker, (void)value;
-    for (int64_t s = first; s < first + count; s++, y += h->size) {
+    (void)value;
+    for (int64_t s = at->first; s < at->first + at->count; s++, y += h->size) {
         float *clean = h->clean + s * h->size;
         if (!h->noise) memcpy(clean, y, (size_t)h->size * sizeof *y);
         for (int64_t i = 0; h->noise && i < h->size; i++) h->noise[s] += ((double)y[i] - clean[i]) * ((double)y[i] - clean[i]);

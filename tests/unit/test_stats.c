@@ -42,6 +42,54 @@ static void stats_count_what_flows(void **state)
     tiny_free(t);
 }
 
+/* x (N,4) of int32 -> Cast -> Gemm -> y (N,3). */
+static onnx_build *counted_net(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    b->graph.input[b->graph.n_input++] = ob_value(b, "x", BL_I32, "N,4");
+    ob_floats(b, "a.w", "3,4", NULL);
+    ob_int_attr(ob_node(b, "Cast", "x", "xf"), b, "to", 1);
+    ob_int_attr(ob_node(b, "Gemm", "xf,a.w", "y"), b, "transB", 1);
+    ob_output(b, "y");
+    return b;
+}
+
+/* An input that holds no reals is not looked at; the last chunk's rows that repeat a sample are left out all the same. */
+static void stats_of_integer_inputs(void **state)
+{
+    enum { SAMPLES = 17 };
+    int32_t codes[SAMPLES][4];
+    char folder[256], path[300], spec[320];
+    (void)state;
+    bl_ctx *ctx = test_ctx(2, 0);
+    bl_graph *g = ob_prepared(counted_net(ctx));
+    bl_tensor x = g->values[g->inputs[0]].t, all = x;
+    double sum = 0;
+    for (int s = 0; s < SAMPLES; s++)
+        for (int i = 0; i < 4; i++) sum += codes[s][i] = 100 * s + i;
+    all.dim[0] = SAMPLES;
+    all.data = codes;
+    test_folder(folder);
+    snprintf(path, sizeof path, "%s/samples.npy", folder);
+    snprintf(spec, sizeof spec, "npy:%s", path);
+    assert_ok(ctx, bl_npy_write(ctx, path, &all));
+    bl_data_options o = {.spec = spec};
+    bl_data *data = NULL;
+    bl_stats *stats = NULL;
+    assert_ok(ctx, bl_data_open(ctx, &o, &x, &data));
+    assert_ok(ctx, bl_calibrate(ctx, g, data, NULL, &stats));
+    const bl_value_stats *real = &stats->value[bl_graph_find_value(g, "xf")], *y = &stats->value[bl_graph_find_value(g, "y")];
+    assert_int_equal(stats->value[g->inputs[0]].count, 0);
+    assert_int_equal(real->count, SAMPLES * 4);
+    assert_int_equal(y->count, SAMPLES * 3);
+    assert_true(real->lo == 0 && real->hi == 100 * (SAMPLES - 1) + 3 && fabs(real->mean - sum / (SAMPLES * 4)) < 1e-9);
+    bl_stats_free(stats);
+    bl_data_free(data);
+    bl_graph_free(g);
+    test_folder_remove(folder);
+    test_ctx_free(ctx);
+}
+
 static void stats_bytes_for_any_threads(void **state)
 {
     char *first = NULL, path[400];
@@ -160,6 +208,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stats_count_what_flows),
+        cmocka_unit_test(stats_of_integer_inputs),
         cmocka_unit_test(stats_bytes_for_any_threads),
         cmocka_unit_test(stats_there_and_back),
         cmocka_unit_test(stats_damaged),
