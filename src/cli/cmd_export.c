@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_INT4, KEY_PLAIN, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS, KEY_PIPELINE, KEY_DEPTH, KEY_UNSHARED, KEY_STREAM, KEY_LUTS };
+enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_INT4, KEY_PLAIN, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS, KEY_PIPELINE, KEY_DEPTH, KEY_UNSHARED, KEY_STREAM, KEY_LUTS,
+       KEY_ROW = 0x400 /* and the exporter's number */ };
+
 
 typedef struct state {
     bl_cli cli;
@@ -15,7 +17,7 @@ typedef struct state {
     bool evaluated;
 } state;
 
-enum { LEVELS_MAX = 1000, EXTRA_DEPTH = 2, PIPELINE = 4, LUTS_MAX = 1182240 /* of a VU9P */ };
+enum { LEVELS_MAX = 1000, EXTRA_DEPTH = 2, PIPELINE = 4, LUTS_MAX = 1182240 /* of a VU9P */, EXPORTERS_MAX = 16 };
 
 static const struct argp_option export_options[] = {
     { "format", KEY_FORMAT, "NAME", 0, "row of `bitlathe list exporters` (qdq)", 1 },
@@ -69,7 +71,10 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_UNSHARED: s->o.unshared = true; return 0;
     case KEY_STREAM: s->o.stream = true; return 0;
     case KEY_LUTS: return luts(s, arg);
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        if (key < KEY_ROW || key >= KEY_ROW + (int)bl_n_exporters) return ARGP_ERR_UNKNOWN;
+        s->format = bl_exporters[key - KEY_ROW].name;
+        return 0;
     }
 }
 
@@ -218,11 +223,23 @@ static bl_status report_run(state *s)
     return st;
 }
 
+/* Every exporter's name is a switch too. */
+static void add_switches(struct argp_option *out)
+{
+    memcpy(out, export_options, sizeof export_options);
+    out += BL_COUNTOF(export_options) - 1;
+    for (size_t i = 0; i < BL_MIN(bl_n_exporters, EXPORTERS_MAX); i++)
+        *out++ = (struct argp_option){ bl_exporters[i].name, KEY_ROW + (int)i, NULL, 0, "the same as --format with this name", 1 };
+    *out = (struct argp_option){ 0 };
+}
+
 int bl_cmd_export(int argc, char **argv)
 {
+    struct argp_option options[BL_COUNTOF(export_options) + EXPORTERS_MAX];
+    add_switches(options);
     state s = { .o = { .pipeline = PIPELINE, .extra_depth = EXTRA_DEPTH, .luts_max = LUTS_MAX } };
     const bl_verb verb = { "export", "RUNDIR|FIXED.json", "The quantized network of a run in another tool's form.",
-                           "bitlathe export run --format qdq -o net.qdq.onnx", export_options, parse, true, 1, 1 };
+                           "bitlathe export run --qdq -o net.qdq.onnx", options, parse, true, 1, 1 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     return code ? code : bl_cli_close(&s.cli, export_run(&s));
 }

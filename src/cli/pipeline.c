@@ -233,7 +233,7 @@ static bl_status make_menu(bl_pipeline *p)
     bl_menu_options *o = &p->recipe.menu;
     BL_TRY(bl_menu_make(p->ctx, p->graph, o, &p->menu));
     if (!p->recipe.small_ends) return BL_OK;
-    double ends = 0, all = 0, least = INFINITY;
+    double ends = 0, all = 0, asked = INFINITY;
     for (int i = 0; i < p->graph->n_nodes; i++) {
         int u = p->menu->unit_of_layer[i];
         double bytes = u < 0 ? 0 : (double)bl_layer_weight_bytes(p->graph, p->menu, i, 8);
@@ -241,13 +241,13 @@ static bl_status make_menu(bl_pipeline *p)
         if (u >= 0 && p->menu->units[u].end) ends += bytes;
     }
     for (int b = 0; b < p->n_budgets; b++)
-        if (p->budgets[b].metric == BL_M_SIZE) least = isnan(p->budgets[b].relative) ? p->budgets[b].limit : p->budgets[b].relative * all;
-    if (ends <= small * least) return BL_OK;
+        if (p->budgets[b].metric == BL_M_SIZE) asked = isnan(p->budgets[b].relative) ? p->budgets[b].limit : p->budgets[b].relative * all;
+    if (ends <= small * asked) return BL_OK;
     bl_menu_free(p->menu);
     p->menu = NULL;
     o->keep_ends = false;
     p->ends_told = bl_format(p->cli->arena, "at 8 bits the layers at both ends would be %.0f %% of the size asked for: they may be narrower too",
-                             100 * ends / least);
+                             100 * ends / asked);
     BL_ALLOC_TRY(p->ctx, p->ends_told);
     return bl_menu_make(p->ctx, p->graph, o, &p->menu);
 }

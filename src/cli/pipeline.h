@@ -105,6 +105,7 @@ bl_status bl_pipeline_price(bl_pipeline *p, const int *choice, double total[BL_N
  * tuner.  Sets plan->weights. */
 bl_status bl_pipeline_tune(bl_pipeline *p, bl_plan *plan, const char *path, bl_weights **out);
 char *bl_pipeline_path(bl_pipeline *p, const char *name);
+/* Notes a stage's seconds and the peak of memory so far; freed memory goes back to the system, so that the next stage's peak is its own. */
 void bl_pipeline_time(bl_pipeline *p, const char *stage, uint64_t start_ns);
 
 #endif

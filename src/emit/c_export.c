@@ -263,8 +263,7 @@ static void call_quantize(bl_cexport *c, uint32_t i, const char *function)
 {
     const bl_step *s = &c->p->steps[i];
 
-    (void)function;
-    put(c, "    quantize(in%d, ", s->in[0]);
+    put(c, "    %s(in%d, ", function, s->in[0]);
     put_tensor(c, s->out, 0);
     put(c, ", &step%u);", i);
 }
@@ -273,34 +272,35 @@ static void call_dequantize(bl_cexport *c, uint32_t i, const char *function)
 {
     const bl_step *s = &c->p->steps[i];
 
-    (void)function;
-    put(c, "    dequantize(");
+    put(c, "    %s(", function);
     put_tensor(c, s->in[0], 0);
     put(c, ", out%d, &step%u);", s->out - (int32_t)c->p->n_inputs, i);
+}
+
+/* FUNCTION(in, out, */
+static void put_in_out(bl_cexport *c, const bl_step *s, const char *function)
+{
+    put(c, "    %s(", function);
+    put_tensor(c, s->in[0], 0);
+    put(c, ", ");
+    put_tensor(c, s->out, 0);
+    put(c, ", ");
 }
 
 static void call_table(bl_cexport *c, uint32_t i, const char *function)
 {
     const bl_step *s = &c->p->steps[i];
 
-    (void)function;
-    put(c, "    table(");
-    put_tensor(c, s->in[0], 0);
-    put(c, ", ");
-    put_tensor(c, s->out, 0);
-    put(c, ", %d, %d, table%u, %lld);", is_wide(c, s->in[0]), is_wide(c, s->out), i, (long long)s->u.table.n);
+    put_in_out(c, s, function);
+    put(c, "%d, %d, table%u, %lld);", is_wide(c, s->in[0]), is_wide(c, s->out), i, (long long)s->u.table.n);
 }
 
 static void call_softmax(bl_cexport *c, uint32_t i, const char *function)
 {
     const bl_step *s = &c->p->steps[i];
 
-    (void)function;
-    put(c, "    softmax(");
-    put_tensor(c, s->in[0], 0);
-    put(c, ", ");
-    put_tensor(c, s->out, 0);
-    put(c, ", %lld, %lld, exps%u, (grid)", (long long)s->u.softmax.rows, (long long)s->u.softmax.d, i);
+    put_in_out(c, s, function);
+    put(c, "%lld, %lld, exps%u, (grid)", (long long)s->u.softmax.rows, (long long)s->u.softmax.d, i);
     put_grid(c, s->u.softmax.gy);
     put(c, ");");
 }
@@ -309,37 +309,35 @@ static void call_layernorm(bl_cexport *c, uint32_t i, const char *function)
 {
     const bl_step *s = &c->p->steps[i];
 
-    (void)function;
-    put(c, "    layernorm(");
-    put_tensor(c, s->in[0], 0);
-    put(c, ", ");
-    put_tensor(c, s->out, 0);
-    put(c, ", %d, %d, %lld, %lld, gain%u, shift%u, %a, (grid)", is_wide(c, s->in[0]), is_wide(c, s->out),
+    put_in_out(c, s, function);
+    put(c, "%d, %d, %lld, %lld, gain%u, shift%u, %a, (grid)", is_wide(c, s->in[0]), is_wide(c, s->out),
         (long long)s->u.layernorm.rows, (long long)s->u.layernorm.d, i, i, s->u.layernorm.floor);
     put_grid(c, s->u.layernorm.gy);
     put(c, ");");
 }
 
-/* One row a contract: the sections of the runtime, the struct of constants, the call. */
+enum { N_NEEDS = 3 };
+
+/* One row a contract: the sections of the runtime in their order, the struct of constants, the call. */
 static const struct {
     bl_contract contract;
-    const char *needs[2], *function;
+    const char *needs[N_NEEDS], *function;
     void (*make)(bl_cexport *c, uint32_t i); /* NULL: no struct */
     void (*call)(bl_cexport *c, uint32_t i, const char *function);
 } forms[] = {
-    {BL_C_QUANTIZE, {"edge", "quantize"}, "quantize", struct_edge, call_quantize},
-    {BL_C_DEQUANTIZE, {"edge", "dequantize"}, "dequantize", struct_edge, call_dequantize},
-    {BL_C_CONV, {NULL, "conv"}, "conv", struct_conv, call_step},
-    {BL_C_ADD, {"pair", "add"}, "add", struct_pair, call_step},
-    {BL_C_MUL, {"pair", "mul"}, "mul", struct_pair, call_step},
+    {BL_C_QUANTIZE, {"walk", "edge", "quantize"}, "quantize", struct_edge, call_quantize},
+    {BL_C_DEQUANTIZE, {"walk", "edge", "dequantize"}, "dequantize", struct_edge, call_dequantize},
+    {BL_C_CONV, {"conv"}, "conv", struct_conv, call_step},
+    {BL_C_ADD, {"walk", "pair", "add"}, "add", struct_pair, call_step},
+    {BL_C_MUL, {"walk", "pair", "mul"}, "mul", struct_pair, call_step},
     {BL_C_GAP, {"pool", "gap"}, "gap", struct_pool, call_step},
     {BL_C_AVGPOOL, {"pool", "avgpool"}, "avgpool", struct_pool, call_step},
     {BL_C_MAXPOOL, {"pool", "maxpool"}, "maxpool", struct_pool, call_step},
-    {BL_C_MOVE, {NULL, "move"}, "move", struct_move, call_step},
-    {BL_C_TABLE, {NULL, "table"}, "table", NULL, call_table},
-    {BL_C_SOFTMAX, {NULL, "softmax"}, "softmax", NULL, call_softmax},
-    {BL_C_LAYERNORM, {NULL, "layernorm"}, "layernorm", NULL, call_layernorm},
-    {BL_C_MATMUL, {NULL, "matmul"}, "matmul", struct_matmul, call_step},
+    {BL_C_MOVE, {"walk", "move"}, "move", struct_move, call_step},
+    {BL_C_TABLE, {"table"}, "table", NULL, call_table},
+    {BL_C_SOFTMAX, {"softmax"}, "softmax", NULL, call_softmax},
+    {BL_C_LAYERNORM, {"layernorm"}, "layernorm", NULL, call_layernorm},
+    {BL_C_MATMUL, {"walk", "matmul"}, "matmul", struct_matmul, call_step},
 };
 
 static int form_of(const bl_step *s)
@@ -411,25 +409,23 @@ static void write_header(bl_cexport *c)
     put(c, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }
 
+static bool was_put(const bool *used, size_t before, const char *section)
+{
+    for (size_t k = 0; k < before; k++)
+        for (int n = 0; used[k] && n < N_NEEDS; n++)
+            if (forms[k].needs[n] && !strcmp(forms[k].needs[n], section)) return true;
+    return false;
+}
+
 static void put_runtime(bl_cexport *c)
 {
-    bool used[BL_COUNTOF(forms)] = {false}, walks = false;
-    const char *group = NULL;
+    bool used[BL_COUNTOF(forms)] = {false};
 
     for (uint32_t i = 0; i < c->p->n_steps; i++) used[form_of(&c->p->steps[i])] = true;
     put_section(c, "base");
     for (size_t k = 0; k < BL_COUNTOF(forms); k++)
-        walks = walks || (used[k] && forms[k].contract != BL_C_CONV && forms[k].contract != BL_C_TABLE &&
-                          forms[k].contract != BL_C_SOFTMAX && forms[k].contract != BL_C_LAYERNORM && strcmp(forms[k].needs[0] ? forms[k].needs[0] : "", "pool"));
-    if (walks) put_section(c, "walk");
-    for (size_t k = 0; k < BL_COUNTOF(forms); k++) {
-        if (!used[k]) continue;
-        if (forms[k].needs[0] && (!group || strcmp(group, forms[k].needs[0]))) {
-            group = forms[k].needs[0];
-            put_section(c, group);
-        }
-        put_section(c, forms[k].needs[1]);
-    }
+        for (int n = 0; used[k] && n < N_NEEDS; n++)
+            if (forms[k].needs[n] && !was_put(used, k, forms[k].needs[n])) put_section(c, forms[k].needs[n]);
 }
 
 static void write_source(bl_cexport *c)

@@ -165,20 +165,20 @@ static bl_status conv_transpose_forward(const bl_call *call)
     BL_TRY(read_attributes(call, &w));
     bl_window_lift(&w, &w);
     out_plane = w.in[0] * w.in[1] * w.in[2];
-    float *sum = is_apart(&w) ? bl_alloc(call->scratch, (size_t)in_plane, sizeof *sum) : NULL;
-    if (is_apart(&w)) BL_ALLOC_TRY(call->ctx, sum);
+    float *sum = NULL;
+    if (is_apart(&w)) BL_ALLOC_TRY(call->ctx, sum = bl_alloc(call->scratch, (size_t)in_plane, sizeof *sum));
     for (int64_t n = 0; n < x->dim[0]; n++)
         for (int64_t m = 0; m < group * filters; m++) {
             int64_t g = m / filters;
             float *y = (float *)call->out[0].data + (n * group * filters + m) * out_plane;
             for (int64_t i = 0; i < out_plane; i++) y[i] = bias ? bias[m] : 0.0f;
-            if (sum)
-                gather_apart(&w, (const float *)x->data + (n * x->dim[1] + g * channels) * in_plane,
-                             (const float *)wt->data + (g * channels * filters + m % filters) * taps, filters * taps, channels,
-                             bias ? bias[m] : 0.0f, sum, y);
-            for (int64_t c = g * channels; !sum && c < (g + 1) * channels; c++)
-                scatter(&w, (const float *)x->data + (n * x->dim[1] + c) * in_plane,
-                        (const float *)wt->data + (c * filters + m % filters) * taps, y);
+            const float *planes = (const float *)x->data + (n * x->dim[1] + g * channels) * in_plane;
+            const float *kernels = (const float *)wt->data + (g * channels * filters + m % filters) * taps;
+            if (sum) {
+                gather_apart(&w, planes, kernels, filters * taps, channels, bias ? bias[m] : 0.0f, sum, y);
+                continue;
+            }
+            for (int64_t c = 0; c < channels; c++) scatter(&w, planes + c * in_plane, kernels + c * filters * taps, y);
         }
     return BL_OK;
 }

@@ -66,6 +66,9 @@ if [ -r $fashion/train-images-idx3-ubyte.gz ]; then
     ok 0 "lower it alone" "$bitlathe" lower $resnet8 --plan "$t/tuned/plan.json" -o "$t/alone.blp"
     check "the same from lower" cmp "$t/alone.blp" "$t/tuned.blp"
     ok 0 "export it" "$bitlathe" export "$t/tuned" --format c -o "$t/tuned.c"
+    mkdir "$t/short"
+    ok 0 "by the row's own name" "$bitlathe" export "$t/tuned" --c -o "$t/short/tuned.c"
+    check "the same file" cmp "$t/short/tuned.c" "$t/tuned.c"
 
     # Stopped as soon as there is something to go on from; then gone on with.
     "$bitlathe" train $resnet8 $fashion_train $few --threads 1 -o "$t/stopped.onnx" >"$t/out" 2>"$t/err" &

@@ -115,17 +115,13 @@ static int64_t mm_sum(const uint8_t *from, int64_t n, uint8_t *to)
 /* A row of a as whole steps, and -zb' times its sum. */
 static const uint8_t *mm_row(const bl_matmul_args *a, const uint8_t *from, uint8_t *copy, int32_t *term)
 {
-    int64_t sum;
-    for (int64_t i = 0; a->a_k != 1 && i < a->k; i++) copy[i] = from[i * a->a_k];
-    if (a->a_k != 1 || a->k % 4) {
-        sum = mm_sum(a->a_k != 1 ? copy : from, a->k, a->a_k != 1 ? NULL : copy);
-        memset(copy + a->k, 0, mm_steps(a) * 4 - (size_t)a->k);
-        from = copy;
-    } else {
-        sum = mm_sum(from, a->k, NULL);
-    }
+    bool gathers = a->a_k != 1, whole = !gathers && a->k % 4 == 0;
+    for (int64_t i = 0; gathers && i < a->k; i++) copy[i] = from[i * a->a_k];
+    int64_t sum = mm_sum(gathers ? copy : from, a->k, gathers || whole ? NULL : copy);
     *term = (int32_t)(uint32_t)(sum * (128 - a->zero_b));
-    return from;
+    if (whole) return from;
+    memset(copy + a->k, 0, mm_steps(a) * 4 - (size_t)a->k);
+    return copy;
 }
 
 #define DOT(sum, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w))
