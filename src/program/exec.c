@@ -130,7 +130,7 @@ static bl_status exec_fill(bl_exec *e)
 {
     BL_TRY(take_memory(e));
     for (uint32_t i = 0; i < e->p->n_steps; i++) if (e->p->steps[i].contract != BL_STEP_ISLAND) BL_TRY(bl_ready_step(e, i)); /* those: ready_islands */
-    for (uint32_t i = 0; i < e->p->n_steps; i++) bl_ready_parts(e, i);
+    bl_ready_parts(e);
     for (uint32_t i = 1; i < e->p->n_steps; i++) bl_ready_sum(e, i);
     BL_TRY(pack_weights(e));
     return ready_islands(e);

@@ -67,8 +67,8 @@ static inline int64_t bl_code_bytes(int32_t bits)
 
 /* Kernel and arguments of a step that is no island; what its row packs and wants for work is added up in the executor. */
 bl_status bl_ready_step(bl_exec *e, uint32_t i);
-/* Into how many pieces it is cut. */
-void bl_ready_parts(bl_exec *e, uint32_t i);
+/* Into how many pieces each step is cut. */
+void bl_ready_parts(bl_exec *e);
 /* A convolution whose output goes into the Add step i behind it and nowhere else, in the same place, does the sum too
  * where its row can. */
 void bl_ready_sum(bl_exec *e, uint32_t i);

@@ -5,7 +5,6 @@
  */
 #include "program/exec.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void *offset_codes(const bl_exec *e, int32_t tensor, int64_t elements)
@@ -219,8 +218,7 @@ bl_status bl_ready_step(bl_exec *e, uint32_t i)
     }
 }
 
-/* Roughly how long a step takes on one core: waking a helper, and fetching what it wrote, costs some
- * microseconds. */
+/* Roughly how long a step takes on one core. */
 static double step_ns(const bl_step *s, const bl_ready *r)
 {
     enum { MACS_A_NS = 120, CODES_A_NS = 20, REALS_A_NS = 6 };
@@ -252,26 +250,43 @@ static double step_ns(const bl_step *s, const bl_ready *r)
     }
 }
 
-/* Deep layers are split by output channel where the row can: each core then reads its own weights alone, which are
- * more than what goes in, and a fully connected layer has no other way to be split. */
-static void split_conv(bl_ready *r)
+/* What the busiest of some threads has of n pieces. */
+static double busiest(int64_t n, int64_t threads)
 {
+    return (double)((n + threads - 1) / threads) / (double)n;
+}
+
+/* Deep layers are split by output channel where the row can: each core then reads its own weights alone, which are
+ * more than what goes in, and a fully connected layer has no other way to be split.  Weights that either core has room
+ * for are no reason to leave one of them idle at the end. */
+static void split_conv(bl_ready *r, int64_t threads)
+{
+    enum { NEAR_BYTES = 128 << 10 };
     const bl_conv_shape *s = &r->a.conv.s;
     const bl_conv_row *row = r->kernel->row;
     size_t parts = row->parts ? row->parts(s) : 1;
     if (parts < 2 || row->packed_bytes(s) < (size_t)s->in_h * (size_t)s->in_w * (size_t)s->in_c) return;
+    if (row->packed_bytes(s) <= NEAR_BYTES && busiest(r->rows, threads) < 0.95 * busiest((int64_t)parts, threads)) return;
     r->by_channel = true;
     r->rows = (int64_t)parts;
 }
 
-void bl_ready_parts(bl_exec *e, uint32_t i)
+/* A helper that is awake joins within a fifth of a microsecond; to wake one takes the caller ten, so networks that may
+ * be over by then have to bring longer steps. */
+void bl_ready_parts(bl_exec *e)
 {
-    enum { WORTH_NS = 10000 };
-    bl_ready *r = &e->steps[i];
-    r->parts = 1;
-    if (!r->kernel || e->threads < 2 || step_ns(&e->p->steps[i], r) < WORTH_NS) return;
-    if (r->kernel->contract == BL_C_CONV) split_conv(r);
-    r->parts = BL_MIN(r->rows, (int64_t)e->threads);
+    enum { WORTH_NS = 3000, WORTH_WAKING_NS = 10000, LONG_NS = 200000 };
+    double all = 0;
+    for (uint32_t i = 0; i < e->p->n_steps; i++) {
+        e->steps[i].parts = 1;
+        if (e->steps[i].kernel) all += step_ns(&e->p->steps[i], &e->steps[i]);
+    }
+    for (uint32_t i = 0; i < e->p->n_steps && e->threads > 1; i++) {
+        bl_ready *r = &e->steps[i];
+        if (!r->kernel || step_ns(&e->p->steps[i], r) < (all < LONG_NS ? WORTH_WAKING_NS : WORTH_NS)) continue;
+        if (r->kernel->contract == BL_C_CONV) split_conv(r, (int64_t)e->threads);
+        r->parts = BL_MIN(r->rows, (int64_t)e->threads);
+    }
 }
 
 static bool overlap(const bl_ptensor *a, const bl_ptensor *b)
