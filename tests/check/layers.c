@@ -162,9 +162,10 @@ static void bench_layer(const layer *l, bl_isa cap, bench_which which, size_t co
     base.bias = bias;
     base.mult = mult;
     for (size_t i = 0; i < (which == BENCH_ROWS ? 1 : BL_COUNTOF(pairs)); i++) {
-        bl_conv_shape s = shape_of(l, pairs[i][0], pairs[i][1]);
+        bl_conv_shape s = shape_of(l, pairs[i][0], pairs[i][1]), first = shape_of(l, pairs[0][0], pairs[0][1]);
         const bl_conv_row *row = bl_kernel_choose(BL_C_CONV, &s, cap, NULL)->row;
-        if (i && row == e[0].row && which == BENCH_CHOSEN) continue;
+        bool same = i && row == e[0].row && row->packed_bytes(&s) == row->packed_bytes(&first); /* unpacked at load */
+        if (same && which == BENCH_CHOSEN) continue;
         e[n++] = (entry){.weight_bits = pairs[i][0], .in_bits = pairs[i][1], .row = row};
     }
     for (size_t i = 0; which == BENCH_ROWS && i < bl_n_kernels; i++) {

@@ -2,10 +2,11 @@
 /*
  * One output position that reads the whole input: fully connected at batch 1.  Every weight is used
  * once, so the time is that of streaming them: codes of 1, 2 and 3..4 bits stay packed, 8, 4 and 2
- * to a byte, and are unpacked in registers on their way to vpdpbusd.
+ * to a byte, and are masked in registers on their way to vpdpbusd; wider ones are bytes.
  *
  * Packed codes are unsigned, u = (w + 1) / 2 for one bit (w is -1 or 1), else w + 2^(bits-1); the
- * offset costs a multiple of sum(x), once for all outputs.  Rows are padded with activations of 0.
+ * offset costs a multiple of sum(x), once for all outputs.  Activations are taken less 128, which
+ * folds into the bias.  Rows are padded with codes of 0.
  *
  * Packed: folded biases of whole blocks, then weights as [64 channels][step][vector][16][4], where
  * the bits of a byte belong to activations 4 apart.
@@ -15,7 +16,8 @@
 #if defined(__x86_64__)
 #include "kernels/x86/requant_avx512.h"
 
-enum { FC_AHEAD = 1024, FC_FAR = 16 << 10 }; /* bytes prefetched ahead of the stream */
+enum { FC_AHEAD = 16 << 10 };   /* bytes prefetched ahead of the stream */
+enum { FC_TAPS_MAX = 1 << 17 }; /* of them products of a shifted code (240) and 128 fit 31 bits */
 
 typedef struct fc_plan {
     size_t k, steps;            /* weights of an output; vectors of 4 activations by 8 / bits */
@@ -28,7 +30,7 @@ static fc_plan fc_plan_of(const bl_conv_shape *s)
 {
     fc_plan p;
     p.k = (size_t)bl_conv_taps(s);
-    p.bits = s->weight_bits >= 3 ? 4 : (size_t)s->weight_bits;
+    p.bits = s->weight_bits > 4 ? 8 : s->weight_bits >= 3 ? 4 : (size_t)s->weight_bits;
     size_t step = 32 / p.bits;
     p.steps = (p.k + step - 1) / step;
     p.blocks = ((size_t)s->out_c + 63) / 64;
@@ -36,12 +38,19 @@ static fc_plan fc_plan_of(const bl_conv_shape *s)
     return p;
 }
 
+/* Bytes can be had in narrower blocks elsewhere: no more than an eighth of what is read may be padding. */
+static bool fc_fills(const bl_conv_shape *s)
+{
+    return s->weight_bits <= 4 || (s->out_c + 63) / 64 * 64 * 7 <= s->out_c * 8;
+}
+
 static bool fc_fits(const bl_conv_shape *s)
 {
     return s->groups == 1 && s->out_h == 1 && s->out_w == 1 && s->kernel_h == s->in_h &&
            s->kernel_w == s->in_w && s->pad_top == 0 && s->pad_left == 0 &&
            (s->kernel_h == 1 || s->dilation_h == 1) && (s->kernel_w == 1 || s->dilation_w == 1) &&
-           s->weight_bits <= 4 && s->in_bits <= 8 && s->out_bits <= 8 && !s->acc64;
+           s->in_bits <= 8 && s->out_bits <= 8 && !s->acc64 &&
+           bl_conv_taps(s) <= FC_TAPS_MAX && fc_fills(s);
 }
 
 static size_t fc_packed_bytes(const bl_conv_shape *s)
@@ -71,81 +80,94 @@ static void fc_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_in
     for (size_t c = 0; c < (size_t)s->out_c; c++) {
         size_t place = fc_place(c);
         uint8_t *block = weights + c / 64 * p.steps * 256 + place % 64 * 4;
-        int64_t sum = 0;
+        int64_t sum = 0, less = 0;
         for (size_t k = 0; k < p.k; k++) {
             int32_t w = codes[c * p.k + k];
             uint32_t u = (uint32_t)(p.bits == 1 ? w > 0 : w + offset) & (0xffu >> (8 - p.bits));
             size_t quad = k / 4, parts = 8 / p.bits;
             block[quad / parts * 256 + k % 4] |= (uint8_t)(u << quad % parts * p.bits);
             sum += w;
+            less += u;
         }
-        ((uint32_t *)packed)[place] = (uint32_t)(uint64_t)(bias[c] - zero_in * sum);
+        if (p.bits == 1) less *= 2;
+        ((uint32_t *)packed)[place] = (uint32_t)(uint64_t)(bias[c] - zero_in * sum + 128 * less);
     }
 }
 
-#define DOT(sum, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w))
-#define NEXT(w, bits) _mm512_srli_epi16(w, bits)
-#define LOW(w) _mm512_and_si512(w, mask)
+/* Bytes without sign by bytes with one: the codes, as they stay where a mask leaves them, by activations less 128. */
+#define DOT(sum, u, x) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(u), "v"(x))
 
-/* Four activations with the lowest codes of w0..w3. */
-#define PART(j, s)                                                                                 \
+/* Four activations with one code of every byte of w0..w3.  The sums are 2^shift times what they stand for; shifting the
+ * codes instead would cost an operation for each. */
+#define PART(j, s, shift)                                                                          \
     {                                                                                              \
         int32_t four;                                                                              \
         memcpy(&four, x + 4 * j, 4);                                                               \
-        __m512i v = _mm512_set1_epi32(four);                                                       \
-        __m512i u0 = LOW(w0), u1 = LOW(w1), u2 = LOW(w2), u3 = LOW(w3);                        \
-        DOT(s##0, v, u0);                                                                          \
-        DOT(s##1, v, u1);                                                                          \
-        DOT(s##2, v, u2);                                                                          \
-        DOT(s##3, v, u3);                                                                          \
+        __m512i v = _mm512_set1_epi32(four), mask = _mm512_set1_epi8((char)(LOW << shift));        \
+        __m512i u0 = _mm512_and_si512(w0, mask), u1 = _mm512_and_si512(w1, mask);                  \
+        __m512i u2 = _mm512_and_si512(w2, mask), u3 = _mm512_and_si512(w3, mask);                  \
+        DOT(s##0, u0, v);                                                                          \
+        DOT(s##1, u1, v);                                                                          \
+        DOT(s##2, u2, v);                                                                          \
+        DOT(s##3, u3, v);                                                                          \
     }
-#define THEN(j, s, bits)                                                                           \
-    w0 = NEXT(w0, bits);                                                                           \
-    w1 = NEXT(w1, bits);                                                                           \
-    w2 = NEXT(w2, bits);                                                                           \
-    w3 = NEXT(w3, bits);                                                                           \
-    PART(j, s)
+#define HALVES                                                                                     \
+    w0 = _mm512_srli_epi16(w0, 4);                                                                 \
+    w1 = _mm512_srli_epi16(w1, 4);                                                                 \
+    w2 = _mm512_srli_epi16(w2, 4);                                                                 \
+    w3 = _mm512_srli_epi16(w3, 4);
 
-/* 4 bits come almost as fast as L3 gives them: a line in four, far ahead, leaves its own streams alone.  Narrower
- * ones leave time to ask for every line. */
-#define FETCH_4 _mm_prefetch(w + FC_FAR, _MM_HINT_T1);
-#define FETCH_2                                                                                    \
+/* What the core looks ahead by itself is a dozen steps, too few for L3: every line is asked for, far ahead. */
+#define FETCH                                                                                      \
     _mm_prefetch(w + FC_AHEAD, _MM_HINT_T0);                                                       \
     _mm_prefetch(w + FC_AHEAD + 64, _MM_HINT_T0);                                                  \
     _mm_prefetch(w + FC_AHEAD + 128, _MM_HINT_T0);                                                 \
     _mm_prefetch(w + FC_AHEAD + 192, _MM_HINT_T0);
-#define FETCH_1 FETCH_2
 
-/* Sums of one block of 64 channels: two sets of accumulators, as one would wait for itself. */
-#define BLOCK(bits, parts)                                                                         \
+#define SUMS(s) s##0 = zero, s##1 = zero, s##2 = zero, s##3 = zero
+#define ADD(s, shift)                                                                              \
+    sums[0] = _mm512_add_epi32(sums[0], _mm512_srai_epi32(s##0, shift));                           \
+    sums[1] = _mm512_add_epi32(sums[1], _mm512_srai_epi32(s##1, shift));                           \
+    sums[2] = _mm512_add_epi32(sums[2], _mm512_srai_epi32(s##2, shift));                           \
+    sums[3] = _mm512_add_epi32(sums[3], _mm512_srai_epi32(s##3, shift));
+
+/* Sums of one block of 64 channels. */
+#define BLOCK(bits, others, parts, adds)                                                           \
     static __attribute__((noinline)) void fc_block_##bits(const uint8_t *x, const uint8_t *w,      \
                                                           size_t steps, __m512i *sums)             \
     {                                                                                              \
-        const __m512i mask = _mm512_set1_epi8((char)((1 << bits) - 1));                            \
-        __m512i a0 = _mm512_setzero_si512(), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, \
-                b3 = a0;                                                                           \
+        enum { LOW = (1 << bits) - 1 };                                                            \
+        const __m512i zero = _mm512_setzero_si512();                                               \
+        __m512i SUMS(a) others;                                                           \
         for (; steps > 0; steps--, x += 32 / bits, w += 256) {                                     \
             __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);                   \
             __m512i w2 = _mm512_loadu_si512(w + 128), w3 = _mm512_loadu_si512(w + 192);            \
-            FETCH_##bits                                                                           \
+            FETCH                                                                                  \
             parts                                                                                  \
         }                                                                                          \
-        sums[0] = _mm512_add_epi32(a0, b0);                                                        \
-        sums[1] = _mm512_add_epi32(a1, b1);                                                        \
-        sums[2] = _mm512_add_epi32(a2, b2);                                                        \
-        sums[3] = _mm512_add_epi32(a3, b3);                                                        \
+        for (int z = 0; z < 4; z++) sums[z] = zero;                                                \
+        adds                                                                                       \
     }
+#define ONE
+#define TWO , SUMS(b)
+#define FOUR , SUMS(b), SUMS(c), SUMS(d)
 /* clang-format off */
-BLOCK(4, PART(0, a) THEN(1, b, 4))
-BLOCK(2, PART(0, a) THEN(1, b, 2) THEN(2, a, 2) THEN(3, b, 2))
-BLOCK(1, PART(0, a) THEN(1, b, 1) THEN(2, a, 1) THEN(3, b, 1)
-         THEN(4, a, 1) THEN(5, b, 1) THEN(6, a, 1) THEN(7, b, 1))
+BLOCK(8, ONE, PART(0, a, 0), ADD(a, 0))
+BLOCK(4, TWO, PART(0, a, 0) PART(1, b, 4), ADD(a, 0) ADD(b, 4))
+BLOCK(2, FOUR, PART(0, a, 0) PART(1, b, 2) PART(2, c, 4) PART(3, d, 6), ADD(a, 0) ADD(b, 2) ADD(c, 4) ADD(d, 6))
+BLOCK(1, FOUR, PART(0, a, 0) PART(1, b, 1) PART(2, c, 2) PART(3, d, 3)
+         HALVES PART(4, a, 0) PART(5, b, 1) PART(6, c, 2) PART(7, d, 3), ADD(a, 0) ADD(b, 1) ADD(c, 2) ADD(d, 3))
 /* clang-format on */
 
-static int32_t fc_sum(const uint8_t *x, size_t bytes)
+/* Of the activations, which become less by 128. */
+static int32_t fc_sum(uint8_t *x, size_t bytes)
 {
     __m512i sum = _mm512_setzero_si512(), ones = _mm512_set1_epi8(1);
-    for (size_t i = 0; i < bytes; i += 64) DOT(sum, _mm512_loadu_si512(x + i), ones);
+    for (size_t i = 0; i < bytes; i += 64) {
+        __m512i codes = _mm512_loadu_si512(x + i);
+        DOT(sum, codes, ones);
+        _mm512_storeu_si512(x + i, _mm512_xor_si512(codes, _mm512_set1_epi8((char)0x80)));
+    }
     return _mm512_reduce_add_epi32(sum);
 }
 
@@ -170,7 +192,7 @@ static void fc_run(const bl_conv_args *a)
         __m512i sums[4];
         float mult[64] = {0};
         size_t n = BL_MIN((size_t)s->out_c - b * 64, (size_t)64);
-        (p.bits == 4 ? fc_block_4 : p.bits == 2 ? fc_block_2 : fc_block_1)(x, w, p.steps, sums);
+        (p.bits == 8 ? fc_block_8 : p.bits == 4 ? fc_block_4 : p.bits == 2 ? fc_block_2 : fc_block_1)(x, w, p.steps, sums);
         for (size_t c = 0; c < n; c++) mult[fc_place(c)] = a->mult[b * 64 + c];
         for (int z = 0; z < 4; z++) {
             if (p.bits == 1) sums[z] = _mm512_slli_epi32(sums[z], 1);

@@ -65,6 +65,7 @@ static bool lut_fits(const bl_conv_shape *s)
      * position must be long enough for its end not to weigh (measured). */
     int64_t taps = (int64_t)s->kernel_h * s->kernel_w;
     int64_t uses = taps * s->out_c / ((int64_t)64 * s->stride_h * s->stride_w);
+    if (!one && s->out_h * s->out_w == 1) return false; /* conv_fc masks its codes for less */
     return s->in_c >= 12 && taps * s->in_c >= 128 && s->out_c >= 48 &&
            uses >= (one ? 2 : taps == 1 ? 8 : 18);
 }
