@@ -286,8 +286,9 @@ bl_status bl_probes_run(bl_ctx *ctx, bl_probes *p, bl_arena *arena)
         if (!r.label) s = bl_pending(ctx);
         const bl_tensor *y = &in->graph->values[r.metric_value].t;
         for (int64_t i = 0; s == BL_OK && i < p->samples; i++) {
-            s = bl_labels_check(ctx, in->data, index[i], 1, y->dim[BL_MAX(y->rank, 1) - 1]);
-            r.label[i] = bl_data_label(in->data, index[i]);
+            int64_t sample = index[i] / bl_data_windows(in->data);
+            s = bl_labels_check(ctx, in->data, sample, 1, y->dim[BL_MAX(y->rank, 1) - 1]);
+            r.label[i] = bl_data_label(in->data, sample);
         }
     }
     if (s == BL_OK && p->n) {

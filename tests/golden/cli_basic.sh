@@ -129,6 +129,12 @@ check "quantize and search, tune, lower give one program" cmp "$t/whole/model.bl
 rm "$t/tuned2/weights.blw"
 ok 64 "lower without the weights" "$bitlathe" lower $resnet8 --plan "$t/tuned2/plan.json" -o "$t/no.blp"
 
+# ---- windows of a sample have its label, the last sample's too
+noise_images "$t/tall" 16 41
+noise_bytes 14 42 10 >"$t/tall.u8"
+ok 0 "sensitivity drop on windows" "$bitlathe" sense $resnet8 $recipe --set sensitivity=drop --data raw:"$t/tall",u8,14x32x28,"$t/tall.u8" \
+    --window 28 --mean 72.93 --std 90.015 -o "$t/windows"
+
 # ---- eval: a float network, under a plan, a program
 ok 0 "eval float" "$bitlathe" eval $resnet8 $test --predictions "$t/float.u16" --scores "$t/float.f32"
 prints "eval float" '^40 samples, top-1 '
