@@ -289,6 +289,8 @@ static bl_status open_evaluation(state *s)
     BL_TRY(bl_data_option(s->p.ctx, "data", s->eval, &o));
     o.limit = s->eval_limit;
     BL_TRY(bl_samples_open(s->p.ctx, &o, s->p.graph, NULL, &s->eval_data));
+    bl_eval_subject subject = { .graph = s->p.graph };
+    BL_TRY(bl_eval_check(s->p.ctx, &subject, s->eval_data, &(bl_eval_options){ .limit = s->eval_limit, .metric = s->metric }));
     if (s->p.floor_data && !strcmp(s->p.floor_data, s->eval))
         BL_TRY(note(s, "floors are judged on the evaluation data: its figures are no test of the plan"));
     return BL_OK;

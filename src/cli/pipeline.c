@@ -628,7 +628,8 @@ bl_status bl_pipeline_judge(bl_pipeline *p)
         return bl_fail(p->ctx, BL_USAGE, "--floor top1", "give labelled samples with --floor-data",
                        "points of top-1 need labels, and %s has none", bl_data_name(data));
     samples = p->floor_limit ? p->floor_limit : samples;
-    return bl_oracle_new(p->ctx, p->graph, data, samples, p->dir ? bl_pipeline_path(p, "trials.jsonl") : NULL, &p->judge);
+    BL_TRY(bl_oracle_new(p->ctx, p->graph, data, samples, p->dir ? bl_pipeline_path(p, "trials.jsonl") : NULL, &p->judge));
+    return wants_labels(p) ? bl_oracle_labels_check(p->judge) : BL_OK;
 }
 
 bl_status bl_pipeline_ask(void *user, const int *choice, bl_score *out)

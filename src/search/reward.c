@@ -43,6 +43,7 @@ bl_status bl_reward_open(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena
     }
     int *choice = BL_NEW(arena, int, (size_t)BL_MAX(in->menu->n_units, 1));
     BL_ALLOC_TRY(ctx, choice);
+    if (in->oracle) BL_TRY(bl_oracle_labels_check(in->oracle));
     BL_TRY(in->score(in->score_user, choice, &widest));
     r.base = widest.top1 + widest.drop;
     bool labelled = isfinite(r.base);

@@ -196,10 +196,14 @@ bl_status bl_labels_check(bl_ctx *ctx, const bl_data *data, int64_t first, int64
     return BL_OK;
 }
 
-static bl_status evaluate(run *r, const bl_eval_options *o)
+static const char *metric_of(const bl_eval_options *o)
 {
-    const char *metric = o && o->metric ? o->metric : "top1";
-    bl_eval_result *res = r->out;
+    return o && o->metric ? o->metric : "top1";
+}
+
+/* What the metric wants of the network and the data; r then knows their sizes and what is counted. */
+static bl_status check(run *r, const bl_eval_options *o, const char *metric)
+{
     if (strcmp(metric, "top1") && strcmp(metric, "mse") && strcmp(metric, "reconstruction-auc"))
         return bl_fail(r->ctx, BL_USAGE, metric, "use top1, mse or reconstruction-auc", "unknown metric");
     BL_TRY(measure_subject(r));
@@ -208,6 +212,22 @@ static bl_status evaluate(run *r, const bl_eval_options *o)
         return bl_fail(r->ctx, BL_USAGE, metric, "use top1", "the network's output is no reconstruction of its input");
     if (!strcmp(metric, "reconstruction-auc") && !bl_data_labelled(r->data))
         return bl_fail(r->ctx, BL_USAGE, metric, "give labels (1: anomaly)", "the data set has no labels");
+    r->classes = !r->reconstruct && !(o && o->outputs_only) && bl_data_labelled(r->data);
+    return BL_OK;
+}
+
+bl_status bl_eval_check(bl_ctx *ctx, const bl_eval_subject *subject, bl_data *data, const bl_eval_options *o)
+{
+    run r = { .ctx = ctx, .subject = subject, .data = data };
+    BL_TRY(check(&r, o, metric_of(o)));
+    return r.classes ? bl_labels_check(ctx, data, 0, bl_data_first(data, o ? o->limit : 0) / bl_data_windows(data), r.n_out) : BL_OK;
+}
+
+static bl_status evaluate(run *r, const bl_eval_options *o)
+{
+    const char *metric = metric_of(o);
+    bl_eval_result *res = r->out;
+    BL_TRY(check(r, o, metric));
     if (o && o->first > 0) {
         r->first = bl_data_first(r->data, o->first);
         res->n_inputs = bl_data_first(r->data, o->limit ? o->first + o->limit : 0) - r->first;
@@ -220,7 +240,6 @@ static bl_status evaluate(run *r, const bl_eval_options *o)
         res->n_inputs = bl_data_first(r->data, o ? o->limit : 0);
     }
     res->samples = res->n_inputs / bl_data_windows(r->data);
-    r->classes = !r->reconstruct && !(o && o->outputs_only) && bl_data_labelled(r->data);
     if (r->classes) BL_TRY(bl_labels_check(r->ctx, r->data, r->first / bl_data_windows(r->data), res->samples, r->n_out));
     res->predictions = BL_NEW(res->arena, uint16_t, (size_t)res->n_inputs);
     r->kept = BL_NEW(res->arena, per_input, (size_t)res->n_inputs);

@@ -168,6 +168,14 @@ void bl_oracle_free(bl_oracle *oracle)
     if (oracle) bl_arena_free(oracle->arena);
 }
 
+bl_status bl_oracle_labels_check(const bl_oracle *o)
+{
+    int64_t windows = bl_data_windows(o->data);
+    for (int64_t i = 0; bl_data_labelled(o->data) && i < o->n; i += windows) /* bl_data_pick takes all of a sample's */
+        BL_TRY(bl_labels_check(o->ctx, o->data, o->index[i] / windows, 1, o->n_out));
+    return BL_OK;
+}
+
 static bl_status keep_clean(void *arg, const bl_look *at, int value, const bl_tensor *t)
 {
     bl_oracle *o = arg;

@@ -109,6 +109,8 @@ bl_status bl_oracle_score(bl_oracle *oracle, const bl_plan *plan, const bl_weigh
  * (NULL: no tuner), without making them; false: not known. */
 bl_status bl_oracle_recall(bl_oracle *oracle, const bl_plan *plan, const bl_hash *tune_key, bl_score *out, bool *known);
 int64_t bl_oracle_samples(const bl_oracle *oracle);
+/* BL_DATA where a label is no class of the network: for those who go by top1, drop or cross_entropy. */
+bl_status bl_oracle_labels_check(const bl_oracle *oracle);
 
 /* ------------------------------------------------------------------ evaluation */
 
@@ -144,6 +146,8 @@ typedef struct bl_eval_subject {
 } bl_eval_subject;
 bl_status bl_eval(bl_ctx *ctx, const bl_eval_subject *subject, bl_data *data, const bl_eval_options *options,
                   bl_eval_result *out);
+/* What bl_eval would refuse before it looks at a sample, for those who evaluate last. */
+bl_status bl_eval_check(bl_ctx *ctx, const bl_eval_subject *subject, bl_data *data, const bl_eval_options *options);
 void bl_eval_free(bl_eval_result *result);
 
 /* ------------------------------------------------------------------ comparison */

@@ -158,9 +158,22 @@ for bad in "--floor top1=1" "--floor top1" "--floor taste=3" "--floor sqnr=x" "-
     "--floor sqnr=20 --floor sqnr=30" "--floor-limit 0"; do
     ok 64 "quantize $bad" "$bitlathe" quantize $resnet8 --data $samples $bad -o "$t/none"
 done
+wild=$samples,$t/wild.u8
+for words in "--data $wild --floor top1=-1" "--data $samples --floor top1=-1 --floor-data $wild" "--data $samples --eval $wild"; do
+    ok 65 "labels beyond the classes: $words" "$bitlathe" quantize $resnet8 $recipe $words --no-bench -o "$t/none"
+    says "labels beyond the classes: $words" 'the network has 10 classes'
+done
+ok 64 "--eval by a metric that is none" "$bitlathe" quantize $resnet8 $recipe --data $samples --eval $samples --metric taste -o "$t/none"
+ok 64 "--eval by a metric of autoencoders" "$bitlathe" quantize $resnet8 $recipe --data $samples --eval $samples --metric mse -o "$t/none"
 ok 69 "energy that nobody measured" "$bitlathe" quantize $resnet8 --data $samples --target counted --floor sqnr=20 --minimize energy -o "$t/none"
 says "energy that nobody measured" 'neither measures nor models energy'
 check "what was refused leaves nothing" test ! -e "$t/none"
+for name in haq amed; do
+    ok 65 "$name rewarded by labels beyond the classes" "$bitlathe" search $resnet8 --recipe $name --data $wild --target counted \
+        --set sense=4 --set calibrate=4 --set episodes=2 --budget size=0.6 -o "$t/$name"
+    says "$name rewarded by labels beyond the classes" 'the network has 10 classes'
+    absent "$name rewarded by labels beyond the classes" "$t/$name/plan.json"
+done
 npy_noise "$t/in.npy" "1, 1, 14, 14" 196 7
 ok 65 "run with an input of another size" "$bitlathe" run $resnet8 --in "$t/in.npy" --out "$t/o"
 says "run with an input of another size" '1x1x14x14'
