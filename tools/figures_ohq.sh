@@ -2,6 +2,7 @@
 # Figures of OHQ and of the quality parts that all recipes share; sourced by tools/figures, whose words these are.
 
 # Masked weights (OHQ) beside quantized ones: do layers rank alike?  Weights only, on given and on made samples.
+# MQE_ROWS: an expression for one of them.
 figures_mqe() {
     echo "Kendall's tau-b of masked-weight KL with the KL of quantized weights, 32 samples; bar, all widths: resnet20 0.6, mobilenetv3s 0.75"
     printf '%-24s %-6s %6s %6s %6s %6s  %s\n' network samples all W2 W3 W4 command
@@ -11,6 +12,7 @@ figures_mqe() {
         case $name in resnet20_cifar10 | resnet56_cifar10 | mobilenetv3s_cifar10 | mobilenet_v1_0.25_224) ;; *) continue ;; esac
         files_here "$calibration" || { echo "skipped: $name: data are not here"; continue; }
         for from in given made; do
+            [[ $from =~ ${MQE_ROWS:-.} ]] || continue
             data=$calibration
             [ $from = given ] || data="--set distil_steps=200"
             rm -rf "$t/kl" "$t/mask"
@@ -184,11 +186,11 @@ END
 }
 
 # One row of the table: LABEL WORDS... .  Its figures and its program are kept; an unfinished one goes on from its records.
-# TABLE_LIMIT: seconds after which a preparation costs too much (1200).
+# TABLE_LIMIT: seconds after which a preparation costs too much (1200).  TABLE_ROWS: an expression for some of the ways.
 table_row() {
     local label=$1 m=top1 kept=$keep/$name.$1 work=$keep/$name.$1.run again="" a b
     shift
-    [ ! -s "$kept" ] || return 0
+    [[ $label =~ ^(${TABLE_ROWS:-.*})$ && ! -s "$kept" ]] || return 0
     [ ! -d "$work" ] || again="+" # its seconds are then those of the last attempt
     run timeout "${TABLE_LIMIT:-1200}" "$bitlathe" quantize "$file" "$@" -o "$work" --json || [ $code -eq 1 ] || return
     local took=$seconds$again peak=$mib

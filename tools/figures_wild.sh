@@ -91,12 +91,13 @@ figures_wild_pmp() {
     echo "float network's (magika: classes; ppocr: pixels over 0.3; ultraface: anchors over 0.7), and of those over it, intersection over union"
     printf '%-20s %-14s %9s %7s %8s %6s  %s\n' network plan bytes dB same IoU command
     [ -r "$shared/models/wild/wild.json" ] || { echo "skipped: wild_pmp: the networks are not here"; return; }
-    byte_samples 0 "$t/calib.npy"
-    byte_samples 1 "$t/eval.npy"
     for name in magika_v3_3 ppocr_det_v2 ultraface_rfb_320; do
         [[ $name =~ ${FIGURES_NETWORKS:-.} ]] || continue
         case $name in
-        magika*) row="--data npy:$t/calib.npy" words="--data npy:$t/eval.npy" ;;
+        magika*)
+            byte_samples 0 "$t/calib.npy"
+            byte_samples 1 "$t/eval.npy"
+            row="--data npy:$t/calib.npy" words="--data npy:$t/eval.npy" ;;
         ppocr*) # photographs hold no text, so that the network's answer to them is close to nothing
             text_samples 1 64 "$t/calib.npy"
             text_samples 2 100 "$t/eval.npy"
