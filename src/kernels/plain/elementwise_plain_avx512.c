@@ -10,6 +10,8 @@
 #if defined(__x86_64__)
 #include "kernels/x86/pair_avx512.h"
 #define PAIR_DIRECT
+#include "kernels/x86/edge_avx512.h"
+#define EDGE_DIRECT
 
 #include "kernels/plain/edge.inc"
 #include "kernels/plain/pair.inc"

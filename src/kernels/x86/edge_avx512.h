@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Quantize [Q1] three planes of real numbers to the bytes of pixels, 64 pixels at a time.  Packing shrinks within 128-bit
+ * lanes, so dwords are put in order behind it; then lane l of `part[j]` is what bytes 48 l + 16 j and on of the pixels are.
+ */
+#ifndef BL_KERNELS_EDGE_AVX512_H
+#define BL_KERNELS_EDGE_AVX512_H
+
+#include "kernels/rows.h"
+
+#include <immintrin.h>
+
+enum { EDGE_PIXELS = 64 };
+
+typedef struct edge_consts {
+    __m512 scale, lo, hi;       /* bounds less the zero point */
+    __m512i zero;               /* words */
+} edge_consts;
+
+static inline __m512i edge_round(const edge_consts *k, const float *from)
+{
+    __m512 t = _mm512_div_ps(_mm512_loadu_ps(from), k->scale);
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(t, k->lo), k->hi)); /* a NaN becomes lo */
+}
+
+static inline __m512i edge_codes(const edge_consts *k, const float *from)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i low = _mm512_packs_epi32(edge_round(k, from), edge_round(k, from + 16));
+    __m512i high = _mm512_packs_epi32(edge_round(k, from + 32), edge_round(k, from + 48));
+    __m512i codes = _mm512_packus_epi16(_mm512_add_epi16(low, k->zero), _mm512_add_epi16(high, k->zero));
+    return _mm512_permutexvar_epi32(order, codes);
+}
+
+/* Where the bytes of plane c stand in 16 bytes of part j: byte i is of plane (16 j + i) % 3 and pixel (16 j + i) / 3. */
+#define EDGE_AT(j, c, i) ((16 * (j) + (i)) % 3 == (c) ? (16 * (j) + (i)) / 3 : -1)
+#define EDGE_FOUR(j, c, i) EDGE_AT(j, c, i), EDGE_AT(j, c, i + 1), EDGE_AT(j, c, i + 2), EDGE_AT(j, c, i + 3)
+#define EDGE_PART(j, c) {EDGE_FOUR(j, c, 0), EDGE_FOUR(j, c, 4), EDGE_FOUR(j, c, 8), EDGE_FOUR(j, c, 12)}
+#define EDGE_PARTS(j) {EDGE_PART(j, 0), EDGE_PART(j, 1), EDGE_PART(j, 2)}
+static const int8_t edge_at[3][3][16] = {EDGE_PARTS(0), EDGE_PARTS(1), EDGE_PARTS(2)};
+
+static inline __m512i edge_spread(__m512i codes, int j, int c)
+{
+    return _mm512_shuffle_epi8(codes, _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)edge_at[j][c])));
+}
+
+/* The first n of the planes' numbers, as many as are whole blocks; `plane`: from plane to plane.  Returns how many. */
+static inline size_t edge_three_direct(const float *from, int64_t plane, size_t n, bl_grid g, uint8_t *to)
+{
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 0, 0, 2, 3), first_c = _mm512_setr_epi64(0, 1, 2, 3, 8, 9, 6, 7);
+    const __m512i second = _mm512_setr_epi64(2, 3, 10, 11, 0, 0, 4, 5), second_c = _mm512_setr_epi64(0, 1, 2, 3, 12, 13, 6, 7);
+    const __m512i third = _mm512_setr_epi64(4, 5, 14, 15, 0, 0, 6, 7), third_c = _mm512_setr_epi64(0, 1, 2, 3, 14, 15, 6, 7);
+    edge_consts k = {_mm512_set1_ps(g.scale), _mm512_set1_ps((float)(g.lo - g.zero)), _mm512_set1_ps((float)(g.hi - g.zero)),
+                     _mm512_set1_epi16((short)g.zero)};
+    size_t i = 0;
+    for (; i + EDGE_PIXELS <= n; i += EDGE_PIXELS, from += EDGE_PIXELS, to += 3 * EDGE_PIXELS) {
+        __m512i a = edge_codes(&k, from), b = edge_codes(&k, from + plane), c = edge_codes(&k, from + 2 * plane), part[3];
+#pragma GCC unroll 3
+        for (int j = 0; j < 3; j++)
+            part[j] = _mm512_or_si512(_mm512_or_si512(edge_spread(a, j, 0), edge_spread(b, j, 1)), edge_spread(c, j, 2));
+        __m512i x = _mm512_permutex2var_epi64(part[0], first, part[1]); /* parts 0 1 . 0 of lanes 0 0 . 1 */
+        _mm512_storeu_si512(to, _mm512_permutex2var_epi64(x, first_c, part[2]));
+        x = _mm512_permutex2var_epi64(part[1], second, part[2]);        /* parts 1 2 . 1 of lanes 1 1 . 2 */
+        _mm512_storeu_si512(to + 64, _mm512_permutex2var_epi64(x, second_c, part[0]));
+        x = _mm512_permutex2var_epi64(part[2], third, part[0]);         /* parts 2 0 . 2 of lanes 2 3 . 3 */
+        _mm512_storeu_si512(to + 128, _mm512_permutex2var_epi64(x, third_c, part[1]));
+    }
+    return i;
+}
+
+#endif
