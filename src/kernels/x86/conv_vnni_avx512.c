@@ -253,6 +253,7 @@ static void vnni_start(vnni_job *j, const vnni_plan *p, const bl_conv_args *a, c
     j->bias = (const int32_t *)a->packed + vector * 16 * (p->wide ? 2 : 1);
     j->mult = mult + vector * 16;
     j->channels = BL_MIN(j->z * 16, p->d.ocg - first * 16);
+    j->mask = j->channels >= 64 ? ~0ull : (1ull << j->channels) - 1;
     /* The next block is as large as this one, nearly. */
     size_t each = p->edge ? p->edge : j->evenly ? vnni_stream_positions[j->half ? 0 : j->z] : j->z == 4 ? 6 : 8;
     size_t tiles = positions / each + 1;

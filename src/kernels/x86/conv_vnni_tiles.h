@@ -27,6 +27,7 @@ typedef struct vnni_job {
     const int32_t *bias;        /* int64 where the sums are wide */
     const float *mult;
     size_t z, channels;         /* vectors; codes to store at a position */
+    uint64_t mask;              /* a bit for each of them, of 64 at most */
     bool half;                  /* the second of two vectors has 8 channels */
     int kind;                   /* of ends: VNNI_FAST ... */
     bool wide;
@@ -100,12 +101,9 @@ INLINE void vnni_put4(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
     const float *m = j->mult;
     __m512i codes = requant_codes64(&j->q, REQUANT(kind), a, b, c, d, _mm512_loadu_ps(m), _mm512_loadu_ps(m + 16),
                                     _mm512_loadu_ps(m + 32), _mm512_loadu_ps(m + 48));
-    __mmask64 mask = j->channels >= 64 ? ~0ull : (1ull << j->channels) - 1;
+    const __mmask64 mask = j->mask;
     if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out)));
-    if (j->channels >= 64)
-        _mm512_storeu_si512(out, codes);
-    else
-        _mm512_mask_storeu_epi8(out, mask, codes);
+    _mm512_mask_storeu_epi8(out, mask, codes); /* as fast as one without a mask, and than a branch */
 }
 
 /* Two positions of three vectors; n of them are stored. */
@@ -115,7 +113,7 @@ INLINE void vnni_put3(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m51
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 0, 0, 0, 0);
     const __m512i second = _mm512_setr_epi32(0, 1, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 0, 0, 0, 0);
     __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16), m2 = _mm512_loadu_ps(j->mult + 32);
-    __mmask64 mask = (1ull << j->channels) - 1;
+    const __mmask64 mask = j->mask;
     __m512i codes = requant_codes64(&j->q, REQUANT(kind), a0, a1, a2, b2, m0, m1, m2, m2);
     codes = _mm512_permutexvar_epi32(first, codes);
     if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out)));
@@ -129,7 +127,7 @@ INLINE void vnni_put3(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m51
 
 INLINE void vnni_put_halves(const vnni_job *j, int kind, __m512i codes, uint8_t *out, int n)
 {
-    __mmask32 mask = j->channels >= 32 ? 0xffffffff : (1u << j->channels) - 1;
+    const __mmask32 mask = (__mmask32)j->mask;
     if (kind == VNNI_PLUS) {
         const uint8_t *with = vnni_other(j, out);
         __m512i other = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, with));
@@ -166,7 +164,7 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512 m = _mm512_loadu_ps(j->mult);
-    __mmask16 mask = j->channels >= 16 ? 0xffff : (__mmask16)((1u << j->channels) - 1);
+    const __mmask16 mask = (__mmask16)j->mask;
     __m512i codes = _mm512_permutexvar_epi32(order, requant_codes64(&j->q, REQUANT(kind), a, b, c, d, m, m, m, m));
     if (kind == VNNI_PLUS) {
         const uint8_t *with = vnni_other(j, out);
