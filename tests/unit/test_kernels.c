@@ -523,7 +523,7 @@ static void test_rows_of_depthwise_layers(void **state)
     static const struct { bl_isa cap; const char *slides, *any; } wanted[] = {
         {BL_ISA_REF, "conv_depthwise_base", "conv_depthwise_base"},
         {BL_ISA_AVX2, "conv_depthwise_slide_avx2", "conv_depthwise_avx2"},
-        {BL_ISA_AVXVNNI, "conv_depthwise_slide_avx2", "conv_depthwise_avx2"},
+        {BL_ISA_AVXVNNI, "conv_depthwise_slide_avxvnni", "conv_depthwise_avx2"},
         {BL_ISA_AVX512, "conv_depthwise_vnni_avx512", "conv_depthwise_vnni_avx512"},
         {BL_ISA_AMX, "conv_depthwise_vnni_avx512", "conv_depthwise_vnni_avx512"},
     };
