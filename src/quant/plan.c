@@ -86,11 +86,11 @@ static double histogram_error(const bl_value_stats *s, bl_grid g)
 }
 
 /* The range's scale lies between two powers of two: the one whose squared error is less.  Zero is the first
- * code, or where numbers are negative the middle one. */
+ * code, or where numbers are negative the middle one: of one bit that is the upper code, for the negative side alone. */
 static bl_grid power_of_two_grid(const bl_graph *g, const bl_unit *unit, const bl_stats *stats, double lo, double hi, int bits)
 {
-    int32_t top = (int32_t)((1u << bits) - 1), zero = lo < 0 ? 1 << (bits - 1) : 0;
-    double scale = hi / (top - zero), best = INFINITY;
+    int32_t top = (int32_t)((1u << bits) - 1), zero = (bits > 1 ? lo < 0 : -lo > hi) ? 1 << (bits - 1) : 0;
+    double scale = top > zero ? hi / (top - zero) : 0, best = INFINITY;
     if (zero) scale = BL_MAX(scale, -lo / zero);
     if (!(scale > 0)) scale = 1;
     bl_grid out = { .zero = zero, .lo = 0, .hi = top };

@@ -244,6 +244,37 @@ static void grids_for_runtimes(void **state)
     bl_graph_free(g);
 }
 
+/* Scales are powers of two for every width and side; one bit has no code above its middle one. */
+static void grids_of_powers_of_two(void **state)
+{
+    bl_ctx *ctx = *state;
+    static const struct { double lo, hi; } ranges[] = { { 0, 0.7 }, { -0.7, 0 }, { -0.3, 0.7 }, { -0.7, 0.3 }, { 0, 0 }, { -3e30, 3e30 } };
+    bl_graph *g = ob_prepared(tiny_dense(ctx, false));
+    bl_menu *m = NULL;
+    assert_ok(ctx, bl_menu_make(ctx, g, NULL, &m));
+    const bl_unit *u = &m->units[bl_menu_find(m, "a")];
+    bl_value_stats *value = calloc((size_t)g->n_values, sizeof *value);
+    assert_non_null(value);
+    bl_stats stats = { .n_values = g->n_values, .value = value };
+    static const int widths[] = { 1, 2, 3, 4, 8, 16 };
+    for (size_t i = 0; i < BL_COUNTOF(ranges); i++)
+        for (size_t k = 0; k < BL_COUNTOF(widths); k++) {
+            int part, bits = widths[k];
+            double lo = ranges[i].lo, hi = ranges[i].hi;
+            bl_grid grid;
+            for (int v = 0; v < g->n_values; v++) value[v] = (bl_value_stats){ .lo = lo, .hi = hi, .count = 1 };
+            assert_ok(ctx, bl_act_grid(ctx, g, u, &stats, bits, bl_observer_find("minmax"), true, &grid));
+            assert_true(frexpf(grid.scale, &part) == 0.5f);
+            assert_true(grid.zero == 0 || grid.zero == 1 << (bits - 1));
+            if (bits > 1) assert_int_equal(grid.zero != 0, lo < 0);
+            else if (hi > -lo) assert_true(bl_quantize((float)hi, grid) == 1 && grid.zero == 0);
+            else if (hi < -lo) assert_true(bl_quantize((float)lo, grid) == 0 && grid.zero == 1);
+        }
+    free(value);
+    bl_menu_free(m);
+    bl_graph_free(g);
+}
+
 static void candidates_in_order(void **state)
 {
     static const char *const names[] = { "W8A8", "W6A8", "W4A8", "W3A8", "W2A8", "W8A4", "W6A4", "W4A4", "W3A4", "W2A4" };
@@ -331,6 +362,7 @@ int main(void)
         cmocka_unit_test(fake_array_is_the_rule),
         cmocka_unit_test(units_of_a_residual_network),
         cmocka_unit_test(grids_for_runtimes),
+        cmocka_unit_test(grids_of_powers_of_two),
         cmocka_unit_test(candidates_in_order),
         cmocka_unit_test(ends_and_given_grids),
     };
