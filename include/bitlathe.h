@@ -201,6 +201,7 @@ typedef struct bl_data_options {
     int crop_width;         /* its columns, 0: as many */
     bool bgr;               /* pictures are stored R, G, B and the network wants B, G, R */
     bool nhwc_stored;       /* arrays hold height, width, channels */
+    bool nchw_stored;       /* they hold channels, height, width, and that was said */
     int64_t window;         /* rows of a sliding window over a sample's first axis, 0: none */
     int64_t limit;          /* samples to use, 0: all; for the caller, open does not apply it */
 } bl_data_options;

@@ -277,7 +277,8 @@ static bl_status run_graph(state *s, const bl_graph *g, const inputs *in)
     for (int i = 0; st == BL_OK && i < g->n_outputs; i++)
         st = write_tensor(s, bl_format(s->cli.arena, "out%d.npy", i), bl_walk_value(w, g->outputs[i]));
     bl_walk_free(w);
-    return st == BL_OK ? finish_index(s) : st;
+    if (st == BL_OK) st = finish_index(s);
+    return st == BL_OK && s->cli.json ? bl_cli_json(&s->cli, json_pack("{s:s}", "out", s->out)) : st;
 }
 
 /* The batch of the given input decides where the model leaves it open. */

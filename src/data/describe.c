@@ -96,7 +96,10 @@ static bl_status option_read(bl_ctx *ctx, const char *path, const char *key, con
     }
     if (!o->window) o->window = said.window;
     o->bgr |= said.bgr;
-    o->nhwc_stored |= said.nhwc_stored;
+    if (!o->nhwc_stored && !o->nchw_stored) {
+        o->nhwc_stored = said.nhwc_stored;
+        o->nchw_stored = said.nchw_stored;
+    }
     return BL_OK;
 }
 

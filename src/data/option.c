@@ -100,8 +100,11 @@ bl_status bl_data_option(bl_ctx *ctx, const char *key, const char *value, bl_dat
     if (strcmp(key, "mean") == 0) return option_floats(ctx, key, value, false, o->mean, &o->n_mean);
     if (strcmp(key, "std") == 0) return option_floats(ctx, key, value, true, o->std, &o->n_std);
     if (strcmp(key, "channels") == 0) return option_word(ctx, key, value, "rgb", "bgr", &o->bgr);
-    if (strcmp(key, "layout") == 0)
-        return option_word(ctx, key, value, "nchw", "nhwc", &o->nhwc_stored);
+    if (strcmp(key, "layout") == 0) {
+        BL_TRY(option_word(ctx, key, value, "nchw", "nhwc", &o->nhwc_stored));
+        o->nchw_stored = !o->nhwc_stored;
+        return BL_OK;
+    }
     if (strcmp(key, "resize") == 0) {
         BL_TRY(option_whole(ctx, key, value, SIDE_MAX, &v));
         o->resize = (int)v;

@@ -67,9 +67,20 @@ int64_t bl_first_not_finite(bl_dtype type, const uint8_t *data, int64_t count)
 
 /* ------------------------------------------------------------------ settling */
 
+static bool same_dims(const bl_tensor *sample, const int64_t *d)
+{
+    for (int i = 0; i < sample->rank; i++)
+        if (sample->dim[i] != d[i]) return false;
+    return true;
+}
+
 static bl_status fit_fail(const bl_source *s, const char *what, const char *shape)
 {
     char wants[192];
+    const bl_tensor *in = s->input;
+    if (in->rank > 1 && in->dim[0] > 1 && s->sample.rank == in->rank - 1 && same_dims(&s->sample, in->dim + 1))
+        return bl_fail(s->ctx, BL_DATA, "--data", "export it with a batch of 1 or a free one",
+                       "%s %s and the network takes %lld of them at once", what, shape, (long long)in->dim[0]);
     return bl_fail(s->ctx, BL_DATA, "--data", "other data, or --window, --crop, --resize, --layout",
                    "%s %s and the network's input is %s", what, shape,
                    bl_data_shape_text(s->input, wants));
@@ -224,10 +235,28 @@ bl_status bl_view_crop(const bl_source *s, const char *place, bl_view *v)
     return BL_OK;
 }
 
+/* An array that has the input's axes with the channels at the other end also has its element count: whoever means
+ * pictures says so.  first: the array's channels come first. */
+static bool channels_elsewhere(const bl_source *s, bool *first)
+{
+    const bl_tensor *t = &s->sample, *in = s->input;
+    if (t->rank != 3 || in->rank != 4 || same_dims(t, in->dim + 1)) return false;
+    const int64_t *d = in->dim, as_first[] = { d[3], d[1], d[2] }, as_last[] = { d[2], d[3], d[1] };
+    *first = same_dims(t, as_first);
+    return (*first && d[3] > 1) || (same_dims(t, as_last) && d[1] > 1);
+}
+
 bl_status bl_view_make(const bl_source *s, bl_view *v)
 {
     const bl_data_options *o = s->options;
-    bool picture = s->picture || o->resize || o->crop || o->bgr || o->nhwc_stored;
+    char text[192], wants[192];
+    bool first = false, picture = s->picture || o->resize || o->crop || o->bgr || o->nhwc_stored;
+    if (!picture && !o->window && channels_elsewhere(s, &first)) {
+        picture = first && o->nchw_stored;
+        if (!picture)
+            bl_note(s->ctx, "samples of %s are read as they lie for an input of %s; if they are pictures, give --layout %s",
+                    bl_data_shape_text(&s->sample, text), bl_data_shape_text(s->input, wants), first ? "nchw" : "nhwc");
+    }
     *v = (bl_view){.windows = 1};
     BL_TRY(picture ? view_picture(s, v) : view_plain(s, v));
     if (!picture) view_features(s, v);

@@ -184,6 +184,9 @@ ok 64 "compare one" "$bitlathe" compare $resnet8 $test
 # ---- run
 npy_noise "$t/x.npy" "1, 1, 28, 28" 784 5
 ok 0 "run float" "$bitlathe" run $resnet8 --in "$t/x.npy" --out "$t/o1" --all-values
+ok 0 "run float --json" "$bitlathe" run $resnet8 --in "$t/x.npy" --out "$t/o1j" --json
+one_object "run float --json"
+json_is "run float --json" "$t/object.json" out "$t/o1j"
 ok 0 "run program" "$bitlathe" run "$run/model.blp" --in "$t/x.npy" --out "$t/o2" --all-values
 for o in o1 o2; do
     check "out0.npy of $o" test "$(stat -c %s "$t/$o/out0.npy")" -eq $((128 + 40))

@@ -125,6 +125,21 @@ static void layouts(void **state)
     assert_ok(f->ctx, bl_data_read(d, 0, N, x));
     for (size_t i = 0; i < 120; i++) assert_true(x[i] == (float)pattern(i));
     bl_data_free(d);
+    /* Stored N,C,H,W: as it is; to N,H,W,C where --layout says that it is so stored. */
+    put_npy_u8(f, "(2, 3, 4, 5)", 120);
+    save(f, "first.npy");
+    for (int told = 0; told < 2; told++)
+        for (int last = 0; last < 2; last++) {
+            bl_tensor in = last ? input_of(4, 1, H, W, C) : input_of(4, 1, C, H, W);
+            bl_data *p = open_fine(f, "npy:@/first.npy", told ? "layout=nchw" : "", in);
+            assert_ok(f->ctx, bl_data_read(p, 0, N, x));
+            for (size_t i = 0; i < 120; i++) {
+                size_t c = i % C, at = i / 60 * 60 + c * H * W + i % 60 / C;
+                assert_true(x[i] == (float)pattern(told && last ? at : i));
+            }
+            bl_data_free(p);
+        }
+    open_fails(f, "npy:@/first.npy", "", input_of(4, 7, C, H, W), BL_DATA, "takes 7 of them at once");
     /* A flat sample takes the input's shape, here stored channels last. */
     put_npy_u8(f, "(2, 60)", 120);
     save(f, "flat.npy");
