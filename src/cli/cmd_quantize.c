@@ -180,6 +180,12 @@ static bl_status score_uniform(state *s, const int *choice, const bl_contender *
     return st;
 }
 
+/* Refused plans give way to int8: this one is it. */
+static bool chose_int8(const state *s)
+{
+    return s->int8_row && same_choice(&s->p, s->row[s->int8_row].choice, s->row[s->chosen_row].choice);
+}
+
 /* Uniform plans that keep the same budgets: does one have less noise on the calibration samples? */
 static bl_status compare_with_uniform(state *s)
 {
@@ -189,6 +195,7 @@ static bl_status compare_with_uniform(state *s)
     BL_TRY(bl_oracle_score(p->oracle, chosen->plan, chosen->weights, &chosen->score));
     chosen->scored = true;
     double best = chosen->score.sqnr_db + 0.05;
+    const char *better = NULL;
     for (int w = 0; w < p->recipe.menu.n_w; w++)
         for (int a = 0; a < p->recipe.menu.n_a; a++) {
             int wb = p->recipe.menu.w_bits[w], ab = p->recipe.menu.a_bits[a], *choice;
@@ -215,11 +222,13 @@ static bl_status compare_with_uniform(state *s)
             }
             if (fits && s->found.feasible && !p->n_floors && !weighs(p) && score.sqnr_db > best) {
                 best = score.sqnr_db;
-                s->refused = bl_format(s->cli.arena, "uniform W%dA%d keeps the same budgets with %.2f dB instead of %.2f dB",
-                                       wb, ab, score.sqnr_db, chosen->score.sqnr_db);
-                BL_ALLOC_TRY(p->ctx, s->refused);
+                better = bl_format(s->cli.arena, "uniform W%dA%d keeps the same budgets with %.2f dB instead of %.2f dB",
+                                   wb, ab, score.sqnr_db, chosen->score.sqnr_db);
+                BL_ALLOC_TRY(p->ctx, better);
             }
         }
+    if (better && chose_int8(s)) return note(s, bl_format(s->cli.arena, "the plan is int8: %s", better));
+    s->refused = better;
     return BL_OK;
 }
 
@@ -246,7 +255,7 @@ static bl_status time_contenders(state *s)
     if (isfinite(predicted))
         bl_note(p->ctx, "latency of the plan: predicted %.3f ms, measured %.3f ms (%+.1f %%)", predicted, chosen->timing.q1_ms,
                 100 * (predicted / chosen->timing.q1_ms - 1));
-    if (!s->int8_row || s->int8_row == s->chosen_row) return BL_OK;
+    if (!s->int8_row || chose_int8(s)) return BL_OK;
     double int8 = items[s->int8_row].timing.q1_ms, twin = items[n - 1].timing.q1_ms, mixed = s->row[s->chosen_row].timing.q1_ms;
     double near = fmax(tie, fabs(int8 - twin) / fmin(int8, twin));
     bool asked = false;

@@ -152,6 +152,13 @@ absent "W8A8 needs no sensitivities" "$t/w8/sens.json"
 ok 0 "W4A8" quantize $resnet8 -o "$t/w4" $data --recipe uniform --target counted --weights-bits 4 --act-bits 8 --no-bench
 json_lacks "int8 is not there" "$t/w4/summary.json" int8
 
+# ---- int8 does not give way to itself: weights that lie on a grid of 6 bits have less noise there, and nothing was asked for
+ok 0 "W6A8" quantize $resnet8 -o "$t/w6" $data --recipe uniform --target counted --weights-bits 6 --act-bits 8 --no-bench
+ok 0 "from 6 bits to 8" quantize "$t/w6/model.qdq.onnx" --dequantize -o "$t/w6to8" $data --set sense=32 --target counted --weights-bits 6,8 --act-bits 8 --no-bench
+[ $real = no ] || says "from 6 bits to 8" 'the plan is int8: uniform W6A8 keeps the same budgets'
+json_lacks "from 6 bits to 8" "$t/w6to8/summary.json" refused
+absent "from 6 bits to 8" "$t/w6to8/plan.refused.json"
+
 # ---- budgets that nothing keeps
 ok 1 "size=0.01" quantize $resnet8 -o "$t/no" $data --budget size=0.01 --budget bops=0.9 --no-bench
 says "size=0.01" 'no plan keeps the budget size=0.01'
