@@ -7,7 +7,6 @@
 #include "check.h"
 
 #include <float.h>
-
 #include <stdio.h>
 #include <string.h>
 
@@ -46,6 +45,16 @@ static extent extent_of(const int64_t *size, const int64_t *stride, int rank)
     return e;
 }
 
+/* Rows of bytes that become columns. */
+static void make_turned(bl_rng *r, bl_move_args *a)
+{
+    int64_t planes = random_between(r, 1, 4), rows = random_between(r, 1, 70), columns = random_between(r, 1, 70);
+    int64_t step = columns + (random_chance(r, 0.3) ? random_between(r, 1, 9) : 0);
+    int64_t apart = rows + (random_chance(r, 0.3) ? random_between(r, 1, 9) : 0);
+    *a = (bl_move_args){.rank = 3, .size = {planes, rows, columns}, .in_stride = {rows * step, step, 1},
+                        .out_stride = {columns * apart, 1, apart}, .in_bits = 8, .out_bits = 8};
+}
+
 static void check_move_case(check *k, uint64_t number)
 {
     char text[256];
@@ -61,6 +70,10 @@ static void check_move_case(check *k, uint64_t number)
     for (int d = 0; d < a.rank; d++) {
         if (random_chance(&r, 0.1)) a.in_stride[d] = -a.in_stride[d];
         if (random_chance(&r, 0.05)) a.in_stride[d] = 0;
+    }
+    if (random_chance(&r, 0.2)) {
+        make_turned(&r, &a);
+        with_table = false;
     }
     extent in_reach = extent_of(a.size, a.in_stride, a.rank);
     extent out_reach = extent_of(a.size, a.out_stride, a.rank);

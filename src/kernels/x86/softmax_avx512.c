@@ -11,7 +11,9 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-enum { ROWS = 16, COLUMNS = 128, TABLE = 16 /* vectors */ };
+#include "kernels/x86/turn_avx512.h"
+
+enum { ROWS = TURN, COLUMNS = 128, TABLE = 16 /* vectors */ };
 
 typedef struct turned {
     _Alignas(64) uint8_t code[COLUMNS][ROWS];
@@ -24,41 +26,12 @@ static bool softmax_fits(const bl_softmax_args *a)
     return a->d > 1 && a->in_bits <= 8 && a->out_bits <= 8;
 }
 
-/* 16 x 16 bytes, rows in lanes: t[0] holds 0, 4, 8, 12, t[1] 1, 5, 9, 13 and so on; becomes lanes of columns, t[0] those
- * of 0 to 3. */
-static inline void turn(__m512i t[4])
-{
-    const __m512i lanes = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
-    __m512i low01 = _mm512_unpacklo_epi8(t[0], t[1]), high01 = _mm512_unpackhi_epi8(t[0], t[1]);
-    __m512i low23 = _mm512_unpacklo_epi8(t[2], t[3]), high23 = _mm512_unpackhi_epi8(t[2], t[3]);
-    t[0] = _mm512_permutexvar_epi32(lanes, _mm512_unpacklo_epi16(low01, low23));
-    t[1] = _mm512_permutexvar_epi32(lanes, _mm512_unpackhi_epi16(low01, low23));
-    t[2] = _mm512_permutexvar_epi32(lanes, _mm512_unpacklo_epi16(high01, high23));
-    t[3] = _mm512_permutexvar_epi32(lanes, _mm512_unpackhi_epi16(high01, high23));
-}
-
-static inline __m512i four_lanes(__m128i a, __m128i b, __m128i c, __m128i d)
-{
-    __m512i x = _mm512_inserti32x4(_mm512_castsi128_si512(a), b, 1);
-    return _mm512_inserti32x4(_mm512_inserti32x4(x, c, 2), d, 3);
-}
-
-static inline __mmask16 first(int64_t n)
-{
-    return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
-}
-
-/* n columns of `rows` rows, d bytes apart; rows that are missing repeat the first. */
+/* n columns of `rows` rows, d bytes apart; rows that are missing are rows of zeros. */
 static void turn_in(const uint8_t *in, int64_t d, int64_t rows, int64_t n, turned *x)
 {
-    for (int64_t c = 0; c < n; c += 16) {
-        __mmask16 m = first(n - c);
+    for (int64_t c = 0; c < n; c += TURN) {
         __m512i t[4];
-        for (int k = 0; k < 4; k++) {
-            __m128i r[4];
-            for (int64_t l = 0; l < 4; l++) r[l] = _mm_maskz_loadu_epi8(m, in + (4 * l + k < rows ? 4 * l + k : 0) * d + c);
-            t[k] = four_lanes(r[0], r[1], r[2], r[3]);
-        }
+        turn_load(in + c, d, rows, n - c, t);
         turn(t);
         for (int k = 0; k < 4; k++) _mm512_store_si512(x->code[c + 4 * k], t[k]);
     }
@@ -66,18 +39,11 @@ static void turn_in(const uint8_t *in, int64_t d, int64_t rows, int64_t n, turne
 
 static void turn_out(const turned *x, int64_t d, int64_t rows, int64_t n, uint8_t *out)
 {
-    for (int64_t c = 0; c < n; c += 16) {
-        __mmask16 m = first(n - c);
-        _Alignas(64) uint8_t row[16][16];
+    for (int64_t c = 0; c < n; c += TURN) {
         __m512i t[4];
-        for (int k = 0; k < 4; k++) {
-            __m128i r[4];
-            for (int l = 0; l < 4; l++) r[l] = _mm_load_si128((const __m128i *)x->code[c + 4 * l + k]);
-            t[k] = four_lanes(r[0], r[1], r[2], r[3]);
-        }
+        turn_load(x->code[c], TURN, TURN, TURN, t);
         turn(t);
-        for (int k = 0; k < 4; k++) _mm512_store_si512(row[4 * k], t[k]);
-        for (int64_t l = 0; l < rows; l++) _mm_mask_storeu_epi8(out + l * d + c, m, _mm_load_si128((const __m128i *)row[l]));
+        turn_store(t, out + c, d, rows, n - c);
     }
 }
 
@@ -129,7 +95,7 @@ static void softmax_run(const bl_softmax_args *a)
     bool whole = d <= COLUMNS;
     for (int64_t k = 0; k < TABLE; k++) {
         int64_t at = BL_MIN(16 * k, entries), n = BL_MIN(entries - at, 16);
-        table[k] = _mm512_maskz_loadu_ps(first(n), a->table + at);
+        table[k] = _mm512_maskz_loadu_ps(turn_first(n), a->table + at);
     }
     for (int64_t row = 0; row < a->rows; row += ROWS) {
         const uint8_t *in = (const uint8_t *)a->in + row * d;
