@@ -428,6 +428,7 @@ static void run_concat(const ort_case *c)
     assert_int_equal(attribute(c, "axis", 0, 0), 1);
     for (size_t row = 0; row < bl_n_kernels; row++) {
         int64_t channel = 0;
+        bool fits = true;
         if (bl_kernels[row].contract != BL_C_MOVE || !bl_isa_here(bl_kernels[row].isa)) continue;
         for (int part = 0; part < 2; part++) {
             vector *x = input(c, names[part], true);
@@ -443,12 +444,14 @@ static void run_concat(const ort_case *c)
                               .in_stride = {x->dim[1], 1},
                               .out_stride = {y->dim[1], 1},
                               .table = table};
-            ((const bl_move_row *)bl_kernels[row].row)->run(&a);
+            const bl_move_row *r = bl_kernels[row].row;
+            fits = fits && r->fits(&a);
+            if (fits) r->run(&a);
             channel += x->dim[1];
             free(in);
             free(x);
         }
-        compare_codes(bl_kernels[row].name, whole, wanted, y->n, 1);
+        if (fits) compare_codes(bl_kernels[row].name, whole, wanted, y->n, 1);
     }
     free(wanted);
     free(whole);
