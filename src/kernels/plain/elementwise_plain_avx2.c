@@ -10,7 +10,6 @@
 #if defined(__x86_64__)
 #include "kernels/plain/edge.inc"
 #include "kernels/plain/layernorm.inc"
-#include "kernels/plain/matmul.inc"
 #include "kernels/plain/pair.inc"
 #include "kernels/plain/pool.inc"
 #include "kernels/plain/softmax.inc"
