@@ -3,7 +3,7 @@
 # Layers of well-known networks, one thread, beside oneDNN's int8 and beside what a core can do at most:
 #   bench/kernels.sh BUILD
 # Everything comes out of kernel-check: its peaks, then its layers with warm weights, with weights from memory (fully connected: from L3 too), and
-# with AVX2 alone (oneDNN held there too).  "of peak": multiply-accumulates a second of the layer to those of the
+# with AVX-VNNI and AVX2 alone (oneDNN held there too).  "of peak": multiply-accumulates a second of the layer to those of the
 # instruction; taps that meet the border's zeros are left out, so a layer may pass 100 %.  "of stream": fully connected
 # layers, bytes of weights a second to what memory gives.  JSON: BUILD/bench/kernels.json.
 #   KERNEL_SECONDS  of each part (14)
