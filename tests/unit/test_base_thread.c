@@ -2,6 +2,8 @@
 /* bl_parallel_for: every piece once, errors of the smallest piece, nesting, interruption. */
 #include "support.h"
 
+#include <time.h>
+
 #define N 2000
 
 typedef struct job {
@@ -166,6 +168,31 @@ static void test_notes_come_one_at_a_time(void **state)
     test_ctx_free(j.ctx);
 }
 
+/* A helper's pieces take so long that the caller, who has the first one, goes to sleep. */
+static bl_status linger(void *arg, size_t i, unsigned worker)
+{
+    job *j = arg;
+    __atomic_fetch_add(&j->calls[i], 1, __ATOMIC_RELAXED);
+    if (worker > 0) nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    return BL_OK;
+}
+
+/* Whoever sleeps is woken: helpers that waited long for a job, and the caller that waits long for helpers. */
+static void test_sleepers_are_woken(void **state)
+{
+    (void)state;
+    for (unsigned t = 2; t <= 5; t++) {
+        bl_ctx *ctx = test_ctx(t, 0);
+        for (int round = 0; round < 8; round++) {
+            job j = {.ctx = ctx, .fail_from = N};
+            nanosleep(&(struct timespec){.tv_nsec = round % 2 ? 2000000 : 1000}, NULL);
+            assert_ok(ctx, bl_parallel_for(ctx, 3 * t, linger, &j));
+            for (size_t i = 0; i < N; i++) assert_int_equal(j.calls[i], i < 3 * t);
+        }
+        test_ctx_free(ctx);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +202,7 @@ int main(void)
         cmocka_unit_test(test_arenas_in_pieces),
         cmocka_unit_test(test_interruption),
         cmocka_unit_test(test_notes_come_one_at_a_time),
+        cmocka_unit_test(test_sleepers_are_woken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
