@@ -296,12 +296,31 @@ static void add_row(json_t *points, const char *series, const char *target, cons
     json_array_append_new(points, o);
 }
 
+static char *without_slashes(bl_cli *cli, const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    return bl_strndup(cli->arena, path, n);
+}
+
+/* A run's folder by its last part, or by its whole path where another run is called the same: one name is one line. */
+static char *series_of(bl_cli *cli, const char *path)
+{
+    char *own = without_slashes(cli, path);
+    for (int i = 0; own && i < cli->n_args; i++) {
+        char *other = without_slashes(cli, cli->args[i]);
+        if (!other) return NULL;
+        if (strcmp(own, other) && !strcmp(bl_path_base(own), bl_path_base(other))) return own;
+    }
+    return own ? bl_strdup(cli->arena, bl_path_base(own)) : NULL;
+}
+
 /* The front of a training of every width: a point each, whose cost is EBOPs alone. */
 static bl_status add_front(bl_cli *cli, const char *path, json_t *points)
 {
     json_t *front, *p;
     size_t i;
-    char *file = bl_path_join(cli->arena, path, "front.json"), *series = bl_strdup(cli->arena, bl_path_base(path));
+    char *file = bl_path_join(cli->arena, path, "front.json"), *series = series_of(cli, path);
     if (!file || !series) return bl_pending(cli->ctx);
     BL_TRY(bl_json_read(cli->ctx, file, &front));
     json_array_foreach(json_object_get(front, "points"), i, p) {
@@ -318,13 +337,14 @@ static bl_status add_front(bl_cli *cli, const char *path, json_t *points)
 static bl_status add_run(bl_cli *cli, const char *path, json_t *points, const char **model)
 {
     char *summary = bl_path_join(cli->arena, path, "summary.json");
-    BL_ALLOC_TRY(cli->ctx, summary);
+    char *series = series_of(cli, path);
+    if (!summary || !series) return bl_pending(cli->ctx);
     if (!bl_file_exists(summary)) return add_front(cli, path, points);
     json_t *s, *row;
     size_t i;
     BL_TRY(bl_json_read(cli->ctx, summary, &s));
     const char *target = json_string_value(json_object_get(s, "target")), *name = json_string_value(json_object_get(s, "model"));
-    char *series = bl_strdup(cli->arena, bl_path_base(path));
+    if (*model && name && strcmp(*model, name)) bl_note(cli->ctx, "%s is a run of %s, other points are of %s", path, name, *model);
     if (!*model) *model = name ? bl_strdup(cli->arena, name) : NULL;
     if (!target) target = "unknown target";
     add_row(points, series, target, json_object_get(s, "mixed"), s);

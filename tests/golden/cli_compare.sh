@@ -40,6 +40,16 @@ ok 0 "two runs" "$bitlathe" compare "$t/run0.8" "$t/run0.6" -o "$t/runs"
 prints "the first run" '  run0.8 '
 prints "uniform beside them" '  uniform .*int8'
 check "EBOPs of uniform 8 bit in a run" test "$(json "$t/runs/compare.json" points.1.ebops | cut -d. -f1)" -gt 10000000
+mkdir -p "$t/one" "$t/two"
+cp -r "$t/run0.8" "$t/one/run"
+cp -r "$t/run0.6" "$t/two/run"
+ok 0 "two runs of one name" "$bitlathe" compare "$t/one/run/" "$t/two/run" "$t/run0.8/" -o "$t/named"
+json_is "the first by its path" "$t/named/compare.json" points.0.series "$t/one/run"
+check "the second by its path" grep -q "\"series\": \"$t/two/run\"" "$t/named/compare.json"
+check "a folder as the shell completes it" grep -q '"series": "run0.8"' "$t/named/compare.json"
+sed 's/"model": "resnet8_fmnist.onnx"/"model": "other.onnx"/' "$t/run0.6/summary.json" >"$t/two/run/summary.json"
+ok 0 "runs of two networks" "$bitlathe" compare "$t/one/run" "$t/two/run" -o "$t/named"
+says "runs of two networks" 'two/run is a run of other.onnx, other points are of resnet8_fmnist.onnx'
 mkdir -p "$t/front"
 echo '{"points":[{"ebops1":1000.0,"held_out_top1":0.5,"test_top1":0.25},{"ebops1":2000.0,"held_out_top1":0.75}]}' >"$t/front/front.json"
 ok 0 "a run and a front" "$bitlathe" compare "$t/front" "$t/run0.8" --json
