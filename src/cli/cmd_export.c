@@ -206,6 +206,30 @@ static bl_status read_if_there(state *s, const char *name, json_t **out)
     return bl_file_exists(path) ? bl_json_read(s->cli.ctx, path, out) : BL_OK;
 }
 
+static const char *hash_in(const json_t *record, const char *object, const char *key)
+{
+    return json_string_value(json_object_get(json_object_get(record, object), key));
+}
+
+/* Records of other networks make a page of nonsense; another plan, as of a run that was stopped or tuned again, one
+ * whose figures are not the plan's.  Prices may come from another network's record (--target FILE). */
+static bl_status check_records(state *s, json_t *const *r, const char *const *names)
+{
+    const char *graph = hash_in(r[0], "hashes", "graph"), *plan = hash_in(r[0], "hashes", "plan"), *again = "give `bitlathe quantize` again";
+    char *path = in_run(s, names[0]);
+    BL_ALLOC_TRY(s->cli.ctx, path);
+    if (!graph || !plan || !json_is_string(json_object_get(r[0], "model")))
+        return bl_fail(s->cli.ctx, BL_DATA, path, again, "no summary of a run");
+    for (int i = 1; i < 3; i++) {
+        const char *of = r[i] ? hash_in(r[i], "made_from", "graph") : NULL;
+        if (of && strcmp(of, graph)) return bl_fail(s->cli.ctx, BL_DATA, in_run(s, names[i]), again, "the record of another network than %s", path);
+    }
+    const char *now = json_string_value(json_object_get(r[1], "hash"));
+    if (now && strcmp(now, plan) && !json_object_get(r[0], "refused"))
+        bl_note(s->cli.ctx, "%s: the figures are of another plan than %s; %s", path, names[1], again);
+    return BL_OK;
+}
+
 static bl_status report_run(state *s)
 {
     json_t *r[5] = { 0 };
@@ -214,6 +238,7 @@ static bl_status report_run(state *s)
     for (int i = 0; st == BL_OK && i < 5; i++) st = read_if_there(s, names[i], &r[i]);
     if (st == BL_OK && !r[0])
         st = bl_fail(s->cli.ctx, BL_NOINPUT, s->cli.args[0], "give the folder of `bitlathe quantize -o`", "no summary.json in it");
+    if (st == BL_OK) st = check_records(s, r, names);
     bl_report_input in = { .summary = r[0], .plan = r[1], .sens = r[2], .cost = r[3], .graph = r[4] };
     const char *to = s->cli.output ? s->cli.output : in_run(s, "report.html");
     if (st == BL_OK) st = bl_report_write(s->cli.ctx, &in, to);

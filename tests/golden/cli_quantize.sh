@@ -73,6 +73,21 @@ for f in stats.json sens.json cost.json plan.json model.blp model.qdq.onnx trial
     check "$f stays as it was" cmp "$t/a/$f" "$t/first/$f"
 done
 
+# ---- a page of records that do not belong together
+cp -r "$t/a" "$t/foreign"
+ok 0 "report of a run" "$bitlathe" report "$t/foreign" -o "$t/foreign.html"
+check "report of a run" test ! -s "$t/err"
+cp "$t/a/baselines/int8.plan.json" "$t/foreign/plan.json"
+ok 0 "report with another plan" "$bitlathe" report "$t/foreign" -o "$t/foreign.html"
+says "report with another plan" 'the figures are of another plan than plan.json'
+graph=$(json "$t/a/summary.json" hashes.graph)
+sed "s/$graph/0$(printf %.31s "$graph")/" "$t/a/plan.json" >"$t/foreign/plan.json"
+ok 65 "report with the plan of another network" "$bitlathe" report "$t/foreign" -o "$t/none.html"
+says "report with the plan of another network" 'plan.json: the record of another network'
+echo '{}' >"$t/foreign/summary.json"
+ok 65 "report of no summary" "$bitlathe" report "$t/foreign" -o "$t/none.html"
+absent "report of no summary" "$t/none.html"
+
 # ---- from here on with fewer samples: what is repaired, what depends on what, threads, seeds
 printf '%s\n' 'calibrate = 64' 'sensitivity = sqnr' 'sense = 16' 'target = counted' 'search = knapsack' 'tune = bias-correction' \
     'weight_bits = 2 4 8' 'act_bits = 4 8' 'keep_ends = yes' >"$t/quick.recipe"
