@@ -119,12 +119,20 @@ static void step_constants(bl_cexport *c, uint32_t i)
     }
 }
 
+static bool is_read(const bl_program *p, uint32_t tensor)
+{
+    for (uint32_t i = 0; i < p->n_steps; i++)
+        if (p->steps[i].in[0] == (int32_t)tensor || p->steps[i].in[1] == (int32_t)tensor) return true;
+    return false;
+}
+
+/* Compilers warn of a constant that nobody reads: a factor of one element is in its step's table. */
 static void tensor_constants(bl_cexport *c)
 {
     for (uint32_t t = 0; t < c->p->n_tensors; t++) {
         const bl_ptensor *v = &c->p->tensors[t];
         bool wide = v->bits > 8;
-        if (!(v->flags & BL_TENSOR_CONSTANT)) continue;
+        if (!(v->flags & BL_TENSOR_CONSTANT) || !is_read(c->p, t)) continue;
         put_bytes(c, wide ? "uint16_t" : "uint8_t", "constant", t, c->p->constants + v->offset,
                   (size_t)v->bytes / (wide ? 2 : 1), wide ? 2 : 1);
     }

@@ -85,7 +85,7 @@ static void make_plan(tiny *t, uint64_t seed, int a_bits)
     assert_ok(t->ctx, bl_plan_make(t->ctx, t->g, t->menu, t->stats, t->choice, NULL, "test", &t->plan));
 }
 
-/* LayerNormalization over the channels and over all, at every width. */
+/* LayerNormalization over the channels and over all, at every width; a factor of one element, which is in a table then. */
 static onnx_build *normalising(bl_ctx *ctx)
 {
     onnx_build *b = ob_new(ctx, 17);
@@ -95,8 +95,11 @@ static onnx_build *normalising(bl_ctx *ctx)
     ob_floats(b, "w", "4,5,1,1", NULL);
     ob_floats(b, "all", "4,7,12", NULL);
     ob_node(b, "LayerNormalization", "x,scale,bias", "n");
+    ob_positive(b, "half", "1");
     ob_node(b, "Conv", "n,w", "c");
-    ob_int_attr(ob_node(b, "LayerNormalization", "c,all", "y"), b, "axis", 1);
+    ob_node(b, "Sigmoid", "c", "s");
+    ob_node(b, "Mul", "s,half", "h");
+    ob_int_attr(ob_node(b, "LayerNormalization", "h,all", "y"), b, "axis", 1);
     ob_output(b, "y");
     return b;
 }
