@@ -304,13 +304,25 @@ static bl_status check_edge(const check *c, const bl_step *s)
     return BL_OK;
 }
 
-/* Kernels may read after they wrote, so what a step writes lies beside what it reads; but a dense sum may take the
- * place of an operand. */
+/* A dense sum may take the place of an operand. */
+static bool in_place(const bl_step *s, const bl_ptensor *in, const bl_ptensor *out)
+{
+    return in && s->contract == BL_C_ADD && in->offset == out->offset && in->bytes == out->bytes;
+}
+
+/* Kernels may read after they wrote, so what a step writes lies beside what it reads.  Whether a sum in place is dense is asked
+ * of sound arguments, in check_add. */
 static bool apart(const bl_step *s, const bl_ptensor *in, const bl_ptensor *out)
 {
-    if (in && s->contract == BL_C_ADD && in->offset == out->offset && in->bytes == out->bytes) return bl_pair_dense(&s->u.pair);
-    return !in || (in->flags & BL_TENSOR_CONSTANT) || in->offset + in->bytes <= out->offset ||
+    return !in || in_place(s, in, out) || (in->flags & BL_TENSOR_CONSTANT) || in->offset + in->bytes <= out->offset ||
            out->offset + out->bytes <= in->offset;
+}
+
+static bl_status check_add(const check *c, const bl_step *s, const bl_ptensor *a, const bl_ptensor *b, const bl_ptensor *y)
+{
+    BL_TRY(check_pair(c, &s->u.pair, a, b, y));
+    NEED((!in_place(s, a, y) && !in_place(s, b, y)) || bl_pair_dense(&s->u.pair), "its output lies over its input");
+    return BL_OK;
 }
 
 static bl_status check_step(const check *c, const bl_step *s)
@@ -332,7 +344,7 @@ static bl_status check_step(const check *c, const bl_step *s)
     NEED(apart(s, x, y) && apart(s, b, y), "its output lies over its input");
     switch ((bl_contract)s->contract) {
     case BL_C_CONV: return check_conv(c, &s->u.conv, x, y);
-    case BL_C_ADD:
+    case BL_C_ADD: return check_add(c, s, x, b, y);
     case BL_C_MUL: return check_pair(c, &s->u.pair, x, b, y);
     case BL_C_GAP:
     case BL_C_AVGPOOL:
