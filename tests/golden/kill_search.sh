@@ -16,8 +16,19 @@ now_ms() { # in $ms
     ms=$((s / 1000))
 }
 
+killed_after() { # MS WORDS...: into $again; counts in $killed
+    local pid after=$1
+    shift
+    "$bitlathe" search "$@" -o "$again" >"$t/out" 2>"$t/err" &
+    pid=$!
+    sleep "$(awk -v ms="$after" 'BEGIN { print ms / 1000 }')"
+    kill -KILL $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    [ $? -ne 137 ] || killed=$((killed + 1))
+}
+
 killed_at_random() { # NAME ANSWERS WORDS...: ANSWERS 1 where the search asks the oracle or the judge
-    local name=$1 answers=$2 start whole pid i again=$t/$1.again
+    local name=$1 answers=$2 start whole i again=$t/$1.again
     shift 2
     now_ms; start=$ms
     ok 0 "$name undisturbed" "$bitlathe" search "$@" -o "$t/$name"
@@ -27,23 +38,13 @@ killed_at_random() { # NAME ANSWERS WORDS...: ANSWERS 1 where the search asks th
     killed=0
     for i in 1 2 3; do # further each time
         random 30
-        "$bitlathe" search "$@" -o "$again" >"$t/out" 2>"$t/err" &
-        pid=$!
-        sleep "$(awk -v ms=$((whole * (25 * i - 20 + r) / 100)) 'BEGIN { print ms / 1000 }')"
-        kill -KILL $pid 2>/dev/null
-        wait $pid 2>/dev/null
-        [ $? -ne 137 ] || killed=$((killed + 1))
+        killed_after $((whole * (25 * i - 20 + r) / 100)) "$@"
     done
     # On a machine whose load fell since the first run all were over before: sooner, then, and from the beginning.
     for i in 2 4 8 16 32; do
         [ $killed = 0 ] || break
         rm -rf "$again"
-        "$bitlathe" search "$@" -o "$again" >"$t/out" 2>"$t/err" &
-        pid=$!
-        sleep "$(awk -v ms=$((whole / i)) 'BEGIN { print ms / 1000 }')"
-        kill -KILL $pid 2>/dev/null
-        wait $pid 2>/dev/null
-        [ $? -ne 137 ] || killed=$((killed + 1))
+        killed_after $((whole / i)) "$@"
     done
     ok 0 "the last start of $name" "$bitlathe" search "$@" -o "$again"
     check "$name, killed $killed times: the same plan" cmp "$t/$name/plan.json" "$again/plan.json"
