@@ -8,7 +8,6 @@
 enum { KEY_FORMAT = 0x200, KEY_ALL, KEY_INT4, KEY_PLAIN, KEY_REDUCE, KEY_MODEL, KEY_PLAN, KEY_WEIGHTS, KEY_PIPELINE, KEY_DEPTH, KEY_UNSHARED, KEY_STREAM, KEY_LUTS,
        KEY_ROW = 0x400 /* and the exporter's number */ };
 
-
 typedef struct state {
     bl_cli cli;
     const char *format, *model, *plan, *weights;

@@ -26,8 +26,8 @@ extern const size_t bl_n_loader_rows;
 /* Opens the data set for a network whose input is `input` (float32 or integers, batch 1).  Everything that the
  * files say is checked here: counts, sizes, labels, NaN and infinity; and that a sample fits the
  * input.  A picture (cifar, images; any loader with --layout nhwc, --channels bgr, --resize or
- * --crop; with --layout nchw what fits an N,H,W,C input so) is channels x height x width and must equal a 4-dimensional input as N,C,H,W or N,H,W,C,
- * in which it is then delivered; other samples only need the input's element count.
+ * --crop; with --layout nchw what fits an N,H,W,C input so) is channels x height x width and must
+ * equal a 4-dimensional input as N,C,H,W or N,H,W,C, in which it is then delivered; other samples only need the input's element count.
  * BL_NOINPUT: a file is missing.  BL_DATA: what is in it is wrong.  BL_USAGE: the words are wrong.
  * Paths with a comma cannot be given on the command line; a JSON description takes them. */
 bl_status bl_data_open(bl_ctx *ctx, const bl_data_options *options, const bl_tensor *input,
