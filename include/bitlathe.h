@@ -163,6 +163,11 @@ BL_API bl_status bl_import_bytes(bl_ctx *ctx, const char *name, const void *data
  * multiply codes (QLinearConv, ...) or codes leave or enter the network. */
 BL_API bl_status bl_dequantize_graph(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
 
+/* The same network for one sample, where it was exported for a batch of several: programs are made for one.  Also constants
+ * that hold the batch are written again.  Before bl_prepare.  BL_UNAVAILABLE where samples of a batch meet, or where it is
+ * not certain which number is the batch.  A network for one sample is copied. */
+BL_API bl_status bl_unbatch_graph(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);
+
 /* Folds constants and BatchNormalization (its statistics are kept), fuses Relu and Clip into their
  * producers, removes what does nothing.  What every later stage wants.  Names that remain are kept. */
 BL_API bl_status bl_prepare(bl_ctx *ctx, const bl_graph *graph, bl_graph **out);

@@ -25,6 +25,8 @@ typedef struct bl_cli {
     bool has_data;
     bl_dim_binding dims[BL_CLI_DIMS_MAX];
     size_t n_dims;
+    bool as_written;            /* models keep a batch of several; set by verbs that show or run a file as it is */
+    bool told_batch;            /* that one was taken apart has been said */
     bool dequantize;            /* --dequantize: models are made float again */
     bool equalise_noise;        /* --equalise-noise */
     bool equalise;              /* --equalise: and prepared ones equalised */

@@ -44,6 +44,7 @@ int bl_cmd_import(int argc, char **argv)
     bl_graph *g;
     int code = bl_cli_open(&cli, &cli, &verb, argc, argv);
     if (code) return code;
+    cli.as_written = true;
     bl_status s = bl_cli_model(&cli, cli.args[0], false, &g, NULL);
     if (s == BL_OK) {
         s = bl_cli_print_graph(&cli, g);

@@ -61,6 +61,7 @@ static bl_status inspect(bl_cli *cli)
     }
     bl_graph *g = NULL;
     bl_program *p = NULL;
+    cli->as_written = true;
     BL_TRY(bl_cli_model(cli, cli->args[0], false, &g, &p));
     bl_status s = p ? inspect_program(cli, p) : inspect_graph(cli, g);
     bl_program_free(p);

@@ -299,6 +299,7 @@ static bl_status run(state *s)
     if (!s->out) s->out = s->cli.output;
     if (!s->out || !s->n_in)
         return bl_fail(s->cli.ctx, BL_USAGE, "bitlathe run", "give --in FILE and --out DIR", "no input or no output folder");
+    s->cli.as_written = true;
     BL_TRY(bl_cli_model(&s->cli, s->cli.args[0], true, &g, &p));
     bl_status st = read_inputs(s, in);
     if (st == BL_OK) st = bl_make_dir(s->cli.ctx, s->out);

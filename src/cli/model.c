@@ -32,6 +32,32 @@ static bl_status equalise(bl_cli *cli, bl_graph **graph)
     return BL_OK;
 }
 
+/* *graph, raw, for one sample where it was exported for several; where that cannot be, as it is. */
+static bl_status one_sample(bl_cli *cli, const char *path, bl_graph **graph)
+{
+    bl_graph *from = *graph, *one = NULL;
+    if (cli->as_written || !bl_graph_is_batched(from)) return BL_OK;
+    long long batch = (long long)from->batch;
+    uint64_t refusals = bl_refusals(cli->ctx);
+    bl_status s = bl_unbatch_graph(cli->ctx, from, &one);
+    bool stays = s == BL_UNAVAILABLE && bl_refusals(cli->ctx) == refusals;
+    if (s != BL_OK && !stays) {
+        bl_graph_free(from);
+        *graph = NULL;
+        return s;
+    }
+    bl_error e = bl_last_error(cli->ctx);
+    if (stays && !cli->told_batch)
+        bl_note(cli->ctx, "%s is made for a batch of %lld and stays so: %s: %s; export it with a batch of 1 or a free one", path, batch,
+                e.place, e.what);
+    if (!stays && !cli->told_batch) bl_note(cli->ctx, "%s is made for a batch of %lld; it is taken for one sample at a time", path, batch);
+    cli->told_batch = true;
+    if (stays) return BL_OK;
+    bl_graph_free(from);
+    *graph = one;
+    return BL_OK;
+}
+
 bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program)
 {
     bool yes;
@@ -44,6 +70,7 @@ bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **
     bl_import_options o = { cli->dims, cli->n_dims };
     bl_graph *raw;
     BL_TRY(bl_import(cli->ctx, path, &o, &raw));
+    BL_TRY(one_sample(cli, path, &raw));
     if (cli->dequantize) {
         bl_graph *quantized = raw;
         bl_status s = bl_dequantize_graph(cli->ctx, quantized, &raw);

@@ -52,10 +52,13 @@ struct bl_graph {
     int64_t batch;          /* what the free batch dimension was bound to */
 };
 
-/* bl_dim_binding, bl_import_options, bl_import, bl_dequantize_graph, bl_prepare, bl_graph_free: bitlathe.h. */
+/* bl_dim_binding, bl_import_options, bl_import, bl_dequantize_graph, bl_unbatch_graph, bl_prepare, bl_graph_free: bitlathe.h. */
 
 /* What chooses grids wants a network without any: one sentence that names --dequantize otherwise. */
 bl_status bl_graph_wants_float(bl_ctx *ctx, const bl_graph *graph);
+
+/* Made for several samples at once: what bl_unbatch_graph is for. */
+bool bl_graph_is_batched(const bl_graph *graph);
 
 /* One TensorProto (.pb); data lives in the arena. */
 bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, size_t size,

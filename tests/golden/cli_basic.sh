@@ -200,6 +200,27 @@ json_has "index.json of a program" "$t/o2/index.json" values.0.name values.0.bit
 npy_noise "$t/x3.npy" "3, 1, 28, 28" 2352 6
 ok 0 "run float at batch 3" "$bitlathe" run $resnet8 --in "$t/x3.npy" --out "$t/o3"
 check "out0.npy at batch 3" test "$(stat -c %s "$t/o3/out0.npy")" -eq $((128 + 120))
+# Made for a batch of 8 (the name of its free dimension becomes the number): shown as it is, run as it is, one sample for all else.
+cp $resnet8 "$t/eight.onnx"
+for at in $(LC_ALL=C grep -obUaP '\x12\x01N' $resnet8 | cut -d: -f1); do
+    hex_out 088800 | dd of="$t/eight.onnx" bs=1 seek=$at conv=notrunc status=none
+done
+ok 0 "import of a batch of 8" "$bitlathe" import "$t/eight.onnx"
+prints "import of a batch of 8" 'float32 8x1x28x28'
+ok 0 "prepare of a batch of 8" "$bitlathe" prepare "$t/eight.onnx"
+says "prepare of a batch of 8" 'made for a batch of 8; it is taken for one sample at a time'
+prints "prepare of a batch of 8" 'float32 1x1x28x28'
+npy_noise "$t/x8.npy" "8, 1, 28, 28" $((8 * 784)) 8
+ok 0 "run at the file's batch" "$bitlathe" run "$t/eight.onnx" --in "$t/x8.npy" --out "$t/o8"
+ok 0 "run at the same free batch" "$bitlathe" run $resnet8 --in "$t/x8.npy" --out "$t/free8"
+check "a fixed batch runs as a free one" cmp "$t/o8/out0.npy" "$t/free8/out0.npy"
+noise_images "$t/eight.u8" 8 12
+ok 0 "quantize a batch of 8" "$bitlathe" quantize "$t/eight.onnx" --weights-bits 8 --act-bits 8 --data raw:"$t/eight.u8",u8,8x1x28x28 --no-bench \
+    --target counted -o "$t/eight"
+mkdir "$t/name" && cp $resnet8 "$t/name/eight.onnx"
+ok 0 "quantize the free one" "$bitlathe" quantize "$t/name/eight.onnx" --weights-bits 8 --act-bits 8 --data raw:"$t/eight.u8",u8,8x1x28x28 --no-bench \
+    --target counted -o "$t/free"
+check "the same program from a fixed batch" cmp "$t/eight/model.blp" "$t/free/model.blp"
 ok 64 "run without --out" "$bitlathe" run $resnet8 --in "$t/x.npy"
 ok 64 "run with two inputs" "$bitlathe" run $resnet8 --in "$t/x.npy" --in "$t/x.npy" --out "$t/o4"
 
