@@ -78,6 +78,7 @@ void bench_layers(const char *net, bl_isa cap, bench_which which, bench_where wh
 typedef struct peer peer;
 peer *peer_new(const bl_conv_args *a, size_t cold_bytes);
 void peer_run(peer *p, size_t turn);
+size_t peer_copies(const peer *p); /* of the weights, which turns walk over */
 void peer_free(peer *p);
 
 #endif

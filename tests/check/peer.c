@@ -120,6 +120,11 @@ void peer_run(peer *p, size_t turn)
         abort();
 }
 
+size_t peer_copies(const peer *p)
+{
+    return p->copies;
+}
+
 void peer_free(peer *p)
 {
     if (!p) return;
@@ -145,6 +150,12 @@ void peer_run(peer *p, size_t turn)
 {
     (void)p;
     (void)turn;
+}
+
+size_t peer_copies(const peer *p)
+{
+    (void)p;
+    return 1;
 }
 
 void peer_free(peer *p)

@@ -16,7 +16,8 @@
 #if defined(__x86_64__)
 #include "kernels/x86/requant_avx512.h"
 
-enum { FC_AHEAD = 16 << 10 };   /* bytes prefetched ahead of the stream */
+enum { FC_NEAR = 8 << 10, FC_FAR = 16 << 10 }; /* bytes prefetched ahead of the stream, from L3 and from memory */
+enum { FC_LARGE = 4 << 20 };    /* weights that come from memory, at least in part */
 enum { FC_TAPS_MAX = 1 << 17 }; /* of them products of a shifted code (240) and 128 fit 31 bits */
 
 typedef struct fc_plan {
@@ -119,52 +120,103 @@ static void fc_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_in
 
 /* What the core looks ahead by itself is a dozen steps, too few for L3: every line is asked for, far ahead. */
 #define FETCH                                                                                      \
-    _mm_prefetch(w + FC_AHEAD, _MM_HINT_T0);                                                       \
-    _mm_prefetch(w + FC_AHEAD + 64, _MM_HINT_T0);                                                  \
-    _mm_prefetch(w + FC_AHEAD + 128, _MM_HINT_T0);                                                 \
-    _mm_prefetch(w + FC_AHEAD + 192, _MM_HINT_T0);
+    _mm_prefetch(w + ahead, _MM_HINT_T0);                                                          \
+    _mm_prefetch(w + ahead + 64, _MM_HINT_T0);                                                     \
+    _mm_prefetch(w + ahead + 128, _MM_HINT_T0);                                                    \
+    _mm_prefetch(w + ahead + 192, _MM_HINT_T0);
+
+/* What stays the same over all blocks of 64 channels. */
+typedef struct fc_job {
+    const uint8_t *x;           /* activations less 128 */
+    size_t steps, left;         /* of a block; channels still to come */
+    size_t ahead;               /* bytes */
+    __m512i less;               /* of every sum */
+    requant q;
+} fc_job;
+
+/* Four vectors in natural order to requant_store64's: lanes of 16 bytes for vectors and back. */
+static inline __attribute__((always_inline)) void fc_turn(__m512 *m)
+{
+    __m512 a = _mm512_shuffle_f32x4(m[0], m[1], 0x88), b = _mm512_shuffle_f32x4(m[2], m[3], 0x88);
+    __m512 c = _mm512_shuffle_f32x4(m[0], m[1], 0xdd), d = _mm512_shuffle_f32x4(m[2], m[3], 0xdd);
+    m[0] = _mm512_shuffle_f32x4(a, b, 0x88);
+    m[1] = _mm512_shuffle_f32x4(c, d, 0x88);
+    m[2] = _mm512_shuffle_f32x4(a, b, 0xdd);
+    m[3] = _mm512_shuffle_f32x4(c, d, 0xdd);
+}
+
+/* n of 64 codes. */
+static inline __attribute__((always_inline)) void fc_put(const requant *q, __m512i s0, __m512i s1, __m512i s2, __m512i s3,
+                                                         const float *mult, uint8_t *out, size_t n)
+{
+    const __mmask64 mask = n >= 64 ? ~0ull : (1ull << n) - 1;
+    __m512 m[4];
+    for (int z = 0; z < 4; z++) m[z] = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16 * z), mult + 16 * z);
+    fc_turn(m);
+    _mm512_mask_storeu_epi8(out, mask, requant_codes64(q, REQUANT_SURE, s0, s1, s2, s3, m[0], m[1], m[2], m[3]));
+}
 
 #define SUMS(s) s##0 = zero, s##1 = zero, s##2 = zero, s##3 = zero
-#define ADD(s, shift)                                                                              \
-    sums[0] = _mm512_add_epi32(sums[0], _mm512_srai_epi32(s##0, shift));                           \
-    sums[1] = _mm512_add_epi32(sums[1], _mm512_srai_epi32(s##1, shift));                           \
-    sums[2] = _mm512_add_epi32(sums[2], _mm512_srai_epi32(s##2, shift));                           \
-    sums[3] = _mm512_add_epi32(sums[3], _mm512_srai_epi32(s##3, shift));
+#define BIAS(s)                                                                                    \
+    s##0 = _mm512_sub_epi32(_mm512_loadu_si512(bias), less),                                       \
+    s##1 = _mm512_sub_epi32(_mm512_loadu_si512(bias + 16), less),                                  \
+    s##2 = _mm512_sub_epi32(_mm512_loadu_si512(bias + 32), less),                                  \
+    s##3 = _mm512_sub_epi32(_mm512_loadu_si512(bias + 48), less)
+#define ADD(to, s, how, shift)                                                                     \
+    to##0 = _mm512_add_epi32(to##0, how(s##0, shift));                                             \
+    to##1 = _mm512_add_epi32(to##1, how(s##1, shift));                                             \
+    to##2 = _mm512_add_epi32(to##2, how(s##2, shift));                                             \
+    to##3 = _mm512_add_epi32(to##3, how(s##3, shift));
+#define RIGHT _mm512_srai_epi32
+#define LEFT _mm512_slli_epi32
 
-/* Sums of one block of 64 channels. */
-#define BLOCK(bits, others, parts, adds)                                                           \
-    static __attribute__((noinline)) void fc_block_##bits(const uint8_t *x, const uint8_t *w,      \
-                                                          size_t steps, __m512i *sums)             \
+/* Blocks of 64 channels.  They follow each other without a call, so that the processor reads the next one's weights while the
+ * last one's sums become codes. */
+#define BLOCKS(bits, sums, parts, adds, to)                                                        \
+    static __attribute__((noinline)) void fc_blocks_##bits(const fc_job *j, const uint8_t *w,      \
+                                                           const int32_t *bias, const float *mult, \
+                                                           uint8_t *out, size_t blocks)            \
     {                                                                                              \
         enum { LOW = (1 << bits) - 1 };                                                            \
         const __m512i zero = _mm512_setzero_si512();                                               \
-        __m512i SUMS(a) others;                                                           \
-        for (; steps > 0; steps--, x += 32 / bits, w += 256) {                                     \
-            __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);                   \
-            __m512i w2 = _mm512_loadu_si512(w + 128), w3 = _mm512_loadu_si512(w + 192);            \
-            FETCH                                                                                  \
-            parts                                                                                  \
+        const size_t ahead = j->ahead;                                                             \
+        size_t left = j->left;                                                                     \
+        for (; blocks > 0; blocks--, bias += 64, mult += 64, out += 64, left -= 64) {              \
+            const uint8_t *x = j->x;                                                               \
+            const __m512i less = j->less;                                                          \
+            __m512i sums;                                                                          \
+            (void)zero;                                                                            \
+            for (size_t steps = j->steps; steps > 0; steps--, x += 32 / bits, w += 256) {          \
+                __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);               \
+                __m512i w2 = _mm512_loadu_si512(w + 128), w3 = _mm512_loadu_si512(w + 192);        \
+                FETCH                                                                              \
+                parts                                                                              \
+            }                                                                                      \
+            adds                                                                                   \
+            fc_put(&j->q, to##0, to##1, to##2, to##3, mult, out, left);                            \
         }                                                                                          \
-        for (int z = 0; z < 4; z++) sums[z] = zero;                                                \
-        adds                                                                                       \
     }
-#define ONE
-#define TWO , SUMS(b)
-#define FOUR , SUMS(b), SUMS(c), SUMS(d)
+#define COMMA ,
 /* clang-format off */
-BLOCK(8, ONE, PART(0, a, 0), ADD(a, 0))
-BLOCK(4, TWO, PART(0, a, 0) PART(1, b, 4), ADD(a, 0) ADD(b, 4))
-BLOCK(2, FOUR, PART(0, a, 0) PART(1, b, 2) PART(2, c, 4) PART(3, d, 6), ADD(a, 0) ADD(b, 2) ADD(c, 4) ADD(d, 6))
-BLOCK(1, FOUR, PART(0, a, 0) PART(1, b, 1) PART(2, c, 2) PART(3, d, 3)
-         HALVES PART(4, a, 0) PART(5, b, 1) PART(6, c, 2) PART(7, d, 3), ADD(a, 0) ADD(b, 1) ADD(c, 2) ADD(d, 3))
+BLOCKS(8, BIAS(a), PART(0, a, 0), , a)
+BLOCKS(4, BIAS(a) COMMA SUMS(b), PART(0, a, 0) PART(1, b, 4), ADD(a, b, RIGHT, 4), a)
+BLOCKS(2, BIAS(a) COMMA SUMS(b) COMMA SUMS(c) COMMA SUMS(d),
+       PART(0, a, 0) PART(1, b, 2) PART(2, c, 4) PART(3, d, 6),
+       ADD(a, b, RIGHT, 2) ADD(a, c, RIGHT, 4) ADD(a, d, RIGHT, 6), a)
+/* Twice the products, as one bit stands for -1 or 1. */
+BLOCKS(1, BIAS(b) COMMA SUMS(a) COMMA SUMS(c) COMMA SUMS(d),
+       PART(0, a, 0) PART(1, b, 1) PART(2, c, 2) PART(3, d, 3)
+       HALVES PART(4, a, 0) PART(5, b, 1) PART(6, c, 2) PART(7, d, 3),
+       ADD(b, a, LEFT, 1) ADD(b, c, RIGHT, 1) ADD(b, d, RIGHT, 2), b)
 /* clang-format on */
 
-/* Of the activations, which become less by 128. */
-static int32_t fc_sum(uint8_t *x, size_t bytes)
+/* Activations less 128, with 128 behind the last; gives the sum of them as they were. */
+static int32_t fc_input(uint8_t *x, const uint8_t *in, size_t k, size_t bytes)
 {
     __m512i sum = _mm512_setzero_si512(), ones = _mm512_set1_epi8(1);
     for (size_t i = 0; i < bytes; i += 64) {
-        __m512i codes = _mm512_loadu_si512(x + i);
+        __mmask64 mask = i + 64 <= k ? ~0ull : i < k ? (1ull << (k - i)) - 1 : 0;
+        __m512i codes = _mm512_maskz_loadu_epi8(mask, in + i);
         DOT(sum, codes, ones);
         _mm512_storeu_si512(x + i, _mm512_xor_si512(codes, _mm512_set1_epi8((char)0x80)));
     }
@@ -176,31 +228,16 @@ static void fc_run(const bl_conv_args *a)
     if (a->row_begin >= a->row_end) return;
     const bl_conv_shape *s = &a->s;
     fc_plan p = fc_plan_of(s);
-    const int32_t *bias = a->packed;
-    const uint8_t *w = (const uint8_t *)(bias + p.blocks * 64);
-    uint8_t *x = a->work;
-    requant q = requant_of(a);
-    memcpy(x, a->in, p.k);
-    memset(x + p.k, 0, p.x_bytes - p.k);
-    int32_t sum = fc_sum(x, p.x_bytes);
-    /* Modulo 2^32, as everything here: sum x w = 2 sum x u - sum x, or sum x u - 2^(bits-1) sum x. */
-    __m512i less = _mm512_set1_epi32((int32_t)((uint32_t)sum << (p.bits - 1)));
     size_t begin = (size_t)a->part_begin, end = a->part_end ? (size_t)a->part_end : p.blocks;
-    w += begin * p.steps * 256;
-    bias += begin * 64;
-    for (size_t b = begin; b < end; b++, w += p.steps * 256, bias += 64) {
-        __m512i sums[4];
-        float mult[64] = {0};
-        size_t n = BL_MIN((size_t)s->out_c - b * 64, (size_t)64);
-        (p.bits == 8 ? fc_block_8 : p.bits == 4 ? fc_block_4 : p.bits == 2 ? fc_block_2 : fc_block_1)(x, w, p.steps, sums);
-        for (size_t c = 0; c < n; c++) mult[fc_place(c)] = a->mult[b * 64 + c];
-        for (int z = 0; z < 4; z++) {
-            if (p.bits == 1) sums[z] = _mm512_slli_epi32(sums[z], 1);
-            sums[z] = _mm512_add_epi32(_mm512_sub_epi32(sums[z], less),
-                                       _mm512_loadu_si512(bias + 16 * z));
-        }
-        requant_store64(&q, sums[0], sums[1], sums[2], sums[3], mult, (uint8_t *)a->out + b * 64, n);
-    }
+    const int32_t *bias = a->packed;
+    const uint8_t *w = (const uint8_t *)(bias + p.blocks * 64) + begin * p.steps * 256;
+    int32_t sum = fc_input(a->work, a->in, p.k, p.x_bytes);
+    fc_job j = {.x = a->work, .steps = p.steps, .left = (size_t)s->out_c - begin * 64, .q = requant_of(a)};
+    j.ahead = p.blocks * p.steps * 256 < FC_LARGE ? FC_NEAR : FC_FAR;
+    /* Modulo 2^32, as everything here: sum x w = 2 sum x u - sum x, or sum x u - 2^(bits-1) sum x. */
+    j.less = _mm512_set1_epi32((int32_t)((uint32_t)sum << (p.bits - 1)));
+    (p.bits == 8 ? fc_blocks_8 : p.bits == 4 ? fc_blocks_4 : p.bits == 2 ? fc_blocks_2 : fc_blocks_1)(
+        &j, w, bias + begin * 64, a->mult + begin * 64, (uint8_t *)a->out + begin * 64, end - begin);
 }
 
 static size_t fc_parts(const bl_conv_shape *s)
