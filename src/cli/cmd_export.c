@@ -235,6 +235,7 @@ static bl_status report_run(state *s)
     static const char *const names[] = { "summary.json", "plan.json", "sens.json", "cost.json", "graph.json" };
     bl_status st = BL_OK;
     for (int i = 0; st == BL_OK && i < 5; i++) st = read_if_there(s, names[i], &r[i]);
+    if (st == BL_OK && !r[1]) st = read_if_there(s, "plan.refused.json", &r[1]);
     if (st == BL_OK && !r[0])
         st = bl_fail(s->cli.ctx, BL_NOINPUT, s->cli.args[0], "give the folder of `bitlathe quantize -o`", "no summary.json in it");
     if (st == BL_OK) st = check_records(s, r, names);

@@ -5,6 +5,7 @@
  */
 #include "cli/summary.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ typedef struct state {
     int n_rows, int8_row, chosen_row;
     bl_search_result found;
     const char *refused, *command;
+    const char *over;           /* refused: what int8, in the plan's place, does not keep; NULL: nothing, or it is not there */
     json_t *notes;
 } state;
 
@@ -97,6 +99,20 @@ static bl_status prefer_int8(state *s)
 
 /* ---- contenders */
 
+static bool gives_way(const state *s)
+{
+    return s->refused && !s->force;
+}
+
+/* What the run's folder must not keep, of this run or of an earlier one. */
+static bl_status forget(state *s, const char *name)
+{
+    char *path = bl_pipeline_path(&s->p, name);
+    BL_ALLOC_TRY(s->p.ctx, path);
+    if (unlink(path) == 0 || errno == ENOENT) return BL_OK;
+    return bl_fail(s->p.ctx, BL_IO, path, "remove it yourself", "what was refused still stands there: %s", strerror(errno));
+}
+
 /* A program's hash stands for what it computes; one that never was a file has none yet. */
 static bl_status save_program(state *s, bl_contender *c, const char *path)
 {
@@ -144,6 +160,7 @@ static bl_status make_contenders(state *s)
     bool uniform = m->n_w == 1 && m->n_a == 1;
     s->row[s->n_rows++] = (bl_contender){ .name = "float" };
     BL_TRY(bl_make_dir(p->ctx, bl_pipeline_path(p, "baselines")));
+    BL_TRY(forget(s, "plan.refused.json")); /* of an earlier call */
     s->chosen_row = -1;
     if (bl_menu_offers(m, 8, 8) && !uniform) {
         s->int8_row = s->n_rows;
@@ -265,7 +282,7 @@ static bl_status time_contenders(state *s)
     if (mixed > int8 * (1 + near)) {
         char *text = bl_format(s->cli.arena, "measured %.3f ms against %.3f ms of uniform int8", mixed, int8);
         BL_ALLOC_TRY(p->ctx, text);
-        if (!asked || s->refused) return note(s, bl_format(s->cli.arena, "the plan is slower than int8 here: %s", text));
+        if (!asked || s->refused || !s->found.feasible) return note(s, bl_format(s->cli.arena, "the plan is slower than int8 here: %s", text));
         BL_ALLOC_TRY(p->ctx, s->refused = bl_format(s->cli.arena, "slower than int8: %s", text));
     } else if (mixed > int8 * (1 - near)) {
         return note(s, "narrow widths gain no time with the kernels of this chip: the benefit is size");
@@ -273,19 +290,80 @@ static bl_status time_contenders(state *s)
     return BL_OK;
 }
 
-/* The refused plan is put aside and int8 takes its place. */
+/* ---- a plan that is refused */
+
+static const char *amount(bl_arena *a, bl_metric m, double v)
+{
+    if (m == BL_M_LATENCY) return bl_format(a, "%.4g ms", v * 1e-6);
+    return bl_format(a, m == BL_M_SIZE || m == BL_M_MEMORY ? "%.0f bytes" : "%.6g", v);
+}
+
+static bl_status add_over(state *s, const char *name, const char *takes, const char *limit, const char *side)
+{
+    if (!takes || !limit) return bl_pending(s->p.ctx);
+    s->over = bl_format(s->cli.arena, "%s%s%s=%s, %s the limit of %s", s->over ? s->over : "", s->over ? "; " : "", name, takes, side, limit);
+    return s->over ? BL_OK : bl_pending(s->p.ctx);
+}
+
+/* int8 is what it is: it may keep neither the budgets nor the floors that were given. */
+static bl_status judge_int8(state *s)
+{
+    bl_pipeline *p = &s->p;
+    const bl_contender *int8 = &s->row[s->int8_row];
+    bl_arena *a = s->cli.arena;
+    bl_score score;
+    for (int b = 0; b < p->n_budgets; b++) {
+        bl_metric m = p->budgets[b].metric;
+        double limit = p->budgets[b].limit, takes = bl_plan_predicted(int8->plan, bl_metric_key(m));
+        if (takes > limit * (1 + 1e-12))
+            BL_TRY(add_over(s, bl_metric_name(m), amount(a, m, takes), amount(a, m, limit), "above"));
+    }
+    if (p->n_floors) BL_TRY(bl_pipeline_ask(p, int8->choice, &score));
+    for (int f = 0; f < p->n_floors; f++)
+        if (!bl_floors_hold(&p->floors[f], 1, &score))
+            BL_TRY(add_over(s, bl_floor_name(p->floors[f].kind), bl_format(a, "%.2f", bl_floor_measured(&p->floors[f], &score)),
+                            bl_format(a, "%g", p->floors[f].value), "below"));
+    return BL_OK;
+}
+
+/* The refused plan is put aside, and int8 takes its place; where the menu has no int8, nothing does: what was refused
+ * must not look like a result. */
 static bl_status refuse(state *s)
 {
     bl_pipeline *p = &s->p;
-    BL_TRY(note(s, bl_format(s->cli.arena, "the plan is refused: %s", s->refused)));
-    if (s->force || !s->int8_row) return BL_OK;
-    char *from = bl_pipeline_path(p, "plan.json"), *to = bl_pipeline_path(p, "plan.refused.json");
-    if (!from || !to) return bl_pending(p->ctx);
-    BL_TRY(bl_plan_write(p->ctx, p->graph, s->row[s->chosen_row].plan, to));
-    BL_TRY(bl_plan_write(p->ctx, p->graph, s->row[s->int8_row].plan, from));
-    if (s->row[s->int8_row].weights)
-        BL_TRY(bl_weights_write(p->ctx, p->graph, s->row[s->int8_row].weights, bl_pipeline_path(p, "weights.blw")));
-    return bl_program_write(p->ctx, s->row[s->int8_row].program, bl_pipeline_path(p, "model.blp"));
+    const bl_contender *int8 = s->int8_row ? &s->row[s->int8_row] : NULL;
+    char *text = bl_format(s->cli.arena, "the plan is refused: %s", s->refused);
+    BL_ALLOC_TRY(p->ctx, text);
+    if (s->force) return note(s, text);
+    json_array_append_new(s->notes, json_string(text)); /* said at the end, when all is written */
+    char *plan = bl_pipeline_path(p, "plan.json"), *aside = bl_pipeline_path(p, "plan.refused.json");
+    if (!plan || !aside) return bl_pending(p->ctx);
+    BL_TRY(bl_plan_write(p->ctx, p->graph, s->row[s->chosen_row].plan, aside));
+    if (!int8) {
+        static const char *const results[] = { "plan.json", "weights.blw", "model.blp", "model.qdq.onnx" };
+        for (size_t i = 0; i < BL_COUNTOF(results); i++) BL_TRY(forget(s, results[i]));
+        return BL_OK;
+    }
+    BL_TRY(judge_int8(s));
+    BL_TRY(bl_plan_write(p->ctx, p->graph, int8->plan, plan));
+    if (int8->weights) BL_TRY(bl_weights_write(p->ctx, p->graph, int8->weights, bl_pipeline_path(p, "weights.blw")));
+    else BL_TRY(forget(s, "weights.blw"));
+    BL_TRY(bl_program_write(p->ctx, int8->program, bl_pipeline_path(p, "model.blp")));
+    if (!s->over) return BL_OK;
+    text = bl_format(s->cli.arena, "int8, in its place, has %s", s->over);
+    BL_ALLOC_TRY(p->ctx, text);
+    json_array_append_new(s->notes, json_string(text));
+    return BL_OK;
+}
+
+/* The one line that goes with the exit code. */
+static bl_status say_refused(const state *s)
+{
+    fprintf(stderr, "bitlathe: %s: the plan is refused: %s; ", s->p.dir, s->refused);
+    if (!s->int8_row) fprintf(stderr, "nothing takes its place, add 8 to the widths, take the uniform one, or --force it\n");
+    else if (s->over) fprintf(stderr, "int8 takes its place and has %s, give a larger budget or --force the plan\n", s->over);
+    else fprintf(stderr, "int8 takes its place, --force keeps the plan\n");
+    return BL_GOAL;
 }
 
 /* ---- figures */
@@ -317,10 +395,10 @@ static bl_status evaluate(state *s)
     return st;
 }
 
-/* What model.blp holds: int8 where the chosen plan was refused. */
+/* What model.blp holds: int8 where the chosen plan was refused.  Where int8 is not there either, what would have been. */
 static const bl_contender *used_contender(const state *s)
 {
-    return &s->row[s->refused && !s->force && s->int8_row ? s->int8_row : s->chosen_row];
+    return &s->row[gives_way(s) && s->int8_row ? s->int8_row : s->chosen_row];
 }
 
 static bl_status make_summary(state *s, json_t **out)
@@ -337,6 +415,7 @@ static bl_status make_summary(state *s, json_t **out)
     json_object_set_new(o, "seed", json_integer((json_int_t)p->ctx->options.seed));
     json_object_set_new(o, "feasible", json_boolean(s->found.feasible));
     if (s->refused) json_object_set_new(o, "refused", json_string(s->refused));
+    if (gives_way(s)) json_object_set_new(o, "in_place", json_string(s->int8_row ? "int8" : "nothing"));
     json_object_set(o, "notes", s->notes);
     json_object_set_new(o, "float", bl_contender_json(p, &s->row[0]));
     if (s->int8_row) json_object_set_new(o, "int8", bl_contender_json(p, &s->row[s->int8_row]));
@@ -345,7 +424,7 @@ static bl_status make_summary(state *s, json_t **out)
         if (r != s->chosen_row && r != s->int8_row) json_array_append_new(uniform, bl_contender_json(p, &s->row[r]));
     json_object_set_new(o, "uniform", uniform);
     if (p->n_floors) json_object_set_new(o, "floors", bl_pipeline_floors_json(p, &s->found));
-    json_object_set_new(o, "budgets", bl_budgets_json(p, chosen, s->found.binding));
+    json_object_set_new(o, "budgets", bl_budgets_json(p, used_contender(s), s->found.binding));
     if (front) json_object_set_new(o, "front", front);
     json_object_set_new(o, "layers", bl_layers_json(p, used_contender(s)));
     json_object_set_new(o, "kinds", bl_choice_kinds(p->ctx, p->graph, p->menu, p->cost, used_contender(s)->plan->choice));
@@ -373,7 +452,7 @@ static bl_status write_report(state *s, const json_t *summary)
 {
     bl_pipeline *p = &s->p;
     json_t *plan = NULL, *sens = NULL, *cost = NULL, *graph = bl_graph_json(p->ctx, p->graph);
-    bl_status st = bl_json_read(p->ctx, bl_pipeline_path(p, "plan.json"), &plan);
+    bl_status st = bl_json_read(p->ctx, bl_pipeline_path(p, gives_way(s) && !s->int8_row ? "plan.refused.json" : "plan.json"), &plan);
     if (st == BL_OK && p->sens) st = bl_json_read(p->ctx, bl_pipeline_path(p, "sens.json"), &sens);
     if (st == BL_OK) st = bl_json_read(p->ctx, bl_pipeline_path(p, "cost.json"), &cost);
     bl_report_input in = { .samples = p->samples, .summary = summary, .plan = plan, .sens = sens, .cost = cost, .graph = graph };
@@ -403,7 +482,8 @@ static bl_status finish(state *s)
     json_t *summary = NULL;
     uint64_t start = bl_now_ns();
     const bl_contender *used = used_contender(s);
-    BL_TRY(bl_export_qdq(p->ctx, p->graph, used->plan, used->weights, NULL, bl_pipeline_path(p, "model.qdq.onnx")));
+    if (!gives_way(s) || s->int8_row)
+        BL_TRY(bl_export_qdq(p->ctx, p->graph, used->plan, used->weights, NULL, bl_pipeline_path(p, "model.qdq.onnx")));
     bl_pipeline_time(p, "export", start);
     bl_status st = make_summary(s, &summary);
     if (st == BL_OK) st = bl_json_write(p->ctx, bl_pipeline_path(p, "summary.json"), summary);
@@ -482,7 +562,7 @@ static bl_status stages(state *s)
     BL_TRY(evaluate(s));
     BL_TRY(finish(s));
     if (!s->found.feasible) return bl_pipeline_infeasible(p, &s->found);
-    return s->refused && !s->force ? BL_GOAL : BL_OK;
+    return gives_way(s) ? say_refused(s) : BL_OK;
 }
 
 /* As it was typed, for the reproducibility box. */

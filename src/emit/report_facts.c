@@ -147,6 +147,7 @@ void bl_part_budgets(bl_report *r)
 {
     const json_t *budgets = bl_figure_at(r->in.summary, "budgets"),
                  *s = bl_figure_at(r->in.summary, "solver");
+    const char *in_place = bl_figure_text(r->in.summary, "in_place");
     if (!json_is_object(s)) s = bl_figure_at(r->in.plan, "solver");
     bool solved = bl_figure_text(s, "status") || bl_figure_text(s, "proof") ||
                   isfinite(bl_figure_num(s, "objective"));
@@ -155,9 +156,9 @@ void bl_part_budgets(bl_report *r)
     if (json_array_size(budgets)) {
         bl_page_raw(&r->page, "<div class=\"scroll\"><table>\n<thead><tr><th "
                               "scope=\"col\">budget</th><th scope=\"col\">limit</th><th "
-                              "scope=\"col\">int8 takes</th><th scope=\"col\">this plan</th><th "
-                              "scope=\"col\">used</th><th scope=\"col\"></th></tr></thead>\n"
-                              "<tbody>\n");
+                              "scope=\"col\">int8 takes</th><th scope=\"col\">");
+        bl_page_raw(&r->page, in_place && !strcmp(in_place, "int8") ? "int8, in the plan's place" : "this plan");
+        bl_page_raw(&r->page, "</th><th scope=\"col\">used</th><th scope=\"col\"></th></tr></thead>\n<tbody>\n");
         for (size_t i = 0; i < json_array_size(budgets); i++)
             budget_row(r, json_array_get(budgets, i));
         bl_page_raw(&r->page,

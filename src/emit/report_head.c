@@ -159,6 +159,18 @@ static void notes(bl_report *r, const char *refused, bool said_time)
     if (open) bl_page_raw(&r->page, "</ul>\n");
 }
 
+static void say_refused(bl_report *r, const char *refused)
+{
+    const char *in_place = bl_figure_text(r->in.summary, "in_place");
+    bl_page_put(&r->page, "<p class=\"alert bad\"><b>Refused.</b> %s.", refused);
+    if (in_place && !strcmp(in_place, "int8")) {
+        bl_page_raw(&r->page, " Uniform int8 is in its place.");
+        if (!bl_report_infeasible(r)) say_exceeded(r);
+    } else if (in_place)
+        bl_page_raw(&r->page, " Nothing is in its place: the run holds no program.");
+    bl_page_raw(&r->page, "</p>\n");
+}
+
 static void alerts(bl_report *r)
 {
     const char *refused = bl_figure_text(r->in.summary, "refused");
@@ -169,7 +181,7 @@ static void alerts(bl_report *r)
         say_exceeded(r);
         bl_page_raw(&r->page, "</p>\n");
     }
-    if (refused) bl_page_put(&r->page, "<p class=\"alert bad\"><b>Refused.</b> %s</p>\n", refused);
+    if (refused) say_refused(r, refused);
     notes(r, refused, warn_about_time(r));
 }
 
