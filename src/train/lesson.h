@@ -15,7 +15,7 @@ typedef struct bl_worker {
     bl_walk *teacher;           /* NULL: none */
     bl_back *back;
     struct bl_pupil *pupil;     /* NULL: no grids */
-    float *sample;              /* as stored, before it is changed */
+    float *sample, *other;      /* as stored, before it is changed; one that is mixed in */
     uint64_t walk_version, judge_version; /* of the weights that they hold */
 } bl_worker;
 
@@ -37,7 +37,7 @@ typedef struct bl_lesson {
     int64_t per, pieces;        /* elements of a sample; micro-batches of a step */
     float *grads, *figures;     /* [pieces][learned], [pieces][running] */
     double *losses;             /* [pieces] */
-    float *moments;
+    float *moments, *unit;      /* unit: bl_move's, by number of the state; NULL: 1 */
     size_t n_moments;
     const uint32_t *batch;      /* samples of the step under way */
     int64_t epoch, step;        /* from 0, from 1 */
@@ -63,6 +63,8 @@ bl_status bl_lesson_judge(bl_lesson *l, const uint32_t *index, int64_t n, double
 bl_status bl_teacher_open(bl_lesson *l, const bl_graph *graph);
 /* The float network's logits for what lies in w->walk's input; NULL: no teacher. */
 bl_status bl_teacher_ask(bl_lesson *l, bl_worker *w, const float **says);
+/* Adds the loss of one value on its grid beside the teacher's, and its gradient. */
+bl_status bl_teacher_features(bl_lesson *l, bl_walk *teacher, int value, const bl_tensor *y, double *loss, bl_tensor *grad);
 /* One sample's loss beside these logits; grad (NULL: not asked for) gets weight times its gradient added. */
 double bl_teacher_loss(const bl_train_options *o, const float *y, int64_t n, const float *says, double weight, float *grad);
 

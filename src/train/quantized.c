@@ -26,6 +26,7 @@ double bl_pact_slope(double v, double lo, double hi)
 
 const bl_quant_rule bl_quant_rule_lsq = {.weights = true, .slope = bl_lsq_slope};
 const bl_quant_rule bl_quant_rule_pact = {.ends = true, .decays = true, .slope = bl_pact_slope};
+const bl_quant_rule bl_quant_rule_relative = {.weights = true, .relative = true, .slope = bl_lsq_slope};
 const bl_quant_rule bl_quant_rule_ste = {0};
 
 static const bl_quant_rule *const rules[] = {
@@ -64,7 +65,7 @@ static bl_status make_site(bl_study *s, bl_lesson *l, int q)
     if (v < 0 || (k->weight && bl_tensor_count(&l->net->values[v].t) != bl_tensor_count(&of->t)))
         return bl_fail(l->ctx, BL_UNAVAILABLE, of->name, "give the model that the plan was made for",
                        "the network that is trained has no such value");
-    *site = (bl_site){.value = v, .quantizer = q, .weight = k->weight, .extra = -1, .n_scale = k->n_scale,
+    *site = (bl_site){.value = v, .quantizer = q, .weight = k->weight, .extra = -1, .from = -1, .n_scale = k->n_scale,
                       .axis = k->axis, .bits = k->bits, .narrow = k->narrow, .unit = 1, .scaled = 1,
                       .clamp_lo = -INFINITY, .clamp_hi = INFINITY};
     site->scale = BL_NEW(l->arena, float, (size_t)k->n_scale);
@@ -137,6 +138,7 @@ bl_status bl_study_open(bl_study *s, bl_lesson *l)
     for (int i = 0; i < s->n; i++) {
         learn_scale(s, l, &s->site[i], menu);
         s->uses[s->site[i].value] = s->site[i].weight ? BL_HOOK_NONE : BL_HOOK_WRITES;
+        s->n_values += !s->site[i].weight;
     }
     bl_menu_free(menu);
     return BL_OK;
@@ -147,11 +149,89 @@ static const bl_param *figure(const bl_study *s, const bl_lesson *l, int extra)
     return &l->params.param[l->params.n - s->n_extra + extra];
 }
 
-void bl_study_begin(const bl_study *s, const bl_lesson *l)
+/* Numbers side by side that have one scale. */
+static int64_t run_of(const bl_site *site, const bl_tensor *t)
+{
+    int64_t inner = 1;
+    for (int d = t->rank - 1; site->n_scale > 1 && d > site->axis; d--) inner *= t->dim[d];
+    return site->n_scale > 1 ? inner : bl_tensor_count(t);
+}
+
+/* A weight that a tuner has put on the grid begins in its own cell, half as far from the middle as it lay from it in float: what was
+ * undecided is what moves first. */
+static void begin_weight(const bl_study *s, const bl_lesson *l, const bl_param *p, const float *tuned)
+{
+    float *now = l->params.state + p->first;
+    int at = s->site_of[p->value];
+
+    if (at < 0) {
+        memcpy(now, tuned, p->n * sizeof *now);
+        return;
+    }
+    const bl_site *site = &s->site[at];
+    int64_t inner = run_of(site, &l->net->values[p->value].t);
+    for (size_t k = 0; k < p->n; k++) {
+        float step = site->scale[(int64_t)k / inner % site->n_scale], off = 0.5f * (now[k] - tuned[k]), most = 0.49f * step;
+        now[k] = tuned[k] + (off > most ? most : off < -most ? -most : off);
+    }
+}
+
+/* What a rate is a share of: steps of weights, of outputs for biases, a tenth of a scale. */
+static bl_status find_units(const bl_study *s, bl_lesson *l)
+{
+    const bl_params *p = &l->params;
+
+    l->unit = BL_NEW(l->arena, float, p->learned);
+    BL_ALLOC_TRY(l->ctx, l->unit);
+    for (size_t k = 0; k < p->learned; k++) l->unit[k] = 1;
+    for (int i = 0; i < p->n - s->n_extra; i++) {
+        const bl_tensor *t = &l->net->values[p->param[i].value].t;
+        const bl_site *site = s->site_of[p->param[i].value] >= 0 ? &s->site[s->site_of[p->param[i].value]] : NULL;
+        int64_t inner = site ? run_of(site, t) : 0;
+        for (size_t k = 0; site && k < p->param[i].n; k++)
+            l->unit[p->param[i].first + k] = site->scale[(int64_t)k / inner % site->n_scale];
+    }
+    for (int n = 0; n < l->net->n_nodes; n++) {
+        int b = bl_layer_weight(l->net, n) >= 0 ? bl_layer_bias(l->net, n) : -1, out = s->site_of[l->net->nodes[n].out[0]];
+        for (int i = 0; b >= 0 && out >= 0 && i < p->n - s->n_extra; i++)
+            for (size_t k = 0; p->param[i].value == b && k < p->param[i].n; k++)
+                l->unit[p->param[i].first + k] = s->site[out].scale[0];
+    }
+    for (int i = 0; i < s->n; i++)
+        for (int c = 0; s->site[i].extra >= 0 && c < s->site[i].n_scale; c++)
+            l->unit[figure(s, l, s->site[i].extra)->first + (size_t)c] = 0.1f * s->site[i].scale[c];
+    return BL_OK;
+}
+
+bl_status bl_study_begin(bl_study *s, bl_lesson *l)
 {
     for (int i = 0; i < s->n; i++)
         for (int c = 0; s->site[i].extra >= 0 && c < s->site[i].n_scale; c++)
             l->params.state[figure(s, l, s->site[i].extra)->first + (size_t)c] = s->site[i].scale[c] * s->site[i].unit;
+    for (int i = 0; l->o.start && i < l->params.n - s->n_extra; i++) {
+        int v = bl_graph_find_value(s->of, l->net->values[l->params.param[i].value].name);
+        const float *tuned = v >= 0 ? bl_weights_find(l->o.start, v) : NULL;
+        if (tuned) begin_weight(s, l, &l->params.param[i], tuned);
+    }
+    for (int n = 0; n < l->net->n_nodes; n++) {
+        int w = bl_layer_weight(l->net, n), b = w >= 0 ? bl_layer_bias(l->net, n) : -1;
+        if (b < 0 || s->site_of[w] < 0) continue;
+        s->site[s->site_of[w]].from = s->site_of[l->net->nodes[n].in[0]];
+        s->site[s->site_of[w]].bias = l->net->values[b].t.data;
+        s->site[s->site_of[w]].n_bias = bl_tensor_count(&l->net->values[b].t);
+    }
+    return s->rule->relative ? find_units(s, l) : BL_OK;
+}
+
+/* [Q4]: a bias must fit +-2^30 on its grid, as in a plan; where it no longer does, that channel's scale grows. */
+static void widen_for_bias(const bl_study *s, bl_site *site)
+{
+    if (!site->bias || site->from < 0) return;
+    float sx = s->site[site->from].scale[0];
+    for (int64_t c = 0; c < site->n_bias; c++) {
+        float *scale = &site->scale[site->n_scale > 1 ? c : 0];
+        *scale = fmaxf(*scale, fabsf(site->bias[c]) / (sx * 1073000000.0f));
+    }
 }
 
 /* Scales that follow: a tenth of the way to what this step's values wanted, or a weight's own numbers want. */
@@ -183,16 +263,33 @@ static void follow(const bl_study *s, const bl_lesson *l, bl_site *site)
     for (int c = 0; c < site->n_scale; c++) l->params.state[p->first + (size_t)c] = site->scale[c] * site->unit;
 }
 
-void bl_study_renew(bl_study *s, const bl_lesson *l)
+static const float *learned_of(const bl_study *s, const bl_lesson *l, const bl_site *site)
+{
+    return site->extra >= 0 ? l->params.state + figure(s, l, site->extra)->first : NULL;
+}
+
+static void renew_scales(bl_study *s, const bl_lesson *l)
 {
     for (int i = 0; i < s->n; i++) {
         bl_site *site = &s->site[i];
         const float *planned = s->plan->quantizers[site->quantizer].scale;
-        const float *learned = site->extra >= 0 ? l->params.state + figure(s, l, site->extra)->first : NULL;
+        const float *learned = learned_of(s, l, site);
         if (learned && s->rule->wanted) follow(s, l, site);
         for (int c = 0; learned && c < site->n_scale; c++)
             site->scale[c] = fmaxf(learned[c] / site->unit, planned[c] * 1e-3f); /* a grid never turns over */
-        site->grid.scale = site->scale[0];
+    }
+    for (int i = 0; i < s->n; i++) {
+        if (s->site[i].weight && !s->site[i].cluster) widen_for_bias(s, &s->site[i]);
+        s->site[i].grid.scale = s->site[i].scale[0];
+    }
+}
+
+void bl_study_renew(bl_study *s, const bl_lesson *l)
+{
+    renew_scales(s, l);
+    for (int i = 0; i < s->n; i++) {
+        bl_site *site = &s->site[i];
+        const float *learned = learned_of(s, l, site);
         if (!site->weight) continue;
         if (site->cluster) {
             bl_study_means(l, site);

@@ -34,7 +34,8 @@ static void adam(const bl_train_options *o, const bl_move *m, float *w, const fl
         float grad = g[i] + decay * w[i];
         first[i] = b1 * first[i] + (1 - b1) * grad;
         second[i] = b2 * second[i] + (1 - b2) * grad * grad;
-        w[i] -= shrink * w[i] + rate * first[i] / (sqrtf(second[i] * fix) + 1e-8f);
+        float move = rate * first[i] / (sqrtf(second[i] * fix) + 1e-8f);
+        w[i] -= shrink * w[i] + (m->unit ? move * m->unit[i] : move);
     }
 }
 

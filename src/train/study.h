@@ -13,6 +13,7 @@ typedef struct bl_quant_rule {
     bool weights;               /* the scales of weights are learned too */
     bool ends;                  /* the learned figure is the upper end, not the scale */
     bool decays;                /* learned figures decay */
+    bool relative;              /* a rate is a share of a weight's step, a bias's output's step and a scale */
     int more;                   /* learned figures of a tensor beside its scales */
     double (*slope)(double v, double lo, double hi); /* of the rounded number, in steps, by the figure; NULL: scales stay */
     double (*pass)(double v, double lo, double hi);  /* of the rounded number by the real one; NULL: 1 inside, 0 outside */
@@ -50,6 +51,9 @@ typedef struct bl_site {
     float now_lo, now_hi;       /* ends in this step */
     int64_t followed;           /* step at which the scales followed last */
     uint8_t *cluster;           /* of each weight of a codebook, NULL: none; the clusters stay as they are */
+    int from;                   /* a weight: the site of its layer's input, -1: none */
+    const float *bias;          /* of its layer, NULL: none */
+    int64_t n_bias;
     int n_table;
     double *centre;             /* mean code of each cluster */
 } bl_site;
@@ -60,6 +64,7 @@ typedef struct bl_study {
     const bl_plan *plan;
     const bl_graph *of;         /* the graph of the plan */
     int n, *site_of;            /* by value of the trained graph, -1: none */
+    int n_values;               /* sites that are no weights */
     bl_site *site;
     int n_extra;
     size_t *extra;              /* floats of each */
@@ -74,8 +79,8 @@ typedef struct bl_pupil {
 
 /* Finds the plan's quantizers in l->net, by name.  s: row, plan, of are set. */
 bl_status bl_study_open(bl_study *s, bl_lesson *l);
-/* First values of the learned figures, when the state is there. */
-void bl_study_begin(const bl_study *s, const bl_lesson *l);
+/* First values of what is learned, when the state is there, and its units. */
+bl_status bl_study_begin(bl_study *s, bl_lesson *l);
 /* Scales and weights from the state: after every step. */
 void bl_study_renew(bl_study *s, const bl_lesson *l);
 bl_status bl_study_attach(const bl_study *s, bl_walk *walk);
@@ -91,5 +96,16 @@ void bl_study_means(const bl_lesson *l, bl_site *site);
 void bl_study_table(const bl_site *site, float *codes); /* in order */
 void bl_study_clear(const bl_study *s, bl_pupil *p);
 bool bl_study_decays(const bl_quant_trainer *row); /* the learned figures */
+
+/* finetune.c: a training that words describe, and the tuners that are one. */
+typedef struct bl_course {
+    bl_train_options o;
+    const char *trainer;
+    const bl_tuner *start;      /* whose weights come first; NULL: the network's own */
+    int64_t steps;              /* in all; 0: o.epochs says it */
+} bl_course;
+bl_course bl_course_default(void);
+bl_status bl_course_words(bl_ctx *ctx, const char *words, bl_course *course);
+bl_status bl_course_run(bl_ctx *ctx, const bl_tune_input *in, bl_course *course, bl_weights *out);
 
 #endif

@@ -48,6 +48,28 @@ static double log_sum(const float *y, int64_t n, double heat)
     return most / heat + log(sum);
 }
 
+/* Mean over all values on grids of |y - t|^2 / |t|^2, times the weight: layers listen to what is near, where answers come from afar
+ * and few samples say little. */
+bl_status bl_teacher_features(bl_lesson *l, bl_walk *teacher, int value, const bl_tensor *y, double *loss, bl_tensor *grad)
+{
+    const bl_tensor *want = l->study->site_of[value] >= 0 ? bl_walk_value(teacher, value) : NULL;
+    int64_t n = bl_tensor_count(y);
+    double signal = 0, noise = 0, share = l->o.features / l->study->n_values * (double)l->o.micro / (double)l->o.batch;
+
+    if (!want || bl_tensor_count(want) != n) return BL_OK;
+    const float *a = y->data, *b = want->data;
+    float *g = grad->data;
+    for (int64_t k = 0; k < n; k++) {
+        signal += (double)b[k] * b[k];
+        noise += (double)(a[k] - b[k]) * (a[k] - b[k]);
+    }
+    if (!(signal > 0)) return BL_OK;
+    float weight = (float)(2 * share / signal);
+    for (int64_t k = 0; k < n; k++) g[k] += weight * (a[k] - b[k]);
+    *loss += share * noise / signal * (double)l->o.batch;
+    return BL_OK;
+}
+
 double bl_teacher_loss(const bl_train_options *o, const float *y, int64_t n, const float *says, double weight, float *grad)
 {
     double heat = o->heat, of_y = log_sum(y, n, heat), of_says = log_sum(says, n, heat), loss = 0;

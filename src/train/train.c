@@ -66,7 +66,7 @@ static bl_status split(school *c)
     if (n > UINT32_MAX) return bad(l->ctx, "--data", "use --limit", "more samples than can be counted");
     c->held = o->held_out < 0 ? BL_MIN(n / 10, 5000) : o->held_out;
     c->kept = n - c->held;
-    c->steps = c->kept / o->batch;
+    c->steps = o->steps > 0 ? BL_MIN(c->kept / o->batch, o->steps) : c->kept / o->batch;
     if (c->held >= n || c->steps < 1)
         return bl_fail(l->ctx, BL_USAGE, "--held-out, --batch", "give a smaller number",
                        "%lld samples are too few for %lld held out and batches of %lld", (long long)n,
@@ -104,6 +104,13 @@ static bl_status make_key(school *c, const bl_graph *graph, bl_hash *out)
     if (o->teacher > 0) {
         bl_hash_f64(h, o->teacher);
         bl_hash_f64(h, o->heat);
+    }
+    if (o->zoom > 0 || o->mix > 0 || o->features > 0 || o->steps > 0 || o->start) {
+        bl_hash_i64(h, o->steps);
+        bl_hash_f64(h, o->zoom);
+        bl_hash_f64(h, o->mix);
+        bl_hash_f64(h, o->features);
+        bl_hash_text(h, o->start ? o->start->key.hex : "");
     }
     *out = bl_hash_end(h);
     return BL_OK;

@@ -76,17 +76,22 @@ typedef struct bl_train_options {
     int64_t micro;              /* samples whose statistics BatchNormalization takes; divides batch */
     int64_t held_out;           /* samples that are only looked at; -1: a tenth, at most 5,000 */
     int64_t limit;              /* samples to use at all; 0: all */
+    int64_t steps;              /* of an epoch, at most; 0: as many as there are batches */
     const char *optimizer, *schedule, *loss; /* rows of optimizers.def, schedules.def, losses.def */
     double rate, warmup;        /* warmup: epochs of a rising rate */
     double momentum, beta1, beta2, weight_decay, label_smoothing;
     double teacher, heat;       /* on a plan's grids: share of the loss that the float network's answers have (0: none; 1: labels
                                  * are not asked for), softened by heat */
+    double features;            /* and weight of the noise beside the signal of all values on grids, their mean */
+    const bl_weights *start;    /* on a plan's grids: constants to begin with, by a tuner; NULL: the network's own */
     bool plain_momentum;        /* not Nesterov's */
     bool decay_all;             /* biases and scales of normalisations too */
     bool random;                /* weights are drawn anew (He et al., arXiv 1502.01852) */
     bool best;                  /* the epoch that was best on the held-out samples, not the last one */
     bool flip;                  /* left to right, at random */
     int64_t pad;                /* shifts by up to so many positions, at random */
+    double zoom;                /* sees a square part of this share of the side and more, enlarged, at random; 0: all of it */
+    double mix;                 /* share of samples that are mixed with another one (without labels) */
     const bl_data_options *stored; /* how pixels were prepared: what lies beside a shifted picture is a stored
                                     * 0.  NULL: an input of 0 */
     const char *checkpoint;     /* file for what has been done so far; NULL: none */
@@ -122,6 +127,7 @@ json_t *bl_trained_history(const bl_trained *trained, const bl_train_options *op
 
 /* How a stretch of one weight moves. */
 typedef struct bl_move {
+    const float *unit;          /* what the rate is a share of, by weight (adam, adamw); NULL: 1 */
     size_t n;
     int64_t step;               /* from 1 */
     double rate, decay;

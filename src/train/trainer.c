@@ -68,7 +68,7 @@ static bl_status make_graphs(bl_lesson *l, const bl_graph *graph)
     for (int i = 0; l->study && i < l->study->n; i++)
         if (!l->study->site[i].weight) l->marks[l->study->site[i].value] |= BL_BACK_SEEDED | BL_BACK_MASKED;
     if (l->study) {
-        bl_study_begin(l->study, l);
+        BL_TRY(bl_study_begin(l->study, l));
         bl_study_renew(l->study, l);
     }
     l->marks[l->logits] |= BL_BACK_SEEDED;
@@ -124,7 +124,8 @@ static bl_status open_worker(bl_lesson *l, bl_worker *w, bool judge)
         w->arena = bl_arena_new(l->ctx, "training samples");
         BL_ALLOC_TRY(l->ctx, w->arena);
         w->sample = BL_NEW(w->arena, float, (size_t)l->per);
-        BL_ALLOC_TRY(l->ctx, w->sample);
+        w->other = BL_NEW(w->arena, float, l->o.mix > 0 ? (size_t)l->per : 1);
+        if (!w->sample || !w->other) return bl_pending(l->ctx);
     }
     bl_walk_options o = {.keep_all = true}; /* the logits may not be the output */
     if (l->study && !judge && !w->pupil) BL_TRY(bl_study_pupil(l->study, l, w->arena, &w->pupil));
@@ -148,17 +149,31 @@ static bl_status refresh(bl_lesson *l, bl_walk *walk, uint64_t *version)
     return BL_OK;
 }
 
-/* Samples of a micro-batch into the walk's input. */
+/* One sample, changed at random by a stream of its own. */
+static bl_status read_changed(bl_lesson *l, bl_worker *w, uint32_t index, bl_rng *r, float *to)
+{
+    if (!bl_augment_does(&l->augment)) return bl_data_read(l->data, index, 1, to);
+    BL_TRY(bl_data_read(l->data, index, 1, w->sample));
+    bl_augment_sample(&l->augment, r, w->sample, to);
+    return BL_OK;
+}
+
+/* Samples of a micro-batch into the walk's input; where they are mixed, with another one of the step. */
 static bl_status fill(bl_lesson *l, bl_worker *w, bl_walk *walk, const uint32_t *index, int64_t n, bool changed)
 {
     float *to = bl_walk_input(walk, 0)->data;
-    bool augmented = changed && bl_augment_does(&l->augment);
 
     for (int64_t i = 0; i < n; i++, to += l->per) {
-        BL_TRY(bl_data_read(l->data, index[i], 1, augmented ? w->sample : to));
-        if (!augmented) continue;
         bl_rng r = bl_rng_make(l->ctx->options.seed, "augment", (uint64_t)l->epoch << 32 | index[i]);
-        bl_augment_sample(&l->augment, &r, w->sample, to);
+        if (!changed) {
+            BL_TRY(bl_data_read(l->data, index[i], 1, to));
+            continue;
+        }
+        BL_TRY(read_changed(l, w, index[i], &r, to));
+        if (!(l->o.mix > 0) || bl_rng_unit(&r) >= l->o.mix) continue;
+        float share = (float)bl_rng_unit(&r);
+        BL_TRY(read_changed(l, w, l->batch[bl_rng_below(&r, (uint64_t)l->o.batch)], &r, w->other));
+        for (int64_t k = 0; k < l->per; k++) to[k] += share * (w->other[k] - to[k]);
     }
     return BL_OK;
 }
@@ -174,6 +189,7 @@ typedef struct seeding {
     bl_walk *walk;
     size_t piece;
     const float *says;          /* the teacher's answers; NULL: none */
+    bl_walk *features;          /* the teacher's values; NULL: the loss is not of them */
 } seeding;
 
 static bl_status seed_loss(void *user, int value, const bl_tensor *y, bl_tensor *grad)
@@ -193,6 +209,7 @@ static bl_status seed_loss(void *user, int value, const bl_tensor *y, bl_tensor 
         if (share > 0) loss += share * bl_teacher_loss(&l->o, at, n, s->says + i * n, share * weight, to);
         l->losses[s->piece] += loss;
     }
+    if (s->features) BL_TRY(bl_teacher_features(l, s->features, value, y, &l->losses[s->piece], grad));
     if (s->pupil) bl_study_backward(l->study, l, s->pupil, value, grad);
     return BL_OK;
 }
@@ -236,6 +253,7 @@ static bl_status train_piece(void *arg, size_t piece, unsigned worker)
     s.pupil = w->pupil;
     if (w->pupil) bl_study_clear(l->study, w->pupil);
     BL_TRY(bl_teacher_ask(l, w, &s.says));
+    s.features = l->o.features > 0 ? w->teacher : NULL;
     BL_TRY(bl_walk_run(w->walk, l->study ? round_value : NULL, &s));
     BL_TRY(bl_back_run(w->back, seed_loss, &s));
     return keep_piece(l, w, piece);
@@ -251,7 +269,7 @@ static bl_status move_piece(void *arg, size_t i, unsigned worker)
     const bl_param *q = &p->param[s->param];
     size_t at = q->first + s->from;
     float *sum = l->grads + at, *second = l->optimizer->moments > 1 ? l->moments + p->learned + at : NULL;
-    bl_move m = {s->n, l->step, l->rate, q->decays ? l->o.weight_decay : 0};
+    bl_move m = {l->unit ? l->unit + at : NULL, s->n, l->step, l->rate, q->decays ? l->o.weight_decay : 0};
 
     (void)worker;
     for (int64_t k = 1; k < l->pieces; k++) {

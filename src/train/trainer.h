@@ -62,6 +62,7 @@ void bl_params_random(const bl_params *p, const bl_graph *graph, uint64_t seed);
 /* augment.c: a sample of shape (C, H, W) flipped and shifted; black: what comes in beside it, by channel. */
 typedef struct bl_augment {
     int64_t channels, height, width, pad;
+    double zoom;
     bool flip;
     float black[BL_DATA_CHANNELS_MAX];
 } bl_augment;
