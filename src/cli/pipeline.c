@@ -689,6 +689,23 @@ json_t *bl_pipeline_floors_json(const bl_pipeline *p, const bl_search_result *fo
     return a;
 }
 
+/* What searches of tables found, looked at again with the oracle. */
+static bl_status polish(bl_pipeline *p, bl_search_input *in, bl_search_result *out)
+{
+    json_t *record = NULL;
+    if (!p->n_budgets || p->n_floors) {
+        bl_note(p->ctx, "polish: it keeps budgets and knows no floors; the plan stays as it was found");
+        return BL_OK;
+    }
+    BL_TRY(bl_pipeline_oracle(p));
+    in->oracle = p->oracle;
+    BL_TRY(bl_polish_choice(p->ctx, in, p->cli->arena, out->choice, &record));
+    out->objective = bl_choice_objective(p->menu, p->sens, out->choice);
+    if (!out->solver) out->solver = json_object();
+    json_object_set_new(out->solver, "polish", record);
+    return BL_OK;
+}
+
 bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
 {
     const bl_search_row *row = bl_search_find(p->recipe.search);
@@ -705,6 +722,7 @@ bl_status bl_pipeline_search(bl_pipeline *p, bl_search_result *out)
                            .polish = p->recipe.polish, .reward = p->recipe.reward, .agent = p->recipe.agent,
                            .shard_at = p->shard.at, .shard_of = p->shard.of };
     BL_TRY(row->run(p->ctx, &in, p->cli->arena, out));
+    if (in.polish > 0 && !row->needs_oracle && out->feasible) BL_TRY(polish(p, &in, out));
     if (p->n_floors && out->feasible && !out->judged) { /* a search that knows no floors: does its plan keep them? */
         BL_TRY(bl_pipeline_ask(p, out->choice, &out->score));
         out->judged = true;

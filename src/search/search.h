@@ -36,7 +36,7 @@ typedef struct bl_recipe {
     int n_settings;             /* its own, "KEY", "VALUE" */
     const char *setting[64][2];
     int64_t episodes;           /* of searches that ask the oracle; 0: as many as suit the search */
-    int64_t polish;             /* answers that follow, about neighbours of the best policy; 0: none */
+    int64_t polish;             /* answers that follow, about neighbours of the best plan (polish.c; ddpg has its own); 0: none */
     const char *reward;         /* what they maximise; NULL: auto */
     const char *agent;          /* of ddpg: code (NULL) or paper */
     const char *candidates_priced; /* pairs that are the menu where values' widths are paid for: any budget but size; NULL */
@@ -190,6 +190,9 @@ bl_status bl_choice_plan(bl_ctx *ctx, const bl_search_input *in, const int *choi
                          const char *recipe, bl_plan **out);
 /* Raises units with what the budgets leave, by the sensitivity table; choice is improved in place. */
 bl_status bl_spend_choice(bl_ctx *ctx, const bl_search_input *in, int *choice, int *moves);
+/* Asks in->score about the plan with one unit a step cheaper or dearer and takes the steps that together are better,
+ * within the budgets; at most in->polish answers.  choice is improved in place; *record: what was asked, the caller's. */
+bl_status bl_polish_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice, json_t **record);
 /* One- and two-unit moves under exact prices, budgets kept; separable prices are upper bounds, so there
  * may be room left.  choice is improved in place. */
 bl_status bl_improve_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice);

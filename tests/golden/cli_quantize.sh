@@ -295,4 +295,20 @@ ok 0 "beyond rescue" quantize $resnet8 -o "$t/rescue9" $data --target counted --
 says "beyond rescue" 'int8 keeps only .*, and 16-bit values '
 json_lacks "beyond rescue" "$t/rescue9/summary.json" floors
 
+# ---- the plan of a table looked at again: never worse for the oracle, within the budget, the same again
+ok 0 "found" quantize $resnet8 -o "$t/found" $words --no-bench
+ok 0 "polished" quantize $resnet8 -o "$t/polished" $words --no-bench --set polish=30
+s=$t/polished/summary.json
+holds "never worse" "$(json $s mixed.sqnr_db) >= $(json "$t/found/summary.json" mixed.sqnr_db)"
+holds "within the budget" "$(json $s mixed.size_bytes) <= 0.6 * $(json $s int8.size_bytes)"
+holds "answers" "$(json "$t/polished/plan.json" solver.polish.answers) <= 30 && $(json "$t/polished/plan.json" solver.polish.answers) >= 3"
+holds "as the oracle said" "$(json "$t/polished/plan.json" solver.polish.reward_after) >= $(json "$t/polished/plan.json" solver.polish.reward_before)"
+cp "$t/polished/plan.json" "$t/polished.json"
+ok 0 "polished again" quantize $resnet8 -o "$t/polished" $words --no-bench --set polish=30
+check "the same plan" cmp "$t/polished/plan.json" "$t/polished.json"
+ok 0 "above a floor" quantize $resnet8 -o "$t/polished" $data --target counted --floor sqnr=15 --no-bench --set polish=30
+says "above a floor" 'polish: it keeps budgets and knows no floors'
+ok 64 "points do not add up" quantize $resnet8 -o "$t/polished" $words --no-bench --set polish=30 --set reward=accuracy
+says "points do not add up" 'polish needs one that does'
+
 finish
