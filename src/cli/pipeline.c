@@ -171,8 +171,7 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     if (w->no_ends) r->menu.keep_ends = r->small_ends = false;
     if (w->tune) r->tune = strcmp(w->tune, "none") ? w->tune : NULL;
     if (r->tune) BL_TRY(bl_tuner_check(p->ctx, r->tune));
-    if (r->loop_tune && !strcmp(r->loop_tune, "none")) r->loop_tune = NULL;
-    if (r->loop_tune) BL_TRY(bl_tuner_check(p->ctx, r->loop_tune));
+    if (r->loop_tune && strcmp(r->loop_tune, "none")) BL_TRY(bl_tuner_check(p->ctx, r->loop_tune));
     p->target = w->target ? w->target : r->target;
     p->measure_seconds = w->measure_seconds;
     p->no_cache = w->no_cache;
@@ -651,6 +650,15 @@ bl_status bl_pipeline_ask(void *user, const int *choice, bl_score *out)
     return s;
 }
 
+/* Before an answer of the oracle: as the recipe says, else as the plan is delivered where that is quick and the search looks
+ * at a few plans that a table found. */
+static const char *loop_tune(const bl_pipeline *p)
+{
+    if (p->recipe.loop_tune) return strcmp(p->recipe.loop_tune, "none") ? p->recipe.loop_tune : NULL;
+    if (!p->recipe.tune || bl_search_find(p->recipe.search)->needs_oracle) return NULL;
+    return bl_tuner_find(p->recipe.tune)->quick ? p->recipe.tune : NULL;
+}
+
 /* The oracle about a choice, as the recipe's loop has it (a bl_judge_fn; user: the pipeline). */
 static bl_status ask_oracle(void *user, const int *choice, bl_score *out)
 {
@@ -659,9 +667,12 @@ static bl_status ask_oracle(void *user, const int *choice, bl_score *out)
     bl_weights *w = NULL;
     bool known = false;
     bl_hash key;
+    BL_TRY(bl_pipeline_data(p));
+    BL_TRY(bl_pipeline_oracle(p));
     BL_TRY(bl_pipeline_plan(p, choice, p->recipe.name, &plan));
-    const bl_tuner *tuner = p->recipe.loop_tune ? bl_tuner_find(p->recipe.loop_tune) : NULL;
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.loop_tune), p->rounded };
+    const char *name = loop_tune(p);
+    const bl_tuner *tuner = name ? bl_tuner_find(name) : NULL;
+    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, name ? bl_tuner_words(name) : NULL, p->rounded };
     bl_status s = tuner ? bl_tune_key(p->ctx, tuner, &in, &key) : BL_OK;
     if (s == BL_OK) s = bl_oracle_recall(p->oracle, plan, tuner ? &key : NULL, out, &known);
     if (s == BL_OK && !known && tuner) s = bl_tune(p->ctx, tuner, &in, &w);

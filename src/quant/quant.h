@@ -303,6 +303,7 @@ typedef struct bl_tune_input {
 typedef struct bl_tuner {
     const char *name, *help;
     bool needs_labels;
+    bool quick;                 /* a few walks over the samples: searches may ask it for each plan they look at */
     bl_status (*run)(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out); /* fills out->items, and grids */
     bl_status (*check)(bl_ctx *ctx, const char *words); /* of the words; NULL: it takes none */
 } bl_tuner;
@@ -313,7 +314,7 @@ const char *bl_tuner_words(const char *name);    /* the words, NULL: none */
 bl_status bl_tuner_check(bl_ctx *ctx, const char *name); /* is there such a tuner, with such words? */
 #define BL_NO_WORDS(symbol) NULL
 #define BL_WORDS(symbol) bl_tune_words_##symbol
-#define X(symbol, label, labels, words, text)                                                      \
+#define X(symbol, label, labels, few_walks, words, text)                                           \
     bl_status bl_tune_##symbol(bl_ctx *ctx, const bl_tune_input *in, bl_weights *out);             \
     bl_status bl_tune_words_##symbol(bl_ctx *ctx, const char *words);
 #include "quant/tuners.def"

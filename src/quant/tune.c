@@ -4,14 +4,14 @@
 
 #include <string.h>
 
-#define X(symbol, label, labels, words, text)                                                      \
-    static const bl_tuner row_##symbol = { .name = label, .help = text, .needs_labels = labels,   \
+#define X(symbol, label, labels, few_walks, words, text)                                           \
+    static const bl_tuner row_##symbol = { .name = label, .help = text, .needs_labels = labels, .quick = few_walks, \
                                            .run = bl_tune_##symbol, .check = words(symbol) };
 #include "quant/tuners.def"
 #undef X
 
 const bl_tuner *const bl_tuners[] = {
-#define X(symbol, label, labels, words, text) &row_##symbol,
+#define X(symbol, label, labels, few_walks, words, text) &row_##symbol,
 #include "quant/tuners.def"
 #undef X
 };

@@ -195,17 +195,18 @@ static json_t *list_json(const walker *w)
 
 static bl_status search(walker *w, bl_search_result *out)
 {
-    int position = -1, asked = 0, moves = 0;
+    int position = -1, asked = 0;
+    json_t *spent = NULL;
     BL_TRY(first_within(w, &position, &out->binding));
     out->feasible = out->binding < 0;
     if (w->in->n_floors && out->feasible) BL_TRY(last_above(w, position, out, &position, &asked));
     stand_at(w, position);
     bool spends = w->in->spend && w->in->n_budgets && !w->in->n_floors && out->feasible;
-    if (spends) BL_TRY(bl_spend_choice(w->ctx, w->in, w->choice, &moves));
+    if (spends) BL_TRY(bl_spend_choice(w->ctx, w->in, w->arena, w->choice, &spent));
     out->choice = w->choice;
     out->objective = bl_choice_objective(w->in->menu, w->in->sens, w->choice);
     out->solver = json_pack("{s:s, s:i, s:i, s:i}", "method", "pareto-greedy", "position", position, "entries", w->n, "judged_plans", asked);
-    if (spends) json_object_set_new(out->solver, "moves_after", json_integer(moves));
+    if (spends) json_object_set_new(out->solver, "spent", spent);
     if (w->in->n_floors) {
         json_object_set_new(out->solver, "walk", json_string(w->in->walk ? w->in->walk : "binary"));
         json_object_set(out->solver, "judged", w->trace);

@@ -146,8 +146,8 @@ static bl_status put_together(polishing *p, double toll, int *moves, double *gai
 /* The sum of steps, or a smaller one, if it is better than the plan. */
 static bl_status take_steps(polishing *p, bool *better)
 {
-    double toll = 0, gain, harm;
-    int moves, before = 0;
+    double toll = 0, gain = 0, harm;
+    int moves = 0, before = 0;
     *better = false;
     for (int i = 0; i <= BACK_OFF && !*better && p->answers < p->in->polish; i++) {
         BL_TRY(put_together(p, toll, &moves, &gain));

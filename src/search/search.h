@@ -41,7 +41,8 @@ typedef struct bl_recipe {
     const char *agent;          /* of ddpg: code (NULL) or paper */
     const char *candidates_priced; /* pairs that are the menu where values' widths are paid for: any budget but size; NULL */
     const char *rounding;       /* adaround: sensitivities see weights rounded by learning; NULL: to nearest */
-    const char *loop_tune;      /* row of tuners.def before each answer of the oracle, NULL: none */
+    const char *loop_tune;      /* row of tuners.def before each answer of the oracle, "none"; NULL: none where the search
+                                   asks by itself, else tune where it is quick */
 } bl_recipe;
 
 /* A built-in name, or a path (it holds a '/' or ends in .recipe).  Lives in the arena. */
@@ -188,8 +189,9 @@ double bl_objective_sqnr(double objective);
 /* Grids for a choice, with the figures that SENS and COST (NULL: none of its figures) predict for it. */
 bl_status bl_choice_plan(bl_ctx *ctx, const bl_search_input *in, const int *choice, const bl_grid_options *grids,
                          const char *recipe, bl_plan **out);
-/* Raises units with what the budgets leave, by the sensitivity table; choice is improved in place. */
-bl_status bl_spend_choice(bl_ctx *ctx, const bl_search_input *in, int *choice, int *moves);
+/* Spends what the budgets leave by the sensitivity table (spend.c); in->score, where there is one, chooses between what was
+ * found.  choice is improved in place; *record: how, the caller's. */
+bl_status bl_spend_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice, json_t **record);
 /* Asks in->score about the plan with one unit a step cheaper or dearer and takes the steps that together are better,
  * within the budgets; at most in->polish answers.  choice is improved in place; *record: what was asked, the caller's. */
 bl_status bl_polish_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice, json_t **record);

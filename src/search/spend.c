@@ -3,9 +3,13 @@
  * What a budget has left is spent: the last flip of a Pareto-greedy walk is often larger than what was missing, and
  * the method (PMP, arXiv 2302.05397) raises nothing again.  Ours, not the paper's: the unit whose raise takes most noise
  * out of the sensitivity table and fits is raised; where none fits, one unit is raised and another lowered, as long
- * as the sum falls.  Prices are the separable ones, under latency an upper bound.
+ * as the sum falls.  Beside it stands the exact solver's plan of the same table, which may lower many small layers for
+ * a large one.  A table only predicts: where there is an oracle, it says which of the three plans is taken.  Prices are
+ * the separable ones, under latency an upper bound.
  */
 #include "search/search.h"
+
+#include <string.h>
 
 typedef struct spending {
     const bl_search_input *in;
@@ -76,7 +80,7 @@ static void take(spending *s, const move *m)
     if (m->v >= 0) s->choice[m->v] = m->cv;
 }
 
-bl_status bl_spend_choice(bl_ctx *ctx, const bl_search_input *in, int *choice, int *moves)
+static bl_status raise_units(bl_ctx *ctx, const bl_search_input *in, int *choice, int *moves)
 {
     enum { MOVES_MOST = 10000 };
     spending s = { .in = in, .choice = choice };
@@ -93,5 +97,52 @@ bl_status bl_spend_choice(bl_ctx *ctx, const bl_search_input *in, int *choice, i
         if (!(best.gain > 0)) break;
         take(&s, &best);
     }
+    return BL_OK;
+}
+
+/* Stays as it is where the solver finds nothing within the budgets. */
+static bl_status solve(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice)
+{
+    bl_mckp_limits limits = { .nodes = 200000 };
+    bl_mckp *p;
+    bl_mckp_result r;
+    BL_TRY(bl_search_problem(ctx, in, INFINITY, arena, &p));
+    BL_TRY(bl_mckp_solve(ctx, p, &limits, arena, &r));
+    if (r.status == BL_MCKP_INFEASIBLE) return BL_OK;
+    for (int u = 0; u < in->menu->n_units; u++) choice[u] = in->menu->units[u].n_candidates - 1 - r.choice[u];
+    return BL_OK;
+}
+
+bl_status bl_spend_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice, json_t **record)
+{
+    enum { WALK, RAISED, EXACT, PLANS };
+    static const char *const name[PLANS] = { "walk", "raised", "exact" };
+    size_t bytes = (size_t)in->menu->n_units * sizeof *choice;
+    double worth[PLANS];        /* dB by the oracle, or less noise by the table */
+    int *plan[PLANS], moves, best = RAISED;
+    for (int i = 0; i < PLANS; i++) {
+        plan[i] = BL_NEW(arena, int, (size_t)BL_MAX(in->menu->n_units, 1));
+        BL_ALLOC_TRY(ctx, plan[i]);
+        memcpy(plan[i], choice, bytes);
+    }
+    BL_TRY(raise_units(ctx, in, plan[RAISED], &moves));
+    BL_TRY(solve(ctx, in, arena, plan[EXACT]));
+    *record = json_pack("{s:i}", "moves", moves);
+    for (int i = 0; i < PLANS; i++) {
+        int same = 0;
+        while (memcmp(plan[same], plan[i], bytes)) same++;
+        bl_score score = { .sqnr_db = -bl_choice_objective(in->menu, in->sens, plan[i]) };
+        bl_status s = in->score && same == i ? in->score(in->score_user, plan[i], &score) : BL_OK;
+        if (s != BL_OK) {
+            json_decref(*record);
+            return s;
+        }
+        worth[i] = same < i ? worth[same] : score.sqnr_db;
+        if (in->score) json_object_set_new(*record, name[i], bl_json_real(worth[i]));
+    }
+    for (int i = 0; i < PLANS; i++)
+        if (worth[i] > worth[best]) best = i;
+    memcpy(choice, plan[best], bytes);
+    json_object_set_new(*record, "taken", json_string(name[best]));
     return BL_OK;
 }
