@@ -14,9 +14,15 @@
  */
 #include "quant/quant.h"
 
+#include <math.h>
 #include <string.h>
 
-enum { PASSES = 3 };
+enum { PASSES = 3, WORKERS_MAX = 256 };
+
+/* A sum in steps of 2^-60: exact, so that it hangs neither on the order of samples nor on how many a chunk has. */
+typedef __int128 exact;
+#define STEPS 0x1p60
+#define MOST 0x1p50 /* of one addend; as many samples as memory holds stay far from 2^127 */
 
 /* One layer: the mean input under each weight tap, and what the weights lost. */
 typedef struct tap_mean {
@@ -36,8 +42,9 @@ typedef struct correction {
     const bl_graph *g;
     tap_mean *layers;
     int n;
-    size_t n_sums;              /* doubles of one chunk */
-    double *sums;               /* [chunk][layer: channels x taps], then one count a chunk */
+    size_t n_sums;
+    exact *sums[WORKERS_MAX];   /* [layer: channels x taps]; NULL: that worker has seen nothing */
+    bl_arena *arena[WORKERS_MAX];
     size_t *first;              /* by layer: where its sums start */
     const bl_moments *moments;  /* by value; NULL: samples say everything */
 } correction;
@@ -59,20 +66,39 @@ static double tap_sum(const tap_mean *t, const float *plane, int64_t ky, int64_t
     return sum;
 }
 
-static void sum_conv(const tap_mean *t, const float *x, double *sums)
+static exact steps(double v)
+{
+    return (exact)(fmin(fmax(v, -MOST), MOST) * STEPS);
+}
+
+/* Mean input under each tap of each channel, added to sums, or to means where there are none. */
+static void conv_means(const tap_mean *t, const float *x, exact *sums, double *means)
 {
     const bl_window *w = &t->win;
     int64_t in_size = w->dims == 2 ? w->in[0] * w->in[1] : w->in[0], kw = w->kernel[w->dims - 1];
     double positions = w->dims == 2 ? (double)(w->out[0] * w->out[1]) : (double)w->out[0];
     for (int64_t c = 0; c < t->channels; c++)
-        for (int64_t k = 0; k < t->taps; k++)
-            sums[c * t->taps + k] += tap_sum(t, x + c * in_size, k / kw, k % kw) / positions;
+        for (int64_t k = 0; k < t->taps; k++) {
+            double v = tap_sum(t, x + c * in_size, k / kw, k % kw) / positions;
+            if (sums) sums[c * t->taps + k] += steps(v);
+            else means[c * t->taps + k] += v;
+        }
+}
+
+static bl_status open_worker(correction *c, unsigned worker)
+{
+    if (c->sums[worker]) return BL_OK;
+    BL_ALLOC_TRY(c->ctx, c->arena[worker] = bl_arena_new(c->ctx, "mean inputs"));
+    c->sums[worker] = BL_NEW(c->arena[worker], exact, c->n_sums);
+    BL_ALLOC_TRY(c->ctx, c->sums[worker]);
+    return BL_OK;
 }
 
 static bl_status sum_value(void *arg, const bl_look *at, int value, const bl_tensor *x)
 {
     correction *c = arg;
-    double *sums = c->sums + at->chunk * c->n_sums;
+    BL_TRY(open_worker(c, at->worker));
+    exact *sums = c->sums[at->worker];
     int64_t per = bl_tensor_count(x) / at->batch;
     for (int i = 0; i < c->n; i++) {
         const tap_mean *t = &c->layers[i];
@@ -80,15 +106,14 @@ static bl_status sum_value(void *arg, const bl_look *at, int value, const bl_ten
         for (int64_t s = 0; s < at->count; s++) {
             const float *data = (const float *)x->data + s * per;
             if (t->conv) {
-                sum_conv(t, data, sums + c->first[i]);
+                conv_means(t, data, sums + c->first[i], NULL);
                 continue;
             }
             int64_t rows = per / t->channels; /* a sample's tokens; one without them */
             for (int64_t k = 0; k < rows * t->channels; k++)
-                sums[c->first[i] + (size_t)(k % t->channels)] += (double)data[k] / (double)rows;
+                sums[c->first[i] + (size_t)(k % t->channels)] += steps((double)data[k] / (double)rows);
         }
     }
-    sums[c->n_sums - 1] = (double)at->count;
     return BL_OK;
 }
 
@@ -161,7 +186,7 @@ static bl_status know_means(correction *c, bl_arena *a, tap_mean *t)
         tap_mean one = *t;
         one.channels = 1;
         inside[0] = 0;
-        sum_conv(&one, ones, inside);
+        conv_means(&one, ones, NULL, inside);
     }
     for (int64_t i = 0; i < t->channels; i++)
         for (int64_t k = 0; k < t->taps; k++) mean[i * t->taps + k] = x->mean[i] * inside[k];
@@ -199,17 +224,13 @@ static bl_status add_layer(correction *c, const bl_plan *p, int layer, bl_arena 
     return BL_OK;
 }
 
-static void correct_all(correction *c, size_t n_chunks, double *mean)
+static void correct_all(correction *c, int64_t samples, double *mean)
 {
-    double count = n_chunks ? 0 : 1;
-    memset(mean, 0, c->n_sums * sizeof *mean);
-    for (size_t k = 0; k < n_chunks; k++) {
-        const double *sums = c->sums + k * c->n_sums;
-        if (!(sums[c->n_sums - 1] > 0)) break;
-        count += sums[c->n_sums - 1];
-        for (size_t i = 0; i < c->n_sums - 1; i++) mean[i] += sums[i];
+    for (size_t i = 0; i < c->n_sums; i++) {
+        exact sum = 0;
+        for (int w = 0; w < WORKERS_MAX; w++) sum += c->sums[w] ? c->sums[w][i] : 0;
+        mean[i] = (double)sum / STEPS / (double)BL_MAX(samples, 1);
     }
-    for (size_t i = 0; i < c->n_sums - 1; i++) mean[i] /= count;
     for (int i = 0; i < c->n; i++) {
         tap_mean *t = &c->layers[i];
         bool transposed = bl_attr_int(&c->g->nodes[t->layer], "transB", 0) != 0;
@@ -225,10 +246,8 @@ static bl_status run_passes(correction *c, const bl_tune_input *in, bl_arena *a,
     int64_t *index;
     BL_TRY(bl_data_pick(in->data, in->samples, a, &index, &s.n));
     s.index = index;
-    c->n_sums++; /* the count */
-    c->sums = BL_NEW(a, double, (size_t)s.n * c->n_sums);
     double *mean = BL_NEW(a, double, c->n_sums);
-    if (!looks || !c->sums || !mean) return bl_pending(c->ctx);
+    if (!looks || !mean) return bl_pending(c->ctx);
     s.looks = looks;
     bool asks = false;
     for (int i = 0; i < c->n; i++) {
@@ -239,12 +258,12 @@ static bl_status run_passes(correction *c, const bl_tune_input *in, bl_arena *a,
     if (!asks) correct_all(c, 0, mean);
     for (int pass = 0; asks && pass < PASSES; pass++) {
         BL_TRY(bl_fake_new(c->ctx, in->graph, in->plan, out, &s.fake));
-        for (double *row = c->sums; row < c->sums + (size_t)s.n * c->n_sums && row[c->n_sums - 1] > 0; row += c->n_sums)
-            memset(row, 0, c->n_sums * sizeof *row); /* of the last pass: fewer chunks than samples */
+        for (int w = 0; w < WORKERS_MAX; w++)
+            if (c->sums[w]) memset(c->sums[w], 0, c->n_sums * sizeof(exact)); /* of the last pass */
         bl_status st = bl_shards_run(c->ctx, &s, NULL, c);
         bl_fake_free(s.fake);
         BL_TRY(st);
-        correct_all(c, (size_t)s.n, mean);
+        correct_all(c, s.n, mean);
     }
     return BL_OK;
 }
@@ -261,6 +280,7 @@ static bl_status correct(bl_ctx *ctx, const bl_tune_input *in, bool analytic, bl
     for (int i = 0; s == BL_OK && i < g->n_nodes; i++)
         if (can_correct(g, in->plan, i)) s = add_layer(&c, in->plan, i, scratch, out);
     if (s == BL_OK && c.n) s = run_passes(&c, in, scratch, out);
+    for (int w = 0; w < WORKERS_MAX; w++) bl_arena_free(c.arena[w]);
     bl_arena_free(scratch);
     return s;
 }

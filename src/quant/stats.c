@@ -2,7 +2,7 @@
 /*
  * STATS: two passes of the float walk over the calibration samples.  The first finds ranges and
  * moments, the second counts a histogram over the final range, so that bins never move and counts
- * are integers: the record does not depend on chunking or threads.
+ * are integers, moments are added up sample by sample: the record does not depend on chunking or threads.
  */
 #include "quant/quant.h"
 
@@ -12,7 +12,7 @@ typedef struct pass {
     bl_ctx *ctx;
     const bl_graph *g;
     bl_stats *st;
-    struct moments { double lo, hi, sum, square; uint64_t count; } *moments; /* [chunk][value] */
+    struct moments { double lo, hi, sum, square; uint64_t count; } *moments; /* [sample][value] */
     uint64_t **bins;            /* [worker]: [value][BL_HIST_BINS] */
     bl_arena **worker_arena;
 } pass;
@@ -22,41 +22,58 @@ static bool is_watched(const bl_graph *g, int v)
     return g->values[v].t.type == BL_F32 && !g->values[v].t.data;
 }
 
-/* Elements of the valid samples of a chunk: values whose first dimension is the batch are cut. */
-static size_t valid_count(const bl_look *at, const bl_tensor *t)
+/* Where the samples of a chunk lie in a value: the dimension that the batch changes is cut, wherever it stands; a value that it does not
+ * change is one sample. */
+typedef struct cut {
+    size_t samples;             /* that count: the last chunk is filled up */
+    size_t blocks, each;        /* of one sample, and elements of each */
+    size_t step, next;          /* from block to block, from sample to sample */
+} cut;
+
+static cut cut_of(const bl_graph *g, const bl_look *at, int v, const bl_tensor *t)
 {
-    size_t n = (size_t)bl_tensor_count(t);
-    return t->rank && t->dim[0] % at->batch == 0 ? n / (size_t)at->batch * (size_t)at->count : n;
+    const bl_tensor *one = &g->values[v].t;
+    size_t outer = 1, inner = 1;
+    int axis = 0;
+    while (axis < t->rank && at->batch != g->batch && t->dim[axis] == one->dim[axis]) outer *= (size_t)t->dim[axis++];
+    if (axis == t->rank || t->dim[axis] % at->batch != 0) return (cut){ 1, 1, (size_t)bl_tensor_count(t), 0, 0 };
+    for (int d = axis + 1; d < t->rank; d++) inner *= (size_t)t->dim[d];
+    size_t each = (size_t)(t->dim[axis] / at->batch) * inner;
+    return (cut){ (size_t)at->count, outer, each, (size_t)t->dim[axis] * inner, each };
 }
 
 static bl_status first_pass(void *arg, const bl_look *at, int v, const bl_tensor *t)
 {
     pass *p = arg;
-    const float *x = t->data;
-    size_t n = valid_count(at, t);
-    struct moments m = { .lo = INFINITY, .hi = -INFINITY, .count = n };
-    float lo = INFINITY, hi = -INFINITY;
-    for (size_t i = 0; i < n; i++) {
-        lo = x[i] < lo ? x[i] : lo;
-        hi = x[i] > hi ? x[i] : hi;
-        m.sum += x[i];
-        m.square += (double)x[i] * x[i];
+    cut c = cut_of(p->g, at, v, t);
+    for (size_t k = 0; k < c.samples; k++) {
+        struct moments m = { .lo = INFINITY, .hi = -INFINITY, .count = c.blocks * c.each };
+        float lo = INFINITY, hi = -INFINITY;
+        for (size_t b = 0; b < c.blocks; b++) {
+            const float *x = (const float *)t->data + k * c.next + b * c.step;
+            for (size_t i = 0; i < c.each; i++) {
+                lo = x[i] < lo ? x[i] : lo;
+                hi = x[i] > hi ? x[i] : hi;
+                m.sum += x[i];
+                m.square += (double)x[i] * x[i];
+            }
+        }
+        if (!isfinite(m.sum))
+            return bl_fail(p->ctx, BL_DATA, p->g->values[v].name, "check --mean and --std and the network",
+                           "NaN or infinity in this value on the calibration data");
+        m.lo = lo;
+        m.hi = hi;
+        p->moments[((size_t)at->first + k) * (size_t)p->g->n_values + (size_t)v] = m;
     }
-    if (!isfinite(m.sum))
-        return bl_fail(p->ctx, BL_DATA, p->g->values[v].name, "check --mean and --std and the network",
-                       "NaN or infinity in this value on the calibration data");
-    m.lo = lo;
-    m.hi = hi;
-    p->moments[at->chunk * (size_t)p->g->n_values + (size_t)v] = m;
     return BL_OK;
 }
 
-static void merge_moments(pass *p, size_t chunks)
+static void merge_moments(pass *p, size_t samples)
 {
     for (int v = 0; v < p->g->n_values; v++) {
         bl_value_stats *s = &p->st->value[v];
         double sum = 0, square = 0;
-        for (size_t c = 0; c < chunks; c++) {
+        for (size_t c = 0; c < samples; c++) {
             const struct moments *m = &p->moments[c * (size_t)p->g->n_values + (size_t)v];
             if (!m->count) continue;
             if (!s->count || m->lo < s->lo) s->lo = m->lo;
@@ -82,13 +99,15 @@ static bl_status second_pass(void *arg, const bl_look *at, int v, const bl_tenso
         BL_ALLOC_TRY(p->ctx, p->bins[worker]);
     }
     const bl_value_stats *s = &p->st->value[v];
-    const float *x = t->data;
-    size_t n = valid_count(at, t);
+    cut c = cut_of(p->g, at, v, t);
     uint64_t *bins = p->bins[worker] + (size_t)v * BL_HIST_BINS;
     float lo = (float)s->lo, k = s->hi > s->lo ? (float)(BL_HIST_BINS / (s->hi - s->lo)) : 0;
-    for (size_t i = 0; i < n; i++) {
-        int b = (int)((x[i] - lo) * k);
-        bins[b < 0 ? 0 : b >= BL_HIST_BINS ? BL_HIST_BINS - 1 : b]++;
+    for (size_t n = 0; n < c.samples * c.blocks; n++) {
+        const float *x = (const float *)t->data + n / c.blocks * c.next + n % c.blocks * c.step;
+        for (size_t i = 0; i < c.each; i++) {
+            int b = (int)((x[i] - lo) * k);
+            bins[b < 0 ? 0 : b >= BL_HIST_BINS ? BL_HIST_BINS - 1 : b]++;
+        }
     }
     return BL_OK;
 }

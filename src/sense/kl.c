@@ -32,20 +32,16 @@ static bl_status check_classes(bl_ctx *ctx, const bl_graph *g)
                    "an output that is no row of class scores has no KL divergence");
 }
 
-/* Mean over rows, and its standard error from the chunks. */
+/* Mean over rows, and its standard error from the samples. */
 static void mean_kl(const bl_probes *p, size_t i, double *mean, double *error)
 {
-    double sum = 0, rows = 0, square = 0, n = (double)p->n_chunks;
-    for (size_t c = 0; c < p->n_chunks; c++) {
-        sum += p->answer[c * p->n + i];
-        rows += (double)p->rows[c];
-    }
-    *mean = sum / rows;
-    for (size_t c = 0; c < p->n_chunks; c++) {
-        double d = p->answer[c * p->n + i] / (double)p->rows[c] - *mean;
+    double square = 0, rows = (double)p->rows, n = (double)p->samples;
+    *mean = bl_probe_sum(p, i, 0, 1).value / (rows * n);
+    for (int64_t s = 0; s < p->samples; s++) {
+        double d = p->answer[(size_t)s * p->n + i].value / rows - *mean;
         square += d * d;
     }
-    *error = p->n_chunks > 1 ? sqrt(square / (n * (n - 1))) : 0;
+    *error = p->samples > 1 ? sqrt(square / (n * (n - 1))) : 0;
 }
 
 static void set_cell(bl_sens *sens, int u, int c, double value, double error)

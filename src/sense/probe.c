@@ -249,24 +249,37 @@ static bl_status run_chunk(void *arg, bl_walk *walk, size_t chunk, int64_t first
 {
     run *r = arg;
     const bl_tensor *clean = bl_walk_value(walk, r->metric_value), *x = bl_walk_value(walk, r->p->in->graph->inputs[0]);
-    int64_t per, rows;
+    int64_t per, cols;
 
+    (void)chunk;
     BL_TRY(open_worker(r, worker));
     if (!clean || !x) return bl_pending(r->ctx);
     per = bl_tensor_count(clean) / x->dim[0];
-    rows = count * per / clean->dim[clean->rank - 1];
-    r->p->rows[chunk] = rows;
-    if (r->p->judge && rows != count)
-        return bl_fail(r->ctx, BL_UNAVAILABLE, r->p->in->graph->source, "use the sensitivity sqnr", "labels want one row of scores a sample");
+    cols = clean->dim[clean->rank - 1];
     for (size_t i = 0; i < r->p->n; i++) {
         BL_TRY(bl_check_interrupt(r->ctx));
         BL_TRY(run_probe(r, walk, i, worker));
         const bl_tensor *changed = bl_walk_trial_value(walk, r->metric_value);
         if (!changed) return bl_pending(r->ctx);
-        r->p->answer[chunk * r->p->n + i] =
-            r->p->judge ? r->p->judge(r->label + first, clean->data, changed->data, rows, clean->dim[clean->rank - 1])
-                        : r->p->measure(r->p, clean->data, changed->data, rows, clean->dim[clean->rank - 1]);
+        for (int64_t k = 0; k < count; k++) {
+            const float *a = (const float *)clean->data + k * per, *b = (const float *)changed->data + k * per;
+            r->p->answer[(size_t)(first + k) * r->p->n + i] =
+                r->p->judge ? (bl_probe_answer){ r->p->judge(r->label + first + k, a, b, 1, cols), 0 }
+                            : r->p->measure(a, b, r->p->rows, cols);
+        }
     }
+    return BL_OK;
+}
+
+/* Rows of one sample's output. */
+static bl_status find_rows(run *r)
+{
+    const bl_graph *g = r->p->in->graph;
+    const bl_tensor *y = &g->values[r->metric_value].t;
+    int64_t per = bl_tensor_count(y) / g->batch;
+    r->p->rows = y->rank > 0 && y->dim[y->rank - 1] > 0 ? per / y->dim[y->rank - 1] : 0;
+    if (r->p->judge && r->p->rows != 1)
+        return bl_fail(r->ctx, BL_UNAVAILABLE, g->source, "use the sensitivity sqnr", "labels want one row of scores a sample");
     return BL_OK;
 }
 
@@ -292,15 +305,14 @@ bl_status bl_probes_run(bl_ctx *ctx, bl_probes *p, bl_arena *arena)
         }
     }
     if (s == BL_OK && p->n) {
-        p->answer = BL_NEW(arena, double, (size_t)p->samples * p->n);
-        p->rows = BL_NEW(arena, int64_t, (size_t)p->samples);
-        if (!p->answer || !p->rows) s = bl_pending(ctx);
+        s = find_rows(&r);
+        p->answer = s == BL_OK ? BL_NEW(arena, bl_probe_answer, (size_t)p->samples * p->n) : NULL;
+        if (s == BL_OK && !p->answer) s = bl_pending(ctx);
     }
     if (s == BL_OK && p->n) {
         bl_shards shards = { .graph = in->graph, .data = in->data, .index = index, .n = p->samples, .keep_all = true, .looks = r.looks,
                              .run = true, .stage = "sense" };
         s = bl_shards_run(ctx, &shards, run_chunk, &r);
-        while (p->n_chunks < (size_t)p->samples && p->rows[p->n_chunks] > 0) p->n_chunks++;
     }
     for (unsigned w = 0; w < WORKERS_MAX; w++) bl_arena_free(r.arena[w]);
     bl_arena_free(work);
@@ -335,9 +347,29 @@ bl_status bl_weight_error(bl_ctx *ctx, const bl_sense_input *in, const bl_sens *
     return BL_OK;
 }
 
-double bl_probe_kl(const bl_probes *probes, const float *clean, const float *changed, int64_t rows, int64_t cols)
+bl_probe_answer bl_probe_sum(const bl_probes *probes, size_t i, int64_t first, int64_t step)
 {
-    (void)probes;
+    bl_probe_answer sum = { 0 };
+    for (int64_t s = first; s < probes->samples; s += step) {
+        sum.value += probes->answer[(size_t)s * probes->n + i].value;
+        sum.signal += probes->answer[(size_t)s * probes->n + i].signal;
+    }
+    return sum;
+}
+
+bl_probe_answer bl_probe_noise(const float *clean, const float *changed, int64_t rows, int64_t cols)
+{
+    bl_probe_answer a = { 0 };
+    for (int64_t i = 0; i < rows * cols; i++) {
+        double e = (double)clean[i] - changed[i];
+        a.signal += (double)clean[i] * clean[i];
+        a.value += e * e;
+    }
+    return a;
+}
+
+bl_probe_answer bl_probe_kl(const float *clean, const float *changed, int64_t rows, int64_t cols)
+{
     double total = 0;
 
     for (int64_t r = 0; r < rows; r++, clean += cols, changed += cols) {
@@ -356,5 +388,5 @@ double bl_probe_kl(const bl_probes *probes, const float *clean, const float *cha
         }
         total += fmax(kl, 0);
     }
-    return total;
+    return (bl_probe_answer){ total, 0 };
 }

@@ -20,9 +20,14 @@ typedef struct bl_probe {
 
 typedef struct bl_probes bl_probes;
 
-/* Clean and changed outputs of one chunk, rows x cols: what is kept of them. */
-typedef double bl_probe_measure(const bl_probes *probes, const float *clean, const float *changed, int64_t rows,
-                                int64_t cols);
+/* Of one sample, or added up over samples. */
+typedef struct bl_probe_answer {
+    double value;               /* noise, divergence, what was lost */
+    double signal;              /* energy that it is compared with; 0 where it is compared with nothing */
+} bl_probe_answer;
+
+/* Clean and changed outputs of one sample, rows x cols: what is kept of them. */
+typedef bl_probe_answer bl_probe_measure(const float *clean, const float *changed, int64_t rows, int64_t cols);
 
 typedef double bl_probe_judge(const int *label, const float *clean, const float *changed, int64_t rows, int64_t cols);
 
@@ -34,10 +39,8 @@ struct bl_probes {
     bl_probe_measure *measure;
     bl_probe_judge *judge;      /* instead of measure, where samples have labels, a row each; NULL: measure */
     /* results, in the caller's arena */
-    double *answer;             /* [chunk][probe] */
-    int64_t *rows;              /* of each chunk */
-    size_t n_chunks;
-    int64_t samples;
+    bl_probe_answer *answer;    /* [sample][probe]: never by chunk, whose size hangs on --memory */
+    int64_t samples, rows;      /* rows: of one sample */
 };
 
 bl_status bl_probes_run(bl_ctx *ctx, bl_probes *probes, bl_arena *arena);
@@ -45,7 +48,12 @@ bl_status bl_probes_run(bl_ctx *ctx, bl_probes *probes, bl_arena *arena);
 bl_status bl_weight_error(bl_ctx *ctx, const bl_sense_input *in, const bl_sens *sens, bl_arena *arena, int layer,
                           int bits, double *out);
 
+/* Of probe i: every step-th sample from `first` on, added up in the order of samples. */
+bl_probe_answer bl_probe_sum(const bl_probes *probes, size_t i, int64_t first, int64_t step);
+
+/* Energies of the difference and of the clean output. */
+bl_probe_answer bl_probe_noise(const float *clean, const float *changed, int64_t rows, int64_t cols);
 /* KL(softmax(clean) || softmax(changed)), summed over rows, in nats. */
-double bl_probe_kl(const bl_probes *probes, const float *clean, const float *changed, int64_t rows, int64_t cols);
+bl_probe_answer bl_probe_kl(const float *clean, const float *changed, int64_t rows, int64_t cols);
 
 #endif

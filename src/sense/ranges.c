@@ -18,23 +18,10 @@
 #define NEAR_DB 1.0         /* so near to the best of the first round a row stays in */
 enum { FIRST_SAMPLES = 16, ROWS_MOST = 32 }; /* samples of the first round at least; rows of observers.def */
 
-static double noise(const bl_probes *p, const float *clean, const float *changed, int64_t rows, int64_t cols)
+/* For one probe, of every second sample from `first` on. */
+static double half(const bl_probes *p, size_t i, int64_t first)
 {
-    double sum = 0;
-    (void)p;
-    for (int64_t i = 0; i < rows * cols; i++) {
-        double e = (double)clean[i] - changed[i];
-        sum += e * e;
-    }
-    return sum;
-}
-
-/* For one probe, of every second chunk from `first` on. */
-static double half(const bl_probes *p, size_t i, size_t first)
-{
-    double sum = 0;
-    for (size_t c = first; c < p->n_chunks; c += 2) sum += p->answer[c * p->n + i];
-    return sum;
+    return bl_probe_sum(p, i, first, 2).value;
 }
 
 static double total(const bl_probes *p, size_t i)
@@ -139,10 +126,10 @@ static bl_status measure(bl_ctx *ctx, const bl_sense_input *in, const bl_observe
     all = BL_MIN(all, bl_data_samples(in->data));
     quarter.samples = BL_MIN(all, BL_MAX(FIRST_SAMPLES, all / 4));
     few.options = &quarter;
-    bl_probes first = { .in = &few, .sens = &sens, .list = list, .n = n, .measure = noise };
+    bl_probes first = { .in = &few, .sens = &sens, .list = list, .n = n, .measure = bl_probe_noise };
     BL_TRY(bl_probes_run(ctx, &first, a));
     for (size_t i = 0; i < n; i += same_unit(list, i, n)) BL_TRY(shortlist(ctx, &first, menu, i, same_unit(list, i, n), more, &n_more));
-    bl_probes last = { .in = in, .sens = &sens, .list = more, .n = n_more, .measure = noise };
+    bl_probes last = { .in = in, .sens = &sens, .list = more, .n = n_more, .measure = bl_probe_noise };
     BL_TRY(bl_probes_run(ctx, &last, a));
     for (size_t i = 0; i < n_more; i += same_unit(more, i, n_more)) BL_TRY(choose(ctx, &last, menu, i, same_unit(more, i, n_more)));
     return BL_OK;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * SQNR at the network's output with one unit quantized and all else float, for every candidate.
- * Source: PMP (arXiv 2302.05397) phase 1:  10 log10( mean over batches of
- * mean(y^2) / (mean((y - y_q)^2) + eps) ), eps 1e-12 mean(y^2) unless given (PMP's code: 1e-4).
+ * Source: PMP (arXiv 2302.05397) phase 1:  10 log10( mean(y^2) / (mean((y - y_q)^2) + eps) ), eps 1e-12 mean(y^2) unless given
+ * (PMP's code: 1e-4).  PMP takes that ratio batch by batch and the mean of the ratios; here energies are added up over all samples first, as
+ * the oracle does: a mean of ratios hangs on the batch's size, and on the samples that have least noise.
  */
 #include "sense/probe.h"
 
@@ -10,36 +11,26 @@
 
 #define NO_ANSWER 1e-12 /* signal to noise of an output that is no number */
 
-static double signal_to_noise(const bl_probes *p, const float *clean, const float *noisy, int64_t rows, int64_t cols)
-{
-    double signal = 0, noise = 0;
-    for (int64_t i = 0; i < rows * cols; i++) {
-        double e = (double)clean[i] - noisy[i];
-        signal += (double)clean[i] * clean[i];
-        noise += e * e;
-    }
-    if (!isfinite(noise)) return NO_ANSWER; /* such as a divisor whose grid has it zero */
-    double eps = p->sens->sqnr_eps > 0 ? p->sens->sqnr_eps * (double)(rows * cols) : 1e-12 * signal;
-    return signal / (noise + eps + 1e-300);
-}
-
-/* Mean over chunks in dB, its standard error, and the noise-to-signal that searches add up. */
+/* Signal to noise of all samples together in dB, its standard error, and the noise-to-signal that searches add up. */
 static bl_status fill_cell(bl_ctx *ctx, const bl_probes *p, size_t i, bl_sens_cell *cell)
 {
-    double sum = 0, db = 0, db2 = 0, n = (double)p->n_chunks;
-    for (size_t c = 0; c < p->n_chunks; c++) {
-        double r = p->answer[c * p->n + i], d = 10 * log10(r);
-        sum += r;
-        db += d;
-        db2 += d * d;
-    }
-    double mean = sum / n, var = db2 / n - db / n * (db / n);
-    if (!(mean > 0))
-        return bl_fail(ctx, BL_DATA, p->in->graph->values[bl_metric_value(p->in->graph, 0)].name, "give other samples",
+    const bl_graph *g = p->in->graph;
+    int64_t numbers = bl_tensor_count(&g->values[bl_metric_value(g, 0)].t) / g->batch * p->samples;
+    bl_probe_answer all = bl_probe_sum(p, i, 0, 1);
+    double eps = p->sens->sqnr_eps > 0 ? p->sens->sqnr_eps * (double)numbers : 1e-12 * all.signal, noise = all.value + eps + 1e-300;
+    double ratio = isfinite(all.value) ? all.signal / noise : NO_ANSWER; /* such as a divisor whose grid has it zero */
+    double square = 0, n = (double)p->samples;
+    if (!(ratio > 0))
+        return bl_fail(ctx, BL_DATA, g->values[bl_metric_value(g, 0)].name, "give other samples",
                        "the network's output is zero on all samples: no ratio to noise");
-    cell->value = 10 * log10(mean);
-    cell->standard_error = p->n_chunks > 1 ? sqrt(fmax(0, var) / (n - 1)) : 0;
-    cell->objective = 1 / mean;
+    for (int64_t s = 0; isfinite(all.value) && s < p->samples; s++) { /* of a ratio of sums, to first order */
+        const bl_probe_answer *a = &p->answer[(size_t)s * p->n + i];
+        double d = a->signal / all.signal - (a->value + eps / n) / noise;
+        square += d * d;
+    }
+    cell->value = 10 * log10(ratio);
+    cell->standard_error = n > 1 ? 10 / log(10) * sqrt(square * n / (n - 1)) : 0;
+    cell->objective = 1 / ratio;
     return BL_OK;
 }
 
@@ -49,7 +40,7 @@ static bl_status sense(bl_ctx *ctx, const bl_sense_input *in, bl_sens *sens, bl_
     size_t n = 0;
     for (int u = 0; u < m->n_units; u++) n += m->units[u].n_candidates > 1 ? (size_t)m->units[u].n_candidates : 0;
     bl_probe *list = BL_NEW(a, bl_probe, BL_MAX(n, 1));
-    bl_probes p = { .in = in, .sens = sens, .list = list, .measure = signal_to_noise };
+    bl_probes p = { .in = in, .sens = sens, .list = list, .measure = bl_probe_noise };
     BL_ALLOC_TRY(ctx, list);
     for (int u = 0; u < m->n_units; u++)
         for (int c = 0; m->units[u].n_candidates > 1 && c < m->units[u].n_candidates; c++)

@@ -10,24 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double noise(const bl_probes *p, const float *clean, const float *changed, int64_t rows, int64_t cols)
-{
-    double signal = 0, sum = 0;
-    (void)p;
-    for (int64_t i = 0; i < rows * cols; i++) {
-        double e = (double)clean[i] - changed[i];
-        signal += (double)clean[i] * clean[i];
-        sum += e * e;
-    }
-    return signal > 0 ? sum / signal : 0;
-}
-
-/* Mean over chunks of noise to signal. */
+/* Noise to signal of all samples together. */
 static double mean(const bl_probes *p, size_t i)
 {
-    double sum = 0;
-    for (size_t c = 0; c < p->n_chunks; c++) sum += p->answer[c * p->n + i];
-    return p->n_chunks ? sum / (double)p->n_chunks : 0;
+    bl_probe_answer a = bl_probe_sum(p, i, 0, 1);
+    return a.signal > 0 ? a.value / a.signal : 0;
 }
 
 static double decibels(double nsr)
@@ -177,7 +164,7 @@ bl_status bl_worst_find(bl_ctx *ctx, const bl_sense_input *in, const bl_plan *pl
                         int *n)
 {
     bl_sens how = settings(plan);
-    bl_probes p = { .in = in, .sens = &how, .measure = noise };
+    bl_probes p = { .in = in, .sens = &how, .measure = bl_probe_noise };
     bl_arena *a = bl_arena_new(ctx, "worst units");
     BL_ALLOC_TRY(ctx, a);
     bl_worst *list = BL_NEW(arena, bl_worst, (size_t)in->menu->n_units);

@@ -96,8 +96,9 @@ static void one_unit_alone(void **state)
             memset(k.signal, 0, sizeof k.signal);
             memset(k.noise, 0, sizeof k.noise);
             assert_ok(t->ctx, bl_shards_run(t->ctx, &run, compare_noisy, &k));
-            double ratio = 0;
-            for (int n = 0; n < CHUNKS; n++) ratio += k.signal[n] / (k.noise[n] + 1e-12 * k.signal[n]) / CHUNKS;
+            double signal = 0, noise = 0;
+            for (int n = 0; n < CHUNKS; n++) signal += k.signal[n], noise += k.noise[n];
+            double ratio = signal / (noise + 1e-12 * signal);
             const bl_sens_cell *cell = &s->cell[u][c];
             if (!(fabs(cell->value - 10 * log10(ratio)) < 1e-6))
                 fail_msg("%s candidate %d: %.9g dB instead of %.9g", names[i], c, cell->value, 10 * log10(ratio));
@@ -402,14 +403,6 @@ static void programs_are_evaluated_alike(void **state)
 
 /* ------------------------------------------------------------------ ranges by the network's output */
 
-static double squared_noise(const bl_probes *p, const float *clean, const float *changed, int64_t rows, int64_t cols)
-{
-    double sum = 0;
-    (void)p;
-    for (int64_t i = 0; i < rows * cols; i++) sum += pow((double)clean[i] - (double)changed[i], 2);
-    return sum;
-}
-
 /* Noise at the output with one unit's values alone on the grid of one row. */
 static double noise_of(tiny *t, int unit, int bits, const char *range)
 {
@@ -418,10 +411,9 @@ static double noise_of(tiny *t, int unit, int bits, const char *range)
     bl_sense_options o = { .samples = 0 };
     bl_sense_input in = { t->g, t->menu, t->stats, t->data, &o };
     bl_probe q = { .unit = unit, .layer = -1, .a_bits = bits, .mask = -1, .range = range };
-    bl_probes p = { .in = &in, .sens = &sens, .list = &q, .n = 1, .measure = squared_noise };
-    double sum = 0;
+    bl_probes p = { .in = &in, .sens = &sens, .list = &q, .n = 1, .measure = bl_probe_noise };
     assert_ok(t->ctx, bl_probes_run(t->ctx, &p, a));
-    for (size_t c = 0; c < p.n_chunks; c++) sum += p.answer[c];
+    double sum = bl_probe_sum(&p, 0, 0, 1).value;
     bl_arena_free(a);
     return sum;
 }

@@ -42,6 +42,38 @@ static void stats_count_what_flows(void **state)
     tiny_free(t);
 }
 
+/* x (N,3,6,6) of which the samples come to lie in the second dimension, (3,N,36), and in the third. */
+static onnx_build *turned_net(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "N,3,6,6");
+    ob_int64s(b, "rows", "-1,3,36");
+    ob_ints_attr(ob_node(b, "Transpose", "x", "t"), b, "perm", "1,2,0,3");
+    ob_ints_attr(ob_node(b, "Transpose", "t", "u"), b, "perm", "0,2,1,3");
+    ob_ints_attr(ob_node(b, "Transpose", "u", "back"), b, "perm", "1,0,2,3");
+    ob_node(b, "Reshape", "back,rows", "r");
+    ob_node(b, "Tanh", "r", "y");
+    ob_output(b, "y");
+    return b;
+}
+
+/* Every value counts each sample once, wherever the samples lie and however many a chunk has. */
+static void stats_of_turned_samples(void **state)
+{
+    (void)state;
+    tiny *t = tiny_new_net(2, turned_net, 21);
+    const bl_value_stats *x = &t->stats->value[t->g->inputs[0]];
+    for (int v = 0; v < t->g->n_values; v++) {
+        const bl_value_stats *s = &t->stats->value[v];
+        if (t->g->values[v].t.data || t->g->values[v].t.type != BL_F32) continue;
+        assert_int_equal(s->count, 21 * 108);
+        if (!strcmp(t->g->values[v].name, "y")) continue;
+        assert_true(s->lo == x->lo && s->hi == x->hi && fabs(s->mean - x->mean) < 1e-12);
+        assert_memory_equal(s->bins, x->bins, sizeof *s->bins * BL_HIST_BINS);
+    }
+    tiny_free(t);
+}
+
 /* x (N,4) of int32 -> Cast -> Gemm -> y (N,3). */
 static onnx_build *counted_net(bl_ctx *ctx)
 {
@@ -208,6 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stats_count_what_flows),
+        cmocka_unit_test(stats_of_turned_samples),
         cmocka_unit_test(stats_of_integer_inputs),
         cmocka_unit_test(stats_bytes_for_any_threads),
         cmocka_unit_test(stats_there_and_back),
