@@ -363,14 +363,22 @@ void bl_study_forward(const bl_study *s, bl_pupil *p, int value, bl_tensor *t)
 /* A run of numbers with one scale, LSQ's slope or none: no calls, for these are all values of a network in every step. */
 static void pass_straight(const bl_site *site, float scale, const float *x, float *g, int64_t n, double *learned)
 {
+    enum { LANES = 8 }; /* additions one after another would wait for each other */
     float lo = site->now_lo, hi = site->now_hi;
-    double sum = learned ? *learned : 0;
+    double sum[LANES] = {0};
+    int64_t whole = learned ? n / LANES * LANES : 0;
 
-    for (int64_t k = 0; learned && k < n; k++) {
-        float v = x[k] / scale, slope = v < lo ? lo : v > hi ? hi : bl_rne_f32(v) - v; /* exact, as in binary64 */
-        sum += (double)g[k] * (double)slope * (double)site->scaled;
+    for (int64_t k = 0; k < whole; k += LANES)
+        for (int i = 0; i < LANES; i++) {
+            float v = x[k + i] / scale, inside = bl_rne_f32(v) - v; /* exact, as in binary64 */
+            float slope = v < lo ? lo : v > hi ? hi : inside;
+            sum[i] += (double)g[k + i] * (double)slope;
+        }
+    for (int64_t k = whole; learned && k < n; k++) {
+        float v = x[k] / scale, slope = v < lo ? lo : v > hi ? hi : bl_rne_f32(v) - v;
+        sum[0] += (double)g[k] * (double)slope;
     }
-    if (learned) *learned = sum;
+    for (int i = 0; learned && i < LANES; i++) *learned += sum[i] * (double)site->scaled;
     for (int64_t k = 0; k < n; k++) {
         float v = x[k] / scale;
         g[k] = v < lo || v > hi ? 0 : g[k];

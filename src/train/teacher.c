@@ -48,6 +48,28 @@ static double log_sum(const float *y, int64_t n, double heat)
     return most / heat + log(sum);
 }
 
+/* Sums of b^2 and (a - b)^2: one after another additions would wait for each other, so eight run side by side. */
+static void add_squares(const float *a, const float *b, int64_t n, double *signal, double *noise)
+{
+    enum { LANES = 8 };
+    double s[LANES] = {0}, e[LANES] = {0};
+    int64_t k = 0;
+    for (; k + LANES <= n; k += LANES)
+        for (int i = 0; i < LANES; i++) {
+            double t = b[k + i], d = (double)a[k + i] - t;
+            s[i] += t * t;
+            e[i] += d * d;
+        }
+    for (; k < n; k++) {
+        s[0] += (double)b[k] * b[k];
+        e[0] += ((double)a[k] - b[k]) * ((double)a[k] - b[k]);
+    }
+    for (int i = 0; i < LANES; i++) {
+        *signal += s[i];
+        *noise += e[i];
+    }
+}
+
 /* Mean over all values on grids of |y - t|^2 / |t|^2, times the weight: layers listen to what is near, where answers come from afar
  * and few samples say little. */
 bl_status bl_teacher_features(bl_lesson *l, bl_walk *teacher, int value, const bl_tensor *y, double *loss, bl_tensor *grad)
@@ -59,10 +81,7 @@ bl_status bl_teacher_features(bl_lesson *l, bl_walk *teacher, int value, const b
     if (!want || bl_tensor_count(want) != n) return BL_OK;
     const float *a = y->data, *b = want->data;
     float *g = grad->data;
-    for (int64_t k = 0; k < n; k++) {
-        signal += (double)b[k] * b[k];
-        noise += (double)(a[k] - b[k]) * (a[k] - b[k]);
-    }
+    add_squares(a, b, n, &signal, &noise);
     if (!(signal > 0)) return BL_OK;
     float weight = (float)(2 * share / signal);
     for (int64_t k = 0; k < n; k++) g[k] += weight * (a[k] - b[k]);
