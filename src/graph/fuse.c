@@ -3,6 +3,7 @@
  * Third pass of prepare: nodes that belong to the one before or behind them.
  *
  *   MatMul (rank 2, constant weight) + Add of a vector           -> Gemm
+ *   alpha and beta of a Gemm                                     -> its constants (fuse_scale.c)
  *   Conv without bias + Add of a number for each channel         -> Conv with bias
  *   BatchNormalization, Mul, Add by channel beside a layer       -> the layer (fuse_scale.c)
  *   layer, Add, Mul, Sub, Sum, BatchNormalization + Relu or Clip -> the producer's bounds
@@ -125,6 +126,7 @@ bl_status bl_fuse(bl_edit *e)
         const bl_node *n = &e->g.nodes[i];
         if ((i & 63) == 0) BL_TRY(bl_check_interrupt(e->ctx));
         if (bl_node_is(n, "Add")) BL_TRY(join_bias(e, i));
+        if (bl_node_is(n, "Gemm")) BL_TRY(bl_fuse_factors(e, i));
         if (!e->dead[i] && !e->norms) BL_TRY(bl_fuse_behind(e, i));
         if (!e->dead[i] && !e->open) BL_TRY(fuse_activation(e, i));
         if (!e->dead[i] && !e->norms) BL_TRY(bl_fuse_before(e, i));

@@ -17,6 +17,8 @@ bool bl_fuse_is_channels(const bl_tensor *t, int64_t n, int out_rank);
 const bl_tensor *bl_fuse_gemm_weight(const bl_edit *e, const bl_node *n);
 void bl_fuse_make_gemm(bl_edit *e, int node);
 
+/* alpha of a Gemm goes into its constant weight, beta into its constant bias. */
+bl_status bl_fuse_factors(bl_edit *e, int node);
 /* BatchNormalization or constants by channel into the layer that makes the node's input, and into
  * the layer `node` that reads them. */
 bl_status bl_fuse_behind(bl_edit *e, int node);

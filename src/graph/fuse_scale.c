@@ -273,6 +273,50 @@ static bl_status replace_constant(bl_edit *e, int node, int i, const char *wish,
     return BL_OK;
 }
 
+/* ------------------------------------------------------------------ alpha and beta */
+
+/* *out NULL: a product is beyond float32. */
+static bl_status times(bl_edit *e, const bl_tensor *t, float factor, float **out)
+{
+    int64_t n = bl_tensor_count(t);
+    float *to = BL_NEW(e->arena, float, (size_t)n);
+    BL_ALLOC_TRY(e->ctx, to);
+    *out = to;
+    for (int64_t i = 0; i < n; i++) {
+        to[i] = ((const float *)t->data)[i] * factor;
+        if (!isfinite(to[i])) *out = NULL;
+    }
+    return BL_OK;
+}
+
+bl_status bl_fuse_factors(bl_edit *e, int node)
+{
+    bl_node *n = &e->g.nodes[node];
+    float alpha = bl_attr_float(n, "alpha", 1), beta = bl_attr_float(n, "beta", 1), *data[3] = {NULL};
+    const bl_tensor *part[3] = {NULL, bl_edit_input_constant(e, n, WEIGHT, BL_F32), bl_edit_input_constant(e, n, BIAS, BL_F32)};
+    bool biased = n->n_in > BIAS && n->in[BIAS] >= 0;
+    if ((alpha == 1 && beta == 1) || (alpha != 1 && !part[WEIGHT]) || (biased && beta != 1 && !part[BIAS] && beta != 0)) return BL_OK;
+    if (alpha != 1) {
+        BL_TRY(times(e, part[WEIGHT], alpha, &data[WEIGHT]));
+        if (!data[WEIGHT]) return BL_OK;
+    }
+    if (biased && beta != 1 && beta != 0) {
+        BL_TRY(times(e, part[BIAS], beta, &data[BIAS]));
+        if (!data[BIAS]) return BL_OK;
+    }
+    for (int i = WEIGHT; i <= BIAS; i++) {
+        if (!data[i]) continue;
+        bl_tensor t = *part[i];
+        t.data = data[i];
+        BL_TRY(replace_constant(e, node, i, i == WEIGHT ? "weight" : "bias", &t));
+    }
+    if (biased && beta == 0) {
+        bl_edit_input(e, node, BIAS, -1);
+        n->n_in = BIAS;
+    }
+    return drop_factors(e, n);
+}
+
 /* ------------------------------------------------------------------ behind a layer */
 
 /* Statistics kept of an earlier BatchNormalization follow what comes after it. */

@@ -153,6 +153,8 @@ bl_status bl_onnx_graph(bl_onnx *in)
     BL_TRY(bl_onnx_inputs(in));
     BL_TRY(bl_onnx_nodes(in));
     BL_TRY(read_outputs(in));
+    if (in->widened)
+        bl_note(in->ctx, "%s holds numbers of 16 bits (float16, bfloat16); it is computed in float32", in->place);
     for (int i = 0; i < in->graph->n_nodes; i++)
         in->graph->quantized |= (in->graph->nodes[i].op->flags & BL_OP_CODES) != 0;
     if (bl_graph_link(in->ctx, in->graph) != BL_OK || bl_graph_infer(in->ctx, in->graph) != BL_OK)

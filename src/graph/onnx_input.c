@@ -53,7 +53,7 @@ static bool is_real_input(const bl_onnx *in, const Onnx__ValueInfoProto *v)
 }
 
 /* Type and rank; a sentence for everything that is no tensor of known rank. */
-static bl_status check_type(const bl_onnx *in, const Onnx__ValueInfoProto *v, const char *subject,
+static bl_status check_type(bl_onnx *in, const Onnx__ValueInfoProto *v, const char *subject,
                             bl_dtype *type)
 {
     const Onnx__TypeProto *t = v->type;
@@ -73,6 +73,10 @@ static bl_status check_type(const bl_onnx *in, const Onnx__ValueInfoProto *v, co
     if (!bl_onnx_dtype(code, type))
         return bl_onnx_fail(in, BL_UNAVAILABLE, subject, "export the network in float32",
                             "has the unsupported element type %s", name);
+    if (bl_onnx_is_half(code)) {
+        *type = BL_F32;
+        in->widened = true;
+    }
     if (!t->tensor_type->shape)
         return bl_onnx_fail(in, BL_UNAVAILABLE, subject, "export the network with input shapes",
                             "its number of dimensions is not known");

@@ -143,6 +143,18 @@ static bl_status copy_attr(bl_onnx *in, const Onnx__AttributeProto *from, const 
     return BL_OK;
 }
 
+/* An element type that an attribute asks for. */
+static void widen_attr(bl_onnx *in, bl_attr *a)
+{
+    static const char *const types[] = {"to", "dtype", "output_dtype", "precision"};
+    if (a->type != BL_ATTR_INT || !bl_onnx_is_half(a->i)) return;
+    for (size_t i = 0; i < BL_COUNTOF(types); i++)
+        if (strcmp(a->name, types[i]) == 0) {
+            a->i = BL_F32;
+            in->widened = true;
+        }
+}
+
 static bl_status copy_attrs(bl_onnx *in, const Onnx__NodeProto *from, const char *subject,
                             bl_node *to)
 {
@@ -152,6 +164,7 @@ static bl_status copy_attrs(bl_onnx *in, const Onnx__NodeProto *from, const char
     to->attr = attr;
     for (int i = 0; i < to->n_attr; i++) {
         BL_TRY(copy_attr(in, from->attribute[i], subject, &attr[i]));
+        widen_attr(in, &attr[i]);
         for (int k = 0; k < BL_MIN(i, 64); k++) /* no operator has more */
             if (strcmp(attr[k].name, attr[i].name) == 0)
                 return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED,

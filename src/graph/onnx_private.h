@@ -51,6 +51,7 @@ typedef struct bl_onnx {
     bl_arena *scratch;
     bl_graph *graph;        /* under construction */
     bl_names values;        /* name to value number */
+    bool widened;           /* something was float16 or bfloat16 and is float32 now */
 } bl_onnx;
 
 /* Place "PATH: SUBJECT". */
@@ -80,6 +81,8 @@ bl_status bl_onnx_tensor(bl_onnx *in, const Onnx__TensorProto *from, const char 
 /* No element NaN or infinite.  An infinite scalar is a bound (of Max, Clip, Where) and passes. */
 bl_status bl_onnx_finite(const bl_onnx *in, const char *subject, const bl_tensor *t);
 bool bl_onnx_dtype(int32_t code, bl_dtype *out);
+/* Numbers of 16 bits become float32 when they are read, and so do the values that flow. */
+bool bl_onnx_is_half(int64_t code);
 const char *bl_onnx_dtype_name(int32_t code); /* NULL: not in the format */
 
 #endif

@@ -3,7 +3,7 @@
  * TensorProto to bl_tensor, in every storage form the format has for our element types: raw bytes
  * (copied by the parser, or left in the file), the typed lists, or an external file.  Payload and
  * dims must agree.  A payload that already lies in a mapping, aligned for its element type, is not
- * copied.
+ * copied.  float16 and bfloat16 become float32, which holds each of their numbers.
  */
 #include "graph/onnx_private.h"
 
@@ -65,6 +65,42 @@ bool bl_onnx_dtype(int32_t code, bl_dtype *out)
     if (!bl_onnx_dtype_name(code) || types[code].type == BL_NONE) return false;
     *out = types[code].type;
     return true;
+}
+
+bool bl_onnx_is_half(int64_t code)
+{
+    return code == BL_F16 || code == BL_BF16;
+}
+
+static float from_half(uint16_t code)
+{
+    int exponent = code >> 10 & 31, fraction = code & 1023;
+    float v = exponent == 31 ? (fraction ? NAN : INFINITY)
+              : exponent     ? ldexpf((float)(1024 + fraction), exponent - 25)
+                             : ldexpf((float)fraction, -24);
+    return code >> 15 ? -v : v;
+}
+
+static float from_brain(uint16_t code)
+{
+    uint32_t bits = (uint32_t)code << 16;
+    float v;
+    memcpy(&v, &bits, sizeof(v));
+    return v;
+}
+
+static bl_status widen(bl_onnx *in, bl_tensor *t)
+{
+    if (!bl_onnx_is_half(t->type)) return BL_OK;
+    int64_t n = bl_tensor_count(t);
+    const uint16_t *from = t->data;
+    float *to = bl_alloc(in->graph->arena, (size_t)n, sizeof(float));
+    BL_ALLOC_TRY(in->ctx, to);
+    for (int64_t i = 0; i < n; i++) to[i] = t->type == BL_F16 ? from_half(from[i]) : from_brain(from[i]);
+    t->type = BL_F32;
+    t->data = to;
+    in->widened = true;
+    return BL_OK;
 }
 
 /* ------------------------------------------------------------------ type and dims */
@@ -362,6 +398,7 @@ bl_status bl_onnx_tensor(bl_onnx *in, const Onnx__TensorProto *from, const char 
     else
         BL_TRY(set_list(in, from, subject, &t));
     BL_TRY(check_bools(in, subject, &t));
+    BL_TRY(widen(in, &t));
     *out = t;
     return BL_OK;
 }

@@ -99,6 +99,54 @@ static void norm_into_gemm(void **state)
         }
 }
 
+/* alpha and beta go into the constants, which others may read as they were; where a factor's operand flows nothing changes. */
+static void factors_into_gemm(void **state)
+{
+    static const char *const biases[] = {NULL, "5", "1,5", "1", ""};
+    for (size_t i = 0; i < BL_COUNTOF(biases); i++)
+        for (int k = 0; k < 4; k++) { /* beta 0; weights that another reads */
+            onnx_build *b = rows(*state);
+            ob_floats(b, "w", "4,5", NULL);
+            if (biases[i]) ob_floats(b, "b", biases[i], NULL);
+            Onnx__NodeProto *n = ob_node(b, "Gemm", biases[i] ? "x,w,b" : "x,w", "y");
+            ob_float_attr(n, b, "alpha", 0.3f);
+            ob_float_attr(n, b, "beta", k & 1 ? 0 : -3);
+            ob_output(b, "y");
+            if (k & 2) ob_node(b, "Gemm", "x,w", "z");
+            if (k & 2) ob_output(b, "z");
+            bl_graph *p = prepared(b, k & 2 ? "Gemm Gemm" : "Gemm");
+            for (int g = 0; g < p->n_nodes; g++) {
+                assert_null(bl_node_attr(&p->nodes[g], "alpha"));
+                assert_null(bl_node_attr(&p->nodes[g], "beta"));
+            }
+            assert_int_equal(p->nodes[0].n_in, biases[i] && !(k & 1) ? 3 : 2);
+            bl_graph_free(p);
+        }
+    for (int flows = 0; flows < 2; flows++) { /* the weight, the bias */
+        onnx_build *b = rows(*state);
+        ob_floats(b, "w", "4,4", NULL);
+        ob_node(b, "Tanh", "x", "t");
+        Onnx__NodeProto *n = ob_node(b, "Gemm", flows ? "x,w,t" : "x,t", "y");
+        ob_int_attr(n, b, "transB", !flows);
+        ob_float_attr(n, b, flows ? "beta" : "alpha", 0.5f);
+        ob_output(b, "y");
+        bl_graph *p = prepared(b, "Tanh Gemm");
+        assert_non_null(bl_node_attr(&p->nodes[1], flows ? "beta" : "alpha"));
+        bl_graph_free(p);
+    }
+    onnx_build *b = rows(*state); /* beyond float32: as it is */
+    ob_floats(b, "w", "4,1", (float[]){1e38f, 1, 1, 1});
+    ob_float_attr(ob_node(b, "Gemm", "x,w", "y"), b, "alpha", 100);
+    ob_output(b, "y");
+    bl_graph *g = NULL, *p;
+    assert_ok(*state, ob_import(b, &g));
+    assert_ok(*state, bl_prepare(*state, g, &p));
+    assert_non_null(bl_node_attr(&p->nodes[0], "alpha"));
+    bl_graph_free(p);
+    bl_graph_free(g);
+    ob_free(b);
+}
+
 static void norm_into_matmul(void **state)
 {
     onnx_build *b = rows(*state);
@@ -499,6 +547,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(keeps_statistics, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(folds_exactly, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(norm_into_gemm, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(factors_into_gemm, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(norm_into_matmul, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(norm_into_conv_transpose, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(norms_after_a_shared_weight, test_setup, test_teardown),
