@@ -93,6 +93,9 @@ bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *prog
 /* bitlathe inspect --worst. */
 bl_status bl_inspect_worst(bl_cli *cli);
 bl_status bl_inspect_worst_measured(bl_cli *cli); /* inspect_measured.c */
+/* bitlathe inspect weights.blw. */
+bool bl_cli_is_weights(const bl_map *map);
+bl_status bl_inspect_weights(bl_cli *cli);
 /* A file that begins as a record does; and a fixed-point network (fixed.json) on --data, predictions and scores in the
  * call's arena. */
 bool bl_cli_is_record(bl_cli *cli, const char *path);

@@ -47,8 +47,9 @@ static bl_status inspect(bl_cli *cli)
 {
     bl_map map;
     BL_TRY(bl_map_file(cli->ctx, cli->args[0], 0, &map));
-    bool record = map.size && map.data[0] == '{';
+    bool record = map.size && map.data[0] == '{', weights = bl_cli_is_weights(&map);
     bl_unmap(&map);
+    if (weights) return bl_inspect_weights(cli);
     if (record) { /* a record says itself what it is; its hash is checked where it has one */
         json_t *j;
         bool text;
@@ -92,7 +93,7 @@ static error_t parse(int key, char *arg, void *input)
 int bl_cmd_inspect(int argc, char **argv)
 {
     state s = { 0 };
-    const bl_verb verb = { "inspect", "FILE | RUNDIR", "Describes a model, a program (.blp) or a record; --worst: a run.",
+    const bl_verb verb = { "inspect", "FILE | RUNDIR", "Describes a model, a program (.blp), weights (.blw, in their run's folder) or a record; --worst: a run.",
                            "bitlathe inspect run --worst", options, parse, true, 1, 1 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     return code ? code : bl_cli_close(&s.cli, !s.worst ? inspect(&s.cli) : s.cli.has_data ? bl_inspect_worst_measured(&s.cli) : bl_inspect_worst(&s.cli));

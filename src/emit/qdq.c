@@ -101,7 +101,7 @@ static void put_on_grid(bl_qdq *q, int v, const bl_quantizer *k, const char *x, 
         clip_node(q, base, real, bl_dequantize(lo, g), bl_dequantize(hi, g), x);
     }
     bl_qdq_quantize(q, p, x, p.codes);
-    if (q->options.all_outputs) bl_qdq_port(q, &q->outputs, p.codes, type, NULL);
+    if (q->options.all_outputs) bl_qdq_port(q, &q->more_outputs, p.codes, type, NULL);
 }
 
 /* The real numbers behind a value's codes, made for its first reader. */
@@ -493,6 +493,7 @@ static bl_status build(bl_qdq *q, const char *path)
     graph_inputs(q);
     for (int i = 0; i < q->graph->n_nodes && q->status == BL_OK; i++) node(q, i);
     graph_outputs(q);
+    bl_qdq_join(q, &q->outputs, &q->more_outputs);
     properties(q);
     if (q->n_int4 && q->status == BL_OK)
         bl_note(q->ctx, "%s: %d weights are INT4: ONNX Runtime computes these layers in float, not in our "

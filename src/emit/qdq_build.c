@@ -307,6 +307,11 @@ void bl_qdq_port(bl_qdq *q, bl_qdq_list *ports, const char *name, bl_dtype type,
     append(q, ports, v);
 }
 
+void bl_qdq_join(bl_qdq *q, bl_qdq_list *to, const bl_qdq_list *from)
+{
+    for (size_t i = 0; i < from->n; i++) append(q, to, from->item[i]);
+}
+
 void bl_qdq_property(bl_qdq *q, const char *key, const char *value)
 {
     Onnx__StringStringEntryProto *e = bl_qdq_alloc(q, 1, sizeof *e);

@@ -131,7 +131,7 @@ bool bl_qdq_rescaling(bl_qdq *q, const bl_node *n)
     if (!same && !find_rescaling(n, table, gx, gy, &to)) return false;
     q->parts[y] = bl_qdq_parts_new(q, q->graph->values[y].name);
     bl_qdq_grid(q, q->parts[y], gy.scale, gy.zero, ky->bits);
-    if (q->options.all_outputs) bl_qdq_port(q, &q->outputs, q->parts[y].codes, BL_U8, NULL);
+    if (q->options.all_outputs) bl_qdq_port(q, &q->more_outputs, q->parts[y].codes, BL_U8, NULL);
     if (same) relabel(q, x, y);
     else rescale(q, n, bl_qdq_read(q, n, x), y, to);
     return true;

@@ -38,7 +38,7 @@ typedef struct bl_qdq {
     int opset;                  /* of ONNX's own domain in the file */
     int n_int4;                 /* weights written as INT4 */
     bool free_batch;            /* dimension 0 of inputs and outputs is "N" */
-    bl_qdq_list nodes, tensors, inputs, outputs, properties;
+    bl_qdq_list nodes, tensors, inputs, outputs, more_outputs, properties; /* more: codes, behind the network's own */
     bl_qdq_names tensor_names, node_names;
     const char **name;          /* by value: the float tensor that readers take; NULL: not yet */
     bl_qdq_parts *parts;        /* by value: its codes on its grid; codes NULL: none */
@@ -73,6 +73,8 @@ const char *bl_qdq_scalar(bl_qdq *q, const char *name, float v);
 /* Graph input or output; t NULL: shape unknown. */
 void bl_qdq_port(bl_qdq *q, bl_qdq_list *ports, const char *name, bl_dtype type,
                  const bl_tensor *t);
+/* What is in `from`, behind what is in `to`. */
+void bl_qdq_join(bl_qdq *q, bl_qdq_list *to, const bl_qdq_list *from);
 void bl_qdq_property(bl_qdq *q, const char *key, const char *value);
 /* Puts the model together and writes it. */
 bl_status bl_qdq_write(bl_qdq *q, const char *path);

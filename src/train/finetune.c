@@ -131,6 +131,10 @@ bl_status bl_course_run(bl_ctx *ctx, const bl_tune_input *in, bl_course *c, bl_w
 
     if (c->o.teacher < 1 && !bl_data_labelled(in->data))
         return bl_fail(ctx, BL_DATA, bl_data_name(in->data), "give labels, or finetune:teacher=1", "finetune needs labelled samples");
+    int64_t samples = c->o.limit > 0 ? bl_data_first(in->data, c->o.limit) : bl_data_samples(in->data);
+    if (samples < c->o.batch)
+        return bl_fail(ctx, BL_USAGE, "--tune", "give more samples, or a smaller batch among its words, as in finetune:batch=8",
+                       "%lld samples are less than one batch of %lld", (long long)samples, (long long)c->o.batch);
     if (!c->start) return train(ctx, in, c, out);
     start.arena = bl_arena_new(ctx, "weights to start with");
     bl_status status = start.arena ? start_with(ctx, in, c->start, &start) : bl_pending(ctx);

@@ -126,6 +126,16 @@ ok 0 "lower elsewhere" "$bitlathe" lower $resnet8 --plan "$t/tuned2/plan.json" -
 check "the same program" cmp "$t/tuned/model.blp" "$t/tuned2/model.blp"
 ok 0 "quantize tuned" "$bitlathe" quantize $resnet8 $recipe --tune bias-correction $data -o "$t/whole" --no-bench
 check "quantize and search, tune, lower give one program" cmp "$t/whole/model.blp" "$t/tuned/model.blp"
+ok 0 "inspect weights" "$bitlathe" inspect "$t/whole/weights.blw"
+prints "inspect weights" "$t/whole/weights.blw: [0-9]* constants replaced, 0 grids learned, hash $(json "$t/whole/plan.json" made_from.weights)"
+prints "inspect weights" 'bias  */fc/Gemm  *10  *10 of 10 changed, by at most '
+ok 0 "inspect int8's weights --json" "$bitlathe" inspect "$t/whole/baselines/int8.weights.blw" --json
+one_object "inspect int8's weights --json"
+json_is "inspect int8's weights" "$t/object.json" plan "$(json "$t/whole/baselines/int8.plan.json" hash)"
+json_has "inspect int8's weights" "$t/object.json" hash graph constants.0.name constants.0.shape constants.0.replaces
+cp "$t/whole/weights.blw" "$t/alone.blw"
+ok 66 "inspect weights without their run" "$bitlathe" inspect "$t/alone.blw"
+says "inspect weights without their run" 'no run.json beside it'
 rm "$t/tuned2/weights.blw"
 ok 64 "lower without the weights" "$bitlathe" lower $resnet8 --plan "$t/tuned2/plan.json" -o "$t/no.blp"
 
@@ -237,6 +247,7 @@ check "export twice" cmp "$t/net.onnx" "$run/model.qdq.onnx"
 cp "$t/net.onnx" "$t/net1.onnx"
 ok 0 "export --json" "$bitlathe" export "$run" --format qdq -o "$t/net.onnx" --all-outputs --json
 one_object "export --json"
+ok 0 "eval of a file with all outputs" "$bitlathe" eval "$t/net.onnx" $data
 ok 0 "import of an export" "$bitlathe" import "$t/net.onnx"
 prints "import of an export" 'QuantizeLinear'
 ok 0 "run of an export" "$bitlathe" run "$run/model.qdq.onnx" --in "$t/x.npy" --out "$t/o5"

@@ -189,6 +189,23 @@ static void test_finetune(void **state)
     planned_free(&again);
 }
 
+/* The words that can be changed are the tuner's own. */
+static void test_few_samples(void **state)
+{
+    char dir[] = "/tmp/bl-tune-XXXXXX";
+    planned q;
+    bl_weights *w = NULL;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    plan_small(&q, 1, dir);
+    const char *name = "finetune:epochs=1,samples=20,batch=32";
+    bl_tune_input in = { .graph = q.p, .plan = q.plan, .data = q.data, .samples = 64, .words = bl_tuner_words(name) };
+    assert_fails(q.ctx, bl_tune(q.ctx, bl_tuner_find(name), &in, &w), BL_USAGE, "20 samples are less than one batch of 32");
+    assert_non_null(strstr(bl_last_error(q.ctx).remedy, "finetune:batch=8"));
+    assert_null(w);
+    planned_free(&q);
+}
+
 /* What the oracle said of a trained plan is found by the plan before training, in another process too: a search that is
  * started again does not train again. */
 static void test_remembered(void **state)
@@ -310,7 +327,7 @@ static void test_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_slopes), cmocka_unit_test(test_on_grids),
-                                        cmocka_unit_test(test_finetune), cmocka_unit_test(test_remembered), cmocka_unit_test(test_teacher_loss),
+                                        cmocka_unit_test(test_finetune), cmocka_unit_test(test_few_samples), cmocka_unit_test(test_remembered), cmocka_unit_test(test_teacher_loss),
                                         cmocka_unit_test(test_teacher), cmocka_unit_test(test_words) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

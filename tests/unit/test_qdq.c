@@ -102,10 +102,10 @@ static void test_options(void **state)
     const bl_export_options options = { .all_outputs = true, .reduce_range = true };
     Onnx__ModelProto *m = export(t, &options);
     assert_int_equal(m->graph->n_output, 3);
-    assert_string_equal(m->graph->output[0]->name, "x_quantized");
-    assert_int_equal(m->graph->output[0]->type->tensor_type->elem_type, BL_U8);
-    assert_string_equal(m->graph->output[1]->name, "y_quantized");
-    assert_string_equal(m->graph->output[2]->name, "y");
+    assert_string_equal(m->graph->output[0]->name, "y"); /* the network's own first */
+    assert_string_equal(m->graph->output[1]->name, "x_quantized");
+    assert_int_equal(m->graph->output[1]->type->tensor_type->elem_type, BL_U8);
+    assert_string_equal(m->graph->output[2]->name, "y_quantized");
     const Onnx__TensorProto *w = initializer(m, "w_quantized"), *s = initializer(m, "w_scale");
     for (size_t i = 0; i < w->raw_data.len; i++) {
         int code = (int8_t)w->raw_data.data[i];

@@ -141,6 +141,7 @@ static void gate_by_name(void **state)
     assert_true(scalar(m, giver(m, "y")->input[1]) == 1.0f / 256);
     assert_string_equal(behind(all, "y_quantized", "Identity"), "x_quantized");
     assert_int_equal(all->graph->n_output, 3);
+    assert_string_equal(all->graph->output[0]->name, "y"); /* what a reader takes for the answer */
     onnx__model_proto__free_unpacked(m, NULL);
     onnx__model_proto__free_unpacked(all, NULL);
     net_free(t);
