@@ -118,6 +118,11 @@ static void dwv_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_i
 static void dwv_mult(const bl_conv_args *a, const dwv_plan *p, float *to)
 {
     memset(to, 0, p->mult_bytes);
+    if (p->slide) {
+        for (size_t c = 0; c < p->c; c += 4)
+            memcpy(to + c / 64 * 64 + dwv_place(c % 64), a->mult + c, BL_MIN(p->c - c, (size_t)4) * sizeof *to);
+        return;
+    }
     for (size_t e = 0; e < p->blocks * 64 && (p->flat || e < p->c); e++)
         to[e / 64 * 64 + (p->mixed ? dwv_place(e % 64) : e % 64)] = a->mult[e % p->c];
 }

@@ -138,11 +138,13 @@ static void vnni_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_
                 size_t place = vnni_place(&p, b, z, c), at = (g * p.vectors + first) * 16 + place;
                 size_t channel = g * p.d.ocg + first * 16 + c;
                 const int8_t *from = codes + channel * k;
+                bool twice = vnni_is_half(&p, b) && c >= 16; /* for two positions side by side */
                 int64_t sum = 0;
                 for (size_t r = 0; r < p.d.runs; r++)
                     for (size_t i = 0; i < p.d.run; i++) {
                         size_t step = r * (p.d.run_step / 4) + i / 4;
                         w[step * z * 64 + place * 4 + i % 4] = from[r * p.d.run + i];
+                        if (twice) w[step * z * 64 + (place + 8) * 4 + i % 4] = from[r * p.d.run + i];
                         sum += from[r * p.d.run + i];
                     }
                 int64_t folded = bias[channel] - zero_in * sum;
@@ -150,6 +152,7 @@ static void vnni_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_
                     ((int64_t *)packed)[at] = folded;
                 else
                     ((uint32_t *)packed)[at] = (uint32_t)(uint64_t)folded;
+                if (twice) ((uint32_t *)packed)[at + 8] = (uint32_t)(uint64_t)folded;
             }
         }
 }
@@ -170,11 +173,25 @@ static void vnni_mult(const bl_conv_args *a, const vnni_plan *p, float *to)
         }
 }
 
+/* A tile of one to three positions reads as many weights as one of p, and waits for its own sums: n positions are split into tiles
+ * of p and some of p - 1 where that leaves nothing over.  How many of p - 1. */
+static size_t vnni_lesser(size_t n, size_t p)
+{
+    size_t over = n % p, lesser = over > 0 && over * 2 <= p ? p - over : 0;
+    return lesser * (p - 1) <= n ? lesser : 0;
+}
+
 static void vnni_some(vnni_job *j, const size_t *at, size_t positions, size_t to)
 {
     tile_fn *const *row = vnni_tiles[j->kind][j->half ? 0 : j->z];
-    size_t p = !j->half && j->z == 4 ? 6 : 8;
-    for (size_t i = 0; i < positions; j->ahead += j->ahead_tile) {
+    size_t p = !j->half && j->z == 4 ? 6 : 8, i = 0;
+    if (!j->half && j->planes == 1) {
+        tile_fn *less = j->z == 4 ? row[p - 1] : vnni_edge_tiles[j->kind][j->z - 1][0];
+        j->left = j->right = 0; /* no position of that tile lies outside */
+        for (size_t n = vnni_lesser(positions, p); n > 0; n--, i += p - 1, j->ahead += j->ahead_tile)
+            less(j, at + i, to + i * j->pixel);
+    }
+    for (; i < positions; j->ahead += j->ahead_tile) {
         while (p > positions - i || !row[p]) p--;
         row[p](j, at + i, to + i / (size_t)j->planes * j->pixel);
         i += p;

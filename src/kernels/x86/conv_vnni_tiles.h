@@ -2,7 +2,8 @@
 /*
  * Tiles of conv_vnni_avx512.c: P positions x Z vectors of 16 channels, four activations broadcast to all
  * channels of a vector.  Every tile is a function with named accumulators, as gcc 12 spills arrays of them.
- * Z = h is one vector and half of one: 24 channels for three quarters of two vectors' time.
+ * Z = h is one vector and half of one: the halves of two positions share a vector, so that 24 channels take three
+ * quarters of two vectors' time.
  *
  * Each comes with five ends: `bare`, `fast` and `sure` (requant_kind), `plus` with an Add behind it, `keep` for sums
  * that do not go straight to bytes.  Bytes leave four vectors at a time, of two
@@ -151,11 +152,10 @@ INLINE void vnni_put2(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m51
 }
 
 /* 16 and 8 channels of two positions. */
-INLINE void vnni_puth(const vnni_job *j, int kind, __m512i a0, __m256i a1, __m512i b0, __m256i b1, uint8_t *out, int n)
+INLINE void vnni_puth(const vnni_job *j, int kind, __m512i a0, __m512i b0, __m512i both, uint8_t *out, int n)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 0, 0, 1, 5, 9, 13, 10, 14, 0, 0);
     __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16);
-    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(a1), b1, 1);
     __m512i codes = requant_codes64(&j->q, REQUANT(kind), a0, b0, both, both, m0, m0, m1, m1);
     vnni_put_halves(j, kind, _mm512_permutexvar_epi32(order, codes), out, n);
 }
@@ -194,17 +194,28 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
 #define START_2(p) START_1(p) __m512i s##p##1 = b1;
 #define START_3(p) START_2(p) __m512i s##p##2 = b2;
 #define START_4(p) START_3(p) __m512i s##p##3 = b3;
-#define START_h(p) START_1(p) __m256i s##p##1 = b1;
+#define START_h(p) START_1(p) __m512i s##p##1 __attribute__((unused)) = b1; /* of the first of two */
 #define DOT_1(p) __m512i v##p = _mm512_set1_epi32(load4(x##p + k)); DOT(s##p##0, v##p, w0);
 #define DOT_2(p) DOT_1(p) DOT(s##p##1, v##p, w1);
 #define DOT_3(p) DOT_2(p) DOT(s##p##2, v##p, w2);
 #define DOT_4(p) DOT_3(p) DOT(s##p##3, v##p, w3);
-#define DOT_h(p) DOT_1(p) __m256i u##p = _mm512_castsi512_si256(v##p); DOT(s##p##1, u##p, w1);
+#define DOT_h(p) DOT_1(p)
+/* What a step does behind its positions: two of them meet the half vector, which is there twice, together. */
+#define HALVE(a, b) __m512i u##a = _mm512_mask_blend_epi32(0xff00, v##a, v##b); DOT(s##a##1, u##a, w1);
+#define HALVES_1 DOT(s01, v0, w1);
+#define HALVES_2 HALVE(0, 1)
+#define HALVES_4 HALVES_2 HALVE(2, 3)
+#define HALVES_8 HALVES_4 HALVE(4, 5) HALVE(6, 7)
+#define BEHIND_1(P)
+#define BEHIND_2(P)
+#define BEHIND_3(P)
+#define BEHIND_4(P)
+#define BEHIND_h(P) HALVES_##P
 
 /* S: s or t, which sums. */
 #define PUT_AS_1(S, a, b, c, d, n) vnni_put1(j, kind, S##a##0, S##b##0, S##c##0, S##d##0, out + a * j->pixel, n);
 #define PUT_AS_2(S, a, b, n) vnni_put2(j, kind, S##a##0, S##a##1, S##b##0, S##b##1, out + a * j->pixel, n);
-#define PUT_AS_h(S, a, b, n) vnni_puth(j, kind, S##a##0, S##a##1, S##b##0, S##b##1, out + a * j->pixel, n);
+#define PUT_AS_h(S, a, b, n) vnni_puth(j, kind, S##a##0, S##b##0, S##a##1, out + a * j->pixel, n);
 #define PUT_AS_3(S, a, b, n) \
     vnni_put3(j, kind, S##a##0, S##a##1, S##a##2, S##b##0, S##b##1, S##b##2, out + a * j->pixel, n);
 #define PUT_AS_4(S, p) vnni_put4(j, kind, S##p##0, S##p##1, S##p##2, S##p##3, out + p * j->pixel);
@@ -243,14 +254,14 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
 #define BIAS_2 BIAS_1 __m512i b1 = wide ? zero : _mm512_loadu_si512(j->bias + 16);
 #define BIAS_3 BIAS_2 __m512i b2 = wide ? zero : _mm512_loadu_si512(j->bias + 32);
 #define BIAS_4 BIAS_3 __m512i b3 = wide ? zero : _mm512_loadu_si512(j->bias + 48);
-#define BIAS_h BIAS_1 __m256i b1 = _mm256_loadu_si256((const __m256i *)(j->bias + 16));
+#define BIAS_h BIAS_2
 /* gcc would load them again and again, as that costs it no register. */
 #define LOAD_ONCE(to, from) __asm__("vmovdqu64 %1, %0" : "=v"(to) : "m"(*(from)))
 #define WEIGHTS_1 __m512i w0; LOAD_ONCE(w0, (const __m512i_u *)w);
 #define WEIGHTS_2 WEIGHTS_1 __m512i w1; LOAD_ONCE(w1, (const __m512i_u *)(w + 64));
 #define WEIGHTS_3 WEIGHTS_2 __m512i w2; LOAD_ONCE(w2, (const __m512i_u *)(w + 128));
 #define WEIGHTS_4 WEIGHTS_3 __m512i w3; LOAD_ONCE(w3, (const __m512i_u *)(w + 192));
-#define WEIGHTS_h WEIGHTS_1 __m256i w1; LOAD_ONCE(w1, (const __m256i_u *)(w + 64));
+#define WEIGHTS_h WEIGHTS_2
 #define BYTES_1 64
 #define BYTES_2 128
 #define BYTES_3 192
@@ -260,7 +271,8 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
 #define DO_1(M) M(0)
 #define DO_2(M) DO_1(M) M(1)
 #define DO_4(M) DO_2(M) M(2) M(3)
-#define DO_6(M) DO_4(M) M(4) M(5)
+#define DO_5(M) DO_4(M) M(4)
+#define DO_6(M) DO_5(M) M(5)
 #define DO_7(M) DO_6(M) M(6)
 #define DO_8(M) DO_7(M) M(7)
 #define DO_TAIL_7(M) M(1) M(2) M(3) M(4) M(5) M(6)
@@ -268,16 +280,16 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
 #define DO_TAIL_8(M) DO_TAIL_7(M) M(7)
 #define DO_HEAD_8(M) DO_7(M)
 
-#define STEPS(until, Z, DO)                                                                        \
+#define STEPS(until, Z, DO, behind)                                                                \
     for (; k < until; k += 4, w += BYTES_##Z, ahead += ahead_step) {                               \
         _mm_prefetch(ahead, _MM_HINT_T1);                                                          \
-        WEIGHTS_##Z DO(DOT_##Z)                                                                    \
+        WEIGHTS_##Z DO(DOT_##Z) behind                                                             \
     }
 /* All of a run; or its ends without the first and the last position, which lie outside there. */
-#define WHOLE(P, Z) STEPS(end, Z, DO_##P)
+#define WHOLE(P, Z) STEPS(end, Z, DO_##P, BEHIND_##Z(P))
 #define EDGED(P, Z)                                                                                \
     size_t left = k + j->left, right = end - j->right;                                             \
-    STEPS(left, Z, DO_TAIL_##P) STEPS(right, Z, DO_##P) STEPS(end, Z, DO_HEAD_##P)
+    STEPS(left, Z, DO_TAIL_##P, ) STEPS(right, Z, DO_##P, ) STEPS(end, Z, DO_HEAD_##P, )
 
 #define WIDE_bare false
 #define WIDE_fast false
@@ -314,7 +326,7 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
 #define EDGES(E, Z) EDGE(E, 7, Z) EDGE(E, 8, Z)
 #define ALL(E)                                                                                     \
     TILES(E, 1) TILES(E, 2) TILES(E, 3) EDGES(E, 1) EDGES(E, 2) EDGES(E, 3)                        \
-    TILE(E, 6, 4) TILE(E, 4, 4) TILE(E, 2, 4) TILE(E, 1, 4)
+    TILE(E, 6, 4) TILE(E, 5, 4) TILE(E, 4, 4) TILE(E, 2, 4) TILE(E, 1, 4)
 /* clang-format off */
 ALL(bare) TILES(bare, h)
 ALL(fast) TILES(fast, h)
@@ -344,21 +356,23 @@ ALL(keep)
 #define BASES_3 const uint8_t *x0 = x + at;
 #define BASES_4 BASES_3 const uint8_t *x3 = x0 + s2 + s1;
 #define BASES_6 BASES_4
-#define BASES_12 BASES_4 const uint8_t *x6 = x3 + s2 + s1, *x9 = x6 + s2 + s1;
+#define BASES_8 BASES_4 const uint8_t *x6 = x3 + s2 + s1;
+#define BASES_12 BASES_8 const uint8_t *x9 = x6 + s2 + s1;
 #define NEXT_3 x0 += 4;
 #define NEXT_4 x0 += 4; x3 += 4;
 #define NEXT_6 NEXT_4
-#define NEXT_12 NEXT_4 x6 += 4; x9 += 4;
+#define NEXT_8 NEXT_4 x6 += 4;
+#define NEXT_12 NEXT_8 x9 += 4;
 #define NEW_1(p) __m512i s##p##0 = b0;
 #define NEW_2(p) NEW_1(p) __m512i s##p##1 = b1;
 #define NEW_3(p) NEW_2(p) __m512i s##p##2 = b2;
 #define NEW_4(p) NEW_3(p) __m512i s##p##3 = b3;
-#define NEW_h(p) NEW_1(p) __m256i s##p##1 = b1;
+#define NEW_h(p) NEW_1(p) __m512i s##p##1 __attribute__((unused)) = b1;
 #define OLD_1(p) __m512i t##p##0;
 #define OLD_2(p) OLD_1(p) __m512i t##p##1;
 #define OLD_3(p) OLD_2(p) __m512i t##p##2;
 #define OLD_4(p) OLD_3(p) __m512i t##p##3;
-#define OLD_h(p) OLD_1(p) __m256i t##p##1;
+#define OLD_h(p) OLD_1(p) __m512i t##p##1 __attribute__((unused));
 #define MOVE_1(p) t##p##0 = s##p##0;
 #define MOVE_2(p) MOVE_1(p) t##p##1 = s##p##1;
 #define MOVE_3(p) MOVE_2(p) t##p##2 = s##p##2;
@@ -368,13 +382,13 @@ ALL(keep)
 #define MUL_2(p) MUL_1(p) DOT(s##p##1, v##p, w1);
 #define MUL_3(p) MUL_2(p) DOT(s##p##2, v##p, w2);
 #define MUL_4(p) MUL_3(p) DOT(s##p##3, v##p, w3);
-#define MUL_h(p) MUL_1(p) __m256i u##p = _mm512_castsi512_si256(v##p); DOT(s##p##1, u##p, w1);
+#define MUL_h(p) MUL_1(p)
 #define DO_3(M) DO_2(M) M(2)
 #define DO_12(M) DO_8(M) M(8) M(9) M(10) M(11)
 #define STEP(P, Z)                                                                                 \
     {                                                                                              \
         _mm_prefetch(ahead, _MM_HINT_T1);                                                          \
-        WEIGHTS_##Z DO_##P(MUL_##Z) NEXT_##P w += BYTES_##Z; ahead += ahead_step;                  \
+        WEIGHTS_##Z DO_##P(MUL_##Z) BEHIND_##Z(P) NEXT_##P w += BYTES_##Z; ahead += ahead_step;                  \
     }
 #define OUT1_1 PUT_AS_1(t, 0, 1, 2, 3, 4)
 #define OUT2_1 PUT_AS_1(t, 4, 5, 6, 7, 4)
@@ -384,7 +398,7 @@ ALL(keep)
 #define OUT3_2 PUT_AS_2(t, 4, 5, 2)
 #define OUT1_h PUT_AS_h(t, 0, 1, 2)
 #define OUT2_h PUT_AS_h(t, 2, 3, 2)
-#define OUT3_h PUT_AS_h(t, 4, 5, 2)
+#define OUT3_h PUT_AS_h(t, 4, 5, 2) PUT_AS_h(t, 6, 7, 2)
 #define OUT1_3 PUT_AS_3(t, 0, 1, 2)
 #define OUT2_3 PUT_AS_3(t, 2, 3, 2)
 #define OUT3_3
@@ -437,14 +451,14 @@ ALL(keep)
 #define KIND_fast VNNI_FAST
 #define KIND_sure VNNI_SURE
 #define KIND_plus VNNI_PLUS
-#define STREAMS(E) STREAM(E, 12, 1) STREAM(E, 6, 2) STREAM(E, 6, h) STREAM(E, 4, 3) STREAM(E, 3, 4)
+#define STREAMS(E) STREAM(E, 12, 1) STREAM(E, 6, 2) STREAM(E, 8, h) STREAM(E, 4, 3) STREAM(E, 3, 4)
 /* clang-format off */
 STREAMS(bare) STREAMS(fast) STREAMS(sure) STREAMS(plus)
 /* clang-format on */
 
 typedef void stream_fn(const vnni_job *j, size_t from, size_t tiles, size_t to);
 /* By vectors (0: one and a half). */
-static const size_t vnni_stream_positions[] = {6, 12, 6, 4, 3};
+static const size_t vnni_stream_positions[] = {8, 12, 6, 4, 3};
 #define STREAM_ROW(E) {stream_##E##_h, stream_##E##_1, stream_##E##_2, stream_##E##_3, stream_##E##_4}
 static stream_fn *const vnni_streams[][5] = {STREAM_ROW(bare), STREAM_ROW(fast), STREAM_ROW(sure), STREAM_ROW(plus)};
 
@@ -453,7 +467,7 @@ enum { VNNI_Z = 4, VNNI_P = 8 };
 
 /* By kind; vectors (0: one and a half); positions. */
 #define ROW(E, Z) {NULL, tile_##E##_1x##Z, tile_##E##_2x##Z, NULL, tile_##E##_4x##Z, NULL, NULL, NULL, tile_##E##_8x##Z}
-#define ROW_4(E) {NULL, tile_##E##_1x4, tile_##E##_2x4, NULL, tile_##E##_4x4, NULL, tile_##E##_6x4}
+#define ROW_4(E) {NULL, tile_##E##_1x4, tile_##E##_2x4, NULL, tile_##E##_4x4, tile_##E##_5x4, tile_##E##_6x4}
 static tile_fn *const vnni_tiles[VNNI_KINDS][VNNI_Z + 1][VNNI_P + 1] = {
     {ROW(bare, h), ROW(bare, 1), ROW(bare, 2), ROW(bare, 3), ROW_4(bare)},
     {ROW(fast, h), ROW(fast, 1), ROW(fast, 2), ROW(fast, 3), ROW_4(fast)},
