@@ -50,6 +50,11 @@ test-hardware: ## simulate and synthesise exported Verilog (Verilator, iverilog,
 	@$(MAKE) --no-print-directory all
 	@tools/test-hardware $(BUILD)
 
+.PHONY: test-amx
+test-amx: ## run the AMX rows on a CPU that Bochs emulates (BOCHS_SOURCE, see tools/test-amx)
+	@$(MAKE) --no-print-directory all
+	@tools/test-amx $(BUILD)
+
 SECONDS_EACH ?= 60
 .PHONY: fuzz
 fuzz: ## fuzz every reader for SECONDS_EACH=60 seconds

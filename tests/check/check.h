@@ -11,6 +11,7 @@
 typedef struct check {
     const char *only;       /* --row: this row alone; NULL: all */
     uint64_t seed;
+    uint64_t one_of;        /* --one-of: one of so many hand-picked convolutions is run, which ones by the seed */
     uint64_t deadline_ns;   /* random cases of the running contract end here */
     size_t *passed, *failed; /* by row number in bl_kernels */
 } check;

@@ -167,8 +167,16 @@ static void check_sum(check *k, size_t row, const conv_case *c, const conv_data 
     guard_free(&out);
 }
 
+static bool anyone_fits(const check *k, const bl_conv_shape *s)
+{
+    for (size_t i = 0; i < bl_n_kernels; i++)
+        if (check_wanted(k, i, BL_C_CONV) && ((const bl_conv_row *)bl_kernels[i].row)->fits(s)) return true;
+    return false;
+}
+
 static void check_case(check *k, const conv_case *c, bl_rng *r)
 {
+    if (!anyone_fits(k, &c->s)) return; /* the reference alone would only take time */
     bool at_end = random_chance(r, 0.5);
     conv_data d = make_data(r, c, at_end);
     guard_case("conv_ref", c->text);
@@ -270,6 +278,10 @@ static void check_corners(check *k)
     for (size_t i = 0; i < BL_COUNTOF(corners); i++)
         for (size_t w = 0; w < BL_COUNTOF(widths); w++)
             for (int data = 0; data < 5; data++) {
+                if (number % k->one_of != k->seed % k->one_of) {
+                    number++;
+                    continue;
+                }
                 bl_rng r = bl_rng_make(k->seed, "conv corner", number);
                 conv_case c = {
                     .s = corners[i], .pattern = data ? 1 + data % 3 : 0, .weights = data};
