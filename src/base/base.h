@@ -183,6 +183,8 @@ void bl_writer_abort(bl_writer *w);       /* removes the temporary file; NULL is
 bl_status bl_append_line(bl_ctx *ctx, const char *path, const char *line);
 
 bl_status bl_make_dir(bl_ctx *ctx, const char *path); /* with parents; fine if it exists */
+/* Could a file of that name be made?  For what takes long: asked before the work. */
+bl_status bl_can_create(bl_ctx *ctx, const char *path);
 bool bl_file_exists(const char *path);
 char *bl_path_join(bl_arena *arena, const char *dir, const char *name);
 const char *bl_path_base(const char *path);

@@ -114,6 +114,18 @@ static bl_status cannot_create(bl_ctx *ctx, const char *path, int error)
                    "cannot be created: %s", strerror(error));
 }
 
+bl_status bl_can_create(bl_ctx *ctx, const char *path)
+{
+    struct stat st;
+    size_t n = (size_t)(bl_path_base(path) - path);
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) return S_ISDIR(st.st_mode) ? cannot_create(ctx, path, EISDIR) : BL_OK;
+    char *folder = n ? strndup(path, n) : strdup(".");
+    if (!folder) return bl_fail(ctx, BL_UNAVAILABLE, path, "free some memory", "no memory for its name");
+    int error = access(folder, W_OK | X_OK) ? errno : 0;
+    free(folder);
+    return error ? cannot_create(ctx, path, error) : BL_OK;
+}
+
 /* Opens a new file of a name that nobody else uses; a killed process with our number may have left
  * its own behind. */
 static bl_status open_temp(bl_writer *w, mode_t mode)

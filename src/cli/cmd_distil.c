@@ -48,6 +48,7 @@ static bl_status distil(state *s)
     uint64_t start = bl_now_ns();
     if (!s->cli.output)
         return bl_fail(s->cli.ctx, BL_USAGE, s->cli.program, "give -o FILE.npy", "no file for the samples");
+    BL_TRY(bl_can_create(s->cli.ctx, s->cli.output));
     BL_TRY(bl_cli_float_model(&s->cli, s->cli.args[0], false, &graph));
     bl_status st = bl_distil(s->cli.ctx, graph, &s->o, &d);
     if (st == BL_OK) st = bl_npy_write(s->cli.ctx, s->cli.output, &d->x);

@@ -74,6 +74,8 @@ static bl_status print_result(state *s, const bl_eval_result *r)
     add_figure(o, "seconds", r->seconds);
     BL_TRY(bl_cli_answer(&s->cli, o, &text));
     if (!text) return BL_OK;
+    if (isnan(r->top1) && isnan(r->auc) && isnan(r->mse) && !s->predictions && !s->scores)
+        bl_note(s->cli.ctx, "the data set has no labels: nothing was measured; --predictions FILE keeps the answers");
     printf("%lld samples", (long long)r->samples);
     if (!isnan(r->top1)) printf(", top-1 %.2f %%", 100 * r->top1);
     if (!isnan(r->top5)) printf(", top-5 %.2f %%", 100 * r->top5);
@@ -170,6 +172,10 @@ static bl_status run(state *s)
     bl_plan *plan = NULL;
     bl_weights *w = NULL;
     bl_eval_subject subject = { 0 };
+    if (s->predictions && s->scores && !strcmp(s->predictions, s->scores))
+        return bl_fail(s->cli.ctx, BL_USAGE, s->scores, "give each a file of its own", "both predictions and scores would go there");
+    if (s->predictions) BL_TRY(bl_can_create(s->cli.ctx, s->predictions));
+    if (s->scores) BL_TRY(bl_can_create(s->cli.ctx, s->scores));
     if (bl_cli_is_record(&s->cli, s->cli.args[0])) return run_fixed(s);
     BL_TRY(bl_cli_model(&s->cli, s->cli.args[0], true, &g, &p));
     bl_status st = BL_OK;

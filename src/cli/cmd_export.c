@@ -53,11 +53,18 @@ static error_t luts(state *s, const char *arg)
     return 0;
 }
 
+static error_t form(state *s, const char *name)
+{
+    if (s->format && strcmp(s->format, name)) return bl_cli_bad(&s->cli, "--format", name, "give one form a call");
+    s->format = name;
+    return 0;
+}
+
 static error_t parse(int key, char *arg, void *input)
 {
     state *s = input;
     switch (key) {
-    case KEY_FORMAT: s->format = arg; return 0;
+    case KEY_FORMAT: return form(s, arg);
     case KEY_ALL: s->o.all_outputs = true; return 0;
     case KEY_INT4: s->o.int4 = true; return 0;
     case KEY_PLAIN: s->o.plain = true; return 0;
@@ -72,7 +79,7 @@ static error_t parse(int key, char *arg, void *input)
     case KEY_LUTS: return luts(s, arg);
     default:
         if (key < KEY_ROW || key >= KEY_ROW + (int)bl_n_exporters) return ARGP_ERR_UNKNOWN;
-        s->format = bl_exporters[key - KEY_ROW].name;
+        return form(s, bl_exporters[key - KEY_ROW].name);
         return 0;
     }
 }

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static bl_status inspect_program(bl_cli *cli, const bl_program *p)
 {
@@ -46,10 +47,14 @@ static bl_status inspect_graph(bl_cli *cli, const bl_graph *g)
 static bl_status inspect(bl_cli *cli)
 {
     bl_map map;
+    struct stat at;
+    if (stat(cli->args[0], &at) == 0 && S_ISDIR(at.st_mode))
+        return bl_fail(cli->ctx, BL_NOINPUT, cli->args[0], "give --worst with a run's folder, or one of its files", "is not a regular file");
     BL_TRY(bl_map_file(cli->ctx, cli->args[0], 0, &map));
     bool record = map.size && map.data[0] == '{', weights = bl_cli_is_weights(&map);
     bl_unmap(&map);
     if (weights) return bl_inspect_weights(cli);
+    if (cli->n_args > 1) return bl_fail(cli->ctx, BL_USAGE, cli->args[1], "give one file", "a second file, which only weights want");
     if (record) { /* a record says itself what it is; its hash is checked where it has one */
         json_t *j;
         bool text;
@@ -93,8 +98,8 @@ static error_t parse(int key, char *arg, void *input)
 int bl_cmd_inspect(int argc, char **argv)
 {
     state s = { 0 };
-    const bl_verb verb = { "inspect", "FILE | RUNDIR", "Describes a model, a program (.blp), weights (.blw, in their run's folder) or a record; --worst: a run.",
-                           "bitlathe inspect run --worst", options, parse, true, 1, 1 };
+    const bl_verb verb = { "inspect", "FILE | RUNDIR | WEIGHTS.blw MODEL.onnx", "Describes a model, a program (.blp), weights (.blw, in their run's folder or with their network) or a record; --worst: a run.",
+                           "bitlathe inspect run --worst", options, parse, true, 1, 2 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     return code ? code : bl_cli_close(&s.cli, !s.worst ? inspect(&s.cli) : s.cli.has_data ? bl_inspect_worst_measured(&s.cli) : bl_inspect_worst(&s.cli));
 }

@@ -6,10 +6,12 @@
 #include "cli/summary.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { KEY_EVAL = 0x200, KEY_EVAL_LIMIT, KEY_METRIC, KEY_FORCE, KEY_NO_BENCH };
@@ -28,6 +30,7 @@ typedef struct state {
     const char *refused, *command;
     const char *over;           /* refused: what int8, in the plan's place, does not keep; NULL: nothing, or it is not there */
     json_t *notes;
+    int folder;                 /* that is locked; -1: none */
 } state;
 
 static const struct argp_option options[] = {
@@ -376,6 +379,9 @@ static bl_status open_evaluation(state *s)
     BL_TRY(bl_data_option(s->p.ctx, "data", s->eval, &o));
     o.limit = s->eval_limit;
     BL_TRY(bl_samples_open(s->p.ctx, &o, s->p.graph, NULL, &s->eval_data));
+    if (!s->metric && !bl_data_labelled(s->eval_data))
+        return bl_fail(s->p.ctx, BL_USAGE, "--eval", "give labels, or --metric mse for a network that reconstructs its input",
+                       "%s has no labels: nothing would be measured", s->eval);
     bl_eval_subject subject = { .graph = s->p.graph };
     BL_TRY(bl_eval_check(s->p.ctx, &subject, s->eval_data, &(bl_eval_options){ .limit = s->eval_limit, .metric = s->metric }));
     if (s->p.floor_data && !strcmp(s->p.floor_data, s->eval))
@@ -531,6 +537,15 @@ static bl_status fill_in(state *s)
     return s->cli.output ? BL_OK : bl_pending(s->cli.ctx);
 }
 
+/* Two calls in one folder would mix their plans, weights and programs.  The lock dies with the process. */
+static bl_status hold_folder(state *s)
+{
+    if (s->cli.ranks > 1 || s->folder >= 0) return BL_OK; /* ranks share it */
+    s->folder = open(s->p.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->folder < 0 || flock(s->folder, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return BL_OK;
+    return bl_fail(s->p.ctx, BL_CANTCREATE, s->p.dir, "wait for it, or give another -o", "another bitlathe quantize works in this folder");
+}
+
 static bl_status stages(state *s)
 {
     bl_pipeline *p = &s->p;
@@ -541,7 +556,9 @@ static bl_status stages(state *s)
     BL_TRY(open_evaluation(s));
     BL_TRY(bl_try_lowering(p->ctx, p->graph, p->menu));
     BL_TRY(bl_pipeline_judge(p));
+    BL_TRY(hold_folder(s)); /* one that is there, before anything is written into it */
     BL_TRY(bl_pipeline_begin(p));
+    BL_TRY(hold_folder(s));
     BL_TRY(bl_pipeline_data(p));
     BL_TRY(note_samples(s));
     if (p->ends_told) BL_TRY(note(s, p->ends_told));
@@ -575,7 +592,7 @@ static const char *join_words(bl_cli *cli, int argc, char **argv)
 
 int bl_cmd_quantize(int argc, char **argv)
 {
-    state s = { 0 };
+    state s = { .folder = -1 };
     struct argp_option all[64];
     size_t n = 0;
     for (const struct argp_option *o = options; o->name || o->doc; o++) all[n++] = *o;
@@ -594,5 +611,6 @@ int bl_cmd_quantize(int argc, char **argv)
     json_decref(s.notes);
     bl_data_free(s.eval_data);
     bl_pipeline_close(&s.p);
+    if (s.folder >= 0) close(s.folder);
     return bl_cli_close(&s.cli, st);
 }

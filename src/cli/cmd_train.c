@@ -232,6 +232,9 @@ static bl_status teach(state *s)
     s->o.user = s;
     s->start_ns = bl_now_ns();
     if (s->fresh) (void)unlink(part);
+    if (!s->plan) BL_TRY(bl_can_create(ctx, s->cli.output)); /* with a plan it is a folder */
+    if (s->page) BL_TRY(bl_can_create(ctx, s->page));
+    if (s->history) BL_TRY(bl_can_create(ctx, s->history));
     bl_status st = s->arch ? bl_architecture_make(ctx, s->arch, s->shape[0] ? s->shape : NULL, s->classes, &graph)
                            : bl_cli_float_model(&s->cli, s->cli.args[0], false, &graph);
     if (st == BL_OK) st = bl_cli_data(&s->cli, graph, NULL, &data);

@@ -24,12 +24,14 @@ static bl_status find_run(weights_state *s, const char **run)
     size_t n = (size_t)(bl_path_base(s->path) - s->path);
     s->folder = n ? bl_strndup(cli->arena, s->path, n) : bl_strdup(cli->arena, ".");
     BL_ALLOC_TRY(cli->ctx, s->folder);
+    *run = NULL;
+    if (cli->n_args > 1) return BL_OK; /* the network is given */
     for (int up = 0; up < 2; up++) {
         *run = bl_path_join(cli->arena, s->folder, up ? "../run.json" : "run.json");
         BL_ALLOC_TRY(cli->ctx, *run);
         if (bl_file_exists(*run)) return BL_OK;
     }
-    return bl_fail(cli->ctx, BL_NOINPUT, s->path, "leave it in the folder of `bitlathe quantize -o`",
+    return bl_fail(cli->ctx, BL_NOINPUT, s->path, "give it too: bitlathe inspect WEIGHTS.blw MODEL.onnx",
                    "its constants are those of a network, and no run.json beside it names that");
 }
 
@@ -164,7 +166,8 @@ bl_status bl_inspect_weights(bl_cli *cli)
     weights_state s = { .cli = cli, .path = cli->args[0] };
     const char *run = NULL, *model;
     BL_TRY(find_run(&s, &run));
-    BL_TRY(bl_cli_run_model(cli, run, &model));
+    if (run) BL_TRY(bl_cli_run_model(cli, run, &model));
+    else model = cli->args[1];
     BL_TRY(bl_cli_float_model(cli, model, true, &s.g));
     bl_status st = bl_weights_read(cli->ctx, s.g, s.path, &s.w);
     if (st == BL_OK) st = find_plan(&s);

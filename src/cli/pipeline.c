@@ -173,6 +173,8 @@ static bl_status apply_words(bl_pipeline *p, const bl_recipe_words *w)
     if (r->tune) BL_TRY(bl_tuner_check(p->ctx, r->tune));
     if (r->loop_tune && strcmp(r->loop_tune, "none")) BL_TRY(bl_tuner_check(p->ctx, r->loop_tune));
     p->target = w->target ? w->target : r->target;
+    if (!bl_target_find(p->target) && !strpbrk(p->target, "./@") && !bl_file_exists(p->target))
+        return bl_fail(p->ctx, BL_USAGE, p->target, "see `bitlathe list targets`, or give a cost.json", "unknown target");
     p->measure_seconds = w->measure_seconds;
     p->no_cache = w->no_cache;
     p->n_budgets = w->n_budgets;
@@ -268,17 +270,18 @@ bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w
 bl_status bl_pipeline_begin(bl_pipeline *p)
 {
     const char *model = p->cli->args[0];
-    BL_TRY(bl_make_dir(p->ctx, p->dir));
     char *full = realpath(model, NULL);
     json_t *run = json_pack("{s:s, s:s}", "model", full ? full : model, "graph", p->graph->hash.hex);
     free(full);
+    if (!run) return bl_fail(p->ctx, BL_DATA, model, "rename it, or the folder that it lies in", "its path is not UTF-8 text, and the run keeps it");
+    bl_status s = bl_make_dir(p->ctx, p->dir);
     if (p->cli->dequantize) json_object_set_new(run, "dequantize", json_true());
     json_t *dims = p->cli->n_dims ? json_object() : NULL;
     for (size_t i = 0; i < p->cli->n_dims; i++)
         json_object_set_new(dims, p->cli->dims[i].name, json_integer(p->cli->dims[i].size));
     if (dims) json_object_set_new(run, "dims", dims);
     if (p->cli->equalise) json_object_set_new(run, "equalise", p->cli->equalise_noise ? json_string("noise") : json_true());
-    bl_status s = bl_json_write(p->ctx, bl_pipeline_path(p, "run.json"), run);
+    if (s == BL_OK) s = bl_json_write(p->ctx, bl_pipeline_path(p, "run.json"), run);
     json_decref(run);
     return s;
 }

@@ -10,6 +10,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char runtime[] = {
 #include "c_runtime_embedded.h"
@@ -524,7 +525,10 @@ bl_status bl_export_c(bl_ctx *ctx, const bl_graph *graph, const bl_plan *plan, c
         size_memory(&c);
         s = write_file(&c, c.header, write_header);
     }
-    if (s == BL_OK) s = write_file(&c, path, write_source);
+    if (s == BL_OK) {
+        s = write_file(&c, path, write_source);
+        if (s != BL_OK) (void)unlink(c.header); /* of no source */
+    }
     bl_program_free(p);
     bl_arena_free(a);
     return s;

@@ -350,7 +350,7 @@ static bl_status lower_edge(bl_pbuilder *b, int v, bool is_output, bl_pedge *edg
 {
     const bl_tensor *t = &b->g->values[v].t;
     if (!bl_dtype_bytes(t->type) || t->type == BL_F16 || t->type == BL_BF16 || t->data)
-        return bl_fail(b->ctx, BL_UNAVAILABLE, b->g->values[v].name, "give it float32 data",
+        return bl_fail(b->ctx, BL_UNAVAILABLE, b->g->values[v].name, t->data ? "export the network without it" : "give it float32 data",
                        "network inputs and outputs %s have no integer form",
                        t->data ? "that are constant" : bl_format(b->arena, "of type %s", bl_dtype_name(t->type)));
     if (!is_output) BL_TRY(make_ivalue(b, v));
@@ -413,7 +413,7 @@ static bl_status finish(bl_pbuilder *b)
     json_t *meta = json_pack("{s:s, s:s, s:s, s:s, s:I}", "model", b->g->name ? b->g->name : "", "source",
                              bl_path_base(b->g->source ? b->g->source : ""), "recipe", b->plan->recipe, "tool",
                              BL_VERSION_STRING, "seed", (json_int_t)b->plan->seed);
-    if (!meta) return bl_fail(b->ctx, BL_DATA, b->g->source, "", "its name is not UTF-8 text");
+    if (!meta) return bl_fail(b->ctx, BL_DATA, b->g->source, "rename it", "its name is not UTF-8 text");
     p->meta = bl_json_text(b->arena, meta, false);
     json_decref(meta);
     BL_ALLOC_TRY(b->ctx, p->meta);

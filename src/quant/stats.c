@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define GREATEST 1e29f /* scales of programs are below 1e30 */
+
 typedef struct pass {
     bl_ctx *ctx;
     const bl_graph *g;
@@ -61,6 +63,9 @@ static bl_status first_pass(void *arg, const bl_look *at, int v, const bl_tensor
         if (!isfinite(m.sum))
             return bl_fail(p->ctx, BL_DATA, p->g->values[v].name, "check --mean and --std and the network",
                            "NaN or infinity in this value on the calibration data");
+        if (hi > GREATEST || lo < -GREATEST)
+            return bl_fail(p->ctx, BL_DATA, p->g->values[v].name, "check --mean and --std and the network",
+                           "numbers of %.3g in this value on the calibration data: no grid reaches so far", (double)(hi > -lo ? hi : lo));
         m.lo = lo;
         m.hi = hi;
         p->moments[((size_t)at->first + k) * (size_t)p->g->n_values + (size_t)v] = m;

@@ -225,12 +225,13 @@ static bl_status read_items(bl_ctx *ctx, const bl_graph *g, const char *path, bl
     const bl_section *head = bl_section_find(s, n, SECTION_HEAD), *items = bl_section_find(s, n, SECTION_ITEMS);
     const bl_section *names = bl_section_find(s, n, SECTION_NAMES), *data = bl_section_find(s, n, SECTION_DATA);
     const bl_section *grids = bl_section_find(s, n, SECTION_GRIDS);
-    if (!head || !items || !names || !data || head->size != 64 || items->size % sizeof(stored_item) ||
-        items->size / sizeof(stored_item) > (uint64_t)g->n_values ||
-        (grids && (grids->size % sizeof(stored_item) || grids->size / sizeof(stored_item) > 2 * (uint64_t)g->n_values)))
-        return bl_fail(ctx, BL_DATA, path, "make the file again", "a section is missing or has a wrong size");
-    if (memcmp(head->data, g->hash.hex, 32))
+    const char *again = "make the file again", *wrong = "a section is missing or has a wrong size";
+    if (!head || !items || !names || !data || head->size != 64) return bl_fail(ctx, BL_DATA, path, again, "%s", wrong);
+    if (memcmp(head->data, g->hash.hex, 32)) /* before sizes are held against this network's */
         return bl_fail(ctx, BL_DATA, path, "give the weights of this network", "the record of another network");
+    if (items->size % sizeof(stored_item) || items->size / sizeof(stored_item) > (uint64_t)g->n_values ||
+        (grids && (grids->size % sizeof(stored_item) || grids->size / sizeof(stored_item) > 2 * (uint64_t)g->n_values)))
+        return bl_fail(ctx, BL_DATA, path, again, "%s", wrong);
     memcpy(w->key.hex, (const char *)head->data + 32, 32);
     w->n_items = (int)(items->size / sizeof(stored_item));
     w->items = BL_NEW(w->arena, bl_weight_item, (size_t)w->n_items);

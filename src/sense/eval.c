@@ -212,6 +212,8 @@ static bl_status check(run *r, const bl_eval_options *o, const char *metric)
         return bl_fail(r->ctx, BL_USAGE, metric, "use top1", "the network's output is no reconstruction of its input");
     if (!strcmp(metric, "reconstruction-auc") && !bl_data_labelled(r->data))
         return bl_fail(r->ctx, BL_USAGE, metric, "give labels (1: anomaly)", "the data set has no labels");
+    if (o && o->metric && !r->reconstruct && !o->outputs_only && !bl_data_labelled(r->data))
+        return bl_fail(r->ctx, BL_USAGE, metric, "give labels", "the data set has no labels");
     r->classes = !r->reconstruct && !(o && o->outputs_only) && bl_data_labelled(r->data);
     return BL_OK;
 }

@@ -247,6 +247,47 @@ if [ -d /proc/self ]; then
     ok 73 "file in /proc" "$bitlathe" import $resnet8 -o /proc/bitlathe.json
 fi
 
+# ---- what takes long is refused its output before the work, not behind it
+noise_bytes 16 33 10 >"$t/taught.u8"
+taught="--data raw:$t/x,u8,16x1x28x28,$t/taught.u8 --mean 72.93 --std 90.015"
+for out in "$t/m" "$nowhere" "$t/no/such/folder/net.onnx"; do
+    ok 73 "train to ${out##*/}" "$bitlathe" train $resnet8 $taught --epochs 1 --batch 8 --micro 8 -o "$out"
+    check "train to ${out##*/}: nothing was done" test ! -s "$t/out"
+    ok 73 "distil to ${out##*/}" "$bitlathe" distil $resnet8 -o "$out"
+done
+ok 73 "predictions onto a folder" "$bitlathe" eval $resnet8 $taught --predictions "$t/m"
+ok 64 "predictions and scores in one file" "$bitlathe" eval $resnet8 $taught --predictions "$t/p" --scores "$t/p"
+absent "predictions and scores in one file" "$t/p"
+
+# ---- words that would be passed over, or measure nothing
+ok 64 "two forms of an export" "$bitlathe" export "$t/run" --c --qdq -o "$t/none.c"
+ok 64 "a target that is none" "$bitlathe" quantize $resnet8 $data --target moon -o "$t/none"
+says "a target that is none" 'unknown target; see .bitlathe list targets'
+ok 64 "top-1 without labels" "$bitlathe" eval $resnet8 $data --metric top1
+ok 0 "eval without labels" "$bitlathe" eval $resnet8 $data
+says "eval without labels" 'note: the data set has no labels: nothing was measured'
+ok 64 "quantize --eval without labels" "$bitlathe" quantize $resnet8 $recipe $data --eval $samples -o "$t/none"
+says "quantize --eval without labels" 'has no labels: nothing would be measured'
+ok 66 "inspect of a run's folder" "$bitlathe" inspect "$t/run"
+says "inspect of a run's folder" "give --worst with a run's folder, or one of its files"
+ok 64 "inspect of two files" "$bitlathe" inspect $resnet8 $mobilenet
+odd=$(printf '%s/odd\377' "$t")
+mkdir "$odd" && cp $resnet8 "$odd/net.onnx"
+ok 65 "a path that is no text" "$bitlathe" quantize "$odd/net.onnx" $recipe $data -o "$t/none" --no-bench
+says "a path that is no text" 'its path is not UTF-8 text, and the run keeps it; rename it'
+absent "nothing of what was refused" "$t/none"
+
+# ---- two calls in one folder would mix their plans and programs
+if command -v flock >/dev/null; then
+    mkdir "$t/held"
+    ok 73 "a folder where another quantizes" flock "$t/held" "$bitlathe" quantize $resnet8 $recipe $data -o "$t/held" --no-bench
+    says "a folder where another quantizes" 'another bitlathe quantize works in this folder; wait for it'
+    absent "nothing written into it" "$t/held/run.json"
+    ok 0 "the folder is free again" "$bitlathe" quantize $resnet8 $recipe $data -o "$t/held" --no-bench
+else
+    skip bad_input_held "no flock"
+fi
+
 # ---- no space left
 if [ -w /dev/full ]; then
     ok 74 "graph to a full device" "$bitlathe" import $resnet8 -o /dev/full
@@ -265,6 +306,7 @@ if mount -t tmpfs -o size=64k none "$t/small" 2>/dev/null; then
     ok 74 "a program on a full disk" "$bitlathe" lower $mobilenet --plan "$t/m/plan.json" -o "$t/small/model.blp" 
     ok 74 "statistics on a full disk" "$bitlathe" calibrate $resnet8 $recipe $data -o "$t/small/run"
     says "statistics on a full disk" 'No space left on device; free some space'
+    ok 74 "C source on a full disk" "$bitlathe" export "$t/run" --c -o "$t/small/net.c"
     check "nothing half written" test -z "$(find "$t/small" -type f ! -name run.json)"
     umount "$t/small"
 else

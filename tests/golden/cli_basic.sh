@@ -136,6 +136,9 @@ json_has "inspect int8's weights" "$t/object.json" hash graph constants.0.name c
 cp "$t/whole/weights.blw" "$t/alone.blw"
 ok 66 "inspect weights without their run" "$bitlathe" inspect "$t/alone.blw"
 says "inspect weights without their run" 'no run.json beside it'
+ok 0 "inspect weights elsewhere" "$bitlathe" inspect "$t/alone.blw" $resnet8
+ok 65 "inspect weights of another network" "$bitlathe" inspect "$t/alone.blw" $mobilenet
+says "inspect weights of another network" 'the record of another network; give the weights of this network'
 rm "$t/tuned2/weights.blw"
 ok 64 "lower without the weights" "$bitlathe" lower $resnet8 --plan "$t/tuned2/plan.json" -o "$t/no.blp"
 

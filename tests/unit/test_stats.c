@@ -210,6 +210,33 @@ static void stats_damaged(void **state)
 }
 
 /* Nonsense with a right hash. */
+/* Numbers that no grid reaches are said where they flow, not when the program is made. */
+static void stats_of_giants(void **state)
+{
+    (void)state;
+    tiny *t = tiny_new_net(1, turned_net, 3);
+    bl_stats *none = NULL;
+    char folder[256], path[300], spec[320];
+    bl_tensor all = t->g->values[t->g->inputs[0]].t;
+    float *x = calloc(3 * 108, sizeof *x);
+    assert_non_null(x);
+    x[200] = -2e29f;
+    all.dim[0] = 3;
+    all.data = x;
+    test_folder(folder);
+    snprintf(path, sizeof path, "%s/samples.npy", folder);
+    snprintf(spec, sizeof spec, "npy:%s", path);
+    assert_ok(t->ctx, bl_npy_write(t->ctx, path, &all));
+    bl_data *data;
+    bl_data_options o = { .spec = spec };
+    assert_ok(t->ctx, bl_data_open(t->ctx, &o, &t->g->values[t->g->inputs[0]].t, &data));
+    assert_fails(t->ctx, bl_calibrate(t->ctx, t->g, data, NULL, &none), BL_DATA, "numbers of -2e+29 in this value");
+    assert_null(none);
+    bl_data_free(data);
+    free(x);
+    tiny_free(t);
+}
+
 static void stats_of_nonsense(void **state)
 {
     (void)state;
@@ -245,6 +272,7 @@ int main(void)
         cmocka_unit_test(stats_bytes_for_any_threads),
         cmocka_unit_test(stats_there_and_back),
         cmocka_unit_test(stats_damaged),
+        cmocka_unit_test(stats_of_giants),
         cmocka_unit_test(stats_of_nonsense),
     };
     return cmocka_run_group_tests(tests, test_setup_two, test_teardown);
