@@ -377,9 +377,9 @@ bl_status bl_contest_run(bl_cli *cli, const bl_contest *contest)
         if (!bl_contest_is_run(cli, cli->args[i]))
             return bl_fail(cli->ctx, BL_USAGE, cli->args[i], "give one MODEL.onnx, and folders of finished runs of it", "recipes are compared on one model");
     if (!cli->output) return bl_fail(cli->ctx, BL_USAGE, cli->program, "give -o FOLDER", "no folder for the recipes' records");
-    BL_TRY(open_eval(&r));
+    bl_status s = open_eval(&r);
     r.points = json_array();
-    bl_status s = each(&r, contest->targets ? contest->targets : "here", with_target);
+    if (s == BL_OK) s = each(&r, contest->targets ? contest->targets : "here", with_target);
     for (int i = 1; i < cli->n_args && s == BL_OK; i++) s = add_run(cli, cli->args[i], r.points, &model);
     bl_data_free(r.eval);
     if (s != BL_OK) {
