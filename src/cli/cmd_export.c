@@ -80,7 +80,6 @@ static error_t parse(int key, char *arg, void *input)
     default:
         if (key < KEY_ROW || key >= KEY_ROW + (int)bl_n_exporters) return ARGP_ERR_UNKNOWN;
         return form(s, bl_exporters[key - KEY_ROW].name);
-        return 0;
     }
 }
 

@@ -134,8 +134,9 @@ static bl_status put_together(polishing *p, double toll, int *moves, double *gai
     *moves = 0;
     *gain = 0;
     for (int u = 0; u < p->n; u++) {
-        const char *taken = problem->units[u].names[r.choice[u]];
-        int side = *taken == 's' ? -1 : *taken == 'd';
+        int side = -1;          /* options are to stay, then the steps that were asked about */
+        for (int i = 0, k = r.choice[u]; i < 2 && k > 0; i++)
+            if (p->step[u][i] >= 0 && --k == 0) side = i;
         p->trial[u] = side < 0 ? p->choice[u] : p->step[u][side];
         *moves += side >= 0;
         if (side >= 0) *gain -= p->more[u][side];
