@@ -70,6 +70,12 @@ void bl_qdq_dequantize(bl_qdq *q, bl_qdq_parts p, const char *codes, const char 
     if (axis >= 0) bl_qdq_attr_int(q, n, "axis", axis);
 }
 
+void bl_qdq_reshape(bl_qdq *q, const char *x, const char *shape, const char *y)
+{
+    const char *in[] = { x, shape };
+    bl_qdq_node(q, "Reshape", NULL, in, 2, &y, 1);
+}
+
 static void clip_node(bl_qdq *q, const char *base, const char *x, float lo, float hi, const char *y)
 {
     const char *in[] = { x, NULL, NULL };
@@ -82,9 +88,10 @@ static void clip_node(bl_qdq *q, const char *base, const char *x, float lo, floa
  * Value v, real numbers in x, becomes codes.  Codes outside lo..hi of the grid are cut in between, x -> Q -> DQ -> Clip -> Q
  * on one grid: a Clip before the first Q would make the operator in front of it float [Q13]
  * [Q14].  Both ends of the Clip are images of codes, so the second Q gives back the first's codes.
+ * shape: x is a matrix, and the codes become v's own; NULL: x has v's shape.
  */
 static void put_on_grid(bl_qdq *q, int v, const bl_quantizer *k, const char *x, int32_t lo,
-                        int32_t hi)
+                        int32_t hi, const char *shape)
 {
     const char *base = value_name(q, v);
     bl_grid g = bl_affine_grid(k);
@@ -100,7 +107,9 @@ static void put_on_grid(bl_qdq *q, int v, const bl_quantizer *k, const char *x, 
         x = bl_qdq_name(q, "%s_clipped", base);
         clip_node(q, base, real, bl_dequantize(lo, g), bl_dequantize(hi, g), x);
     }
-    bl_qdq_quantize(q, p, x, p.codes);
+    const char *last = shape ? bl_qdq_name(q, "%s_matrix_quantized", base) : p.codes;
+    bl_qdq_quantize(q, p, x, last);
+    if (shape) bl_qdq_reshape(q, last, shape, p.codes);
     if (q->options.all_outputs) bl_qdq_port(q, &q->more_outputs, p.codes, type, NULL);
 }
 
@@ -323,8 +332,8 @@ static const char *apart(bl_qdq *q, const bl_node *n, const char *raw)
     return y;
 }
 
-/* Output 0 carries the fused activation. */
-static void node_output(bl_qdq *q, const bl_node *n, int which, const char *raw)
+/* Output 0 carries the fused activation.  shape: raw is a matrix that takes it; NULL: it has the value's. */
+static void node_output(bl_qdq *q, const bl_node *n, int which, const char *raw, const char *shape)
 {
     int v = n->out[which];
     const char *name = value_name(q, v);
@@ -335,8 +344,13 @@ static void node_output(bl_qdq *q, const bl_node *n, int which, const char *raw)
         bl_grid g = bl_affine_grid(k);
         if (clamps) g = bl_clamped_grid(n, g);
         if (keeps_codes(q, n)) g = (bl_grid){ .lo = 0, .hi = UINT16_MAX };
-        put_on_grid(q, v, k, raw, g.lo, g.hi);
+        put_on_grid(q, v, k, raw, g.lo, g.hi, shape);
         return;
+    }
+    if (shape) {
+        const char *own = clamps ? bl_qdq_name(q, "%s_reshaped", name) : name;
+        bl_qdq_reshape(q, raw, shape, own);
+        raw = own;
     }
     if (clamps && n->lo == 0 && n->hi == INFINITY) bl_qdq_node(q, "Relu", NULL, &raw, 1, &name, 1);
     else if (clamps) clip_node(q, name, raw, n->lo, n->hi, name);
@@ -352,9 +366,34 @@ static void check_softmax(bl_qdq *q, const bl_node *n)
              "ONNX Runtime would run this Softmax on another grid than the plan's");
 }
 
+/* MatMul with a bias: integers as a Gemm, numbers as MatMul and Add. */
+static void biased(bl_qdq *q, int number)
+{
+    const bl_node *n = &q->graph->nodes[number];
+    const bl_quantizer *kw = quantizer_of(q, n->in[1]);
+    const char *in[3] = { NULL }, *name = value_name(q, n->out[0]), *raw = bl_qdq_name(q, "%s_float", name);
+    bool codes = kw && kw->weight && q->parts[n->in[0]].codes;
+    layer_inputs(q, number, in);
+    if (codes) in[0] = bl_qdq_rows(q, n->in[0]);
+    for (int i = 0; i < 3 && q->status == BL_OK; i++)
+        if (!in[i]) in[i] = bl_qdq_read(q, n, n->in[i]);
+    if (q->status != BL_OK) return;
+    if (codes) {
+        bl_qdq_node(q, "Gemm", n->name, in, 3, &raw, 1);
+        node_output(q, n, 0, raw, bl_qdq_rows_back(q, n->out[0]));
+        return;
+    }
+    const char *sum = bl_qdq_name(q, "%s_product", name);
+    if (!bl_qdq_act(q, n->out[0]) && !bl_node_clamps(n)) raw = name;
+    bl_qdq_node(q, "MatMul", n->name, in, 2, &sum, 1);
+    bl_qdq_node(q, "Add", NULL, (const char *[]){ sum, in[2] }, 2, &raw, 1);
+    node_output(q, n, 0, raw, NULL);
+}
+
 static void node(bl_qdq *q, int number)
 {
     const bl_node *n = &q->graph->nodes[number];
+    if (bl_qdq_is_biased(n)) return biased(q, number);
     const char **in = bl_qdq_alloc(q, (size_t)n->n_in, sizeof *in);
     const char **out = bl_qdq_alloc(q, (size_t)n->n_out, sizeof *out);
     if (!in || !out) return;
@@ -372,7 +411,7 @@ static void node(bl_qdq *q, int number)
     }
     bl_qdq_copy_node(q, n, in, out);
     for (int i = 0; i < n->n_out && q->status == BL_OK; i++)
-        if (n->out[i] >= 0) node_output(q, n, i, i ? out[i] : apart(q, n, out[i]));
+        if (n->out[i] >= 0) node_output(q, n, i, i ? out[i] : apart(q, n, out[i]), NULL);
 }
 
 /* ------------------------------------------------------------------ the whole */
@@ -409,6 +448,7 @@ static void find_batch(bl_qdq *q)
     bl_status s = bl_graph_rebatch(q->ctx, q->graph, q->graph->batch + 1, &other);
     if (s == BL_OK) {
         q->free_batch = true;
+        bl_qdq_rows_grow(q, other);
         bl_graph_free(other);
     } else if (s != BL_UNAVAILABLE || strstr(bl_last_error(q->ctx).remedy, "--memory")) {
         q->status = s; /* not the network's fault */
@@ -424,7 +464,7 @@ static void graph_inputs(bl_qdq *q)
         bl_qdq_port(q, &q->inputs, value->name, value->t.type, &value->t);
         if (k && value->t.type == BL_F32) {
             bl_grid g = bl_affine_grid(k);
-            put_on_grid(q, v, k, value->name, g.lo, g.hi);
+            put_on_grid(q, v, k, value->name, g.lo, g.hi, NULL);
         } else {
             q->name[v] = value->name;
         }
@@ -482,6 +522,8 @@ static bl_status build(bl_qdq *q, const char *path)
     const bl_plan *plan = q->plan;
     q->name = bl_qdq_alloc(q, (size_t)q->graph->n_values, sizeof *q->name);
     q->parts = bl_qdq_alloc(q, (size_t)q->graph->n_values, sizeof *q->parts);
+    q->rows = bl_qdq_alloc(q, (size_t)q->graph->n_values, sizeof *q->rows);
+    q->grows = bl_qdq_alloc(q, (size_t)q->graph->n_values, sizeof *q->grows);
     q->opset = bl_qdq_opset(q->graph);
     for (int i = 0; i < plan->n_quantizers && q->status == BL_OK; i++) {
         check_quantizer(q, &plan->quantizers[i]);

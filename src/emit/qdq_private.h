@@ -2,7 +2,7 @@
 /*
  * Between the files of the QDQ exporter: a model under construction.  qdq_build.c holds the ONNX
  * structures, qdq_node.c carries the source's nodes to the file's opset, qdq_forms.c knows faster
- * forms of some of them, qdq.c places the quantizers.  Everything lies in one arena; bytes of constants are borrowed until the file is
+ * forms of some of them, qdq_rows.c products with a bias, qdq.c places the quantizers.  Everything lies in one arena; bytes of constants are borrowed until the file is
  * written.
  */
 #ifndef BL_QDQ_PRIVATE_H
@@ -42,6 +42,8 @@ typedef struct bl_qdq {
     bl_qdq_names tensor_names, node_names;
     const char **name;          /* by value: the float tensor that readers take; NULL: not yet */
     bl_qdq_parts *parts;        /* by value: its codes on its grid; codes NULL: none */
+    const char **rows;          /* by value: its real numbers as one matrix; NULL: nobody asked */
+    int *grows;                 /* by value a biased MatMul gives: the dimension that grows with the batch, -1: none */
     bl_status status;           /* the first failure sticks; every call below then does nothing */
 } bl_qdq;
 
@@ -89,6 +91,7 @@ void bl_qdq_grid(bl_qdq *q, bl_qdq_parts p, float scale, int32_t zero, int bits)
 void bl_qdq_quantize(bl_qdq *q, bl_qdq_parts p, const char *x, const char *codes);
 /* The name under which readers take value v; n: who asks. */
 const char *bl_qdq_read(bl_qdq *q, const bl_node *n, int v);
+void bl_qdq_reshape(bl_qdq *q, const char *x, const char *shape, const char *y);
 /* axis -1: one scale. */
 void bl_qdq_dequantize(bl_qdq *q, bl_qdq_parts p, const char *codes, const char *x, int axis);
 
@@ -101,6 +104,16 @@ const char *bl_qdq_pad_channels(bl_qdq *q, int layer, int more);
 /* A function of one 8-bit value that is a shift of its grid or a rescaling with saturation, said as
  * that.  false: it is neither, say it as it stands. */
 bool bl_qdq_rescaling(bl_qdq *q, const bl_node *n);
+
+/* ---- qdq_rows.c: a MatMul with a bias, for which ONNX has no name */
+
+bool bl_qdq_is_biased(const bl_node *n);
+/* Which dimension of what these nodes give grows, from the network at another batch. */
+void bl_qdq_rows_grow(bl_qdq *q, const bl_graph *other);
+/* Value v's codes, read as a matrix with its last dimension as columns: real numbers for a Gemm. */
+const char *bl_qdq_rows(bl_qdq *q, int v);
+/* The target of a Reshape that makes value v of such a matrix. */
+const char *bl_qdq_rows_back(bl_qdq *q, int v);
 
 /* ---- qdq_node.c */
 

@@ -3,6 +3,7 @@
  * Third pass of prepare: nodes that belong to the one before or behind them.
  *
  *   MatMul (rank 2, constant weight) + Add of a vector           -> Gemm
+ *   MatMul (any rank, constant matrix) + Add of a vector         -> MatMul with a bias, an input of our own
  *   alpha and beta of a Gemm                                     -> its constants (fuse_scale.c)
  *   Conv without bias + Add of a number for each channel         -> Conv with bias
  *   BatchNormalization, Mul, Add by channel beside a layer       -> the layer (fuse_scale.c)
@@ -20,12 +21,25 @@ enum { WEIGHT = BL_FUSE_WEIGHT, BIAS = BL_FUSE_BIAS };
 
 /* ------------------------------------------------------------------ MatMul + Add */
 
+/* A product of rows of any rank by one constant matrix (K, N): ONNX has no name for one with a bias. */
+static bool is_tall_product(const bl_edit *e, const bl_node *n, const bl_tensor *w)
+{
+    return bl_node_is(n, "MatMul") && w->rank == 2 && n->in[0] >= 0 && e->g.values[n->in[0]].t.rank > 2;
+}
+
+/* n numbers along the last dimension of a value of that rank, the same for all places before it. */
+static bool is_last(const bl_tensor *t, int64_t n, int out_rank)
+{
+    return t->rank >= 1 && t->rank <= out_rank && t->dim[t->rank - 1] == n && bl_tensor_count(t) == n;
+}
+
 /* The bias that `add` brings to the layer `from`: its length, 0 if it is none. */
 static int64_t bias_length(const bl_edit *e, const bl_node *from, const bl_tensor *bias)
 {
     const bl_tensor *w = bl_edit_input_constant(e, from, WEIGHT, BL_F32);
     if (!w || from->n_in > BIAS || bl_node_clamps(from)) return 0;
     if (bl_fuse_gemm_weight(e, from)) return bl_fuse_is_vector(bias, w->dim[1]) ? w->dim[1] : 0;
+    if (is_tall_product(e, from, w)) return is_last(bias, w->dim[1], e->g.values[from->in[0]].t.rank) ? w->dim[1] : 0;
     if (!bl_node_is(from, "Conv") || w->rank < 3) return 0;
     return bl_fuse_is_channels(bias, w->dim[0], w->rank) ? w->dim[0] : 0;
 }

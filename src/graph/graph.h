@@ -66,9 +66,9 @@ bl_status bl_tensor_from_pb(bl_ctx *ctx, const char *place, const void *data, si
 
 /* bl_prepare: constant folding, Dropout/Identity removal; chains of arithmetic that are HardSwish,
  * HardSigmoid, Swish, Gelu or LayerNormalization become that operator; a bias that is added behind
- * goes into Conv or (rank 2) MatMul, which becomes Gemm; BatchNormalization into
- * Conv/ConvTranspose/Gemm (statistics kept in bn[]), and so constants by channel; Relu/Clip into
- * their producer (node->lo, hi).  Names of values and nodes that remain are kept; a folded node's
+ * goes into Conv or MatMul, which becomes Gemm at rank 2 and has a third input at others;
+ * BatchNormalization into Conv/ConvTranspose/Gemm (statistics kept in bn[]), and so constants by
+ * channel; Relu/Clip into their producer (node->lo, hi).  Names of values and nodes that remain are kept; a folded node's
  * output name moves to the node that now produces it. */
 
 /* bl_prepare without fusing activations: a folded layer's output is then just what its BatchNormalization

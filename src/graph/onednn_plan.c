@@ -276,12 +276,13 @@ static bl_status plan_matmul(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken
     const bl_tensor *t[3] = {bl_dnn_value(dnn, node->in[0]), bl_dnn_value(dnn, node->in[1]),
                              bl_dnn_value(dnn, node->out[0])};
     bool tall = t[1]->rank == 2; /* one matrix for all: rows joined to a single tall one */
-    int rank = tall ? 2 : BL_MAX(t[0]->rank, t[1]->rank);
+    int rank = tall ? 2 : BL_MAX(t[0]->rank, t[1]->rank), bias = node->n_in > 2 ? node->in[2] : -1;
     dnnl_memory_desc_t md[3];
     dnnl_dims_t dim[3];
 
     (void)layouts; /* plain on both sides */
-    if (t[0]->rank < 2 || t[1]->rank < 2 || is_constant(dnn, node->in[0])) return BL_OK;
+    if (t[0]->rank < 2 || t[1]->rank < 2 || is_constant(dnn, node->in[0]) || (bias >= 0 && !is_constant(dnn, bias)))
+        return BL_OK;
     for (int i = 0; i < 3; i++) {
         memset(dim[i], 0, sizeof dim[i]);
         for (int d = 0; d < rank; d++) {
@@ -292,7 +293,7 @@ static bl_status plan_matmul(bl_dnn *dnn, int n, bl_layout *layouts, bool *taken
     }
     for (int i = 0; i < 3; i++)
         if (!bl_dnn_strided(&md[i], rank, dim[i], dim[i][rank - 1], 1)) return BL_OK;
-    return plan_product(dnn, n, &md[0], &md[1], &md[2], -1, taken);
+    return plan_product(dnn, n, &md[0], &md[1], &md[2], bias, taken);
 }
 
 /* ------------------------------------------------------------------ by operator */

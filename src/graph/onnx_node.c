@@ -349,10 +349,11 @@ static bl_status read_constant_node(bl_onnx *in, const Onnx__NodeProto *from, co
 
 static bl_status check_counts(bl_onnx *in, const bl_node *n, const char *subject)
 {
-    if (n->n_in < n->op->in_min || n->n_in > n->op->in_max)
+    int most = n->op->in_max - (n->op->flags & BL_OP_OWN_BIAS ? 1 : 0);
+    if (n->n_in < n->op->in_min || n->n_in > most)
         return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED,
                             "has %d inputs; %s takes %d to %d", n->n_in, n->op->name, n->op->in_min,
-                            n->op->in_max);
+                            most);
     for (int i = 0; i < n->op->in_min; i++)
         if (n->in[i] < 0)
             return bl_onnx_fail(in, BL_DATA, subject, BL_ONNX_DAMAGED, "input %d is left out", i);

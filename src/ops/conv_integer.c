@@ -171,14 +171,14 @@ static bl_status activations_product(bl_lowering *low)
 
 bl_status bl_matmul_integer(bl_lowering *low, const bl_node *node)
 {
-    (void)node;
-    const bl_tensor *w = low->weight ? low->weight->t : NULL;
+    const bl_tensor *w = low->weight ? low->weight->t : NULL, *bias = node->n_in > 2 ? low->constant[2] : NULL;
     if (!w && low->in[0] && low->in[1] && !low->constant[0] && !low->constant[1]) return activations_product(low);
     BL_TRY(check_layer(low, w ? w->rank - 1 : 0));
     const bl_ivalue *x = low->in[0];
     if (w->rank != 2 || x->rank < 2) return bl_integer_fail(low, "a weight of rank %d", w->rank);
     if (!bl_ivalue_row_major(x) || !bl_ivalue_row_major(low->out))
         return bl_integer_fail(low, "a product over channels-last data");
+    if (node->n_in > 2 && node->in[2] >= 0 && !bias) return bl_integer_fail(low, "a bias that is not constant");
     int64_t k = x->dim[x->rank - 1];
-    return product(low, bl_ivalue_count(x) / k, k, w->dim[1], false, NULL);
+    return product(low, bl_ivalue_count(x) / k, k, w->dim[1], false, bias);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Gemm and MatMul in float32.  Each element is one sum over k from low to high: MatMul starts at 0,
- * Gemm is f( f(alpha * sum) + f(beta * c) ), without the products where alpha or beta is 1.
+ * Gemm is f( f(alpha * sum) + f(beta * c) ), without the products where alpha or beta is 1.  The bias
+ * that prepare gives a MatMul is added to the finished sum, as the Add was that it stood in.
  */
 #include "ops/ops_private.h"
 
@@ -207,6 +208,12 @@ static bl_status matmul_shape(const bl_call *call)
     BL_TRY(bl_op_begin(call, ""));
     BL_TRY(bl_op_one_type(call, BL_T_F32));
     BL_TRY(bl_stack_read(call, call->in[0], call->in[1], &s, &rank, dim));
+    if (bl_op_has(call, 2)) {
+        const bl_tensor *c = call->in[2];
+        if (call->in[1]->rank != 2 || c->rank != 1 || c->dim[0] != s.n)
+            return bl_op_fail(call, BL_DATA, "repair the model", "a bias of shape %s is not one for each of %lld outputs",
+                              bl_shape_text(call->scratch, c), (long long)s.n);
+    }
     return bl_op_out(call, 0, BL_F32, rank, dim);
 }
 
@@ -231,6 +238,9 @@ static bl_status matmul_forward(const bl_call *call)
         BL_TRY(multiply(call, g, (const float *)call->in[0]->data + at_a, g.k, 1,
                         (const float *)call->in[1]->data + at_b, g.n, 1, y + i * g.m * g.n));
     }
+    if (!bl_op_has(call, 2)) return BL_OK;
+    for (int64_t i = 0; i < s.batches * g.m; i++)
+        for (int64_t j = 0; j < g.n; j++) y[i * g.n + j] += ((const float *)call->in[2]->data)[j];
     return BL_OK;
 }
 
@@ -256,6 +266,8 @@ static bl_status matmul_gradient(const bl_call *call, const bl_tensor *const *ou
             product_back(s.k, s.n, s.m, a + at_a, 1, s.k, dy, s.n, 1, 1.0f,
                          (float *)in_grad[1].data + at_b, s.n, 1, true);
     }
+    if (bl_op_has(call, 2) && in_grad[2].data)
+        BL_TRY(bl_bcast_sum(call, &call->out[0], out_grad[0]->data, call->in[2], in_grad[2].data));
     return BL_OK;
 }
 
@@ -275,10 +287,10 @@ const bl_op bl_op_gemm = {
 
 const bl_op bl_op_mat_mul = {
     .name = "MatMul",
-    .flags = BL_OP_LAYER,
+    .flags = BL_OP_LAYER | BL_OP_OWN_BIAS,
     .min_opset = 1,
     .in_min = 2,
-    .in_max = 2,
+    .in_max = 3,
     .out_max = 1,
     .shape = matmul_shape,
     .forward = matmul_forward,

@@ -114,6 +114,7 @@ enum {
     BL_OP_CHANNELS = 1 << 7,  /* works by channel of input 0 in any order of elements (bl_call's block); its
                               * other inputs and outputs are vectors */
     BL_OP_PICKS = 1 << 10,    /* each output element is one of the inputs': beside constants, one grid for input and output */
+    BL_OP_OWN_BIAS = 1 << 12, /* its last input is prepare's, no file's: a vector that is added to the result */
     BL_OP_SUM = 1 << 11,      /* a + b: each input's gradient is the output's, broadcasting aside */
     BL_OP_LEARNS = 1 << 8   /* its constant inputs 1 and 2 are learned in training */
 };

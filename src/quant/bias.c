@@ -143,7 +143,7 @@ static bl_status layer_shape(correction *c, bl_arena *a, tap_mean *t)
     if (!t->conv) {
         t->channels = x->dim[x->rank - 1];
         t->taps = t->groups = 1;
-        t->outputs = c->g->values[n->out[0]].t.dim[1];
+        t->outputs = w->dim[bl_weight_axis(c->g, t->layer)];
         return BL_OK;
     }
     const bl_tensor *in[2] = { x, w };
@@ -162,19 +162,18 @@ static bool can_correct(const bl_graph *g, const bl_plan *p, int layer)
 {
     const bl_node *n = &g->nodes[layer];
     int w = bl_layer_weight(g, layer), b = bl_layer_bias(g, layer);
-    bool conv = !strcmp(n->op->name, "Conv"), gemm = !strcmp(n->op->name, "Gemm");
+    bool conv = !strcmp(n->op->name, "Conv"), gemm = !strcmp(n->op->name, "Gemm"), product = !strcmp(n->op->name, "MatMul");
     if (w < 0 || b < 0 || p->of_value[w] < 0 || !bl_quantizer_has_codes(&p->quantizers[p->of_value[w]])) return false;
-    int64_t outputs = conv ? g->values[w].t.dim[0] : g->values[n->out[0]].t.dim[1];
     int rank = g->values[n->in[0]].t.rank;
-    return (gemm || (conv && (rank == 3 || rank == 4))) && bl_tensor_count(&g->values[b].t) == outputs &&
-           (conv || (!bl_attr_int(n, "transA", 0) && rank == 2));
+    bool fits = conv ? rank == 3 || rank == 4 : g->values[w].t.rank == 2 && (product || (gemm && rank == 2 && !bl_attr_int(n, "transA", 0)));
+    return fits && bl_tensor_count(&g->values[b].t) == g->values[w].t.dim[bl_weight_axis(g, layer)];
 }
 
 /* What statistics say about the layer's input, under each tap: padding counts as zero. */
 static bl_status know_means(correction *c, bl_arena *a, tap_mean *t)
 {
     const bl_moments *x = c->moments ? &c->moments[t->input] : NULL;
-    if (!x || x->channels != t->channels) return BL_OK;
+    if (!x || x->channels != t->channels || (!t->conv && c->g->values[t->input].t.rank != 2)) return BL_OK; /* theirs are of dimension 1 */
     double *mean = BL_NEW(a, double, (size_t)(t->channels * t->taps));
     int64_t size = t->conv ? (t->win.dims == 2 ? t->win.in[0] * t->win.in[1] : t->win.in[0]) : 1;
     float *ones = BL_NEW(a, float, (size_t)size);

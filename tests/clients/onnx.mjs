@@ -44,11 +44,14 @@ export function operators(file) {
   return only(graph, 1).map((node) => only(node, 4)[0].toString());
 }
 
-// Which operator gives a tensor, by the tensor's name.
+// Which operator gives a tensor, by the tensor's name: of one that a Reshape only renames, who gave what it reads.
 export function givers(file) {
   const of = {};
-  for (const node of only(only(fs.readFileSync(file), 7)[0], 1))
-    for (const name of only(node, 2)) of[name.toString()] = only(node, 4)[0].toString();
+  for (const node of only(only(fs.readFileSync(file), 7)[0], 1)) {
+    const op = only(node, 4)[0].toString();
+    const from = op === 'Reshape' ? of[only(node, 1)[0].toString()] : undefined;
+    for (const name of only(node, 2)) of[name.toString()] = from ?? op;
+  }
   return of;
 }
 

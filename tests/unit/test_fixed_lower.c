@@ -11,7 +11,7 @@
 
 enum { SAMPLES = 24 };
 
-/* conv 3x3 padded, maximum, conv with groups and stride, mean, two products. */
+/* conv 3x3 padded, maximum, conv with groups and stride, mean, two products, the second of one row in three dimensions. */
 static onnx_build *chain_net(bl_ctx *ctx)
 {
     onnx_build *b = ob_new(ctx, 13);
@@ -35,7 +35,11 @@ static onnx_build *chain_net(bl_ctx *ctx)
     ob_node(b, "Flatten", "p", "flat");
     ob_int_attr(ob_node(b, "Gemm", "flat,f.w,f.b", "f0"), b, "transB", 1);
     ob_node(b, "Relu", "f0", "f");
-    ob_node(b, "MatMul", "f,g.w", "y");
+    ob_int64s(b, "one", "1");
+    ob_floats(b, "g.b", "3", NULL);
+    ob_node(b, "Unsqueeze", "f,one", "f1");
+    ob_node(b, "MatMul", "f1,g.w", "g0");
+    ob_node(b, "Add", "g0,g.b", "y");
     ob_output(b, "y");
     return b;
 }

@@ -385,7 +385,13 @@ static void matmul_and_add(void **state)
     } cases[] = {
         {"3,4", "5", "c,b", "Gemm"},      {"3,4", "1,5", "b,c", "Gemm"},
         {"3,4", "1", "c,b", "Gemm"}, {"3,4", "3,5", "c,b", "MatMul Add"},
-        {"2,3,4", "5", "c,b", "MatMul Add"}, {"3,4", "2,1,5", "c,b", "MatMul Add"},
+        {"3,4", "2,1,5", "c,b", "MatMul Add"}, {"3,4", "1,1,5", "c,b", "MatMul Add"},
+        /* rows of more dimensions: a bias of the product's own */
+        {"2,3,4", "5", "c,b", "MatMul"},  {"2,3,4", "5", "b,c", "MatMul"},
+        {"N,3,4", "1,5", "c,b", "MatMul"}, {"N,3,4", "1,1,5", "b,c", "MatMul"},
+        {"2,2,3,4", "1,1,5", "c,b", "MatMul"}, {"2,3,4", "1,1,1,5", "c,b", "MatMul Add"},
+        {"2,3,4", "3,5", "c,b", "MatMul Add"}, {"2,3,4", "3,1", "c,b", "MatMul Add"},
+        {"2,3,4", "1", "c,b", "MatMul Add"}, {"4", "5", "c,b", "MatMul Add"},
     };
     for (size_t i = 0; i < BL_COUNTOF(cases); i++) {
         onnx_build *b = ob_new(*state, 13);
@@ -397,6 +403,83 @@ static void matmul_and_add(void **state)
         ob_output(b, "y");
         prepares_to(b, cases[i].ops);
     }
+}
+
+/* Operands of a product of three dimensions, whose sum has every other property that a bias must not have. */
+static void matmuls_that_keep_their_add(void **state)
+{
+    for (int i = 0; i < 6; i++) {
+        onnx_build *b = ob_new(*state, 13);
+        ob_input(b, "x", "2,3,4");
+        ob_floats(b, "w", i == 5 ? "2,4,5" : "4,5", NULL);
+        ob_floats(b, "b", "5", NULL);
+        if (i == 2) ob_input(b, "flows", "5");
+        if (i == 3) ob_input(b, "v", "4,5");
+        ob_node(b, "MatMul", i == 3 ? "x,v" : "x,w", "c");
+        ob_node(b, "Add", i == 2 ? "c,flows" : "c,b", i == 4 ? "a" : "y");
+        if (i == 0) ob_node(b, "Tanh", "c", "z"); /* another reader */
+        if (i == 0) ob_output(b, "z");
+        if (i == 1) ob_output(b, "c");
+        if (i == 4) ob_node(b, "Add", "a,b", "y"); /* the second one: it has a bias already */
+        ob_output(b, "y");
+        prepares_to(b, i == 0 ? "MatMul Add Tanh" : "MatMul Add");
+    }
+}
+
+/* The bounds behind the sum, its name, and the constant of one that reads it as it was. */
+static void what_a_biased_matmul_keeps(void **state)
+{
+    onnx_build *b = ob_new(*state, 13);
+    ob_input(b, "x", "N,3,4");
+    ob_floats(b, "w", "4,5", NULL);
+    ob_floats(b, "b", "1,1,5", NULL);
+    ob_node(b, "MatMul", "x,w", "c");
+    ob_node(b, "Add", "b,c", "d");
+    ob_node(b, "Relu", "d", "r");
+    ob_node(b, "Max", "r,b", "y");
+    ob_output(b, "y");
+    bl_graph *p = prepared(b, "MatMul Max"), *r;
+    const bl_node *n = &p->nodes[0];
+    assert_int_equal(n->n_in, 3);
+    assert_int_equal(p->values[n->in[2]].t.rank, 1);
+    assert_int_equal(p->values[p->nodes[1].in[1]].t.rank, 3);
+    assert_string_equal(p->values[n->out[0]].name, "r");
+    assert_true(n->lo == 0 && n->hi == INFINITY);
+    assert_ok(*state, bl_graph_rebatch(*state, p, 3, &r));
+    assert_int_equal(value(r, "y")->t.dim[0], 3);
+    bl_graph_free(r);
+    bl_graph_free(p);
+}
+
+/* The oneDNN walk adds the bias to the finished sum, as the Add did: the same bits. */
+static void biased_walks_agree(void **state)
+{
+    onnx_build *b = ob_new(*state, 13);
+    bl_graph *g, *p;
+    ob_input(b, "x", "2,7,24");
+    ob_floats(b, "w", "24,40", NULL);
+    ob_floats(b, "b", "40", NULL);
+    ob_node(b, "MatMul", "x,w", "c");
+    ob_node(b, "Add", "c,b", "y");
+    ob_output(b, "y");
+    assert_ok(*state, ob_import(b, &g));
+    assert_ok(*state, bl_prepare(*state, g, &p));
+    assert_int_equal(p->n_nodes, 1);
+    for (int reference = 0; reference < 2; reference++) {
+        bl_walk_options o = {.reference = reference};
+        bl_walk *walk[2];
+        for (int i = 0; i < 2; i++) {
+            assert_ok(*state, bl_walk_new(*state, i ? p : g, &o, &walk[i]));
+            fill_input((bl_tensor *)bl_walk_input(walk[i], 0), "x");
+            assert_ok(*state, bl_walk_run(walk[i], NULL, NULL));
+        }
+        const bl_tensor *one = bl_walk_value(walk[0], g->outputs[0]), *two = bl_walk_value(walk[1], p->outputs[0]);
+        assert_memory_equal(one->data, two->data, bl_tensor_bytes(one));
+        for (int i = 0; i < 2; i++) bl_walk_free(walk[i]);
+    }
+    bl_graph_free(p);
+    bl_graph_free(g);
+    ob_free(b);
 }
 
 static void conv_and_add(void **state)
@@ -558,6 +641,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(activations_after_joins, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(activations_that_stay, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(matmul_and_add, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(matmuls_that_keep_their_add, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(what_a_biased_matmul_keeps, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(biased_walks_agree, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(conv_and_add, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(constants_behind_a_layer, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(a_chain_behind_a_layer, test_setup, test_teardown),

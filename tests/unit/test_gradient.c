@@ -164,7 +164,8 @@ static void check_graph(bl_ctx *ctx, bl_graph *g, bool reference, bool seed_all,
 
 /* ------------------------------------------------------------------ operator by operator */
 
-/* Inputs behind x: "f:DIMS" normal floats, "p:DIMS" positive ones, "i:NUMBERS" int64, "b:DIMS" bools, joined by ';'.
+/* Inputs behind x: "f:DIMS" normal floats, "p:DIMS" positive ones, "i:NUMBERS" int64, "b:DIMS" bools, "+:DIMS" floats
+ * that an Add behind the operator brings and preparing puts into it, joined by ';'.
  * Attributes: "name=ints" or "name~float" or "name$text". */
 typedef struct op_case { const char *op, *x, *more, *attrs; int opset; } op_case;
 
@@ -180,6 +181,8 @@ static const op_case cases[] = {
     {"Gemm", "3,5", "f:4,5;f:4", "transB=@1", 13},
     {"Gemm", "5,3", "f:4,5;f:1,4", "transA=@1;transB=@1;alpha~0.5;beta~2", 13},
     {"MatMul", "2,3,5", "f:5,4", "", 13},
+    {"MatMul", "2,3,5", "f:5,4;+:4", "", 13},
+    {"MatMul", "2,2,3,5", "f:5,4;+:4", "", 13},
     {"MatMul", "2,3,5", "f:2,5,4", "", 13},
     {"MatMul", "2,2,3,5", "f:2,1,5,4", "", 13},
     {"MatMul", "4,5", "f:5", "", 13},
@@ -270,7 +273,8 @@ static bl_graph *case_graph(bl_ctx *ctx, const op_case *c)
     onnx_build *b = ob_new(ctx, c->opset);
     char inputs[256] = "x", copy[256], *save = NULL, name[16];
     int k = 0;
-    bl_graph *g = NULL;
+    bl_graph *g = NULL, *p = NULL;
+    bool added = strchr(c->more, '+') != NULL;
 
     ob_input(b, "x", c->x);
     if (!strcmp(c->op, "Where")) { /* X and Y around a constant condition */
@@ -289,14 +293,19 @@ static bl_graph *case_graph(bl_ctx *ctx, const op_case *c)
         else if (one[0] == 's') {
             float v = (float)atof(one + 2);
             ob_floats(b, name, "", &v);
-        } else ob_floats(b, name, one + 2, NULL);
-        snprintf(inputs + strlen(inputs), sizeof inputs - strlen(inputs), ",%s", name);
+        } else ob_floats(b, one[0] == '+' ? "more" : name, one + 2, NULL);
+        if (one[0] != '+') snprintf(inputs + strlen(inputs), sizeof inputs - strlen(inputs), ",%s", name);
     }
-    attributes(b, ob_node(b, c->op, inputs, "y"), c->attrs);
+    attributes(b, ob_node(b, c->op, inputs, added ? "m" : "y"), c->attrs);
+    if (added) ob_node(b, "Add", "more,m", "y");
     ob_output(b, "y");
     assert_ok(ctx, ob_import(b, &g));
     ob_free(b);
-    return g;
+    if (!added) return g;
+    assert_ok(ctx, bl_prepare(ctx, g, &p));
+    assert_int_equal(p->n_nodes, 1);
+    bl_graph_free(g);
+    return p;
 }
 
 static bl_graph *unary_graph(bl_ctx *ctx, const char *before, const char *op, const char *attrs)

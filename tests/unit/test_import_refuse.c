@@ -196,6 +196,11 @@ static void refuses_broken_nodes(void **state)
     b = tiny(*state);
     ob_node(b, "Relu", "", "z");
     refuses(b, BL_DATA, "has 0 inputs; Relu takes 1 to 1");
+    b = tiny(*state); /* a bias of its own is what preparing gives a MatMul, no file */
+    ob_floats(b, "matrix", "6,5", NULL);
+    ob_floats(b, "bias", "5", NULL);
+    ob_node(b, "MatMul", "x,matrix,bias", "z");
+    refuses(b, BL_DATA, "has 3 inputs; MatMul takes 2 to 2");
     b = tiny(*state);
     ob_node(b, "Add", ",x", "z");
     refuses(b, BL_DATA, "input 0 is left out");

@@ -290,6 +290,51 @@ static void plain_elements_flow(void **state)
     net_free(&t);
 }
 
+/* Rows of an image whose channels lie innermost are no rows in memory: the product is a float operator, its bias, which
+ * no file's MatMul has, on its grid all the same. */
+static onnx_build *product_of_images(bl_ctx *ctx)
+{
+    onnx_build *b = ob_new(ctx, 13);
+    ob_input(b, "x", "1,3,6,6");
+    ob_floats(b, "k", "5,3,3,3", NULL);
+    ob_floats(b, "w", "4,7", NULL);
+    ob_floats(b, "b", "7", NULL);
+    ob_floats(b, "l", "5,5,3,3", NULL);
+    ob_node(b, "Conv", "x,k", "c");
+    ob_node(b, "MatMul", "c,w", "m");
+    ob_node(b, "Add", "b,m", "a");
+    ob_node(b, "Relu", "a", "r");
+    ob_node(b, "Conv", "r,l", "z");
+    ob_output(b, "z");
+    return b;
+}
+
+static void a_biased_product_in_float(void **state)
+{
+    net t = { .ctx = *state, .a = bl_arena_new(*state, "net"), .g = ob_prepared(product_of_images(*state)) };
+    const float **x = samples(&t, 3);
+    bl_fake *fake = NULL;
+    char folder[256], path[300];
+    assert_int_equal(t.g->n_nodes, 3);
+    take_stats(&t, x);
+    lower_net(&t, 8);
+    json_t *list = bl_islands_json(t.program);
+    assert_int_equal(json_array_size(list), 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "op")), "MatMul");
+    json_decref(list);
+    snprintf(path, sizeof path, "%.256s/p.blp", test_folder(folder));
+    assert_ok(*state, bl_program_write(*state, t.program, path));
+    bl_program_free(t.program);
+    assert_ok(*state, bl_program_open(*state, path, &t.program));
+    run_program(&t, x);
+    bl_walk *walk = run_fake(&t, x, true, &fake);
+    assert_memory_equal(bl_exec_output(t.exec, 0), bl_walk_value(walk, t.g->outputs[0])->data, 5 * 2 * 5 * sizeof(float));
+    bl_walk_free(walk);
+    bl_fake_free(fake);
+    test_folder_remove(folder);
+    net_free(&t);
+}
+
 /* ------------------------------------------------------------------ memory, files, damage */
 
 /* InstanceNormalization, a convolution over one dimension (decoded weights), linear Resize (scratch). */
@@ -410,6 +455,7 @@ int main(void)
         cmocka_unit_test(operators_equal_the_walk),
         cmocka_unit_test(normalisation_by_the_rule),
         cmocka_unit_test(plain_elements_flow),
+        cmocka_unit_test(a_biased_product_in_float),
         cmocka_unit_test(running_takes_no_memory),
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(damage_is_refused_or_harmless),

@@ -311,6 +311,125 @@ static void test_gemm(void **state)
     }
 }
 
+/* x (1, 3, 6), turned to (3, 1, 6) where asked for, by a matrix, and a bias. */
+static net *biased_net(bool turned, bool codes)
+{
+    static const int64_t to[] = { 1, 0, 2 };
+    net *t = net_new();
+    int x = add_input(t, "x", SHAPE(1, 3, 6)), w = add_constant(t, "w", SHAPE(6, 5)), b = add_constant(t, "b", SHAPE(5));
+    int from = turned ? add_value(t, "turned", SHAPE(3, 1, 6)) : x;
+    int y = turned ? add_value(t, "y", SHAPE(3, 1, 5)) : add_value(t, "y", SHAPE(1, 3, 5));
+    if (turned)
+        set_attrs(t, add_node(t, "Transpose", "turn", from, IN(x)), 1,
+                  &(bl_attr){ .name = "perm", .type = BL_ATTR_INTS, .n = 3, .ints = to });
+    add_node(t, "MatMul", "product", y, IN(from, w, b))->lo = 0;
+    if (codes) {
+        quantize(t, x, 8, 0.02f, 131);
+        if (turned) quantize(t, from, 8, 0.02f, 131);
+        quantize(t, y, 8, 0.03f, 0);
+        quantize_weight(t, w, 8, 1, 0.01f);
+    }
+    finish(t, y);
+    return t;
+}
+
+static int64_t target(const Onnx__ModelProto *m, const Onnx__NodeProto *reshape, int i)
+{
+    int64_t v;
+    const Onnx__TensorProto *t = initializer(m, reshape->input[1]);
+    assert_true(t->raw_data.len > 8 * (size_t)i);
+    memcpy(&v, t->raw_data.data + 8 * i, 8);
+    return v;
+}
+
+/* Codes as a matrix, a Gemm with an int32 bias, and its codes in the value's shape, whichever dimension is the batch. */
+static void test_biased_matmul(void **state)
+{
+    (void)state;
+    for (int turned = 0; turned < 2; turned++) {
+        net *t = biased_net(turned, true);
+        Onnx__ModelProto *m = export(t, NULL);
+        check_wires(m);
+        assert_int_equal(count_ops(m, "MatMul") + count_ops(m, "Add") + count_ops(m, "Clip"), 0);
+        const Onnx__NodeProto *back = giver(m, "y_quantized");
+        assert_string_equal(back->op_type, "Reshape");
+        for (int d = 0; d < 3; d++) assert_int_equal(target(m, back, d), d == turned ? -1 : d == 2 ? 5 : 3);
+        const Onnx__NodeProto *gemm = giver(m, behind(m, back->input[0], "QuantizeLinear"));
+        assert_string_equal(gemm->op_type, "Gemm");
+        assert_string_equal(gemm->name, "product");
+        const Onnx__NodeProto *rows = giver(m, behind(m, gemm->input[0], "DequantizeLinear"));
+        assert_string_equal(rows->op_type, "Reshape");
+        assert_string_equal(rows->input[0], turned ? "turned_quantized" : "x_quantized");
+        assert_true(target(m, rows, 0) == -1 && target(m, rows, 1) == 6);
+        const Onnx__TensorProto *b = initializer(m, "b_quantized"), *s = initializer(m, "b_scale");
+        assert_int_equal(b->data_type, BL_I32);
+        const float *sw = t->p.quantizers[turned ? 3 : 2].scale, *bx = t->g.values[2].t.data;
+        for (int c = 0; c < 5; c++) {
+            int32_t code;
+            float scale;
+            memcpy(&code, b->raw_data.data + 4 * c, 4);
+            memcpy(&scale, s->raw_data.data + 4 * c, 4);
+            assert_true(scale == 0.02f * sw[c]);
+            assert_int_equal(code, (int32_t)rintf(bx[c] / scale));
+        }
+        assert_string_equal(m->graph->input[0]->type->tensor_type->shape->dim[0]->dim_param, "N");
+        onnx__model_proto__free_unpacked(m, NULL);
+        net_free(t);
+    }
+}
+
+/* In float it is what it was made from, at any place in the network. */
+static void test_biased_in_float(void **state)
+{
+    (void)state;
+    net *t = biased_net(true, false);
+    bl_map map;
+    assert_ok(t->ctx, bl_write_onnx(t->ctx, &t->g, t->path));
+    assert_ok(t->ctx, bl_map_file(t->ctx, t->path, 0, &map));
+    Onnx__ModelProto *m = onnx__model_proto__unpack(NULL, map.size, map.data);
+    bl_unmap(&map);
+    check_wires(m);
+    assert_int_equal(m->graph->n_node, 4);
+    assert_int_equal(count_ops(m, "Gemm") + count_ops(m, "Reshape"), 0);
+    const Onnx__NodeProto *add = giver(m, behind(m, "y", "Relu"));
+    assert_string_equal(add->op_type, "Add");
+    assert_string_equal(add->input[1], "b");
+    assert_string_equal(giver(m, add->input[0])->op_type, "MatMul");
+    onnx__model_proto__free_unpacked(m, NULL);
+    net_free(t);
+}
+
+/* Every sample by every sample: a network for one batch alone. */
+static void test_biased_matmul_of_pairs(void **state)
+{
+    static const int64_t to[] = { 1, 0 };
+    (void)state;
+    net *t = net_new();
+    int x = add_input(t, "x", SHAPE(1, 6)), w = add_constant(t, "w", SHAPE(1, 5)), b = add_constant(t, "b", SHAPE(5));
+    int turned = add_value(t, "turned", SHAPE(6, 1)), pairs = add_value(t, "pairs", SHAPE(1, 1));
+    int axes = add_value(t, "axes", SHAPE(1)), one = add_value(t, "one", SHAPE(1, 1, 1)), y = add_value(t, "y", SHAPE(1, 1, 5));
+    t->g.values[axes].t.type = BL_I64;
+    t->g.values[axes].t.data = BL_NEW(t->arena, int64_t, 1);
+    *(int64_t *)t->g.values[axes].t.data = 2;
+    set_attrs(t, add_node(t, "Transpose", "turn", turned, IN(x)), 1,
+              &(bl_attr){ .name = "perm", .type = BL_ATTR_INTS, .n = 2, .ints = to });
+    add_node(t, "MatMul", "pair", pairs, IN(x, turned));
+    add_node(t, "Unsqueeze", "one", one, IN(pairs, axes));
+    add_node(t, "MatMul", "product", y, IN(one, w, b));
+    for (int i = 0; i < 2; i++) quantize(t, i ? turned : x, 8, 0.02f, 131);
+    for (int i = 0; i < 2; i++) quantize(t, i ? one : pairs, 8, 0.05f, 9);
+    quantize(t, y, 8, 0.03f, 100);
+    quantize_weight(t, w, 8, 1, 0.01f);
+    finish(t, y);
+    Onnx__ModelProto *m = export(t, NULL);
+    check_wires(m);
+    assert_int_equal(m->graph->input[0]->type->tensor_type->shape->dim[0]->dim_value, 1);
+    const Onnx__NodeProto *back = giver(m, "y_quantized");
+    for (int d = 0; d < 3; d++) assert_int_equal(target(m, back, d), d < 2 ? 1 : 5);
+    onnx__model_proto__free_unpacked(m, NULL);
+    net_free(t);
+}
+
 /* Attributes that became inputs, and Softmax's axis. */
 static void test_old_opset(void **state)
 {
@@ -535,6 +654,9 @@ int main(void)
         cmocka_unit_test(test_add_operands),
         cmocka_unit_test(test_moves),
         cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_biased_matmul),
+        cmocka_unit_test(test_biased_in_float),
+        cmocka_unit_test(test_biased_matmul_of_pairs),
         cmocka_unit_test(test_old_opset),
         cmocka_unit_test(test_old_resize),
         cmocka_unit_test(test_float_values),

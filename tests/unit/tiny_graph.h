@@ -220,12 +220,23 @@ static inline void tiny_slice(tiny_maker *m, tiny_value x)
     ob_node(m->b, "Slice", in, y->name);
 }
 
-/* A value by its own transpose; a repetition; two halves the other way round. */
+/* A value by its own transpose; a repetition; two halves the other way round; its rows by a matrix, with a bias. */
 static inline void tiny_mix(tiny_maker *m, tiny_value x)
 {
-    int which = tiny_pick(m, 0, 3);
+    int which = tiny_pick(m, 0, 4);
     const char *t = tiny_text(m, "t%d", m->made++), *u = tiny_text(m, "u%d", m->made++);
-    if (which < 2) {
+    if (which == 4) {
+        int n = tiny_pick(m, 1, 20), ones = tiny_pick(m, 0, 2);
+        const char *bias = tiny_const(m, tiny_text(m, "%s%d", ones == 2 ? "1,1," : ones ? "1," : "", n), 0.5f);
+        const char *rows = tiny_text(m, "r%d", m->made++), *sum = tiny_text(m, "s%d", m->made++);
+        bool left = tiny_pick(m, 0, 1) != 0, relu = tiny_pick(m, 0, 1) != 0;
+        ob_node(m->b, "Reshape", tiny_text(m, "%s,%s", x.name, tiny_ints(m, tiny_text(m, "1,%d,%d", x.c * x.h, x.w))), rows);
+        ob_node(m->b, "MatMul", tiny_text(m, "%s,%s", rows, tiny_const(m, tiny_text(m, "%d,%d", x.w, n), 0.4f)), t);
+        ob_node(m->b, "Add", tiny_text(m, "%s,%s", left ? bias : t, left ? t : bias), u);
+        if (relu) ob_node(m->b, "Relu", u, sum);
+        tiny_value *y = tiny_new(m, x.c, x.h, n);
+        ob_node(m->b, "Reshape", tiny_text(m, "%s,%s", relu ? sum : u, tiny_ints(m, tiny_text(m, "1,%d,%d,%d", x.c, x.h, n))), y->name);
+    } else if (which < 2) {
         bool left = tiny_pick(m, 0, 1) != 0;
         ob_ints_attr(ob_node(m->b, "Transpose", x.name, t), m->b, "perm", "0,1,3,2");
         tiny_value *y = tiny_new(m, x.c, left ? x.w : x.h, left ? x.w : x.h);
