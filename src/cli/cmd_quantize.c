@@ -28,6 +28,7 @@ typedef struct state {
     int n_rows, int8_row, chosen_row;
     bl_search_result found;
     const char *refused, *command;
+    double quick_db;            /* the chosen plan by the quick tuner; NaN: not asked yet */
     const char *over;           /* refused: what int8, in the plan's place, does not keep; NULL: nothing, or it is not there */
     json_t *notes;
     int folder;                 /* that is locked; -1: none */
@@ -137,11 +138,30 @@ static bl_status lower_contender(state *s, bl_contender *c, const char *plan_pat
         c->plan->feasible = s->found.feasible;
         c->plan->solver = json_incref(s->found.solver);
     }
-    BL_TRY(bl_pipeline_tune(p, c->plan, weights_path, &c->weights));
+    BL_TRY(bl_pipeline_tune_by(p, c->tuned, c->plan, weights_path, &c->weights));
     BL_TRY(bl_plan_write(p->ctx, p->graph, c->plan, plan_path));
     BL_TRY(bl_lower(p->ctx, p->graph, c->plan, c->weights, &c->program));
     BL_TRY(bl_cost_prefer(p->ctx, p->cost, p->graph, c->plan, c->program));
     return save_program(s, c, program_path);
+}
+
+static char *baseline_path(state *s, const bl_contender *c, const char *ending)
+{
+    return bl_pipeline_path(&s->p, bl_format(s->cli.arena, "baselines/%s.%s", c->name, ending));
+}
+
+/* Is the recipe's tuner slow, so that rivals are screened with a quick one first? */
+static bool screens(const state *s)
+{
+    return bl_pipeline_quick_tune(&s->p) != s->p.recipe.tune;
+}
+
+/* keeps: what a slow tuner has left there before stays until it is known whether this row needs it again. */
+static bl_status lower_uniform(state *s, bl_contender *c, const char *tuner, bool keeps)
+{
+    char *weights = baseline_path(s, c, "weights.blw");
+    c->tuned = tuner;
+    return lower_contender(s, c, baseline_path(s, c, "plan.json"), keeps ? NULL : weights, baseline_path(s, c, "blp"));
 }
 
 static bl_status add_uniform(state *s, const char *name, int w_bits, int a_bits)
@@ -149,11 +169,32 @@ static bl_status add_uniform(state *s, const char *name, int w_bits, int a_bits)
     bl_contender *c = &s->row[s->n_rows];
     *c = (bl_contender){ .name = name, .recipe = "uniform" };
     BL_TRY(bl_pipeline_uniform(&s->p, w_bits, a_bits, &c->choice));
-    char *plan = bl_pipeline_path(&s->p, bl_format(s->cli.arena, "baselines/%s.plan.json", name));
-    char *program = bl_pipeline_path(&s->p, bl_format(s->cli.arena, "baselines/%s.blp", name));
     s->n_rows++;
-    char *weights = bl_pipeline_path(&s->p, bl_format(s->cli.arena, "baselines/%s.weights.blw", name));
-    return lower_contender(s, c, plan, weights, program);
+    return lower_uniform(s, c, bl_pipeline_quick_tune(&s->p), screens(s));
+}
+
+/* A row that was screened is made again as the chosen plan is tuned. */
+static bl_status tune_in_full(state *s, bl_contender *c)
+{
+    if (c->tuned == s->p.recipe.tune) return BL_OK;
+    bl_program_free(c->program);
+    bl_weights_free(c->weights);
+    bl_plan_free(c->plan);
+    c->program = NULL;
+    c->weights = NULL;
+    c->plan = NULL;
+    return lower_uniform(s, c, s->p.recipe.tune, false);
+}
+
+/* Weights of rows that stay as they were screened. */
+static bl_status write_screened(state *s)
+{
+    for (int r = 1; screens(s) && r < s->chosen_row; r++) {
+        const bl_contender *c = &s->row[r];
+        if (c->weights && c->tuned != s->p.recipe.tune)
+            BL_TRY(bl_weights_write(s->p.ctx, s->p.graph, c->weights, baseline_path(s, c, "weights.blw")));
+    }
+    return BL_OK;
 }
 
 static bl_status make_contenders(state *s)
@@ -174,7 +215,7 @@ static bl_status make_contenders(state *s)
     s->chosen_row = s->n_rows;
     char *name = uniform ? bl_format(s->cli.arena, "W%dA%d", m->w_bits[0], m->a_bits[0]) : NULL;
     s->row[s->n_rows++] = (bl_contender){ .name = uniform ? (bl_menu_offers(m, 8, 8) ? "int8" : name) : "mixed",
-                                          .recipe = p->recipe.name, .choice = s->found.choice };
+                                          .recipe = p->recipe.name, .tuned = p->recipe.tune, .choice = s->found.choice };
     if (uniform && bl_menu_offers(m, 8, 8)) s->int8_row = s->chosen_row;
     return lower_contender(s, &s->row[s->chosen_row], bl_pipeline_path(p, "plan.json"),
                            bl_pipeline_path(p, "weights.blw"), bl_pipeline_path(p, "model.blp"));
@@ -182,22 +223,40 @@ static bl_status make_contenders(state *s)
 
 /* ---- is it worth having? */
 
-/* Plain first; tuned only where tuning could make it the better one. */
-static bl_status score_uniform(state *s, const int *choice, const bl_contender *shown, bl_score *score)
+/* A choice's plan by a tuner; NULL: plain. */
+static bl_status score_tuned(state *s, const int *choice, const char *tuner, bl_score *score)
 {
     bl_pipeline *p = &s->p;
     bl_plan *plan;
     bl_weights *w = NULL;
-    if (shown) return bl_oracle_score(p->oracle, shown->plan, shown->weights, score);
     BL_TRY(bl_pipeline_plan(p, choice, "uniform", &plan));
-    bl_status st = bl_oracle_score(p->oracle, plan, NULL, score);
-    if (st == BL_OK && p->recipe.tune && score->sqnr_db > s->row[s->chosen_row].score.sqnr_db - 6) {
-        st = bl_pipeline_tune(p, plan, NULL, &w);
-        if (st == BL_OK) st = bl_oracle_score(p->oracle, plan, w, score);
-    }
+    bl_status st = bl_pipeline_tune_by(p, tuner, plan, NULL, &w);
+    if (st == BL_OK) st = bl_oracle_score(p->oracle, plan, w, score);
     bl_weights_free(w);
     bl_plan_free(plan);
     return st;
+}
+
+/* Tuned only where tuning could make it the better one: a plan that keeps the budgets, within so many decibels of the chosen one.
+ * Where the tuner is slow both are tuned quickly first, and like is compared with like; else a plain plan with the chosen one. */
+static bl_status score_uniform(state *s, const int *choice, bl_contender *shown, bool rival, bl_score *score)
+{
+    const double reach = 6;
+    bl_pipeline *p = &s->p;
+    const char *tuner = p->recipe.tune, *quick = bl_pipeline_quick_tune(p);
+    double best = s->row[s->chosen_row].score.sqnr_db;
+    bl_score plan;
+    if (shown) BL_TRY(bl_oracle_score(p->oracle, shown->plan, shown->weights, score));
+    else BL_TRY(score_tuned(s, choice, screens(s) ? quick : NULL, score));
+    if (shown ? !screens(s) || !rival : !tuner) return BL_OK;
+    if (screens(s) && isnan(s->quick_db)) {
+        BL_TRY(score_tuned(s, s->row[s->chosen_row].choice, quick, &plan));
+        s->quick_db = plan.sqnr_db;
+    }
+    if (!(score->sqnr_db > (screens(s) ? s->quick_db : best) - reach)) return BL_OK;
+    if (!shown) return score_tuned(s, choice, tuner, score);
+    BL_TRY(tune_in_full(s, shown));
+    return bl_oracle_score(p->oracle, shown->plan, shown->weights, score);
 }
 
 /* Refused plans give way to int8: this one is it. */
@@ -214,6 +273,7 @@ static bl_status compare_with_uniform(state *s)
     BL_TRY(bl_pipeline_oracle(p));
     BL_TRY(bl_oracle_score(p->oracle, chosen->plan, chosen->weights, &chosen->score));
     chosen->scored = true;
+    s->quick_db = NAN;
     double best = chosen->score.sqnr_db + 0.05;
     const char *better = NULL;
     for (int w = 0; w < p->recipe.menu.n_w; w++)
@@ -230,26 +290,30 @@ static bl_status compare_with_uniform(state *s)
             for (int r = 1; r < s->chosen_row; r++)
                 if (same_choice(p, s->row[r].choice, choice)) shown = &s->row[r];
             if (shown && same_choice(p, choice, chosen->choice)) {
+                if (chosen->weights && screens(s)) /* it is tuned already */
+                    BL_TRY(bl_weights_write(p->ctx, p->graph, chosen->weights, baseline_path(s, shown, "weights.blw")));
+                BL_TRY(tune_in_full(s, shown));
                 shown->score = chosen->score;
                 shown->scored = true;
                 continue;
             }
             if ((!fits && !shown) || same_choice(p, choice, chosen->choice)) continue;
-            BL_TRY(score_uniform(s, choice, shown, &score));
+            bool rival = fits && s->found.feasible && !p->n_floors && !weighs(p);
+            BL_TRY(score_uniform(s, choice, shown, rival, &score));
             if (shown) {
                 shown->score = score;
                 shown->scored = true;
             }
-            if (fits && s->found.feasible && !p->n_floors && !weighs(p) && score.sqnr_db > best) {
+            if (rival && score.sqnr_db > best) {
                 best = score.sqnr_db;
                 better = bl_format(s->cli.arena, "uniform W%dA%d keeps the same budgets with %.2f dB instead of %.2f dB",
                                    wb, ab, score.sqnr_db, chosen->score.sqnr_db);
                 BL_ALLOC_TRY(p->ctx, better);
             }
         }
-    if (better && chose_int8(s)) return note(s, bl_format(s->cli.arena, "the plan is int8: %s", better));
-    s->refused = better;
-    return BL_OK;
+    if (better && chose_int8(s)) BL_TRY(note(s, bl_format(s->cli.arena, "the plan is int8: %s", better)));
+    else s->refused = better;
+    return write_screened(s);
 }
 
 static bl_status time_contenders(state *s)
@@ -334,7 +398,7 @@ static bl_status judge_int8(state *s)
 static bl_status refuse(state *s)
 {
     bl_pipeline *p = &s->p;
-    const bl_contender *int8 = s->int8_row ? &s->row[s->int8_row] : NULL;
+    bl_contender *int8 = s->int8_row ? &s->row[s->int8_row] : NULL;
     char *text = bl_format(s->cli.arena, "the plan is refused: %s", s->refused);
     BL_ALLOC_TRY(p->ctx, text);
     if (s->force) return note(s, text);
@@ -347,6 +411,9 @@ static bl_status refuse(state *s)
         for (size_t i = 0; i < BL_COUNTOF(results); i++) BL_TRY(forget(s, results[i]));
         return BL_OK;
     }
+    bool screened = int8->tuned != p->recipe.tune;
+    BL_TRY(tune_in_full(s, int8)); /* it is what the run gives */
+    if (screened) BL_TRY(bl_oracle_score(p->oracle, int8->plan, int8->weights, &int8->score));
     BL_TRY(judge_int8(s));
     BL_TRY(bl_plan_write(p->ctx, p->graph, int8->plan, plan));
     if (int8->weights) BL_TRY(bl_weights_write(p->ctx, p->graph, int8->weights, bl_pipeline_path(p, "weights.blw")));

@@ -566,28 +566,6 @@ bl_status bl_pipeline_cost(bl_pipeline *p)
     return BL_OK;
 }
 
-bl_status bl_pipeline_tune(bl_pipeline *p, bl_plan *plan, const char *path, bl_weights **out)
-{
-    *out = NULL;
-    if (!p->recipe.tune) return BL_OK;
-    const bl_tuner *tuner = bl_tuner_find(p->recipe.tune);
-    BL_TRY(bl_pipeline_rounded(p)); /* a search without sensitivities has not asked yet */
-    bl_tune_input in = { p->graph, plan, p->data, p->stats->samples, bl_tuner_words(p->recipe.tune), p->rounded };
-    bl_hash key;
-    BL_TRY(bl_tune_key(p->ctx, tuner, &in, &key));
-    if (path && bl_file_exists(path)) {
-        bl_status s = bl_weights_read(p->ctx, p->graph, path, out);
-        if (s == BL_OK && same((*out)->key, key)) return bl_plan_use_weights(p->ctx, plan, *out);
-        if (s != BL_OK) say_again(p, bl_path_base(path));
-        else bl_weights_free(*out);
-        *out = NULL;
-    }
-    uint64_t start = bl_now_ns();
-    BL_TRY(bl_tune(p->ctx, tuner, &in, out));
-    bl_pipeline_time(p, "tune", start);
-    return path ? bl_weights_write(p->ctx, p->graph, *out, path) : BL_OK;
-}
-
 static char *trials_path(bl_pipeline *p)
 {
     if (!p->dir) return NULL;

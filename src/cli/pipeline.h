@@ -104,6 +104,10 @@ bl_status bl_pipeline_price(bl_pipeline *p, const int *choice, double total[BL_N
 /* Runs the recipe's tuner for a plan, or reads what it left at path (NULL: not kept); *out NULL without a
  * tuner.  Sets plan->weights. */
 bl_status bl_pipeline_tune(bl_pipeline *p, bl_plan *plan, const char *path, bl_weights **out);
+/* The same by a tuner of this name, with its words; NULL: none. */
+bl_status bl_pipeline_tune_by(bl_pipeline *p, const char *name, bl_plan *plan, const char *path, bl_weights **out);
+/* What plans are screened with: the recipe's tuner, or the first quick one where that is slow. */
+const char *bl_pipeline_quick_tune(const bl_pipeline *p);
 char *bl_pipeline_path(bl_pipeline *p, const char *name);
 /* Notes a stage's seconds and the peak of memory so far; freed memory goes back to the system, so that the next stage's peak is its own. */
 void bl_pipeline_time(bl_pipeline *p, const char *stage, uint64_t start_ns);

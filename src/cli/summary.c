@@ -76,6 +76,7 @@ json_t *bl_contender_json(bl_pipeline *p, const bl_contender *c)
     if (c->program) count(o, "memory_bytes", c->program->memory_bytes);
     if (c->program && bl_program_ebops(p->ctx, c->program, &ebops) == BL_OK) figure(o, "ebops", ebops);
     if (c->scored) figure(o, "sqnr_db", c->score.sqnr_db);
+    if (c->tuned) json_object_set_new(o, "tuned", json_string(bl_tuner_find(c->tuned)->name));
     double predicted = c->plan && !p->cost->model ? bl_plan_predicted(c->plan, "latency_ns") * 1e-6 : NAN;
     if (c->timed && isfinite(predicted)) figure(o, "prediction_error", predicted / c->timing.q1_ms - 1);
     if (c->timed)

@@ -12,6 +12,7 @@ typedef struct bl_contender {
     int *choice;                /* NULL: the float network */
     bl_plan *plan;
     bl_weights *weights;        /* what tuning replaced, may be NULL */
+    const char *tuned;          /* by which tuner; NULL: by none */
     bl_program *program;
     bl_score score;             /* of the oracle, when asked */
     bool scored;

@@ -25,6 +25,8 @@ check "the program is int8" cmp "$t/a/model.blp" "$t/a/baselines/int8.blp"
 check "the plan is int8's" cmp "$t/a/plan.json" "$t/a/baselines/int8.plan.json"
 check "the weights are int8's" cmp "$t/a/weights.blw" "$t/a/baselines/int8.weights.blw"
 
+cp "$t/a/baselines/int8.weights.blw" "$t/int8.blw"
+
 # ---- forced, in the same folder: nothing of the refusal stays
 ok 0 "forced" quantize --weights-bits 2,4,8 -o "$t/a" --force
 says "forced" 'note: the plan is refused'
@@ -49,4 +51,22 @@ ok 66 "nothing to export" "$bitlathe" export "$t/b" -o "$t/none.onnx"
 absent "nothing exported" "$t/none.onnx"
 ok 0 "forced without 8 bits" quantize --weights-bits 2,4,6 -o "$t/b" --force
 check "forced without 8 bits" test -s "$t/b/model.blp" -a ! -e "$t/b/plan.refused.json"
+
+# ---- a slow tuner: rivals are screened with the quick one; who could win, and int8 where it takes the place, is tuned as the plan is
+ok 1 "a slow tuner" quantize --weights-bits 2,4,8 --tune refit -o "$t/c"
+says "a slow tuner" "^bitlathe: $t/c: the plan is refused: uniform W4A8 keeps the same budgets with .* dB instead of .* dB; int8 takes its place"
+json_is "the rival that wins" "$t/c/summary.json" uniform.0.tuned refit
+json_is "int8 in its place" "$t/c/summary.json" int8.tuned refit
+check "the program is int8" cmp "$t/c/model.blp" "$t/c/baselines/int8.blp"
+check "the weights are int8's" cmp "$t/c/weights.blw" "$t/c/baselines/int8.weights.blw"
+ok 0 "forced with a slow tuner" quantize --weights-bits 2,4,8 --tune refit -o "$t/d" --force
+json_is "int8 is beyond the budget" "$t/d/summary.json" int8.tuned bias-correction
+json_is "the rival that wins" "$t/d/summary.json" uniform.0.tuned refit
+json_is "the plan" "$t/d/summary.json" mixed.tuned refit
+check "what was screened is kept as it is" cmp "$t/d/baselines/int8.weights.blw" "$t/int8.blw"
+check "the rival is the same" cmp "$t/d/baselines/W4A8.blp" "$t/c/baselines/W4A8.blp"
+ok 0 "int8 is the plan" "$bitlathe" quantize $resnet8 $words --budget size=1 --sqnr-eps 1e-9 --weights-bits 4,8 --tune refit -o "$t/e"
+json_is "the plan is int8" "$t/e/summary.json" mixed.sqnr_db "$(json "$t/e/summary.json" int8.sqnr_db)"
+json_is "and its row is tuned as it is" "$t/e/summary.json" int8.tuned refit
+check "with the same weights" cmp "$t/e/weights.blw" "$t/e/baselines/int8.weights.blw"
 finish
