@@ -153,7 +153,7 @@ network_bytes() { # MODEL
 # MEMORY_ROWS: an expression for some of "NETWORK LABEL".
 figures_memory() {
     echo "Peak memory of whole runs beside 3 x float model + 64 MiB + one micro-batch's tape + one layer over the calibration samples, MiB"
-    printf '%-30s %-14s %7s %7s %4s  %s\n' network run peak limit met command
+    printf '%-30s %-18s %7s %7s %4s  %s\n' network run peak limit met command
     local file words calibration value name label of form weights all most samples
     while IFS='|' read -r file words calibration value <&3; do
         name=$(basename "$file" .onnx)
@@ -171,11 +171,12 @@ figures_memory() {
                 -v most="$most" -v n="$samples" -v command="$(shown "$bitlathe" quantize "$@" $form -o T/run)" 'BEGIN {
                 m = 1048576; batch = int(64 * m / all); batch = batch > 16 ? 16 : batch < 1 ? 1 : batch
                 limit = 3 * w + 64 * m + 2 * batch * all + most * n
-                printf "%-30s %-14s %7.0f %7.0f %4s  %s\n", name, label, peak / m, limit / m, peak <= limit ? "yes" : "NO", command }'
+                printf "%-30s %-18s %7.0f %7.0f %4s  %s\n", name, label, peak / m, limit / m, peak <= limit ? "yes" : "NO", command }'
             rm -rf "$t/run"
         done 4<<'END'
 mixed|resnet20_cifar10 mobilenetv3s_cifar10 mlperf_tiny_kws vit_tiny_fmnist|--budget size=0.6 --target counted --no-bench
 adaround|mlperf_tiny_kws mobilenet_v1_0.75_224|--weights-bits 4 --act-bits 8 --tune adaround --target counted --no-bench
+imitate, 2 threads|mobilenet_v1_0.25_224 mobilenet_v1_0.75_224|--weights-bits 4 --act-bits 8 --tune imitate:steps=4 --target counted --no-bench --threads 2
 ohq|mlperf_tiny_kws mobilenet_v1_0.75_224|--recipe ohq --set distil_steps=20 --target counted --no-bench
 ohq, 2 threads|mobilenetv3s_cifar10 mobilenet_v1_0.75_224|--recipe ohq --set distil_steps=20 --target counted --no-bench --threads 2
 ohq, timed|mobilenet_v1_0.75_224|--recipe ohq --set distil_steps=20 --isa avx2 --no-cache

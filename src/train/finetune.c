@@ -16,7 +16,7 @@ static bl_status set_number(bl_ctx *ctx, bl_course *c, const char *key, const ch
         { "rate", &c->o.rate, 1e-12, 1e3 }, { "warmup", &c->o.warmup, 0, 1e6 }, { "decay", &c->o.weight_decay, 0, 1 },
         { "momentum", &c->o.momentum, 0, 0.9999 }, { "teacher", &c->o.teacher, 0, 1 }, { "features", &c->o.features, 0, 1e6 },
         { "heat", &c->o.heat, 1e-3, 1e3 }, { "smoothing", &c->o.label_smoothing, 0, 0.9999 }, { "zoom", &c->o.zoom, 0, 1 },
-        { "mix", &c->o.mix, 0, 1 } };
+        { "mix", &c->o.mix, 0, 1 }, { "freeze", &c->o.freeze, 0, 1 } };
     struct { const char *key; int64_t *to, least, most; } counts[] = {
         { "epochs", &c->o.epochs, 1, 1000000 }, { "samples", &c->o.limit, 1, INT32_MAX }, { "batch", &c->o.batch, 1, 65536 },
         { "micro", &c->o.micro, 1, 65536 }, { "pad", &c->o.pad, 0, 1024 }, { "steps", &c->steps, 0, 1000000 } };

@@ -30,7 +30,7 @@ static bl_course course_for(const bl_tune_input *in)
     const bl_tensor *x = &in->graph->values[in->graph->inputs[0]].t;
     c.o.flip = x->rank == 4 && x->dim[1] == 3; /* a picture; else left and right may mean something else than sides */
     c.o.batch = BL_MAX(BL_MIN(c.o.batch, bl_data_samples(in->data)), 1);
-    c.o.micro = c.o.batch % 2 ? 1 : bl_sample_positions(in->graph) >= LARGE || c.o.batch % 4 ? 2 : c.o.batch / 4;
+    c.o.micro = bl_sample_positions(in->graph) >= LARGE ? 1 : c.o.batch % 4 ? c.o.batch % 2 ? 1 : 2 : c.o.batch / 4;
     return c;
 }
 

@@ -8,11 +8,13 @@
 struct bl_study;
 struct bl_pupil;
 
-/* What one thread works with; made on first use. */
+/* What one piece of work under way needs; made on first use. */
 typedef struct bl_worker {
     bl_arena *arena;
     bl_walk *walk, *judge;      /* training and inference */
     bl_walk *teacher;           /* NULL: none */
+    float **want;               /* what it said, by value; NULL: not asked for */
+    uint8_t *asks;              /* by value: bl_hook_use */
     bl_back *back;
     struct bl_pupil *pupil;     /* NULL: no grids */
     float *sample, *other;      /* as stored, before it is changed; one that is mixed in */
@@ -35,7 +37,8 @@ typedef struct bl_lesson {
     bl_params params;
     bl_augment augment;
     int64_t per, pieces;        /* elements of a sample; micro-batches of a step */
-    float *grads, *figures;     /* [pieces][learned], [pieces][running] */
+    int64_t places;             /* pieces that are under way at a time, by threads and memory; 0: not known yet */
+    float *grads, *figures;     /* [places + 1][learned], of which the first is the sum so far; [pieces][running] */
     double *losses;             /* [pieces] */
     float *moments, *unit;      /* unit: bl_move's, by number of the state; NULL: 1 */
     size_t n_moments;
@@ -44,13 +47,14 @@ typedef struct bl_lesson {
     double rate;
     double done;                /* share of the training, 0 to 1 */
     uint64_t version;           /* of the weights */
-    bl_worker worker[BL_TRAINERS_MAX];
+    bl_worker worker[BL_TRAINERS_MAX]; /* by place */
 } bl_lesson;
 
 /* The value whose softmax the loss is of. */
 int bl_lesson_logits(const bl_graph *g, bool labels);
 /* ctx, arena, o, data and the three rows are set. */
 bl_status bl_lesson_open(bl_lesson *l, const bl_graph *graph);
+void bl_lesson_leave(bl_lesson *l); /* what work needed; what was learned stays */
 void bl_lesson_close(bl_lesson *l);
 /* One step on o.batch samples, by number; the mean loss. */
 bl_status bl_lesson_step(bl_lesson *l, const uint32_t *batch, double *loss);
@@ -61,10 +65,12 @@ bl_status bl_lesson_judge(bl_lesson *l, const uint32_t *index, int64_t n, double
 
 /* l->teacher where the options ask for one. */
 bl_status bl_teacher_open(bl_lesson *l, const bl_graph *graph);
-/* The float network's logits for what lies in w->walk's input; NULL: no teacher. */
+/* A walk of the float network for one place; nothing without a teacher. */
+bl_status bl_teacher_walk(bl_lesson *l, bl_worker *w);
+/* The float network's logits for what lies in w->walk's input, until the next call with this worker; NULL: no teacher. */
 bl_status bl_teacher_ask(bl_lesson *l, bl_worker *w, const float **says);
 /* Adds the loss of one value on its grid beside the teacher's, and its gradient. */
-bl_status bl_teacher_features(bl_lesson *l, bl_walk *teacher, int value, const bl_tensor *y, double *loss, bl_tensor *grad);
+void bl_teacher_features(const bl_lesson *l, const float *want, const bl_tensor *y, double *loss, bl_tensor *grad);
 /* One sample's loss beside these logits; grad (NULL: not asked for) gets weight times its gradient added. */
 double bl_teacher_loss(const bl_train_options *o, const float *y, int64_t n, const float *says, double weight, float *grad);
 

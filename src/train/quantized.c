@@ -220,6 +220,7 @@ bl_status bl_study_begin(bl_study *s, bl_lesson *l)
         s->site[s->site_of[w]].bias = l->net->values[b].t.data;
         s->site[s->site_of[w]].n_bias = bl_tensor_count(&l->net->values[b].t);
     }
+    if (l->o.freeze > 0) BL_TRY(bl_study_watch(s, l));
     return s->rule->relative ? find_units(s, l) : BL_OK;
 }
 
@@ -299,6 +300,7 @@ void bl_study_renew(bl_study *s, const bl_lesson *l)
         int64_t n = bl_tensor_count(t), inner = 1;
         if (s->rule->levels) s->rule->levels(l, site, &site->now_lo, &site->now_hi);
         for (int d = t->rank - 1; site->n_scale > 1 && d > site->axis; d--) inner *= t->dim[d];
+        if (site->swing && l->step > s->settled) bl_study_settle(l, site, inner);
         for (int64_t k = 0; k < n; k++) {
             float step = site->scale[site->n_scale > 1 ? k / inner % site->n_scale : 0], x = ((const float *)t->data)[k];
             if (learned && s->rule->mix) {
@@ -311,6 +313,7 @@ void bl_study_renew(bl_study *s, const bl_lesson *l)
             site->real[k] = bl_rne_f32(v) * step;
         }
     }
+    s->settled = l->step;
 }
 
 bl_status bl_study_attach(const bl_study *s, bl_walk *walk)

@@ -37,6 +37,7 @@ double bl_daq_step(int bits);                                     /* of the best
 double bl_daq_wanted(const struct bl_site *site, const float *x, size_t n, double *weight);
 
 /* A tensor on its grid. */
+struct bl_swing;
 typedef struct bl_site {
     int value, quantizer;       /* of the graph that is trained; of the plan */
     bool weight;
@@ -56,6 +57,7 @@ typedef struct bl_site {
     int64_t n_bias;
     int n_table;
     double *centre;             /* mean code of each cluster */
+    struct bl_swing *swing;     /* of each weight, where what goes back and forth is to stay; NULL: it is not */
 } bl_site;
 
 typedef struct bl_study {
@@ -69,6 +71,7 @@ typedef struct bl_study {
     int n_extra;
     size_t *extra;              /* floats of each */
     uint8_t *uses;              /* by value: bl_hook_use */
+    int64_t settled;            /* step as of which bl_study_settle looked */
 } bl_study;
 
 /* What one worker keeps of a value before it was rounded, and the gradients of the learned figures. */
@@ -94,6 +97,10 @@ void bl_study_finish(const bl_study *s, bl_pupil *p, const bl_lesson *l, float *
 bl_status bl_study_cluster(bl_study *s, bl_lesson *l, bl_site *site);
 void bl_study_means(const bl_lesson *l, bl_site *site);
 void bl_study_table(const bl_site *site, float *codes); /* in order */
+/* Weights that keep going back and forth (study_settle.c). */
+bl_status bl_study_watch(bl_study *s, bl_lesson *l);
+/* After a step, when the scales are new: who swings stays, and its number in the state is the middle of its cell. */
+void bl_study_settle(const bl_lesson *l, bl_site *site, int64_t inner);
 void bl_study_clear(const bl_study *s, bl_pupil *p);
 bool bl_study_decays(const bl_quant_trainer *row); /* the learned figures */
 

@@ -17,25 +17,48 @@ bl_status bl_teacher_open(bl_lesson *l, const bl_graph *graph)
     if (!l->study || !l->loss->labels)
         return bl_fail(l->ctx, BL_USAGE, "teacher", "train on a plan's grids, with --loss cross-entropy",
                        "a float network does not learn from itself");
-    BL_TRY(bl_prepare(l->ctx, graph, &l->master));
-    return bl_graph_rebatch(l->ctx, l->master, l->o.micro, &l->teacher);
+    if (!graph->prepared) BL_TRY(bl_prepare(l->ctx, graph, &l->master));
+    return bl_graph_rebatch(l->ctx, l->master ? l->master : graph, l->o.micro, &l->teacher);
 }
 
-/* Its answers to what lies in the pupil's input; valid until the next call with this worker. */
+/* Its values lie in buffers that are used again; what the pupil is compared with is copied as it comes by. */
+bl_status bl_teacher_walk(bl_lesson *l, bl_worker *w)
+{
+    if (!l->teacher || w->teacher) return BL_OK;
+    size_t n = (size_t)l->teacher->n_values;
+    int logits = bl_lesson_logits(l->teacher, true);
+    w->want = BL_NEW(w->arena, float *, n);
+    BL_ALLOC_TRY(l->ctx, w->want);
+    w->asks = BL_NEW(w->arena, uint8_t, n);
+    BL_ALLOC_TRY(l->ctx, w->asks);
+    for (size_t v = 0; v < n; v++) {
+        bool on_grid = l->o.features > 0 && v < (size_t)l->net->n_values && l->study->site_of[v] >= 0;
+        w->asks[v] = BL_HOOK_NONE;
+        if ((int)v != logits && (!on_grid || l->study->site[l->study->site_of[v]].weight)) continue;
+        w->asks[v] = BL_HOOK_READS;
+        w->want[v] = BL_NEW(w->arena, float, (size_t)bl_tensor_count(&l->teacher->values[v].t));
+        BL_ALLOC_TRY(l->ctx, w->want[v]);
+    }
+    BL_TRY(bl_walk_new(l->ctx, l->teacher, NULL, &w->teacher));
+    bl_walk_hook_uses(w->teacher, w->asks);
+    return BL_OK;
+}
+
+static bl_status copy_value(void *user, int value, bl_tensor *t)
+{
+    bl_worker *w = user;
+    if (w->want[value]) memcpy(w->want[value], t->data, (size_t)bl_tensor_count(t) * sizeof(float));
+    return BL_OK;
+}
+
 bl_status bl_teacher_ask(bl_lesson *l, bl_worker *w, const float **says)
 {
     *says = NULL;
     if (!l->teacher) return BL_OK;
-    if (!w->teacher) {
-        bl_walk_options o = {.keep_all = true}; /* the logits may not be the output */
-        BL_TRY(bl_walk_new(l->ctx, l->teacher, &o, &w->teacher));
-    }
     bl_tensor *to = bl_walk_input(w->teacher, 0);
     memcpy(to->data, bl_walk_input(w->walk, 0)->data, (size_t)bl_tensor_count(to) * sizeof(float));
-    BL_TRY(bl_walk_run(w->teacher, NULL, NULL));
-    const bl_tensor *y = bl_walk_value(w->teacher, bl_lesson_logits(l->teacher, true));
-    if (!y) return bl_pending(l->ctx);
-    *says = y->data;
+    BL_TRY(bl_walk_run(w->teacher, copy_value, w));
+    *says = w->want[bl_lesson_logits(l->teacher, true)];
     return BL_OK;
 }
 
@@ -72,21 +95,18 @@ static void add_squares(const float *a, const float *b, int64_t n, double *signa
 
 /* Mean over all values on grids of |y - t|^2 / |t|^2, times the weight: layers listen to what is near, where answers come from afar
  * and few samples say little. */
-bl_status bl_teacher_features(bl_lesson *l, bl_walk *teacher, int value, const bl_tensor *y, double *loss, bl_tensor *grad)
+void bl_teacher_features(const bl_lesson *l, const float *want, const bl_tensor *y, double *loss, bl_tensor *grad)
 {
-    const bl_tensor *want = l->study->site_of[value] >= 0 ? bl_walk_value(teacher, value) : NULL;
     int64_t n = bl_tensor_count(y);
     double signal = 0, noise = 0, share = l->o.features / l->study->n_values * (double)l->o.micro / (double)l->o.batch;
 
-    if (!want || bl_tensor_count(want) != n) return BL_OK;
-    const float *a = y->data, *b = want->data;
+    const float *a = y->data;
     float *g = grad->data;
-    add_squares(a, b, n, &signal, &noise);
-    if (!(signal > 0)) return BL_OK;
+    add_squares(a, want, n, &signal, &noise);
+    if (!(signal > 0)) return;
     float weight = (float)(2 * share / signal);
-    for (int64_t k = 0; k < n; k++) g[k] += weight * (a[k] - b[k]);
+    for (int64_t k = 0; k < n; k++) g[k] += weight * (a[k] - want[k]);
     *loss += share * noise / signal * (double)l->o.batch;
-    return BL_OK;
 }
 
 double bl_teacher_loss(const bl_train_options *o, const float *y, int64_t n, const float *says, double weight, float *grad)

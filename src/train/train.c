@@ -105,6 +105,7 @@ static bl_status make_key(school *c, const bl_graph *graph, bl_hash *out)
         bl_hash_f64(h, o->teacher);
         bl_hash_f64(h, o->heat);
     }
+    if (o->freeze > 0) bl_hash_f64(h, o->freeze);
     if (o->zoom > 0 || o->mix > 0 || o->features > 0 || o->steps > 0 || o->start) {
         bl_hash_i64(h, o->steps);
         bl_hash_f64(h, o->zoom);
@@ -129,9 +130,16 @@ static bl_status open_school(school *c, const bl_graph *graph)
     s->n_moments = l->n_moments;
     s->state = l->params.state;
     s->moments = l->moments;
-    s->best_state = BL_NEW(l->arena, float, s->n_state);
-    BL_ALLOC_TRY(l->ctx, s->best_state);
-    memcpy(s->best_state, s->state, s->n_state * sizeof(float));
+    if (!l->study || l->o.best || l->o.checkpoint || l->o.told) { /* else who stops a tuner gets nothing */
+        s->best_state = BL_NEW(l->arena, float, s->n_state);
+        BL_ALLOC_TRY(l->ctx, s->best_state);
+        memcpy(s->best_state, s->state, s->n_state * sizeof(float));
+    }
+    if (l->o.start) { /* it is in the state now */
+        bl_arena_free(l->o.start->arena);
+        l->o.start->arena = NULL;
+        l->o.start->n_items = 0;
+    }
     s->epochs = BL_NEW(l->arena, bl_train_epoch, (size_t)l->o.epochs);
     BL_ALLOC_TRY(l->ctx, s->epochs);
     if (l->o.checkpoint) BL_TRY(bl_checkpoint_read(l->ctx, l->o.checkpoint, l->o.epochs, s));
@@ -181,7 +189,7 @@ static bl_status run_epochs(school *c)
         s->done++;
         if (s->best == 0 || is_better(e, &s->epochs[s->best - 1])) {
             s->best = s->done;
-            memcpy(s->best_state, s->state, s->n_state * sizeof(float));
+            if (s->best_state) memcpy(s->best_state, s->state, s->n_state * sizeof(float));
         }
         if (l->o.checkpoint) BL_TRY(bl_checkpoint_write(l->ctx, l->o.checkpoint, s));
         if (l->o.told) l->o.told(l->o.user, e);
@@ -276,7 +284,8 @@ static bl_status run_school(bl_ctx *ctx, const bl_graph *graph, bl_data *data, c
     if (status == BL_OK) status = run_epochs(c);
     bool stopped = status == BL_INTERRUPTED;
     if (stopped) ctx->interrupted = 0; /* the caller may still write what there is */
-    if (status == BL_OK || (stopped && c->s.best > 0)) {
+    bl_lesson_leave(&c->l);
+    if (status == BL_OK || (stopped && c->s.best > 0 && c->s.best_state)) {
         bool best = stopped || c->l.o.best;
         if (best) memcpy(c->s.state, c->s.best_state, c->s.n_state * sizeof(float));
         if (study) kept = take_weights(c, weights);

@@ -83,7 +83,10 @@ typedef struct bl_train_options {
     double teacher, heat;       /* on a plan's grids: share of the loss that the float network's answers have (0: none; 1: labels
                                  * are not asked for), softened by heat */
     double features;            /* and weight of the noise beside the signal of all values on grids, their mean */
-    const bl_weights *start;    /* on a plan's grids: constants to begin with, by a tuner; NULL: the network's own */
+    double freeze;              /* and share of steps, a running mean, in which a weight may turn back between two codes, at the end; four
+                                 * times that at the beginning.  One that does so more often stays; 0: none does */
+    bl_weights *start;          /* on a plan's grids: constants to begin with, by a tuner, freed once they are read; NULL: the
+                                 * network's own */
     bool plain_momentum;        /* not Nesterov's */
     bool decay_all;             /* biases and scales of normalisations too */
     bool random;                /* weights are drawn anew (He et al., arXiv 1502.01852) */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One step of descent.  A batch is cut into micro-batches of a fixed size: numbered pieces, which the
- * threads take as they come.  Each runs the training graph forward and back and leaves its gradient, its loss
- * and its batch statistics under its own number; then they are added in that order.  BatchNormalization sees a
- * micro-batch (ghost batch normalisation, Hoffer et al., arXiv 1705.08741), so nothing depends on
- * the number of threads.
+ * One step of descent.  A batch is cut into micro-batches of a fixed size: numbered pieces, of which as many run side by side as
+ * there are threads, and as memory has places for.  Each runs the training graph forward and back and leaves its loss and its
+ * batch statistics under its own number, its gradient at its place; gradients are added in the order of the pieces before the next
+ * ones begin.  BatchNormalization sees a micro-batch (ghost batch normalisation, Hoffer et al., arXiv 1705.08741), so nothing
+ * depends on the number of threads or on --memory.
  */
 #include "train/study.h"
 
@@ -91,7 +91,6 @@ bl_status bl_lesson_open(bl_lesson *l, const bl_graph *graph)
         l->field = BL_NEW(l->arena, type, n_);                                                     \
         BL_ALLOC_TRY(ctx, l->field);                                                               \
     } while (0)
-    ROOM(grads, float, l->pieces, l->params.learned);
     ROOM(figures, float, l->pieces, running);
     ROOM(losses, double, l->pieces, 1);
     ROOM(moments, float, l->params.learned, l->optimizer->moments);
@@ -100,7 +99,7 @@ bl_status bl_lesson_open(bl_lesson *l, const bl_graph *graph)
     return BL_OK;
 }
 
-void bl_lesson_close(bl_lesson *l)
+void bl_lesson_leave(bl_lesson *l)
 {
     for (int i = 0; i < BL_TRAINERS_MAX; i++) {
         bl_back_free(l->worker[i].back);
@@ -108,7 +107,13 @@ void bl_lesson_close(bl_lesson *l)
         bl_walk_free(l->worker[i].judge);
         bl_walk_free(l->worker[i].teacher);
         bl_arena_free(l->worker[i].arena);
+        l->worker[i] = (bl_worker){0};
     }
+}
+
+void bl_lesson_close(bl_lesson *l)
+{
+    bl_lesson_leave(l);
     bl_graph_free(l->drill);
     bl_graph_free(l->plain);
     bl_graph_free(l->net);
@@ -128,6 +133,7 @@ static bl_status open_worker(bl_lesson *l, bl_worker *w, bool judge)
         if (!w->sample || !w->other) return bl_pending(l->ctx);
     }
     bl_walk_options o = {.keep_all = true}; /* the logits may not be the output */
+    if (!judge) BL_TRY(bl_teacher_walk(l, w));
     if (l->study && !judge && !w->pupil) BL_TRY(bl_study_pupil(l->study, l, w->arena, &w->pupil));
     if (judge && !w->judge) BL_TRY(bl_walk_new(l->ctx, l->plain, &o, &w->judge));
     o.training = !judge;
@@ -189,7 +195,7 @@ typedef struct seeding {
     bl_walk *walk;
     size_t piece;
     const float *says;          /* the teacher's answers; NULL: none */
-    bl_walk *features;          /* the teacher's values; NULL: the loss is not of them */
+    float *const *features;     /* the teacher's values; NULL: the loss is not of them */
 } seeding;
 
 static bl_status seed_loss(void *user, int value, const bl_tensor *y, bl_tensor *grad)
@@ -209,7 +215,7 @@ static bl_status seed_loss(void *user, int value, const bl_tensor *y, bl_tensor 
         if (share > 0) loss += share * bl_teacher_loss(&l->o, at, n, s->says + i * n, share * weight, to);
         l->losses[s->piece] += loss;
     }
-    if (s->features) BL_TRY(bl_teacher_features(l, s->features, value, y, &l->losses[s->piece], grad));
+    if (s->features && l->study->site_of[value] >= 0) bl_teacher_features(l, s->features[value], y, &l->losses[s->piece], grad);
     if (s->pupil) bl_study_backward(l->study, l, s->pupil, value, grad);
     return BL_OK;
 }
@@ -221,10 +227,10 @@ static bl_status round_value(void *user, int value, bl_tensor *t)
     return BL_OK;
 }
 
-static bl_status keep_piece(bl_lesson *l, bl_worker *w, size_t piece)
+static bl_status keep_piece(bl_lesson *l, bl_worker *w, size_t piece, float *grads)
 {
     const bl_params *p = &l->params;
-    float *grads = l->grads + piece * p->learned, *figures = l->figures + piece * (p->all - p->learned);
+    float *figures = l->figures + piece * (p->all - p->learned);
 
     for (int i = 0; i < p->n; i++) {
         const bl_tensor *g = p->param[i].value >= 0 ? bl_back_grad(w->back, p->param[i].value) : NULL;
@@ -240,10 +246,31 @@ static bl_status keep_piece(bl_lesson *l, bl_worker *w, size_t piece)
     return BL_OK;
 }
 
-static bl_status train_piece(void *arg, size_t piece, unsigned worker)
+/* Some pieces of a step or of a judgement, side by side. */
+typedef struct turn {
+    bl_lesson *l;
+    bl_status (*work)(void *arg, size_t piece, size_t place);
+    void *arg;
+    size_t first;               /* piece */
+} turn;
+
+static bl_status take_turn(void *arg, size_t place, unsigned worker)
+{
+    turn *t = arg;
+    (void)worker; /* places are fewer than threads where memory is short */
+    return t->work(t->arg, t->first + place, place);
+}
+
+/* Where the gradient of a piece lies: the step's first piece begins the sum. */
+static float *grads_of(const bl_lesson *l, size_t piece, size_t place)
+{
+    return l->grads + (piece == 0 ? 0 : place + 1) * l->params.learned;
+}
+
+static bl_status train_piece(void *arg, size_t piece, size_t place)
 {
     bl_lesson *l = arg;
-    bl_worker *w = &l->worker[worker];
+    bl_worker *w = &l->worker[place];
     seeding s = {.l = l, .piece = piece};
 
     BL_TRY(open_worker(l, w, false));
@@ -253,13 +280,58 @@ static bl_status train_piece(void *arg, size_t piece, unsigned worker)
     s.pupil = w->pupil;
     if (w->pupil) bl_study_clear(l->study, w->pupil);
     BL_TRY(bl_teacher_ask(l, w, &s.says));
-    s.features = l->o.features > 0 ? w->teacher : NULL;
+    s.features = l->o.features > 0 ? w->want : NULL;
     BL_TRY(bl_walk_run(w->walk, l->study ? round_value : NULL, &s));
     BL_TRY(bl_back_run(w->back, seed_loss, &s));
-    return keep_piece(l, w, piece);
+    return keep_piece(l, w, piece, grads_of(l, piece, place));
 }
 
 /* ------------------------------------------------------------------ the step */
+
+/* The first place is made to see what one takes; the others follow where their walks and gradients fit into what is left. */
+static bl_status find_places(bl_lesson *l)
+{
+    const uint64_t ceiling = l->ctx->options.memory_bytes, gradient = l->params.learned * sizeof(float);
+    uint64_t before = l->ctx->live_bytes, all = BL_MIN((uint64_t)l->pieces, BL_MIN(bl_threads(l->ctx), BL_TRAINERS_MAX));
+
+    BL_TRY(open_worker(l, &l->worker[0], false));
+    uint64_t each = l->ctx->live_bytes - before + gradient, used = l->ctx->live_bytes + 2 * gradient;
+    uint64_t room = used < ceiling ? (ceiling - used) / 8 * 7 : 0;
+    l->places = (int64_t)BL_MIN(all, 1 + room / BL_MAX(each, 1));
+    l->grads = bl_alloc(l->arena, (size_t)l->places + 1, (size_t)gradient);
+    BL_ALLOC_TRY(l->ctx, l->grads);
+    return BL_OK;
+}
+
+typedef struct adding { bl_lesson *l; size_t first, n; } adding;
+
+static bl_status add_piece(void *arg, size_t i, unsigned worker)
+{
+    adding *a = arg;
+    const bl_params *p = &a->l->params;
+    size_t at = p->param[p->stretch[i].param].first + p->stretch[i].from, n = p->stretch[i].n;
+    float *sum = a->l->grads + at;
+
+    (void)worker;
+    for (size_t k = 0; k < a->n; k++) {
+        const float *more = grads_of(a->l, a->first + k, k) + at;
+        for (size_t j = 0; more != sum && j < n; j++) sum[j] += more[j];
+    }
+    return BL_OK;
+}
+
+/* add: the sum of the gradients grows by these pieces', in their order. */
+static bl_status work_through(bl_lesson *l, size_t n, bl_status (*work)(void *, size_t, size_t), void *arg, bool add)
+{
+    if (!l->places) BL_TRY(find_places(l));
+    for (size_t first = 0; first < n; first += (size_t)l->places) {
+        turn t = {l, work, arg, first};
+        adding a = {l, first, BL_MIN((size_t)l->places, n - first)};
+        BL_TRY(bl_parallel_for(l->ctx, a.n, take_turn, &t));
+        if (add) BL_TRY(bl_parallel_for(l->ctx, (size_t)l->params.n_stretch, add_piece, &a));
+    }
+    return BL_OK;
+}
 
 static bl_status move_piece(void *arg, size_t i, unsigned worker)
 {
@@ -272,10 +344,6 @@ static bl_status move_piece(void *arg, size_t i, unsigned worker)
     bl_move m = {l->unit ? l->unit + at : NULL, s->n, l->step, l->rate, q->decays ? l->o.weight_decay : 0};
 
     (void)worker;
-    for (int64_t k = 1; k < l->pieces; k++) {
-        const float *more = l->grads + (size_t)k * p->learned + at;
-        for (size_t j = 0; j < s->n; j++) sum[j] += more[j];
-    }
     l->optimizer->move(&l->o, &m, p->state + at, sum, l->moments + at, second);
     return BL_OK;
 }
@@ -297,7 +365,7 @@ bl_status bl_lesson_step(bl_lesson *l, const uint32_t *batch, double *loss)
 {
     l->batch = batch;
     l->step++;
-    BL_TRY(bl_parallel_for(l->ctx, (size_t)l->pieces, train_piece, l));
+    BL_TRY(work_through(l, (size_t)l->pieces, train_piece, l, true));
     BL_TRY(bl_parallel_for(l->ctx, (size_t)l->params.n_stretch, move_piece, l));
     move_running(l);
     if (l->study) bl_study_renew(l->study, l);
@@ -320,11 +388,11 @@ typedef struct judging {
     uint8_t *right;
 } judging;
 
-static bl_status judge_piece(void *arg, size_t piece, unsigned worker)
+static bl_status judge_piece(void *arg, size_t piece, size_t place)
 {
     judging *j = arg;
     bl_lesson *l = j->l;
-    bl_worker *w = &l->worker[worker];
+    bl_worker *w = &l->worker[place];
     int64_t first = (int64_t)piece * l->o.micro, count = BL_MIN(l->o.micro, j->n - first);
     bl_train_options plain = l->o;
     seeding s = {.l = l};
@@ -357,7 +425,7 @@ bl_status bl_lesson_judge(bl_lesson *l, const uint32_t *index, int64_t n, double
     bl_status status = j.loss && j.right ? BL_OK : bl_pending(l->ctx);
     size_t pieces = (size_t)((n + l->o.micro - 1) / l->o.micro);
 
-    if (status == BL_OK) status = bl_parallel_for(l->ctx, pieces, judge_piece, &j);
+    if (status == BL_OK) status = work_through(l, pieces, judge_piece, &j, false);
     *loss = *accuracy = NAN;
     if (status == BL_OK && n > 0) {
         double sum = 0, right = 0;

@@ -59,12 +59,78 @@ static void test_threads_do_not_matter(void **state)
     for (unsigned k = 0; k < 2; k++) {
         tiny *t = tiny_new_net(1 + k, tiny_residual, 32);
         tiny_plan_widths(t, 3, 8);
-        bl_weights *w = tune_words(t, "imitate:steps=6,batch=16,micro=4,start=refit,zoom=0.5,mix=0.5,flip=1", 32);
+        bl_weights *w = tune_words(t, "imitate:steps=6,batch=16,micro=4,start=refit,zoom=0.5,mix=0.5,flip=1,freeze=0.01", 32);
         hash[k] = w->hash;
         bl_weights_free(w);
         tiny_free(t);
     }
     assert_string_equal(hash[0].hex, hash[1].hex);
+}
+
+/* A ceiling that has no room for as many places as there are threads takes places away, and no bits. */
+static void test_memory_takes_places(void **state)
+{
+    static const char *const name = "imitate:start=none,steps=6,batch=16,micro=4,mix=0.5";
+    bl_hash hash[3];
+    uint64_t peak[3] = { 0 };
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        tiny *t = tiny_new_net(k ? 4 : 1, tiny_residual, 32);
+        tiny_plan_widths(t, 3, 8);
+        if (k == 2) t->ctx->options.memory_bytes = peak[0] + (peak[1] - peak[0]) / 2;
+        bl_weights *w = tune_words(t, name, 32);
+        hash[k] = w->hash;
+        peak[k] = t->ctx->peak_bytes;
+        bl_weights_free(w);
+        tiny_free(t);
+    }
+    assert_string_equal(hash[0].hex, hash[1].hex);
+    assert_string_equal(hash[0].hex, hash[2].hex);
+    assert_true(peak[1] > peak[0] + 3 * 4096 && peak[2] < peak[1]);
+}
+
+/* A weight that turns back again and again stays at its mean code; one that walks on does not, nor one whose turns are rare. */
+static void test_swings_stay(void **state)
+{
+    enum { N = 4, STEPS = 60 };
+    bl_ctx *ctx = test_ctx(1, 0);
+    bl_arena *arena = bl_arena_new(ctx, "site");
+    float x[N] = { 0 }, scale[2] = { 0.5f, 2 };
+    int site_of[1] = { 0 };
+    bl_value value = { .name = "w", .t = { .type = BL_F32, .rank = 2, .dim = { 2, 2 }, .data = x } };
+    bl_graph net = { .values = &value, .n_values = 1 };
+    bl_site site = { .value = 0, .weight = true, .bits = 4, .n_scale = 2, .scale = scale, .lo = -8, .hi = 7 };
+    bl_study study = { .n = 1, .site = &site, .site_of = site_of };
+    bl_lesson l = { .ctx = ctx, .arena = arena, .net = &net, .o = { .freeze = 0.05 } };
+    (void)state;
+    assert_ok(ctx, bl_study_watch(&study, &l));
+    for (int step = 1; step <= STEPS; step++) {
+        l.step = step;
+        l.done = (double)step / STEPS;
+        x[0] = scale[0] * (step % 2 ? 2.6f : 2.4f);          /* 3, 2, 3, 2 */
+        x[1] = scale[0] * (-7.4f + 0.2f * (float)step);      /* -7, -6, ... to the grid's end */
+        x[2] = scale[1] * (step % 3 ? -1.4f : -1.6f);        /* two thirds at -1 */
+        x[3] = scale[1] * (step == 20 ? 5.6f : 5.4f);
+        bl_study_settle(&l, &site, 2);
+    }
+    assert_true(x[0] == 2 * scale[0] || x[0] == 3 * scale[0]);
+    assert_float_equal(x[1], scale[0] * (-7.4f + 0.2f * STEPS), 1e-6);
+    assert_true(x[2] == -scale[1]);
+    assert_float_equal(x[3], 5.4f * scale[1], 1e-6);
+    scale[1] = 3; /* who stays moves with its grid */
+    x[2] = 0;
+    bl_study_settle(&l, &site, 2);
+    assert_true(x[2] == -3);
+    l.o.freeze = 0.9; /* nobody turns back that often */
+    site.swing = NULL;
+    assert_ok(ctx, bl_study_watch(&study, &l));
+    for (int step = 1; step <= STEPS; step++) {
+        x[0] = scale[0] * (step % 2 ? 2.6f : 2.4f);
+        bl_study_settle(&l, &site, 2);
+    }
+    assert_float_equal(x[0], scale[0] * 2.4f, 1e-6);
+    bl_arena_free(arena);
+    test_ctx_free(ctx);
 }
 
 /* A start without steps to speak of: the codes are the first tuner's, the weights between those and the float network's. */
@@ -182,10 +248,10 @@ static void test_features(void **state)
     y.data = now;
     d.data = grad;
     memcpy(now, says->data, (size_t)n * sizeof *now);
-    assert_ok(ctx, bl_teacher_features(&l, walk, v, &y, &loss, &d));
+    bl_teacher_features(&l, says->data, &y, &loss, &d);
     assert_true(loss == 0 && !memcmp(grad, none, sizeof grad));
     for (int64_t i = 0; i < n; i++) now[i] += 0.1f * (float)(i + 1);
-    assert_ok(ctx, bl_teacher_features(&l, walk, v, &y, &loss, &d));
+    bl_teacher_features(&l, says->data, &y, &loss, &d);
     assert_true(loss > 0);
     for (int64_t i = 0; i < n; i++) {
         float at = now[i], unused[16] = { 0 };
@@ -193,7 +259,7 @@ static void test_features(void **state)
         for (int s = 0; s < 2; s++) {
             now[i] = at + (s ? 1e-2f : -1e-2f);
             side[s] = 0;
-            assert_ok(ctx, bl_teacher_features(&l, walk, v, &y, &side[s], &d));
+            bl_teacher_features(&l, says->data, &y, &side[s], &d);
         }
         now[i] = at;
         assert_true(fabs((side[1] - side[0]) / 2e-2 / (double)l.o.batch - grad[i]) < 1e-3 * (1 + fabs(grad[i])));
@@ -233,12 +299,13 @@ static void test_words(void **state)
 {
     bl_ctx *ctx = test_ctx(1, 0);
     (void)state;
-    assert_ok(ctx, bl_tuner_check(ctx, "imitate:start=none,zoom=0.5,mix=0.5,features=0,flip=1,heat=1"));
+    assert_ok(ctx, bl_tuner_check(ctx, "imitate:start=none,zoom=0.5,mix=0.5,features=0,flip=1,heat=1,freeze=0.03"));
     assert_ok(ctx, bl_tuner_check(ctx, "finetune:start=refit,teacher=1,trainer=relative,steps=10"));
     assert_int_equal(bl_tuner_check(ctx, "imitate:start=nobody"), BL_USAGE);
     assert_int_equal(bl_tuner_check(ctx, "imitate:start=imitate"), BL_USAGE);
     assert_int_equal(bl_tuner_check(ctx, "imitate:zoom=1.5"), BL_USAGE);
     assert_int_equal(bl_tuner_check(ctx, "imitate:mix=-1"), BL_USAGE);
+    assert_int_equal(bl_tuner_check(ctx, "imitate:freeze=2"), BL_USAGE);
     assert_int_equal(bl_tuner_check(ctx, "imitate:nothing=1"), BL_USAGE);
     test_ctx_free(ctx);
 }
@@ -250,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_starts_in_its_cells),   cmocka_unit_test(test_units),
         cmocka_unit_test(test_biases_keep_fitting),   cmocka_unit_test(test_features),
         cmocka_unit_test(test_zoom),                  cmocka_unit_test(test_words),
+        cmocka_unit_test(test_memory_takes_places),   cmocka_unit_test(test_swings_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
