@@ -18,6 +18,7 @@
 #if defined(__x86_64__)
 #include "kernels/plain/direct.h"
 #include "kernels/x86/requant_avx512.h"
+#include "kernels/x86/lanes_avx512.h"
 
 enum { DWV_TAPS_MAX = 4096, DWV_SLIDE_C = 16, DWV_LONG_ROW = 28, DWV_ZEROS = 64 };
 
@@ -177,22 +178,12 @@ static inline __attribute__((always_inline)) void dwv_sums(const dwv_job *j, con
     sums[3] = s3;
 }
 
-/* Sums as unpacking left them, to natural order: lanes of four vectors transposed. */
-static inline void dwv_sort(__m512i *s)
-{
-    __m512i a = _mm512_shuffle_i32x4(s[0], s[1], 0x44), b = _mm512_shuffle_i32x4(s[2], s[3], 0x44);
-    __m512i c = _mm512_shuffle_i32x4(s[0], s[1], 0xee), d = _mm512_shuffle_i32x4(s[2], s[3], 0xee);
-    s[0] = _mm512_shuffle_i32x4(a, b, 0x88);
-    s[1] = _mm512_shuffle_i32x4(a, b, 0xdd);
-    s[2] = _mm512_shuffle_i32x4(c, d, 0x88);
-    s[3] = _mm512_shuffle_i32x4(c, d, 0xdd);
-}
-
+/* Sums as unpacking left them, lanes before vectors. */
 static void dwv_finish(const dwv_job *j, __m512i *low, __m512i *high, const void *bias,
                        const float *mult, size_t to, size_t n)
 {
-    dwv_sort(low);
-    dwv_sort(high);
+    lanes_turn(low);
+    lanes_turn(high);
     for (size_t z = 0; z * 16 < n; z++) {
         size_t left = n - z * 16;
         if (j->p->wide) {

@@ -15,6 +15,7 @@
 
 #if defined(__x86_64__)
 #include "kernels/x86/requant_avx512.h"
+#include "kernels/x86/lanes_avx512.h"
 
 enum { FC_NEAR = 8 << 10, FC_FAR = 16 << 10 }; /* bytes prefetched ahead of the stream, from L3 and from memory */
 enum { FC_LARGE = 4 << 20 };    /* weights that come from memory, at least in part */
@@ -134,26 +135,16 @@ typedef struct fc_job {
     requant q;
 } fc_job;
 
-/* Four vectors in natural order to requant_store64's: lanes of 16 bytes for vectors and back. */
-static inline __attribute__((always_inline)) void fc_turn(__m512 *m)
-{
-    __m512 a = _mm512_shuffle_f32x4(m[0], m[1], 0x88), b = _mm512_shuffle_f32x4(m[2], m[3], 0x88);
-    __m512 c = _mm512_shuffle_f32x4(m[0], m[1], 0xdd), d = _mm512_shuffle_f32x4(m[2], m[3], 0xdd);
-    m[0] = _mm512_shuffle_f32x4(a, b, 0x88);
-    m[1] = _mm512_shuffle_f32x4(c, d, 0x88);
-    m[2] = _mm512_shuffle_f32x4(a, b, 0xdd);
-    m[3] = _mm512_shuffle_f32x4(c, d, 0xdd);
-}
-
 /* n of 64 codes. */
 static inline __attribute__((always_inline)) void fc_put(const requant *q, __m512i s0, __m512i s1, __m512i s2, __m512i s3,
                                                          const float *mult, uint8_t *out, size_t n)
 {
     const __mmask64 mask = n >= 64 ? ~0ull : (1ull << n) - 1;
-    __m512 m[4];
-    for (int z = 0; z < 4; z++) m[z] = _mm512_maskz_loadu_ps((__mmask16)(mask >> 16 * z), mult + 16 * z);
-    fc_turn(m);
-    _mm512_mask_storeu_epi8(out, mask, requant_codes64(q, REQUANT_SURE, s0, s1, s2, s3, m[0], m[1], m[2], m[3]));
+    __m512i m[4];
+    for (int z = 0; z < 4; z++) m[z] = _mm512_maskz_loadu_epi32((__mmask16)(mask >> 16 * z), mult + 16 * z);
+    lanes_turn(m);
+    _mm512_mask_storeu_epi8(out, mask, requant_codes64(q, REQUANT_SURE, s0, s1, s2, s3, _mm512_castsi512_ps(m[0]), _mm512_castsi512_ps(m[1]),
+                                                       _mm512_castsi512_ps(m[2]), _mm512_castsi512_ps(m[3])));
 }
 
 #define SUMS(s) s##0 = zero, s##1 = zero, s##2 = zero, s##3 = zero
