@@ -36,12 +36,17 @@ typedef struct parser {
     bl_arena *arena;
     const char *place;
     int line;
+    bool word;                  /* of the command line, not of a file */
     bl_recipe *r;
 } parser;
 
 static bl_status bad(const parser *p, const char *what, const char *value)
 {
     char place[256];
+    if (p->word) {
+        snprintf(place, sizeof place, "--set %.200s", p->place);
+        return bl_fail(p->ctx, BL_USAGE, place, "see `bitlathe list recipes`", "%s: \"%s\"", what, value);
+    }
     snprintf(place, sizeof place, "%.200s line %d", p->place, p->line);
     return bl_fail(p->ctx, BL_DATA, place, "see `bitlathe list recipes`", "%s: \"%s\"", what, value);
 }
@@ -224,7 +229,8 @@ static bl_status parse_recipe(parser *p, const char *text, size_t n)
 
 bl_status bl_recipe_set(bl_ctx *ctx, bl_arena *arena, bl_recipe *recipe, const char *line)
 {
-    parser p = { .ctx = ctx, .arena = arena, .place = line, .r = recipe };
+    parser p = { .ctx = ctx, .arena = arena, .place = line, .word = true, .r = recipe };
+    if (!line[strspn(line, " \t\n")]) return bad(&p, "no `key = value`", line);
     return parse_recipe(&p, line, strlen(line));
 }
 

@@ -47,7 +47,7 @@ typedef struct bl_recipe {
 
 /* A built-in name, or a path (it holds a '/' or ends in .recipe).  Lives in the arena. */
 bl_status bl_recipe_load(bl_ctx *ctx, bl_arena *arena, const char *name, bl_recipe *out);
-/* One line of a recipe on top of it: "KEY=VALUE". */
+/* One line of a recipe on top of it, as --set gives it: "KEY=VALUE"; BL_USAGE where it makes no sense. */
 bl_status bl_recipe_set(bl_ctx *ctx, bl_arena *arena, bl_recipe *recipe, const char *line);
 size_t bl_recipe_count(void);
 const char *bl_recipe_name(size_t i);   /* of the built-in ones, sorted */

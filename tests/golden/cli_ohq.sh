@@ -58,7 +58,7 @@ holds "noise buys time, or int8 is taken" "$(json "$t/time/summary.json" mixed.p
 ok 64 "a floor of top-1 needs labels" "$bitlathe" quantize $resnet8 --recipe ohq $few --floor top1=-1 -o "$t/floor"
 absent "and is refused before any work" "$t/floor"
 ok 64 "a comma in the folder" "$bitlathe" quantize $resnet8 --recipe ohq $few -o "$t/a,b"
-ok 65 "a line that makes no sense" "$bitlathe" quantize $resnet8 --recipe ohq --set masks=0 -o "$t/b"
+ok 64 "a line that makes no sense" "$bitlathe" quantize $resnet8 --recipe ohq --set masks=0 -o "$t/b"
 
 # ---- nothing but the model: no samples means OHQ, no folder NET.run where one stands
 network=$PWD/$resnet8

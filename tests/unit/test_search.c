@@ -128,13 +128,14 @@ static void lines_on_top_of_a_recipe(void **state)
         { "alpha=-1", "makes sense" },       { "beta=x", "makes sense" },          { "mask_share=1.5", "makes sense" },
         { "masks=0", "number of samples" },  { "masks=5000", "1000 masks" },       { "mask_mode=both", "energy nor ratio" },
         { "data=mine", "distilled nor" },    { "weights_only=y", "yes nor no" },   { "alpha", "no `key = value`" },
-        { "search=luck", "unknown search" }, { "distil_steps=-1", "number of" },   { "colour=red", "unknown key" } };
+        { "search=luck", "unknown search" }, { "distil_steps=-1", "number of" },   { "colour=red", "unknown key" },
+        { " ", "no `key = value`" } };
     bl_ctx *ctx = *state;
     bl_arena *a = bl_arena_new(ctx, "recipes");
     bl_recipe r;
     assert_ok(ctx, bl_recipe_load(ctx, a, "ohq", &r));
     assert_true(r.distilled && r.alpha == 0.5 && r.beta == 0.5 && r.masks == 4 && r.mask_share == 0.125);
-    for (size_t i = 0; i < BL_COUNTOF(bad); i++) assert_fails(ctx, bl_recipe_set(ctx, a, &r, bad[i][0]), BL_DATA, bad[i][1]);
+    for (size_t i = 0; i < BL_COUNTOF(bad); i++) assert_fails(ctx, bl_recipe_set(ctx, a, &r, bad[i][0]), BL_USAGE, bad[i][1]);
     assert_ok(ctx, bl_recipe_load(ctx, a, "mixed", &r));
     assert_true(!r.distilled && r.beta == 0);
     assert_ok(ctx, bl_recipe_set(ctx, a, &r, "data = both"));
