@@ -66,7 +66,7 @@ function(bl_kernel_flags list)
   endif()
   # Comparisons that choose a rounding become vectors; no value changes, nobody reads the exception flags.
   set(trains ${sources})
-  list(FILTER trains INCLUDE REGEX "/src/train/(hgq_loops|rounding)")
+  list(FILTER trains INCLUDE REGEX "/src/train/(hgq_loops|rounding|study_wide)")
   if(trains)
     set_property(SOURCE ${trains} APPEND PROPERTY COMPILE_OPTIONS -fno-trapping-math ${BL_USER_CFLAGS})
   endif()

@@ -363,31 +363,6 @@ void bl_study_forward(const bl_study *s, bl_pupil *p, int value, bl_tensor *t)
     bl_fake_quantize_array(t->data, n, s->site[i].grid);
 }
 
-/* A run of numbers with one scale, LSQ's slope or none: no calls, for these are all values of a network in every step. */
-static void pass_straight(const bl_site *site, float scale, const float *x, float *g, int64_t n, double *learned)
-{
-    enum { LANES = 8 }; /* additions one after another would wait for each other */
-    float lo = site->now_lo, hi = site->now_hi;
-    double sum[LANES] = {0};
-    int64_t whole = learned ? n / LANES * LANES : 0;
-
-    for (int64_t k = 0; k < whole; k += LANES)
-        for (int i = 0; i < LANES; i++) {
-            float v = x[k + i] / scale, inside = bl_rne_f32(v) - v; /* exact, as in binary64 */
-            float slope = v < lo ? lo : v > hi ? hi : inside;
-            sum[i] += (double)g[k + i] * (double)slope;
-        }
-    for (int64_t k = whole; learned && k < n; k++) {
-        float v = x[k] / scale, slope = v < lo ? lo : v > hi ? hi : bl_rne_f32(v) - v;
-        sum[0] += (double)g[k] * (double)slope;
-    }
-    for (int i = 0; learned && i < LANES; i++) *learned += sum[i] * (double)site->scaled;
-    for (int64_t k = 0; k < n; k++) {
-        float v = x[k] / scale;
-        g[k] = v < lo || v > hi ? 0 : g[k];
-    }
-}
-
 /* Gradient by the rounded tensor into that by the real one; the learned figures get theirs added.  inner: numbers in a
  * row of one channel. */
 static void pass_back(const bl_study *s, const bl_lesson *l, const bl_site *site, const float *x, float *g, int64_t n,
@@ -403,7 +378,8 @@ static void pass_back(const bl_study *s, const bl_lesson *l, const bl_site *site
         int64_t c = first / inner % site->n_scale;
         float scale = site->scale[c];
         if (straight) {
-            pass_straight(site, scale, x + first, g + first, inner, r->slope && learned ? &learned[c] : NULL);
+            if (r->slope && learned) bl_wide_slopes(x + first, g + first, inner, scale, lo, hi, site->scaled, &learned[c]);
+            bl_wide_inside(x + first, g + first, inner, scale, lo, hi);
             continue;
         }
         for (int64_t k = first; k < first + inner; k++) {
@@ -433,7 +409,7 @@ void bl_study_backward(const bl_study *s, const bl_lesson *l, bl_pupil *p, int v
         learned[0] += want * weight;
         learned[1] += weight;
     }
-    for (int64_t k = 0; k < n; k++) g[k] = raw[k] > site->clamp_lo && raw[k] < site->clamp_hi ? g[k] : 0;
+    bl_wide_between(raw, g, n, site->clamp_lo, site->clamp_hi);
 }
 
 void bl_study_finish(const bl_study *s, bl_pupil *p, const bl_lesson *l, float *grads)

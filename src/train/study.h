@@ -93,6 +93,13 @@ void bl_study_forward(const bl_study *s, bl_pupil *p, int value, bl_tensor *t);
 void bl_study_backward(const bl_study *s, const bl_lesson *l, bl_pupil *p, int value, bl_tensor *grad);
 /* The piece's gradients: those of weights from their rounded form to the real one, those of figures. */
 void bl_study_finish(const bl_study *s, bl_pupil *p, const bl_lesson *l, float *grads);
+/* study_wide.c: share times the sum of LSQ's slopes, in steps, times g is added to *learned; g is kept within the grid's ends (as steps
+ * of x / scale), and between bounds of x; sums of b^2 and (a - b)^2 are added; weight (a - b) is added to g. */
+void bl_wide_slopes(const float *x, const float *g, int64_t n, float scale, float lo, float hi, double share, double *learned);
+void bl_wide_inside(const float *x, float *g, int64_t n, float scale, float lo, float hi);
+void bl_wide_between(const float *x, float *g, int64_t n, float lo, float hi);
+void bl_wide_squares(const float *a, const float *b, int64_t n, double *signal, double *noise);
+void bl_wide_pull(const float *a, const float *b, int64_t n, float weight, float *g);
 /* Codebooks (study_codebook.c): every weight becomes the mean of its cluster, the mean a code in steps of its scale. */
 bl_status bl_study_cluster(bl_study *s, bl_lesson *l, bl_site *site);
 void bl_study_means(const bl_lesson *l, bl_site *site);

@@ -71,28 +71,6 @@ static double log_sum(const float *y, int64_t n, double heat)
     return most / heat + log(sum);
 }
 
-/* Sums of b^2 and (a - b)^2: one after another additions would wait for each other, so eight run side by side. */
-static void add_squares(const float *a, const float *b, int64_t n, double *signal, double *noise)
-{
-    enum { LANES = 8 };
-    double s[LANES] = {0}, e[LANES] = {0};
-    int64_t k = 0;
-    for (; k + LANES <= n; k += LANES)
-        for (int i = 0; i < LANES; i++) {
-            double t = b[k + i], d = (double)a[k + i] - t;
-            s[i] += t * t;
-            e[i] += d * d;
-        }
-    for (; k < n; k++) {
-        s[0] += (double)b[k] * b[k];
-        e[0] += ((double)a[k] - b[k]) * ((double)a[k] - b[k]);
-    }
-    for (int i = 0; i < LANES; i++) {
-        *signal += s[i];
-        *noise += e[i];
-    }
-}
-
 /* Mean over all values on grids of |y - t|^2 / |t|^2, times the weight: layers listen to what is near, where answers come from afar
  * and few samples say little. */
 void bl_teacher_features(const bl_lesson *l, const float *want, const bl_tensor *y, double *loss, bl_tensor *grad)
@@ -100,12 +78,10 @@ void bl_teacher_features(const bl_lesson *l, const float *want, const bl_tensor 
     int64_t n = bl_tensor_count(y);
     double signal = 0, noise = 0, share = l->o.features / l->study->n_values * (double)l->o.micro / (double)l->o.batch;
 
-    const float *a = y->data;
-    float *g = grad->data;
-    add_squares(a, want, n, &signal, &noise);
+    bl_wide_squares(y->data, want, n, &signal, &noise);
     if (!(signal > 0)) return;
     float weight = (float)(2 * share / signal);
-    for (int64_t k = 0; k < n; k++) g[k] += weight * (a[k] - want[k]);
+    bl_wide_pull(y->data, want, n, weight, grad->data);
     *loss += share * noise / signal * (double)l->o.batch;
 }
 
