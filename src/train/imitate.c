@@ -8,7 +8,8 @@
  * A layer that is rounded by itself leaves an error that the layers behind it only meet as noise in their inputs; here they
  * learn to take it back.  Weights, scales, ranges and biases learn, each in units of its own grid, from inside the cells that the
  * rounding chose: few samples teach a choice between neighbours, where weights anew would be learned by heart.  The values' term
- * keeps layers near what they were where few samples' answers say little.  Pictures are also seen mirrored.
+ * keeps layers near what they were where few samples' answers say little.  Weights that swing between two codes stay, or single steps
+ * of a depthwise channel lose nearly all.  Pictures are also seen mirrored.
  */
 #include "train/study.h"
 
@@ -23,6 +24,7 @@ static bl_course course_for(const bl_tune_input *in)
     c.o.teacher = 1;
     c.o.features = 10;
     c.o.rate = 0.005;
+    c.o.freeze = 0.03;
     c.o.warmup = 0;
     c.o.batch = 16;
     c.o.micro = 2;
