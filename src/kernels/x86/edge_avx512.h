@@ -10,7 +10,7 @@
 
 #include <immintrin.h>
 
-enum { EDGE_PIXELS = 64 };
+enum { EDGE_PIXELS = 64, EDGE_FETCH = 1024 /* numbers of a plane: pictures come from the third level, or memory */ };
 
 typedef struct edge_consts {
     __m512 scale, lo, hi;       /* bounds less the zero point */
@@ -54,6 +54,9 @@ static inline size_t edge_three_direct(const float *from, int64_t plane, size_t 
                      _mm512_set1_epi16((short)g.zero)};
     size_t i = 0;
     for (; i + EDGE_PIXELS <= n; i += EDGE_PIXELS, from += EDGE_PIXELS, to += 3 * EDGE_PIXELS) {
+#pragma GCC unroll 3
+        for (int c = 0; c < 3; c++)
+            for (int at = 0; at < EDGE_PIXELS; at += 16) _mm_prefetch(from + c * plane + EDGE_FETCH + at, _MM_HINT_T0);
         __m512i a = edge_codes(&k, from), b = edge_codes(&k, from + plane), c = edge_codes(&k, from + 2 * plane), part[3];
 #pragma GCC unroll 3
         for (int j = 0; j < 3; j++)
