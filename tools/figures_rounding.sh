@@ -30,7 +30,9 @@ mobilenet_v1_0.75_224 W6A8 2 bias-correction
 mobilenet_v1_0.75_224 W4A8 10
 mobilenet_v1_0.75_224 W6A8 2 adaround-bias --set data=both --set distil_steps=200
 mobilenet_v1_0.75_224 W4A8 10 adaround-bias --set data=both --set distil_steps=200
+mobilenet_v1_0.75_224 W4A8 4 imitate
 mobilenet_v1_0.75_224 W4A8 4 imitate --set data=both --set distil_steps=200
+mobilenet_v1_0.25_224 W4A8 10 imitate
 mobilenet_v1_0.25_224 W4A8 10 imitate --set data=both --set distil_steps=200
 END
     echo

@@ -40,7 +40,8 @@ typedef struct bl_lesson {
     int64_t places;             /* pieces that are under way at a time, by threads and memory; 0: not known yet */
     float *grads, *figures;     /* [places + 1][learned], of which the first is the sum so far; [pieces][running] */
     double *losses;             /* [pieces] */
-    float *moments, *unit;      /* unit: bl_move's, by number of the state; NULL: 1 */
+    float *moments;
+    bl_share *unit;              /* bl_move's, by parameter; NULL: 1 */
     size_t n_moments;
     const uint32_t *batch;      /* samples of the step under way */
     int64_t epoch, step;        /* from 0, from 1 */

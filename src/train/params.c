@@ -9,7 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-#define STRETCH 8192
 #define LINE 16 /* floats: a parameter begins on its own cache line */
 
 static bool is_constant(const bl_graph *g, int v)
@@ -29,8 +28,8 @@ static bool learns(const bl_graph *g, const bl_node *node, int i)
 
 static void add_stretches(bl_params *p, int param)
 {
-    for (size_t at = 0; at < p->param[param].n; at += STRETCH)
-        p->stretch[p->n_stretch++] = (bl_stretch){param, at, BL_MIN(STRETCH, p->param[param].n - at)};
+    for (size_t at = 0; at < p->param[param].n; at += BL_STRETCH)
+        p->stretch[p->n_stretch++] = (bl_stretch){param, at, BL_MIN(BL_STRETCH, p->param[param].n - at)};
 }
 
 static size_t place(bl_params *p, size_t n)
@@ -55,11 +54,11 @@ static bl_status find_learned(bl_arena *arena, const bl_graph *g, bool decay_all
             const bl_tensor *t = &g->values[v].t;
             size_t count = (size_t)bl_tensor_count(t);
             p->param[p->n++] = (bl_param){v, place(p, count), count, decay_all || t->rank > 1};
-            stretches += (count + STRETCH - 1) / STRETCH;
+            stretches += (count + BL_STRETCH - 1) / BL_STRETCH;
         }
     for (int i = 0; i < more->n; i++) {
         p->param[p->n++] = (bl_param){-1, place(p, more->count[i]), more->count[i], more->decay};
-        stretches += (more->count[i] + STRETCH - 1) / STRETCH;
+        stretches += (more->count[i] + BL_STRETCH - 1) / BL_STRETCH;
     }
     p->learned = p->all;
     p->stretch = BL_NEW(arena, bl_stretch, stretches);

@@ -176,30 +176,35 @@ static void begin_weight(const bl_study *s, const bl_lesson *l, const bl_param *
     }
 }
 
+/* n numbers by share; a run of `inner` numbers of the parameter has one. */
+static bl_status set_unit(bl_lesson *l, int param, const float *of, int n, int64_t inner, float share)
+{
+    float *to = BL_NEW(l->arena, float, (size_t)n);
+    BL_ALLOC_TRY(l->ctx, to);
+    for (int c = 0; c < n; c++) to[c] = share * of[c];
+    l->unit[param] = (bl_share){to, n, inner};
+    return BL_OK;
+}
+
 /* What a rate is a share of: steps of weights, of outputs for biases, a tenth of a scale. */
 static bl_status find_units(const bl_study *s, bl_lesson *l)
 {
     const bl_params *p = &l->params;
 
-    l->unit = BL_NEW(l->arena, float, p->learned);
+    l->unit = BL_NEW(l->arena, bl_share, (size_t)p->n);
     BL_ALLOC_TRY(l->ctx, l->unit);
-    for (size_t k = 0; k < p->learned; k++) l->unit[k] = 1;
     for (int i = 0; i < p->n - s->n_extra; i++) {
-        const bl_tensor *t = &l->net->values[p->param[i].value].t;
-        const bl_site *site = s->site_of[p->param[i].value] >= 0 ? &s->site[s->site_of[p->param[i].value]] : NULL;
-        int64_t inner = site ? run_of(site, t) : 0;
-        for (size_t k = 0; site && k < p->param[i].n; k++)
-            l->unit[p->param[i].first + k] = site->scale[(int64_t)k / inner % site->n_scale];
+        int at = s->site_of[p->param[i].value];
+        const bl_site *site = at >= 0 ? &s->site[at] : NULL;
+        if (site) BL_TRY(set_unit(l, i, site->scale, site->n_scale, run_of(site, &l->net->values[p->param[i].value].t), 1));
     }
     for (int n = 0; n < l->net->n_nodes; n++) {
         int b = bl_layer_weight(l->net, n) >= 0 ? bl_layer_bias(l->net, n) : -1, out = s->site_of[l->net->nodes[n].out[0]];
         for (int i = 0; b >= 0 && out >= 0 && i < p->n - s->n_extra; i++)
-            for (size_t k = 0; p->param[i].value == b && k < p->param[i].n; k++)
-                l->unit[p->param[i].first + k] = s->site[out].scale[0];
+            if (p->param[i].value == b) BL_TRY(set_unit(l, i, s->site[out].scale, 1, 1, 1));
     }
     for (int i = 0; i < s->n; i++)
-        for (int c = 0; s->site[i].extra >= 0 && c < s->site[i].n_scale; c++)
-            l->unit[figure(s, l, s->site[i].extra)->first + (size_t)c] = 0.1f * s->site[i].scale[c];
+        if (s->site[i].extra >= 0) BL_TRY(set_unit(l, p->n - s->n_extra + s->site[i].extra, s->site[i].scale, s->site[i].n_scale, 1, 0.1f));
     return BL_OK;
 }
 

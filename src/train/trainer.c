@@ -341,7 +341,10 @@ static bl_status move_piece(void *arg, size_t i, unsigned worker)
     const bl_param *q = &p->param[s->param];
     size_t at = q->first + s->from;
     float *sum = l->grads + at, *second = l->optimizer->moments > 1 ? l->moments + p->learned + at : NULL;
-    bl_move m = {l->unit ? l->unit + at : NULL, s->n, l->step, l->rate, q->decays ? l->o.weight_decay : 0};
+    const bl_share *u = l->unit && l->unit[s->param].of ? &l->unit[s->param] : NULL;
+    float unit[BL_STRETCH];
+    for (size_t k = 0; u && k < s->n; k++) unit[k] = u->of[(int64_t)(s->from + k) / u->inner % u->n];
+    bl_move m = {u ? unit : NULL, s->n, l->step, l->rate, q->decays ? l->o.weight_decay : 0};
 
     (void)worker;
     l->optimizer->move(&l->o, &m, p->state + at, sum, l->moments + at, second);

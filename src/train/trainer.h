@@ -35,7 +35,11 @@ typedef struct bl_running {
     float momentum;
 } bl_running;
 
+/* What the rate of a parameter's number k is a share of: of[k / inner % n]; of NULL: 1. */
+typedef struct bl_share { const float *of; int n; int64_t inner; } bl_share;
+
 /* A stretch of one parameter: what one piece of an update works on. */
+enum { BL_STRETCH = 8192 };
 typedef struct bl_stretch { int param; size_t from, n; } bl_stretch;
 
 typedef struct bl_params {
