@@ -204,6 +204,7 @@ typedef struct bl_data_options {
     int resize;             /* shorter side of a picture, 0: as stored */
     int crop;               /* rows of what is cut from the middle, 0: none */
     int crop_width;         /* its columns, 0: as many */
+    int crops;              /* images: so many crops of a picture, each a sample of its own: the middle, then the corners; 0: 1 */
     bool bgr;               /* pictures are stored R, G, B and the network wants B, G, R */
     bool nhwc_stored;       /* arrays hold height, width, channels */
     bool nchw_stored;       /* they hold channels, height, width, and that was said */
@@ -211,7 +212,7 @@ typedef struct bl_data_options {
     int64_t limit;          /* samples to use, 0: all; for the caller, open does not apply it */
 } bl_data_options;
 
-/* Sets what one option says.  key: data, mean, std, resize, crop, channels, layout, window, limit (the
+/* Sets what one option says.  key: data, mean, std, resize, crop, crops, channels, layout, window, limit (the
  * words of the command line without dashes); value is borrowed for `data`.  BL_USAGE when the value
  * makes no sense. */
 BL_API bl_status bl_data_option(bl_ctx *ctx, const char *key, const char *value, bl_data_options *options);

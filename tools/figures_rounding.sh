@@ -32,8 +32,10 @@ mobilenet_v1_0.75_224 W6A8 2 adaround-bias --set data=both --set distil_steps=20
 mobilenet_v1_0.75_224 W4A8 10 adaround-bias --set data=both --set distil_steps=200
 mobilenet_v1_0.75_224 W4A8 4 imitate
 mobilenet_v1_0.75_224 W4A8 4 imitate --set data=both --set distil_steps=200
+mobilenet_v1_0.75_224 W4A8 4 imitate --crops 5
 mobilenet_v1_0.25_224 W4A8 10 imitate
 mobilenet_v1_0.25_224 W4A8 10 imitate --set data=both --set distil_steps=200
+mobilenet_v1_0.25_224 W4A8 10 imitate --crops 5
 END
     echo
 }

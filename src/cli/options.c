@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum { KEY_SEED = 0x100, KEY_THREADS, KEY_MEMORY, KEY_ISA, KEY_JSON, KEY_DIM, KEY_DATA, KEY_MEAN, KEY_STD, KEY_RESIZE,
-       KEY_CROP, KEY_CHANNELS, KEY_LAYOUT, KEY_WINDOW, KEY_LIMIT, KEY_USAGE, KEY_DEQUANTIZE, KEY_EQUALISE, KEY_EQUALISE_NOISE };
+       KEY_CROP, KEY_CROPS, KEY_CHANNELS, KEY_LAYOUT, KEY_WINDOW, KEY_LIMIT, KEY_USAGE, KEY_DEQUANTIZE, KEY_EQUALISE, KEY_EQUALISE_NOISE };
 
 static const struct argp_option common_options[] = {
     { NULL, 0, NULL, 0, "Common options:", 90 },
@@ -37,6 +37,7 @@ static const struct argp_option data_options[] = {
     { "std", KEY_STD, "A[,B,C]", 0, "then divided by", 50 },
     { "resize", KEY_RESIZE, "N", 0, "shorter side of pictures", 50 },
     { "crop", KEY_CROP, "N|HxW", 0, "centre crop of pictures", 50 },
+    { "crops", KEY_CROPS, "N", 0, "so many crops of a picture, each a sample: the centre, then the corners (images:, 1 to 5)", 50 },
     { "channels", KEY_CHANNELS, "rgb|bgr", 0, "order the network wants", 50 },
     { "layout", KEY_LAYOUT, "nchw|nhwc", 0, "of the stored arrays", 50 },
     { "window", KEY_WINDOW, "N", 0, "sliding windows over a sample's first axis", 50 },
@@ -105,7 +106,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 
 static error_t parse_data(int key, char *arg, struct argp_state *state)
 {
-    static const char *const names[] = { "data", "mean", "std", "resize", "crop", "channels", "layout", "window", "limit" };
+    static const char *const names[] = { "data", "mean", "std", "resize", "crop", "crops", "channels", "layout", "window", "limit" };
     bl_cli *cli = state->input;
     if (key < KEY_DATA || key > KEY_LIMIT) return ARGP_ERR_UNKNOWN;
     if (key == KEY_DATA) cli->has_data = true;

@@ -155,6 +155,8 @@ static bl_status data_fill(bl_data *d, const bl_data_options *options, const bl_
     else
         BL_TRY(spec_split(s, options->spec, &prefix));
     BL_TRY(loader_find(s, prefix, &load));
+    if (d->options.crops > 1 && strcmp(prefix, "images") != 0)
+        return bl_fail(d->ctx, BL_USAGE, "--crops", "leave it out, or store the crops as samples", "%s: gives one sample an entry", prefix);
     BL_TRY(load(s));
     BL_CHECK(d->ctx, s->count > 0 && s->sample_bytes > 0 && (s->data || s->fetch));
     BL_TRY(bl_view_make(s, &d->view));

@@ -78,8 +78,9 @@ typedef struct bl_view {
     bool per_channel;                   /* else mean[0], std[0] everywhere */
 } bl_view;
 
-/* The middle that --crop keeps of v's out_h x out_w: top, left, out_*. */
-bl_status bl_view_crop(const bl_source *s, const char *place, bl_view *v);
+enum { BL_CROPS_MOST = 5 };
+/* What --crop keeps of v's out_h x out_w: top, left, out_*.  part: 0 the middle, 1 to 4 the corners. */
+bl_status bl_view_crop(const bl_source *s, const char *place, int part, bl_view *v);
 bl_status bl_view_make(const bl_source *s, bl_view *out);
 /* Window w of the stored sample at `stored`; scratch is for resizing. */
 bl_status bl_view_read(const bl_source *s, const bl_view *v, const uint8_t *stored, int64_t w,

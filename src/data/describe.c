@@ -70,7 +70,7 @@ static bl_status words_read(bl_source *s, const char *path, const json_t *list)
 static bl_status option_read(bl_ctx *ctx, const char *path, const char *key, const json_t *v,
                              bl_data_options *o)
 {
-    static const char *const known[] = {"resize", "crop", "window", "channels", "layout"};
+    static const char *const known[] = {"resize", "crop", "crops", "window", "channels", "layout"};
     char number[32];
     const char *text = json_string_value(v);
     size_t k = 0;
@@ -78,7 +78,7 @@ static bl_status option_read(bl_ctx *ctx, const char *path, const char *key, con
     if (k == BL_COUNTOF(known))
         return bl_fail(
             ctx, BL_DATA, path,
-            "loader, words, mean, std, resize, crop, channels, layout and window are known",
+            "loader, words, mean, std, resize, crop, crops, channels, layout and window are known",
             "unknown entry \"%.60s\"", key);
     if (json_is_integer(v)) {
         snprintf(number, sizeof number, "%lld", (long long)json_integer_value(v));
@@ -94,6 +94,7 @@ static bl_status option_read(bl_ctx *ctx, const char *path, const char *key, con
         o->crop = said.crop;
         o->crop_width = said.crop_width;
     }
+    if (!o->crops) o->crops = said.crops;
     if (!o->window) o->window = said.window;
     o->bgr |= said.bgr;
     if (!o->nhwc_stored && !o->nchw_stored) {

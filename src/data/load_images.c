@@ -4,7 +4,7 @@
  * is opened once at first: its bytes are hashed and its size checked.  If all pictures, resized and
  * cropped, fit a quarter of the memory budget, they are decoded then, on all threads; else each is
  * decoded when it is read.  Pixels are 8-bit R, G, B; for a network with one channel, ITU-R 601
- * luma.  JPEG: slow integer DCT, fancy upsampling, as nearly every decoder does by default.  An
+ * luma.  With --crops a picture gives several samples, one after the other.  JPEG: slow integer DCT, fancy upsampling, as nearly every decoder does by default.  An
  * alpha channel is dropped.  libjpeg and libpng stand behind this file alone.
  */
 #ifdef BL_HAVE_IMAGES
@@ -22,6 +22,7 @@
 
 typedef struct image_set {
     const char **path;
+    int crops;          /* samples a path */
     int64_t channels;
     uint8_t *pixels; /* all samples decoded, or NULL */
 } image_set;
@@ -129,8 +130,8 @@ static bl_status picture_read(bl_ctx *ctx, bl_arena *scratch, const char *path, 
 
 /* ------------------------------------------------------------------ one sample */
 
-/* The part of an h x w picture that is the sample: v's resized_*, top, left, out_*. */
-static bl_status part_make(const bl_source *s, const char *path, int64_t h, int64_t w, bl_view *v)
+/* The part of an h x w picture that is a sample: v's resized_*, top, left, out_*. */
+static bl_status part_make(const bl_source *s, const char *path, int part, int64_t h, int64_t w, bl_view *v)
 {
     const bl_data_options *o = s->options;
     v->height = v->out_h = h;
@@ -140,7 +141,7 @@ static bl_status part_make(const bl_source *s, const char *path, int64_t h, int6
         v->out_h = v->resized_h;
         v->out_w = v->resized_w;
     }
-    return bl_view_crop(s, path, v);
+    return bl_view_crop(s, path, part, v);
 }
 
 /* Y = 0.299 R + 0.587 G + 0.114 B with 16 fraction bits; in place, forwards. */
@@ -153,7 +154,7 @@ static void luma(uint8_t *rgb, int64_t n)
 }
 
 /* Decodes from the map, resizes, and copies the part to out, planar. */
-static bl_status sample_make(const bl_source *s, const char *path, const bl_map *map,
+static bl_status sample_make(const bl_source *s, const char *path, int part, const bl_map *map,
                              bl_arena *scratch, uint8_t *out)
 {
     const image_set *set = s->state;
@@ -163,7 +164,7 @@ static bl_status sample_make(const bl_source *s, const char *path, const bl_map 
     uint8_t *pixels = BL_NEW(scratch, uint8_t, (size_t)(h * w * 3));
     BL_ALLOC_TRY(s->ctx, pixels);
     BL_TRY(picture_read(s->ctx, scratch, path, map, &h, &w, pixels));
-    BL_TRY(part_make(s, path, h, w, &v));
+    BL_TRY(part_make(s, path, part, h, w, &v));
     if (s->sample.dim[1] != v.out_h || s->sample.dim[2] != v.out_w)
         return image_fail(s->ctx, path, "the file has changed");
     if (v.channels == 1) luma(pixels, h * w);
@@ -191,10 +192,11 @@ static bl_status sample_make(const bl_source *s, const char *path, const bl_map 
 
 static bl_status image_fetch(const bl_source *s, int64_t i, bl_arena *scratch, uint8_t *out)
 {
-    const char *path = ((const image_set *)s->state)->path[i];
+    const image_set *set = s->state;
+    const char *path = set->path[i / set->crops];
     bl_map map;
     BL_TRY(bl_map_file(s->ctx, path, 0, &map));
-    bl_status status = sample_make(s, path, &map, scratch, out);
+    bl_status status = sample_make(s, path, (int)(i % set->crops), &map, scratch, out);
     bl_unmap(&map);
     return status;
 }
@@ -226,7 +228,7 @@ static bl_status image_look(bl_source *s, const char *path, bool first, bl_hashe
     bl_hash_bytes(h, map.data, map.size);
     bl_unmap(&map);
     if (status != BL_OK) return status;
-    BL_TRY(part_make(s, path, height, width, &v));
+    BL_TRY(part_make(s, path, 0, height, width, &v));
     if (first) {
         s->sample.dim[1] = v.out_h;
         s->sample.dim[2] = v.out_w;
@@ -235,6 +237,24 @@ static bl_status image_look(bl_source *s, const char *path, bool first, bl_hashe
     return bl_fail(s->ctx, BL_DATA, path, "give --crop, with --resize before it",
                    "%lldx%lld pixels, the first picture has %lldx%lld", (long long)v.out_h,
                    (long long)v.out_w, (long long)s->sample.dim[1], (long long)s->sample.dim[2]);
+}
+
+/* Files become samples: as many of each as there are crops. */
+static bl_status count_crops(bl_source *s, image_set *set)
+{
+    int32_t *labels = NULL;
+    set->crops = BL_MAX(s->options->crops, 1);
+    if (set->crops == 1) return BL_OK;
+    if (!s->options->crop) return bl_fail(s->ctx, BL_USAGE, "--crops", "give --crop", "several crops of one picture, and nothing is cropped");
+    int64_t n = s->count * set->crops; /* a file has a line of text: no overflow */
+    if (s->labels) {
+        labels = BL_NEW(s->arena, int32_t, (size_t)n);
+        BL_ALLOC_TRY(s->ctx, labels);
+        for (int64_t i = 0; i < n; i++) labels[i] = s->labels[i / set->crops];
+    }
+    s->labels = labels;
+    s->count = n;
+    return BL_OK;
 }
 
 bl_status bl_load_images(bl_source *s)
@@ -263,6 +283,8 @@ bl_status bl_load_images(bl_source *s)
         BL_ALLOC_TRY(s->ctx, set->path[i]);
         BL_TRY(image_look(s, set->path[i], i == 0, h));
     }
+    BL_TRY(count_crops(s, set));
+    if (set->crops > 1) bl_hash_i64(h, set->crops);
     s->content = bl_hash_end(h);
     s->sample_bytes = (size_t)(s->sample.dim[0] * s->sample.dim[1] * s->sample.dim[2]);
     s->stride_bytes = s->sample_bytes;

@@ -111,6 +111,12 @@ bl_status bl_data_option(bl_ctx *ctx, const char *key, const char *value, bl_dat
         return BL_OK;
     }
     if (strcmp(key, "crop") == 0) return option_crop(ctx, key, value, o);
+    if (strcmp(key, "crops") == 0) {
+        BL_TRY(option_whole(ctx, key, value, INT64_MAX, &v));
+        if (v > BL_CROPS_MOST) return option_fail(ctx, key, value, "give a number from 1, the centre alone, to 5, the corners too");
+        o->crops = (int)v;
+        return BL_OK;
+    }
     if (strcmp(key, "window") == 0 || strcmp(key, "limit") == 0) {
         BL_TRY(option_whole(ctx, key, value, INT64_MAX, &v));
         *(key[0] == 'w' ? &o->window : &o->limit) = (int64_t)v;
@@ -118,5 +124,5 @@ bl_status bl_data_option(bl_ctx *ctx, const char *key, const char *value, bl_dat
     }
     return option_fail(
         ctx, key, value,
-        "data, mean, std, resize, crop, channels, layout, window and limit are known");
+        "data, mean, std, resize, crop, crops, channels, layout, window and limit are known");
 }

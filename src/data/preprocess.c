@@ -181,7 +181,7 @@ static bl_status view_picture(const bl_source *s, bl_view *v)
         v->out_h = v->resized_h;
         v->out_w = v->resized_w;
     }
-    if (!s->prepared) BL_TRY(bl_view_crop(s, "--crop", v));
+    if (!s->prepared) BL_TRY(bl_view_crop(s, "--crop", 0, v));
     if (o->bgr && v->channels != 3)
         return bl_fail(s->ctx, BL_DATA, "--channels", "leave it out",
                        "pictures of %lld channel%s have no other order", (long long)v->channels,
@@ -221,15 +221,15 @@ static bl_status channel_check(const bl_source *s, const bl_view *v, const char 
                    v->channels == 1 ? "" : "s");
 }
 
-bl_status bl_view_crop(const bl_source *s, const char *place, bl_view *v)
+bl_status bl_view_crop(const bl_source *s, const char *place, int part, bl_view *v)
 {
     int h = s->options->crop, w = s->options->crop_width ? s->options->crop_width : h;
     if (!h) return BL_OK;
     if (h > v->out_h || w > v->out_w)
         return bl_fail(s->ctx, BL_DATA, place, "crop less, or --resize first",
                        "%dx%d pixels do not fit a picture of %lldx%lld", h, w, (long long)v->out_h, (long long)v->out_w);
-    v->top = (v->out_h - h) / 2;
-    v->left = (v->out_w - w) / 2;
+    v->top = part ? (part > 2) * (v->out_h - h) : (v->out_h - h) / 2;
+    v->left = part ? (part % 2 == 0) * (v->out_w - w) : (v->out_w - w) / 2;
     v->out_h = h;
     v->out_w = w;
     return BL_OK;

@@ -52,6 +52,21 @@ static void png_files(void **state)
                             (float)(c + 1));
     bl_hash cropped = bl_data_hash(d);
     bl_data_free(d);
+    /* The middle and the corners, each a sample of its file's label. */
+    static const int top[] = { 0, 0, 0, 1, 1 }, left[] = { 1, 0, 3, 0, 3 };
+    d = open_fine(f, "images:@,@/l.csv", "crop=4 crops=5", input_of(4, 1, 3, 4, 4));
+    assert_int_equal(bl_data_samples(d), 15);
+    assert_string_not_equal(bl_data_hash(d).hex, cropped.hex);
+    for (int k = 0; k < 15; k++) {
+        static const int labels[] = { 2, 0, 1 };
+        assert_int_equal(bl_data_label(d, k), labels[k / 5]);
+        assert_ok(f->ctx, bl_data_read(d, k, 1, y));
+        for (int c = 0; k < 5 && c < 3; c++)
+            for (int i = 0; i < 16; i++)
+                assert_true(y[c * 16 + i] == (float)pattern((size_t)(((top[k] + i / 4) * 7 + left[k] + i % 4) * 3 + c)));
+    }
+    bl_data_free(d);
+    open_fails(f, "images:@,@/l.csv", "crops=5", input_of(4, 1, 3, 5, 7), BL_USAGE, "nothing is cropped");
     /* A network with one channel gets luma; one with channels last gets them last. */
     d = open_fine(f, "images:@,@/l.csv", "", input_of(4, 1, 1, 5, 7));
     assert_ok(f->ctx, bl_data_read(d, 0, 3, x));

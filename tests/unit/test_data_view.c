@@ -184,6 +184,7 @@ static void crops(void **state)
     assert_ok(f->ctx, bl_data_read(d, 1, 1, x));
     for (int i = 0; i < 8; i++) assert_true(x[i] == (float)pattern((size_t)(40 + i / 4 * 20 + 2 * 4 + i % 4)));
     bl_data_free(d);
+    open_fails(f, "npy:@/x.npy", "crop=2 crops=5", input_of(4, 1, 2, 2, 2), BL_USAGE, "one sample an entry");
     open_fails(f, "npy:@/x.npy", "crop=1x5", input_of(4, 1, 2, 1, 5), BL_DATA, "1x5 pixels do not fit");
     put_npy_u8(f, "(2, 5)", 10);
     save(f, "x.npy");
@@ -373,7 +374,7 @@ static void option_words(void **state)
         {"std", "0"},     {"std", "-1"},       {"std", "1e-60"},
         {"std", "1,0,1"}, {"channels", "grb"}, {"layout", "chwn"},
         {"resize", "0"},  {"resize", "16385"}, {"crop", "-1"},
-        {"crop", "1.5"},
+        {"crop", "1.5"}, {"crops", "0"}, {"crops", "6"}, {"crops", "two"},
         {"crop", "3x"}, {"crop", "x3"}, {"crop", "2x0"}, {"crop", "12345678901234567x2"},  {"window", "0"},     {"window", "9223372036854775808"},
         {"limit", "0"},   {"limit", "many"},   {"limit", ""},
         {"data", ""},     {"colour", "red"},
