@@ -97,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     make_folder();
     size_t k = (bytes[0] & 0x7f) % BL_COUNTOF(forms), second = BL_MIN(bytes[2] + 256u * bytes[3], size - 4);
     bl_data_options o = { .spec = spec, .nhwc_stored = bytes[1] & 1, .bgr = bytes[1] & 2, .resize = bytes[1] & 4 ? 5 : 0,
-                          .crop = bytes[1] & 8 ? 4 : 0, .window = bytes[1] & 16 ? 2 : 0 };
+                          .crop = bytes[1] & 8 ? 4 : 0, .crops = (bytes[1] & 24) == 24 ? 5 : 0, .window = (bytes[1] & 24) == 16 ? 2 : 0 };
     if (bytes[0] & 0x80) {
         o.n_mean = o.n_std = bytes[1] & 1 ? 3 : 1;
         for (int i = 0; i < 3; i++) o.std[i] = (o.mean[i] = (float)i) + 1;
