@@ -90,6 +90,8 @@ bl_status bl_cli_float_model(bl_cli *cli, const char *path, bool prepared, bl_gr
 bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model);
 /* The data set of --data for whichever of the two is set. */
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out);
+/* Another data set of the same form, to judge by: preprocessing of --data, but one crop a picture.  limit 0: all. */
+bl_status bl_cli_judging_data(bl_cli *cli, const char *spec, int64_t limit, const bl_graph *graph, bl_data **out);
 /* bitlathe inspect --worst. */
 bl_status bl_inspect_worst(bl_cli *cli);
 bl_status bl_inspect_worst_measured(bl_cli *cli); /* inspect_measured.c */

@@ -441,12 +441,8 @@ static bl_status say_refused(const state *s)
 /* Before any work, so that a wrong word costs none. */
 static bl_status open_evaluation(state *s)
 {
-    bl_data_options o = s->cli.data;
     if (!s->eval) return BL_OK;
-    BL_TRY(bl_data_option(s->p.ctx, "data", s->eval, &o));
-    o.limit = s->eval_limit;
-    o.crops = 0; /* a picture is judged once */
-    BL_TRY(bl_samples_open(s->p.ctx, &o, s->p.graph, NULL, &s->eval_data));
+    BL_TRY(bl_cli_judging_data(&s->cli, s->eval, s->eval_limit, s->p.graph, &s->eval_data));
     if (!s->metric && !bl_data_labelled(s->eval_data))
         return bl_fail(s->p.ctx, BL_USAGE, "--eval", "give labels, or --metric mse for a network that reconstructs its input",
                        "%s has no labels: nothing would be measured", s->eval);

@@ -161,14 +161,11 @@ static bl_status with_target(contest_round *r, const char *name)
 
 static bl_status open_eval(contest_round *r)
 {
-    bl_data_options o = r->cli->data;
     bl_graph *g;
     bl_eval_result e;
     if (!r->c->eval) return BL_OK;
-    BL_TRY(bl_data_option(r->cli->ctx, "data", r->c->eval, &o));
-    o.limit = r->c->eval_limit;
     BL_TRY(bl_cli_float_model(r->cli, r->cli->args[0], true, &g));
-    bl_status s = bl_samples_open(r->cli->ctx, &o, g, NULL, &r->eval);
+    bl_status s = bl_cli_judging_data(r->cli, r->c->eval, r->c->eval_limit, g, &r->eval);
     if (s == BL_OK && !bl_data_labelled(r->eval))
         s = bl_fail(r->cli->ctx, BL_DATA, r->c->eval, "give labels, or leave --eval away", "accuracy needs labelled samples");
     if (s == BL_OK) {

@@ -139,3 +139,12 @@ bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *prog
         return bl_fail(cli->ctx, BL_USAGE, cli->program, "give --data, such as --data npy:samples.npy", "no data set");
     return bl_samples_open(cli->ctx, &cli->data, graph, program, out);
 }
+
+bl_status bl_cli_judging_data(bl_cli *cli, const char *spec, int64_t limit, const bl_graph *graph, bl_data **out)
+{
+    bl_data_options o = cli->data;
+    BL_TRY(bl_data_option(cli->ctx, "data", spec, &o));
+    o.limit = limit;
+    o.crops = 0;
+    return bl_samples_open(cli->ctx, &o, graph, NULL, out);
+}

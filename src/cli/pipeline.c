@@ -598,9 +598,7 @@ bl_status bl_pipeline_judge(bl_pipeline *p)
     if (!p->floor_data) BL_TRY(bl_pipeline_data(p));
     data = p->data;
     if (p->floor_data) {
-        bl_data_options o = p->cli->data;
-        BL_TRY(bl_data_option(p->ctx, "data", p->floor_data, &o));
-        BL_TRY(bl_samples_open(p->ctx, &o, p->graph, NULL, &p->judge_data));
+        BL_TRY(bl_cli_judging_data(p->cli, p->floor_data, p->cli->data.limit, p->graph, &p->judge_data));
         data = p->judge_data;
         samples = INT64_MAX;
     }

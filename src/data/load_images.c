@@ -4,8 +4,8 @@
  * is opened once at first: its bytes are hashed and its size checked.  If all pictures, resized and
  * cropped, fit a quarter of the memory budget, they are decoded then, on all threads; else each is
  * decoded when it is read.  Pixels are 8-bit R, G, B; for a network with one channel, ITU-R 601
- * luma.  With --crops a picture gives several samples, one after the other.  JPEG: slow integer DCT, fancy upsampling, as nearly every decoder does by default.  An
- * alpha channel is dropped.  libjpeg and libpng stand behind this file alone.
+ * luma.  With --crops a picture gives several samples, one after the other.  JPEG: slow integer DCT,
+ * fancy upsampling, as nearly every decoder does by default.  An alpha channel is dropped.  libjpeg and libpng stand behind this file alone.
  */
 #ifdef BL_HAVE_IMAGES
 
