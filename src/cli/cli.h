@@ -85,9 +85,18 @@ bl_status bl_cli_answer(bl_cli *cli, json_t *value, bool *text);
 bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program);
 /* The float network that a verb makes something from: prepared or not, never a program or a quantized one. */
 bl_status bl_cli_float_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph);
-/* The model that a run was made from, by its run.json: the path in the call's arena, and with it --dequantize
+/* run_folder.c.  The model that a run was made from, by its run.json: the path in the call's arena, and with it --dequantize
  * and --dim. */
 bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model);
+bool bl_cli_is_folder(const char *path);
+/* Writes run.json into the folder, which is made.  data NULL: its words stay those of an earlier call on this network.  limit: how
+ * many of the samples, evenly spaced; 0: all. */
+bl_status bl_cli_keep_run(bl_cli *cli, const char *dir, const char *model, const bl_graph *graph, const bl_data *data, int64_t limit);
+/* The same, where none of this network is there. */
+bl_status bl_cli_begin_run(bl_cli *cli, const char *dir, const char *model, const bl_graph *graph, const bl_data *data, int64_t limit);
+/* The data set of --data, else the run's own, which must be what it was; *limit: of --limit, else the run's, else 0. */
+bl_status bl_cli_run_data(bl_cli *cli, const char *dir, const bl_graph *graph, bl_data **out, int64_t *limit);
+bool bl_cli_run_keeps_data(bl_cli *cli, const char *run_json);
 /* The data set of --data for whichever of the two is set. */
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out);
 /* Another data set of the same form, to judge by: preprocessing of --data, but one crop a picture.  limit 0: all. */

@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static bl_status inspect_program(bl_cli *cli, const bl_program *p)
 {
@@ -47,8 +46,7 @@ static bl_status inspect_graph(bl_cli *cli, const bl_graph *g)
 static bl_status inspect(bl_cli *cli)
 {
     bl_map map;
-    struct stat at;
-    if (stat(cli->args[0], &at) == 0 && S_ISDIR(at.st_mode))
+    if (bl_cli_is_folder(cli->args[0]))
         return bl_fail(cli->ctx, BL_NOINPUT, cli->args[0], "give --worst with a run's folder, or one of its files", "is not a regular file");
     BL_TRY(bl_map_file(cli->ctx, cli->args[0], 0, &map));
     bool record = map.size && map.data[0] == '{', weights = bl_cli_is_weights(&map);

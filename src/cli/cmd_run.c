@@ -2,6 +2,7 @@
 /* bitlathe run: a float network or a program on given inputs; every value by name on request. */
 #include "cli/cli.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -87,17 +88,45 @@ static bl_status read_inputs(state *s, inputs *in)
     return BL_OK;
 }
 
-static bl_status check_input(state *s, const char *name, const bl_tensor *have, bl_dtype type, int rank, const int64_t *dim)
+static bool is_number(bl_dtype type)
+{
+    return type == BL_F32 || type == BL_F64 || type == BL_BOOL || (type >= BL_U8 && type <= BL_I64) || type == BL_U32 || type == BL_U64;
+}
+
+/* Numbers of another type are taken as samples are: rounded to float32 or float64, and to integers where they are such
+ * numbers.  What NumPy makes is float64 unless told otherwise. */
+static bl_status convert_input(state *s, const char *name, bl_tensor *have, bl_dtype type)
+{
+    const double exact = 0x1p53;
+    bool real = type == BL_F32 || type == BL_F64;
+    bl_tensor to = *have;
+    if (!is_number(have->type) || !is_number(type))
+        return bl_fail(s->cli.ctx, BL_DATA, name, "convert the input", "the input is %s, the network wants %s",
+                       bl_dtype_name(have->type), bl_dtype_name(type));
+    to.type = type;
+    to.data = bl_alloc(s->cli.arena, BL_MAX((size_t)bl_tensor_count(&to), 1), bl_dtype_bytes(type));
+    BL_ALLOC_TRY(s->cli.ctx, to.data);
+    for (int64_t i = 0; i < bl_tensor_count(have); i++) {
+        double x = bl_element_f64(have, i);
+        bl_element_set(&to, i, x);
+        double is = bl_element_f64(&to, i);
+        if (real ? isfinite(is) || !isfinite(x) : is == x && fabs(x) <= exact) continue;
+        return bl_fail(s->cli.ctx, BL_DATA, name, "give numbers of that type", "%.9g is no number that the network's input of %s takes", x,
+                       bl_dtype_name(type));
+    }
+    bl_note(s->cli.ctx, "%s: %s is taken as the network's %s", name, bl_dtype_name(have->type), bl_dtype_name(type));
+    *have = to;
+    return BL_OK;
+}
+
+static bl_status check_input(state *s, const char *name, bl_tensor *have, bl_dtype type, int rank, const int64_t *dim)
 {
     bl_tensor want = { .type = type, .rank = rank };
     memcpy(want.dim, dim, sizeof want.dim);
-    if (have->type != type)
-        return bl_fail(s->cli.ctx, BL_DATA, name, "convert the input", "the input is %s, the network wants %s",
-                       bl_dtype_name(have->type), bl_dtype_name(type));
     if (have->rank != rank || memcmp(have->dim, dim, (size_t)rank * sizeof *dim))
         return bl_fail(s->cli.ctx, BL_DATA, name, "give an input of that shape", "the input is %s, the network wants %s",
                        bl_shape_text(s->cli.arena, have), bl_shape_text(s->cli.arena, &want));
-    return BL_OK;
+    return have->type == type ? BL_OK : convert_input(s, name, have, type);
 }
 
 /* ---- outputs */
@@ -229,7 +258,7 @@ static bl_status take_output(state *s, bl_exec *e, const bl_program *p, uint32_t
     return write_tensor(s, bl_format(s->cli.arena, "out%u.npy", i), &t);
 }
 
-static bl_status run_program(state *s, const bl_program *p, const inputs *in)
+static bl_status run_program(state *s, const bl_program *p, inputs *in)
 {
     bl_exec_options o = { .parallel = true };
     program_run r = { .s = s, .p = p };
@@ -260,7 +289,7 @@ static bl_status value_hook(void *user, int value, bl_tensor *t)
     return note_value(r->s, r->g->values[value].name, file, NULL);
 }
 
-static bl_status run_graph(state *s, const bl_graph *g, const inputs *in)
+static bl_status run_graph(state *s, const bl_graph *g, inputs *in)
 {
     bl_walk_options o = { .reference = s->reference, .threads = bl_threads(s->cli.ctx) };
     bl_walk *w;

@@ -352,15 +352,35 @@ static bl_status prefer(state *s, const bl_graph *g, const bl_plan *plan, bl_pro
     return st;
 }
 
+/* Network, plan and output: of the words, or of a run's folder where they are left out. */
+static bl_status lower_words(state *s, const char **model)
+{
+    bl_cli *cli = &s->cli;
+    *model = cli->args[0];
+    if (!bl_cli_is_folder(*model)) {
+        if (s->plan && cli->output) return BL_OK;
+        if (!bl_file_exists(*model)) return bl_fail(cli->ctx, BL_NOINPUT, *model, "give the folder of `bitlathe quantize -o`, or MODEL.onnx", "is not there");
+        return bl_fail(cli->ctx, BL_USAGE, cli->program, "give RUNDIR, or MODEL.onnx with --plan plan.json and -o model.blp", "no plan or no output");
+    }
+    char *run = bl_path_join(cli->arena, *model, "run.json"), *plan = bl_path_join(cli->arena, *model, "plan.json"),
+         *program = bl_path_join(cli->arena, *model, "model.blp");
+    if (!run || !plan || !program) return bl_pending(cli->ctx);
+    if (!s->plan) s->plan = plan;
+    if (!cli->output) cli->output = program;
+    return bl_cli_run_model(cli, run, model);
+}
+
 static bl_status lower(state *s)
 {
     bl_ctx *ctx = s->cli.ctx;
+    const char *model;
+    bool told = s->cli.output; /* where it goes, by who asks */
     bl_graph *g;
     bl_plan *plan = NULL;
     bl_weights *w = NULL;
     bl_program *p = NULL;
-    if (!s->plan || !s->cli.output) return bl_fail(ctx, BL_USAGE, s->cli.program, "give --plan plan.json and -o model.blp", "no plan or no output");
-    BL_TRY(bl_cli_float_model(&s->cli, s->cli.args[0], true, &g));
+    BL_TRY(lower_words(s, &model));
+    BL_TRY(bl_cli_float_model(&s->cli, model, true, &g));
     bl_status st = bl_plan_read(ctx, g, s->plan, &plan);
     if (st == BL_OK && plan->edited) bl_note(ctx, "%s was changed by hand since it was made", s->plan);
     if (st == BL_OK && plan->weights.hex[0] && !s->weights) st = beside(s, s->plan, "weights.blw", &s->weights);
@@ -375,7 +395,10 @@ static bl_status lower(state *s)
     if (st == BL_OK && s->cli.json)
         st = bl_cli_json(&s->cli, json_pack("{s:s, s:I, s:I, s:o}", "program", s->cli.output, "weight_bytes", (json_int_t)p->weight_bytes,
                                             "memory_bytes", (json_int_t)p->memory_bytes, "islands", bl_islands_json(p)));
-    else if (st == BL_OK) bl_cli_islands(&s->cli, p);
+    else if (st == BL_OK) {
+        bl_cli_islands(&s->cli, p);
+        if (!told) printf("%s\n", s->cli.output);
+    }
     bl_program_free(p);
     bl_weights_free(w);
     bl_plan_free(plan);
@@ -431,7 +454,7 @@ int bl_cmd_lower(int argc, char **argv)
     static const struct argp_option own[] = { { "plan", KEY_PLAN, "FILE", 0, "plan.json, found or edited by hand", 1 },
                                               { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that tuning made", 1 },
                                               { "cost", KEY_COST, "FILE", 0, "cost.json whose fastest kernels are used (the one beside the plan)", 1 }, { 0 } };
-    const bl_verb verb = { "lower", "MODEL.onnx", "A plan becomes an integer program.",
+    const bl_verb verb = { "lower", "RUNDIR | MODEL.onnx", "A plan becomes an integer program; a run's plan its model.blp, where nothing else is said.",
                            "bitlathe lower net.onnx --plan run/plan.json -o model.blp", own, parse, false, 1, 1 };
     return run_stage(&verb, lower, argc, argv);
 }

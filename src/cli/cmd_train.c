@@ -164,10 +164,10 @@ static bl_status write_network(state *s, const bl_trained *t)
 }
 
 /* The plan with its learned scales, and the weights that it names, into the folder of -o. */
-static bl_status write_grids(state *s, const bl_graph *prepared, bl_plan *plan, bl_weights *w)
+static bl_status write_grids(state *s, const bl_graph *prepared, const bl_data *data, bl_plan *plan, bl_weights *w)
 {
     bl_ctx *ctx = s->cli.ctx;
-    BL_TRY(bl_make_dir(ctx, s->cli.output));
+    BL_TRY(bl_cli_begin_run(&s->cli, s->cli.output, s->cli.args[0], prepared, data, s->cli.data.limit)); /* for `lower` of this folder */
     char *weights = bl_path_join(s->cli.arena, s->cli.output, "weights.blw");
     char *to = bl_path_join(s->cli.arena, s->cli.output, "plan.json");
     if (!weights || !to) return bl_pending(ctx);
@@ -243,7 +243,7 @@ static bl_status teach(state *s)
     if (st == BL_OK && s->plan) st = bl_train_quantized(ctx, prepared, plan, data, s->trainer, &s->o, &w, &t);
     if (st == BL_OK && !s->plan) st = bl_train(ctx, graph, data, &s->o, &t);
     if (t) {
-        bl_status kept = s->plan ? write_grids(s, prepared, plan, w) : write_network(s, t);
+        bl_status kept = s->plan ? write_grids(s, prepared, data, plan, w) : write_network(s, t);
         if (kept == BL_OK) kept = write_history(s, t);
         if (kept == BL_OK && s->page) kept = write_page(s, t->epochs, t->n_epochs, false);
         if (kept == BL_OK && st == BL_OK) kept = say(s, t);

@@ -11,7 +11,7 @@ typedef struct state {
     bl_cli cli;
     const char *tuner;
     char *plan_path, *dir;
-    const char *model;
+    const char *model, *run;    /* run: its folder, NULL where model and plan are given */
 } state;
 
 static const struct argp_option options[] = {
@@ -41,7 +41,7 @@ static bl_status find_files(state *s)
         s->model = bl_strdup(cli->arena, cli->args[0]);
         s->plan_path = bl_strdup(cli->arena, cli->args[1]);
     } else {
-        char *file = bl_path_join(cli->arena, cli->args[0], "run.json");
+        char *file = bl_path_join(cli->arena, s->run = cli->args[0], "run.json");
         s->plan_path = bl_path_join(cli->arena, cli->args[0], "plan.json");
         if (!file || !s->plan_path) return bl_pending(cli->ctx);
         BL_TRY(bl_cli_run_model(cli, file, &s->model));
@@ -67,10 +67,10 @@ static bl_status find_tuner(state *s, const bl_plan *plan, const bl_tuner **out)
     return BL_OK;
 }
 
-static bl_status write_results(state *s, const bl_graph *g, bl_plan *plan, bl_weights *w, const char *tuner)
+static bl_status write_results(state *s, const bl_graph *g, const bl_data *data, int64_t limit, bl_plan *plan, bl_weights *w, const char *tuner)
 {
     bl_ctx *ctx = s->cli.ctx;
-    BL_TRY(bl_make_dir(ctx, s->dir));
+    BL_TRY(bl_cli_begin_run(&s->cli, s->dir, s->model, g, data, limit)); /* for `lower` of this folder */
     char *weights = bl_path_join(s->cli.arena, s->dir, "weights.blw"), *to = bl_path_join(s->cli.arena, s->dir, bl_path_base(s->plan_path));
     if (!weights || !to) return bl_pending(ctx);
     BL_TRY(bl_weights_write(ctx, g, w, weights));
@@ -88,12 +88,14 @@ static bl_status tune_plan(state *s, const bl_graph *g, bl_plan *plan)
     bl_data *data;
     bl_weights *w = NULL;
     BL_TRY(find_tuner(s, plan, &tuner));
-    BL_TRY(bl_cli_data(&s->cli, g, NULL, &data));
+    int64_t *index, limit = s->cli.data.limit;
+    if (s->run) BL_TRY(bl_cli_run_data(&s->cli, s->run, g, &data, &limit));
+    else BL_TRY(bl_cli_data(&s->cli, g, NULL, &data));
+    if (!limit) limit = SAMPLES;
     bl_tune_input in = { .graph = g, .plan = plan, .data = data, .words = bl_tuner_words(s->tuner) };
-    int64_t *index;
-    bl_status st = bl_data_pick(data, s->cli.data.limit ? s->cli.data.limit : SAMPLES, s->cli.arena, &index, &in.samples);
+    bl_status st = bl_data_pick(data, limit, s->cli.arena, &index, &in.samples);
     if (st == BL_OK) st = bl_tune(s->cli.ctx, tuner, &in, &w);
-    if (st == BL_OK) st = write_results(s, g, plan, w, tuner->name);
+    if (st == BL_OK) st = write_results(s, g, data, limit, plan, w, tuner->name);
     bl_weights_free(w);
     bl_data_free(data);
     return st;
@@ -115,8 +117,8 @@ static bl_status run(state *s)
 int bl_cmd_tune(int argc, char **argv)
 {
     state s = { 0 };
-    const bl_verb verb = { "tune", "RUNDIR | MODEL.onnx PLAN.json", "Changes weights to suit a plan: weights.blw beside it, or in the folder of -o.",
-                           "bitlathe tune run --data npy:train.npy --tune bias-correction", options, parse, true, 1, 2 };
+    const bl_verb verb = { "tune", "RUNDIR | MODEL.onnx PLAN.json", "Changes weights to suit a plan: weights.blw beside it, or in the folder of -o.  A run without --data: on its own samples.",
+                           "bitlathe tune run --tune adaround -o rounded", options, parse, true, 1, 2 };
     int code = bl_cli_open(&s.cli, &s, &verb, argc, argv);
     return code ? code : bl_cli_close(&s.cli, run(&s));
 }

@@ -64,11 +64,12 @@ static bl_status worst_of_run(bl_cli *cli, bl_graph *g, const char *dir)
     bl_worst *list;
     int n;
     char *plan_path = bl_path_join(cli->arena, dir, "plan.json"), *stats_path = bl_path_join(cli->arena, dir, "stats.json");
+    int64_t limit; /* of the run's calibration: more than is needed here */
     bl_sense_options o = { .samples = cli->data.limit ? cli->data.limit : WORST_SAMPLES };
     bl_status st = plan_path && stats_path ? bl_plan_read(cli->ctx, g, plan_path, &plan) : bl_pending(cli->ctx);
     if (st == BL_OK) st = bl_stats_read(cli->ctx, g, stats_path, &stats);
     if (st == BL_OK) st = bl_menu_make(cli->ctx, g, NULL, &menu);
-    if (st == BL_OK) st = bl_cli_data(cli, g, NULL, &data);
+    if (st == BL_OK) st = bl_cli_run_data(cli, dir, g, &data, &limit);
     bl_sense_input in = { g, menu, stats, data, &o };
     if (st == BL_OK) st = bl_worst_find(cli->ctx, &in, plan, WORST_MOST, cli->arena, &list, &n);
     if (st == BL_OK) st = say_worst(cli, menu, list, n);

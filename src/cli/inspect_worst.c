@@ -241,6 +241,7 @@ bl_status bl_inspect_worst(bl_cli *cli)
     bl_hash hash;
     if (!run || !plan || !sens) return bl_pending(cli->ctx);
     BL_TRY(bl_cli_run_model(cli, run, &model));
+    if (!bl_file_exists(sens) && bl_cli_run_keeps_data(cli, run)) return bl_inspect_worst_measured(cli);
     if (!bl_file_exists(sens))
         return bl_fail(cli->ctx, BL_NOINPUT, sens, "bitlathe sense MODEL.onnx --data DATA -o RUNDIR makes it",
                        "the run has no sensitivities");

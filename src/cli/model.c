@@ -96,43 +96,6 @@ bl_status bl_cli_float_model(bl_cli *cli, const char *path, bool prepared, bl_gr
     return s;
 }
 
-/* Free dimensions as the run bound them; what this call bound itself stands. */
-static bl_status run_dims(bl_cli *cli, const char *place, const json_t *run)
-{
-    const char *name;
-    json_t *size, *dims = json_object_get(run, "dims");
-    json_object_foreach(dims, name, size) {
-        bool bound = false;
-        for (size_t i = 0; i < cli->n_dims; i++) bound |= !strcmp(cli->dims[i].name, name);
-        if (bound) continue;
-        json_int_t n = json_integer_value(size);
-        if (n < 1 || n > INT32_MAX || cli->n_dims == BL_CLI_DIMS_MAX)
-            return bl_fail(cli->ctx, BL_DATA, place, "run quantize again, or give --dim yourself",
-                           "\"dims\": %s is no size of a dimension, or one too many", name);
-        char *own = bl_strdup(cli->arena, name);
-        if (!own) return bl_pending(cli->ctx);
-        cli->dims[cli->n_dims++] = (bl_dim_binding){ own, n };
-    }
-    return BL_OK;
-}
-
-bl_status bl_cli_run_model(bl_cli *cli, const char *run_json, const char **model)
-{
-    json_t *run;
-    const char *path;
-    BL_TRY(bl_json_read(cli->ctx, run_json, &run));
-    bl_status s = bl_json_str(cli->ctx, run, "model", run_json, &path);
-    *model = s == BL_OK ? bl_strdup(cli->arena, path) : NULL;
-    if (s == BL_OK && !*model) s = bl_pending(cli->ctx);
-    if (s == BL_OK) s = run_dims(cli, run_json, run);
-    cli->dequantize |= json_is_true(json_object_get(run, "dequantize"));
-    const json_t *equalised = json_object_get(run, "equalise");
-    cli->equalise_noise |= json_is_string(equalised);
-    cli->equalise |= json_is_true(equalised) || json_is_string(equalised);
-    json_decref(run);
-    return s;
-}
-
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out)
 {
     if (!cli->has_data)

@@ -267,23 +267,16 @@ bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w
     return BL_OK;
 }
 
+/* Samples that calibrate. */
+static int64_t wanted(const bl_pipeline *p)
+{
+    return p->cli->data.limit ? p->cli->data.limit : p->recipe.calibrate;
+}
+
 bl_status bl_pipeline_begin(bl_pipeline *p)
 {
-    const char *model = p->cli->args[0];
-    char *full = realpath(model, NULL);
-    json_t *run = json_pack("{s:s, s:s}", "model", full ? full : model, "graph", p->graph->hash.hex);
-    free(full);
-    if (!run) return bl_fail(p->ctx, BL_DATA, model, "rename it, or the folder that it lies in", "its path is not UTF-8 text, and the run keeps it");
-    bl_status s = bl_make_dir(p->ctx, p->dir);
-    if (p->cli->dequantize) json_object_set_new(run, "dequantize", json_true());
-    json_t *dims = p->cli->n_dims ? json_object() : NULL;
-    for (size_t i = 0; i < p->cli->n_dims; i++)
-        json_object_set_new(dims, p->cli->dims[i].name, json_integer(p->cli->dims[i].size));
-    if (dims) json_object_set_new(run, "dims", dims);
-    if (p->cli->equalise) json_object_set_new(run, "equalise", p->cli->equalise_noise ? json_string("noise") : json_true());
-    if (s == BL_OK) s = bl_json_write(p->ctx, bl_pipeline_path(p, "run.json"), run);
-    json_decref(run);
-    return s;
+    p->begun = true;
+    return bl_cli_keep_run(p->cli, p->dir, p->cli->args[0], p->graph, p->data, wanted(p));
 }
 
 void bl_pipeline_close(bl_pipeline *p)
@@ -363,7 +356,7 @@ static bl_status in_turn(bl_pipeline *p, bl_status (*stage)(bl_pipeline *))
 static bl_status calibrate(bl_pipeline *p)
 {
     uint64_t start = bl_now_ns();
-    int64_t want = p->cli->data.limit ? p->cli->data.limit : p->recipe.calibrate, n;
+    int64_t want = wanted(p), n;
     int64_t *index;
     char *path = p->dir ? bl_pipeline_path(p, "stats.json") : NULL;
     BL_TRY(bl_pipeline_data(p));

@@ -12,6 +12,7 @@ typedef struct bl_pipeline {
     bl_cli *cli;
     bl_ctx *ctx;
     const char *dir;            /* run directory, NULL: records are not kept */
+    bool begun;                 /* it is there, with its run.json */
     bl_recipe recipe;
     const char *target;         /* --target: a row's name or a COST file; NULL: the recipe's */
     double measure_seconds;
@@ -64,8 +65,8 @@ error_t bl_recipe_parse(bl_cli *cli, bl_recipe_words *w, int key, char *arg);
 
 /* Model of args[0], recipe with overrides, menu, budgets.  dir may be NULL; it is not made yet. */
 bl_status bl_pipeline_open(bl_pipeline *p, bl_cli *cli, const bl_recipe_words *w, const char *dir);
-/* Makes the folder, once all that was given is known to make sense: where the model lies stands in run.json,
- * for verbs that are given the folder alone. */
+/* Makes the folder, once all that was given is known to make sense: where the model lies, and what the samples are where
+ * they are open, stands in run.json, for verbs that are given the folder alone. */
 bl_status bl_pipeline_begin(bl_pipeline *p);
 void bl_pipeline_close(bl_pipeline *p);
 /* --data; without it, where the recipe says so, samples distilled into the folder, which is made for them. */

@@ -71,10 +71,9 @@ static bl_status add_given(bl_pipeline *p, const char *npy)
     return bl_samples_open(p->ctx, &o, p->graph, NULL, &p->data);
 }
 
-bl_status bl_pipeline_data(bl_pipeline *p)
+static bl_status open_data(bl_pipeline *p)
 {
     bool both = p->recipe.beside && p->cli->has_data;
-    if (p->data) return BL_OK;
     if (!bl_pipeline_distils(p) && !both) return bl_cli_data(p->cli, p->graph, NULL, &p->data);
     if (!p->dir) return bl_fail(p->ctx, BL_USAGE, p->recipe.name, "give --data, or -o RUNDIR", "no folder for distilled samples");
     char *npy = bl_pipeline_path(p, "distilled.npy"), *record = bl_pipeline_path(p, "distilled.json");
@@ -90,4 +89,11 @@ bl_status bl_pipeline_data(bl_pipeline *p)
     if (!both) return BL_OK;
     json_object_set_new(p->samples, "beside_given", json_true());
     return add_given(p, bl_pipeline_path(p, "samples.npy"));
+}
+
+bl_status bl_pipeline_data(bl_pipeline *p)
+{
+    if (p->data) return BL_OK;
+    BL_TRY(open_data(p));
+    return p->begun && !p->cli->rank ? bl_pipeline_begin(p) : BL_OK; /* their words are known only now */
 }

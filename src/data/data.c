@@ -135,6 +135,13 @@ static bl_status input_check(bl_data *d, const bl_tensor *input)
     return bl_data_extent(d->ctx, "the network's input", &d->input, &d->size, &bytes);
 }
 
+/* NAME.json; with a colon only where there is such a file. */
+static bool names_description(const char *spec)
+{
+    size_t n = strlen(spec);
+    return n > 5 && strcmp(spec + n - 5, ".json") == 0 && (!strchr(spec, ':') || bl_file_exists(spec));
+}
+
 static bl_status data_fill(bl_data *d, const bl_data_options *options, const bl_tensor *input)
 {
     bl_source *s = &d->source;
@@ -149,8 +156,7 @@ static bl_status data_fill(bl_data *d, const bl_data_options *options, const bl_
     s->input_count = d->size;
     if (!options->spec || options->spec[0] == '\0')
         return bl_fail(d->ctx, BL_USAGE, "--data", "give --data LOADER:WORDS", "no data set given");
-    size_t n = strlen(options->spec);
-    if (n > 5 && strcmp(options->spec + n - 5, ".json") == 0 && !strchr(options->spec, ':'))
+    if (names_description(options->spec))
         BL_TRY(bl_data_describe(s, options->spec, &d->options, &prefix));
     else
         BL_TRY(spec_split(s, options->spec, &prefix));
@@ -228,6 +234,10 @@ const char *bl_data_name(const bl_data *d)
 bl_hash bl_data_hash(const bl_data *d)
 {
     return d->hash;
+}
+json_t *bl_data_description(const bl_data *d, const char *folder)
+{
+    return bl_source_description(&d->source, folder);
 }
 
 int bl_data_label(const bl_data *d, int64_t file)

@@ -46,6 +46,10 @@ const char *bl_data_name(const bl_data *data);   /* "cifar:test_a.bin" */
  * and the labels.  Independent of paths and of the limit. */
 bl_hash bl_data_hash(const bl_data *data);
 
+/* The words that open this data set again, as a JSON description in `folder` (absolute) would have them: what lies in that
+ * folder by its name there, what lies elsewhere by its absolute path.  NULL: a path is no UTF-8 text, or no memory. */
+json_t *bl_data_description(const bl_data *data, const char *folder);
+
 /* Inputs [first, first + n), preprocessed, sample after sample.  Several threads may read at once.
  * Arithmetic, in float32 at every step: ((float)stored - mean) / std. */
 bl_status bl_data_read(const bl_data *data, int64_t first, int64_t n, float *out);

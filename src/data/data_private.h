@@ -60,6 +60,8 @@ typedef bl_status bl_load_fn(bl_source *s);
  * strings live in s->arena. */
 bl_status bl_data_describe(bl_source *s, const char *path, bl_data_options *options,
                            const char **prefix);
+/* The other way round; see bl_data_description. */
+json_t *bl_source_description(const bl_source *s, const char *folder);
 
 /* ------------------------------------------------------------ preprocess.c: stored to input */
 

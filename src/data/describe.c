@@ -7,11 +7,12 @@
  *      "channels":"rgb", "resize":256, "crop":224, "window":5}
  *
  * Words that name files beside the description are taken from its folder.  Numbers that the command
- * line gives as well win.
+ * line gives as well win.  A run's run.json is one too: its member "data" describes what the run was made from.
  */
 #include "data/data_private.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* "mean":[...] or a single number. */
@@ -104,7 +105,13 @@ static bl_status option_read(bl_ctx *ctx, const char *path, const char *key, con
     return BL_OK;
 }
 
-static bl_status describe(bl_source *s, const char *path, json_t *root, bl_data_options *o,
+/* What run.json says beside the description: how many samples, and which they were. */
+static bool of_run(const char *key)
+{
+    return strcmp(key, "limit") == 0 || strcmp(key, "hash") == 0;
+}
+
+static bl_status describe(bl_source *s, const char *path, json_t *root, bool run, bl_data_options *o,
                           const char **prefix)
 {
     const char *key, *loader = json_string_value(json_object_get(root, "loader"));
@@ -116,7 +123,7 @@ static bl_status describe(bl_source *s, const char *path, json_t *root, bl_data_
     BL_TRY(words_read(s, path, json_object_get(root, "words")));
     json_object_foreach(root, key, v)
     {
-        if (strcmp(key, "loader") == 0 || strcmp(key, "words") == 0) continue;
+        if (strcmp(key, "loader") == 0 || strcmp(key, "words") == 0 || (run && of_run(key))) continue;
         if (strcmp(key, "mean") == 0)
             BL_TRY(numbers_read(s->ctx, path, key, v, false, o->mean, &o->n_mean));
         else if (strcmp(key, "std") == 0)
@@ -132,7 +139,70 @@ bl_status bl_data_describe(bl_source *s, const char *path, bl_data_options *opti
 {
     json_t *root;
     BL_TRY(bl_json_read(s->ctx, path, &root));
-    bl_status status = describe(s, path, root, options, prefix);
+    json_t *data = json_object_get(root, "data");
+    bool run = json_is_object(data);
+    bl_status status = describe(s, path, run ? data : root, run, options, prefix);
     json_decref(root);
     return status;
+}
+
+/* ---- the other way round */
+
+/* A word that names a file, found again from any folder; others, as a type or a shape, as they are. */
+static json_t *word_json(const char *word, const char *folder)
+{
+    size_t n = strlen(folder);
+    char *full = bl_file_exists(word) && bl_dtype_short(word) == BL_NONE ? realpath(word, NULL) : NULL;
+    bool inside = full && strncmp(full, folder, n) == 0 && full[n] == '/';
+    json_t *text = json_string(!full ? word : inside ? full + n + 1 : full);
+    free(full);
+    return text;
+}
+
+/* The float32 in as few digits as give it again. */
+static json_t *number_json(float x)
+{
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)x);
+        if (strtof(text, NULL) == x) break;
+    }
+    return json_real(strtod(text, NULL));
+}
+
+static void add_numbers(json_t *o, const char *key, const float *x, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) json_array_append_new(list, number_json(x[i]));
+    if (n) json_object_set_new(o, key, list);
+    else json_decref(list);
+}
+
+static void add_whole(json_t *o, const char *key, int64_t x)
+{
+    if (x) json_object_set_new(o, key, json_integer((json_int_t)x));
+}
+
+json_t *bl_source_description(const bl_source *s, const char *folder)
+{
+    const bl_data_options *from = s->options;
+    json_t *o = json_pack("{s:s}", "loader", s->row->prefix), *words = json_array();
+    bool text = o && words;
+    for (int i = 0; text && i < s->n_words; i++) text = json_array_append_new(words, word_json(s->word[i], folder)) == 0;
+    json_object_set_new(o, "words", words);
+    if (!text) {
+        json_decref(o);
+        return NULL;
+    }
+    add_numbers(o, "mean", from->mean, from->n_mean);
+    add_numbers(o, "std", from->std, from->n_std);
+    add_whole(o, "resize", from->resize);
+    if (from->crop_width && from->crop_width != from->crop)
+        json_object_set_new(o, "crop", json_sprintf("%dx%d", from->crop, from->crop_width));
+    else add_whole(o, "crop", from->crop);
+    add_whole(o, "crops", from->crops);
+    add_whole(o, "window", from->window);
+    if (from->bgr) json_object_set_new(o, "channels", json_string("bgr"));
+    if (from->nhwc_stored || from->nchw_stored) json_object_set_new(o, "layout", json_string(from->nhwc_stored ? "nhwc" : "nchw"));
+    return o;
 }

@@ -142,6 +142,51 @@ says "inspect weights of another network" 'the record of another network; give t
 rm "$t/tuned2/weights.blw"
 ok 64 "lower without the weights" "$bitlathe" lower $resnet8 --plan "$t/tuned2/plan.json" -o "$t/no.blp"
 
+# ---- the folder alone: its network, its plan, its samples
+cp -r "$t/whole" "$t/folder"
+rm "$t/folder/weights.blw" "$t/folder/model.blp"
+ok 0 "tune on the run's own samples" "$bitlathe" tune "$t/folder" --tune bias-correction
+check "quantize's weights" cmp "$t/folder/weights.blw" "$t/whole/weights.blw"
+ok 0 "lower RUN" "$bitlathe" lower "$t/folder"
+prints "lower RUN" "^$t/folder/model.blp$"
+check "quantize's program" cmp "$t/folder/model.blp" "$t/whole/model.blp"
+ok 0 "tune RUN elsewhere" "$bitlathe" tune "$t/folder" --tune bias-analytic -o "$t/other"
+ok 0 "lower what was tuned elsewhere" "$bitlathe" lower "$t/other" -o "$t/other.blp"
+ok 0 "lower its plan" "$bitlathe" lower $resnet8 --plan "$t/other/plan.json" -o "$t/same.blp"
+check "the same program by plan" cmp "$t/other.blp" "$t/same.blp"
+absent "nothing but -o" "$t/other/model.blp"
+ok 0 "tune RUN on other samples" "$bitlathe" tune "$t/folder" --tune bias-correction $data --limit 12 -o "$t/fewer"
+ok 0 "tune RUN on fewer" "$bitlathe" tune "$t/folder" --tune bias-correction --limit 12 -o "$t/fewer2"
+check "the same samples" cmp "$t/fewer/weights.blw" "$t/fewer2/weights.blw"
+checks=$((checks + 1))
+! cmp -s "$t/fewer/weights.blw" "$t/whole/weights.blw" || fail "--limit" "wins over the run's"
+ok 0 "words on the command line" "$bitlathe" tune "$t/folder" --tune bias-correction --mean 0 -o "$t/mean"
+checks=$((checks + 1))
+! cmp -s "$t/mean/weights.blw" "$t/whole/weights.blw" || fail "--mean" "wins over the run's"
+ok 0 "a run's samples for another verb" "$bitlathe" compare $resnet8 "$t/folder/model.blp" --data "$t/folder/run.json" --json
+json_is "a run's samples for another verb" "$t/out" samples 24
+cp "$t/folder/run.json" "$t/folder.json"
+ok 0 "a stage without samples" "$bitlathe" measure $resnet8 $recipe --target counted -o "$t/folder"
+check "keeps what they were" cmp "$t/folder/run.json" "$t/folder.json"
+rm "$t/folder/sens.json"
+ok 0 "inspect --worst without sensitivities" "$bitlathe" inspect --worst "$t/folder"
+prints "inspect --worst without sensitivities" '^Each unit alone on the plan.s widths, measured'
+noise_images "$t/train" 24 14
+ok 65 "samples that changed" "$bitlathe" tune "$t/folder" --tune bias-correction
+says "samples that changed" "samples are not those that $t/folder/run.json was made from; give --data"
+mv "$t/train" "$t/train.gone"
+ok 66 "samples that are gone" "$bitlathe" tune "$t/folder" --tune bias-correction
+says "samples that are gone" "$t/train: .*; put it back, or give --data$"
+noise_images "$t/train" 24 11
+sed -i '/^ "data": {/,/^ }/d; s/^ "graph": \(.*\),$/ "graph": \1/' "$t/folder/run.json"
+ok 64 "a run that keeps no samples" "$bitlathe" tune "$t/folder" --tune bias-correction
+says "a run that keeps no samples" 'give --data'
+ok 66 "tune no run" "$bitlathe" tune "$t" --tune bias-correction
+says "tune no run" 'give the folder of `bitlathe quantize -o`'
+ok 66 "lower no run" "$bitlathe" lower "$t"
+ok 66 "lower nothing" "$bitlathe" lower "$t/missing"
+ok 64 "lower a network alone" "$bitlathe" lower $resnet8
+
 # ---- windows of a sample have its label, the last sample's too
 noise_images "$t/tall" 16 41
 noise_bytes 14 42 10 >"$t/tall.u8"
@@ -234,6 +279,24 @@ mkdir "$t/name" && cp $resnet8 "$t/name/eight.onnx"
 ok 0 "quantize the free one" "$bitlathe" quantize "$t/name/eight.onnx" --weights-bits 8 --act-bits 8 --data raw:"$t/eight.u8",u8,8x1x28x28 --no-bench \
     --target counted -o "$t/free"
 check "the same program from a fixed batch" cmp "$t/eight/model.blp" "$t/free/model.blp"
+# NumPy's float64 and pictures of bytes: numbers are numbers.
+{ hex_out 934e554d5059 0100 7600; printf '%-117s\n' "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1, 28, 28), }"; noise_bytes 784 9 200; } >"$t/u8.npy"
+{ hex_out 934e554d5059 0100 7600; printf '%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 28, 28), }"
+  tail -c 784 "$t/u8.npy" | od -An -v -tu1 -w1 | awk '{ # a whole number below 256 as float32
+      if (!$1) { printf "00000000"; next }
+      for (e = 0; 2 ^ (e + 1) <= $1; e++); m = ($1 - 2 ^ e) * 2 ^ (23 - e); b = (127 + e) * 2 ^ 23 + m
+      printf "%02x%02x%02x%02x", b % 256, int(b / 256) % 256, int(b / 65536) % 256, int(b / 16777216) }' | sed 's/../\\x&/g' | xargs -0 printf '%b'; } >"$t/f32.npy"
+ok 0 "run program on float32" "$bitlathe" run "$run/model.blp" --in "$t/f32.npy" --out "$t/of"
+for m in "$run/model.blp" $resnet8; do
+    ok 0 "run ${m##*/} on bytes" "$bitlathe" run "$m" --in "$t/u8.npy" --out "$t/ou"
+    says "run ${m##*/} on bytes" "u8.npy: uint8 is taken as the network's float32"
+    ok 0 "run ${m##*/} on the same as float32" "$bitlathe" run "$m" --in "$t/f32.npy" --out "$t/of"
+    check "${m##*/}: the same numbers" cmp "$t/ou/out0.npy" "$t/of/out0.npy"
+done
+{ hex_out 934e554d5059 0100 7600; printf '%-117s\n' "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 1, 28, 28), }"
+  head -c 6264 /dev/zero; hex_out 9c7500883ce4377e; } >"$t/f64.npy"
+ok 65 "run on 1e300" "$bitlathe" run $resnet8 --in "$t/f64.npy" --out "$t/none"
+says "run on 1e300" "f64.npy: 1e+300 is no number that the network's input of float32 takes"
 ok 64 "run without --out" "$bitlathe" run $resnet8 --in "$t/x.npy"
 ok 64 "run with two inputs" "$bitlathe" run $resnet8 --in "$t/x.npy" --in "$t/x.npy" --out "$t/o4"
 

@@ -49,6 +49,14 @@ ok 0 both "$bitlathe" quantize $resnet8 --recipe ohq $few --set data=both --data
 says "made samples stand beside given ones" 'beside --data: 8 samples distilled'
 check "and the report says so" grep -q 'Beside the given ones 8 samples' "$t/both/report.html"
 json_is both "$t/both/summary.json" samples.calibration 16
+# ---- the folder keeps what it was made from, wherever it lies
+for run in a both; do
+    mv "$t/$run" "$t/moved"
+    ok 0 "tune $run, moved" "$bitlathe" tune "$t/moved" --tune bias-correction -o "$t/again"
+    json_is "tune $run, moved" "$t/moved/run.json" data.words.0 "$([ $run = a ] && echo distilled.npy || echo samples.npy)"
+    check "the weights of $run" cmp "$t/again/weights.blw" "$t/moved/weights.blw"
+    mv "$t/moved" "$t/$run"
+done
 check "the given ones first" cmp -n 20000 -i 128:128 "$t/both/samples.npy" "$t/first.npy"
 ok 0 "time alone" "$bitlathe" quantize $resnet8 --recipe ohq ${few/counted/here} --data "npy:$t/first.npy" --set alpha=0 --set beta=1 --weights-bits 8 \
     --act-bits 4,8 --measure-seconds 0.01 -o "$t/time"

@@ -400,6 +400,59 @@ static void description(void **state)
     open_fails(f, "@/d.json", "", input_of(4, 1, 3, 2, 1), BL_USAGE, "\"x\"");
 }
 
+/* The same samples by what a data set says of itself, as run.json keeps it, from any folder. */
+static void words_again(void **state)
+{
+    fixture *f = *state;
+    put_npy_u8(f, "(2, 4, 3, 3)", 72);
+    save(f, "a,b.npy");
+    for (int i = 0; i < 72; i++) put_le(f, pattern((size_t)i), 1);
+    save(f, "x.bin");
+    save_text(f, "l.csv", "label\n3\n4\n");
+    save_text(f, "d.json", "{\"loader\":\"npy\",\"words\":[\"a,b.npy\",\"l.csv\"]}");
+    const struct {
+        const char *form, *words;
+        bl_tensor in;
+        const char *says[4];
+    } sets[] = {
+        {"@/d.json", "layout=nhwc channels=bgr crop=3x2 mean=0.1,2,123.675 std=62.985",
+         input_of(4, 1, 3, 3, 2),
+         {"\"words\": [\"a,b.npy\", \"l.csv\"]", "\"mean\": [0.10000000000000001, 2.0, 123.675",
+          "\"crop\": \"3x2\"", "\"limit\": 7"}},
+        {"raw:@/x.bin,u8,2x36", "", input_of(2, 1, 36, 0, 0), {"[\"x.bin\", \"u8\", \"2x36\"]", "", "", ""}},
+        {"raw:@/x.bin,u8,2x4x3x3", "layout=nchw window=2", input_of(4, 1, 2, 3, 3), {"\"layout\": \"nchw\"", "\"window\": 2", "", ""}},
+        {"raw:@/x.bin,u8,2x4x3x3", "layout=nhwc resize=3 crop=2", input_of(4, 1, 3, 2, 2), {"\"resize\": 3", "\"crop\": 2", "", ""}},
+    };
+    for (size_t k = 0; k < BL_COUNTOF(sets); k++) {
+        bl_data *d = open_fine(f, sets[k].form, sets[k].words, sets[k].in), *again;
+        for (int away = 0; away < 2; away++) { /* beside the files, and elsewhere */
+            char folder[300], path[400];
+            snprintf(folder, sizeof folder, "%s%s", f->folder, away ? "/run" : "");
+            assert_true(mkdir(folder, 0700) == 0 || !away);
+            json_t *words = bl_data_description(d, folder), *run;
+            assert_non_null(words);
+            json_object_set_new(words, "limit", json_integer(7));
+            json_object_set_new(words, "hash", json_string(bl_data_hash(d).hex));
+            char *text = json_dumps(words, 0);
+            for (int i = 0; i < 4 && !away; i++)
+                if (!strstr(text, sets[k].says[i])) fail_msg("no %s in %s", sets[k].says[i], text);
+            free(text);
+            run = json_pack("{s:s, s:o}", "model", "net.onnx", "data", words);
+            snprintf(path, sizeof path, "%s/run.json", folder);
+            assert_int_equal(json_dump_file(run, path, 0), 0);
+            json_decref(run);
+            again = open_fine(f, away ? "@/run/run.json" : "@/run.json", "", sets[k].in);
+            assert_string_equal(bl_data_hash(again).hex, bl_data_hash(d).hex);
+            bl_data_free(again);
+            assert_int_equal(unlink(path), 0);
+            if (away) assert_int_equal(rmdir(folder), 0);
+        }
+        bl_data_free(d);
+    }
+    save_text(f, "d.json", "{\"loader\":\"npy\",\"words\":[\"a,b.npy\"],\"limit\":7}");
+    open_fails(f, "@/d.json", "", input_of(2, 1, 36, 0, 0), BL_DATA, "limit"); /* it would not be kept */
+}
+
 static void arff_forms(void **state)
 {
     fixture *f = *state;
@@ -473,7 +526,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(cifar_records), TEST(idx_plain_and_gzip), TEST(idx_wide_types), TEST(raw_types),
-        TEST(csv_forms),     TEST(label_files),        TEST(words),          TEST(description),
+        TEST(csv_forms),     TEST(label_files),        TEST(words),          TEST(description),   TEST(words_again),
         TEST(arff_forms),    TEST(scaled_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
