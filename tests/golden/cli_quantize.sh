@@ -125,6 +125,7 @@ sum=$(grep -o '"harm": [-0-9.e]*' "$t/worst.json" | awk 'NR == 1 { all = $2; nex
 holds "shares are of the sum" "$sum > 0.999999 && $sum < 1.000001"
 cp -r "$t/a" "$t/worst"
 rm "$t/worst/sens.json"
+sed -i 's/^ "data": {/ "other": {/' "$t/worst/run.json"
 ok 66 "inspect --worst without sensitivities" "$bitlathe" inspect --worst "$t/worst"
 says "inspect --worst without sensitivities" 'the run has no sensitivities; bitlathe sense'
 sed 's/"W8A8"/"W9A8"/' "$t/a/sens.json" >"$t/worst/sens.json"
