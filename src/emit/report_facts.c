@@ -96,6 +96,8 @@ static const char *proof_text(const char *proof)
     if (!strcmp(proof, "search")) return "search: every plan that could be better was ruled out";
     if (!strcmp(proof, "limit"))
         return "limit: a limit of time or work ended the search; bound and gap hold";
+    if (!strcmp(proof, "none"))
+        return "none: by the solver's prices, which are upper bounds, no plan keeps the budgets; by exact ones this one does";
     return proof;
 }
 

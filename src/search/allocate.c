@@ -154,6 +154,19 @@ bl_status bl_search_problem(bl_ctx *ctx, const bl_search_input *in, double noise
     return BL_OK;
 }
 
+/* The solver's own answer was that there is none: what it says of other limits proves nothing about these. */
+static void say_relaxed(json_t *solver)
+{
+    static const char *const unproven[] = { "bound", "gap", "root_bound" };
+    for (size_t i = 0; i < BL_COUNTOF(unproven); i++) json_object_set_new(solver, unproven[i], json_null());
+    json_object_del(solver, "binding");
+    json_object_del(solver, "excess");
+    json_object_del(solver, "excess_bound");
+    json_object_set_new(solver, "status", json_string("feasible"));
+    json_object_set_new(solver, "proof", json_string("none"));
+    json_object_set_new(solver, "relaxed", json_true());
+}
+
 bl_status bl_search_knapsack(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, bl_search_result *out)
 {
     bl_mckp *p = NULL;
@@ -167,9 +180,16 @@ bl_status bl_search_knapsack(bl_ctx *ctx, const bl_search_input *in, bl_arena *a
                                .feasible = r.status != BL_MCKP_INFEASIBLE, .binding = r.binding };
     BL_ALLOC_TRY(ctx, out->choice);
     for (int u = 0; u < in->menu->n_units; u++) out->choice[u] = in->menu->units[u].n_candidates - 1 - r.choice[u];
+    bool relaxed = false;
+    if (!out->feasible) BL_TRY(bl_relax_choice(ctx, in, p, arena, &r, out->choice, &relaxed));
+    if (relaxed) {
+        out->feasible = true;
+        out->binding = -1;
+    }
     if (out->feasible) BL_TRY(bl_improve_choice(ctx, in, arena, out->choice));
     BL_TRY(bl_mckp_result_json(ctx, p, &r, &out->solver));
     json_object_del(out->solver, "choice"); /* stands in the plan's units */
+    if (relaxed) say_relaxed(out->solver);
     if (bl_search_weighs(in)) {
         json_object_set_new(out->solver, "alpha", bl_json_real(in->alpha));
         json_object_set_new(out->solver, "beta", bl_json_real(in->beta));

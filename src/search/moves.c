@@ -165,3 +165,107 @@ bl_status bl_cheapen_choice(bl_ctx *ctx, const bl_search_input *in, double noise
     exact e = { .in = in, .choice = choice, .cheapen = true, .noise = noise };
     return worth_it(in, true) ? move_all(ctx, arena, &e) : BL_OK;
 }
+
+/* ---- what the solver's upper bound hides */
+
+typedef struct relaxing {
+    bl_ctx *ctx;
+    bl_arena *arena;
+    exact e;                    /* e.choice: the plan at hand */
+    bl_mckp *problem;
+    bl_mckp_result *best_result, at;
+    int latency;                /* its budget */
+    double limit, best;         /* that was asked for; objective of the best plan, infinite: none yet */
+    int *best_choice;
+} relaxing;
+
+static double slack(const relaxing *r)
+{
+    return r->at.costs[r->latency] - total(&r->e, BL_M_LATENCY);
+}
+
+/* The plan at hand, where it keeps the budgets exactly and is better. */
+static bool keep_fitting(relaxing *r)
+{
+    const bl_menu *m = r->e.in->menu;
+    for (int u = 0; u < m->n_units; u++) r->e.choice[u] = m->units[u].n_candidates - 1 - r->at.choice[u];
+    if (!fits(&r->e)) return false;
+    double objective = bl_choice_objective(m, r->e.in->sens, r->e.choice);
+    if (objective < r->best) {
+        r->best = objective;
+        *r->best_result = r->at;
+        memcpy(r->best_choice, r->e.choice, (size_t)m->n_units * sizeof *r->best_choice);
+    }
+    return true;
+}
+
+/* By how much the plan at hand exceeds the budgets, as shares of them. */
+static double excess(const exact *e)
+{
+    double sum = 0;
+    for (int b = 0; b < e->in->n_budgets; b++) sum += fmax(0, total(e, e->in->budgets[b].metric) / e->in->budgets[b].limit - 1);
+    return sum;
+}
+
+/* Single moves that take most off the excess, while any does; less noise is the moves' business afterwards. */
+static void descend(exact *e)
+{
+    const bl_menu *m = e->in->menu;
+    double least = excess(e), now;
+    for (int at = 0; at >= 0;) {
+        int to = at = -1;
+        for (int u = 0; u < m->n_units; u++)
+            for (int c = 0, old = e->choice[u]; c < m->units[u].n_candidates; c++, e->choice[u] = old) {
+                e->choice[u] = c;
+                if (!((now = excess(e)) < least)) continue;
+                least = now;
+                at = u;
+                to = c;
+            }
+        if (at >= 0) e->choice[at] = to;
+    }
+}
+
+/* Solved again with a higher limit, up to what plans turn out to cost less than the table says. */
+static bl_status raise_limit(relaxing *r)
+{
+    enum { ROUNDS = 8 };
+    const double close = 1e-4;
+    const bl_mckp_limits limits = { .nodes = 20000 };
+    double lo = 0, hi = INFINITY, raise = fmax(slack(r), r->at.costs[r->latency] - r->limit);
+    int refused = 0;
+    for (int i = 0; i < ROUNDS && refused < 2 && hi - lo > close * r->limit; i++) {
+        r->problem->limits[r->latency] = r->limit + raise;
+        BL_TRY(bl_mckp_solve(r->ctx, r->problem, &limits, r->arena, &r->at));
+        bool fit = keep_fitting(r);
+        if (fit) lo = raise;
+        else if (r->at.status != BL_MCKP_INFEASIBLE) hi = raise;
+        refused += r->at.status == BL_MCKP_INFEASIBLE;
+        raise = isfinite(hi) ? (lo + hi) / 2 : fmax(slack(r), 1.5 * raise);
+    }
+    return BL_OK;
+}
+
+bl_status bl_relax_choice(bl_ctx *ctx, const bl_search_input *in, bl_mckp *problem, bl_arena *arena, bl_mckp_result *result, int *choice, bool *found)
+{
+    size_t n = (size_t)in->menu->n_units;
+    relaxing r = { .ctx = ctx, .arena = arena, .problem = problem, .best_result = result, .at = *result, .latency = -1, .best = INFINITY, .best_choice = choice,
+                   .e = { .in = in, .choice = BL_NEW(arena, int, n) } };
+    *found = false;
+    BL_ALLOC_TRY(ctx, r.e.choice);
+    for (int b = 0; b < in->n_budgets; b++)
+        if (in->budgets[b].metric == BL_M_LATENCY) r.latency = b;
+    if (r.latency < 0 || !worth_it(in, false)) return BL_OK;
+    BL_TRY(make_table(ctx, arena, &r.e));
+    r.limit = problem->limits[r.latency];
+    keep_fitting(&r); /* the nearest plan, with the least excess by the table */
+    BL_TRY(raise_limit(&r));
+    problem->limits[r.latency] = r.limit;
+    *found = isfinite(r.best);
+    if (*found) return BL_OK;
+    memcpy(r.e.choice, choice, n * sizeof *choice);
+    descend(&r.e);
+    *found = fits(&r.e);
+    if (*found) memcpy(choice, r.e.choice, n * sizeof *choice);
+    return BL_OK;
+}

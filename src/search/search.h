@@ -198,6 +198,9 @@ bl_status bl_polish_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *are
 /* One- and two-unit moves under exact prices, budgets kept; separable prices are upper bounds, so there
  * may be room left.  choice is improved in place. */
 bl_status bl_improve_choice(bl_ctx *ctx, const bl_search_input *in, bl_arena *arena, int *choice);
+/* Where the solver found no plan: one may keep the budgets under exact prices all the same.  *found: choice and result are such
+ * a plan's, the solver's answer to a higher limit of the latency.  The problem is left as it was. */
+bl_status bl_relax_choice(bl_ctx *ctx, const bl_search_input *in, bl_mckp *problem, bl_arena *arena, bl_mckp_result *result, int *choice, bool *found);
 /* The same for less of in->minimize, with at most so much predicted noise. */
 bl_status bl_cheapen_choice(bl_ctx *ctx, const bl_search_input *in, double noise, bl_arena *arena, int *choice);
 
