@@ -10,7 +10,9 @@
  * The cheaper of the last two, in steps times tiles, is taken.
  *
  * A tile starts from its bias (a row of it, loaded with stride 0); its sums are stored and requantized while the next
- * block multiplies.  What a run of taps leaves of 64 bytes meets weights of zero.
+ * block multiplies.  What a run of taps leaves of 64 bytes meets weights of zero.  A product waits 52 cycles for the one
+ * before it on the same sums and the next may start after 16, so blocks of fewer than four tiles keep their odd steps in
+ * tiles of their own, which are added up where sums become codes.
  *
  * Packed: folded biases [32 channels], then weights [32 channels][step][tile][4 bytes of K x 16][16 channels][4].
  * conv_stream_amx has them at 1, 2 or 4 bits and unpacks those of 32 channels two steps ahead of their first use.
@@ -182,7 +184,7 @@ static size_t amx_plan_work(const amx_plan *p)
     return p->mult_bytes + p->sums_bytes + p->slab_bytes + p->at_bytes + p->to_bytes + p->tail_bytes + p->b_bytes;
 }
 
-/* Place of channel c of a block: of two tiles in the order of requant_store32. */
+/* Place of channel c of a block: of two tiles in the order of requant_codes64, two positions at a time. */
 static size_t amx_place(size_t tiles, size_t c)
 {
     return tiles == 1 ? c : c / 4 % 2 * 16 + c / 8 * 4 + c % 4;
@@ -230,34 +232,86 @@ typedef struct amx_pending {
     const int32_t *sums;        /* [32 positions][32 channels] */
     const int32_t *to;          /* where a position's codes go; -1: nobody's */
     const float *mult;
-    uint8_t *out;               /* NULL: nothing is pending */
+    uint8_t *out;
     size_t done, positions, channels, tiles;
+    size_t odd;                 /* where the sums of odd steps lie behind those of even ones; 0: there are none */
 } amx_pending;
 
 typedef struct amx_job {
     tile_file t;
     const size_t *at;           /* offset of each step */
     size_t steps, stride, bits;
+    size_t drain;               /* positions whose sums become codes in one step */
     const int32_t *bias;
     int8_t *b;                  /* expanded weights of the channels at hand */
     const uint8_t *stored;      /* to be unpacked there; NULL: they are there */
     int32_t *sums;              /* two blocks, in turn */
     bool turn;
+    int kind;                   /* of requantization */
     amx_pending wait;
     requant q;
 } amx_job;
 
-static void amx_drain(amx_job *j, size_t n)
+static inline __attribute__((always_inline)) __m512i amx_sums(const int32_t *sums, size_t odd)
 {
-    amx_pending *w = &j->wait;
-    for (size_t end = BL_MIN(w->done + n, w->positions); w->done < end; w->done++) {
-        const int32_t *sums = w->sums + w->done * AMX_N;
-        if (w->to[w->done] < 0) continue;
-        uint8_t *out = w->out + w->to[w->done];
-        __m512i first = _mm512_loadu_si512(sums);
-        if (w->tiles == 2) requant_store32(&j->q, first, _mm512_loadu_si512(sums + 16), w->mult, out, w->channels);
-        else requant_store16(&j->q, first, w->mult, out, w->channels);
+    __m512i v = _mm512_loadu_si512(sums);
+    return odd ? _mm512_add_epi32(v, _mm512_loadu_si512(sums + odd)) : v;
+}
+
+/* Two positions of two tiles, or four of one, become codes at once. */
+static inline __attribute__((always_inline)) void amx_drain_as(amx_job *j, size_t n, int kind, size_t tiles)
+{
+    const amx_pending w = j->wait;
+    const requant q = j->q;
+    const size_t end = BL_MIN(w.done + n, w.positions), many = tiles == 2 ? 2 : 4, apart = tiles == 2 ? 16 : AMX_N;
+    const __mmask32 mask = (__mmask32)(0xffffffffu >> (32 - w.channels));
+    const __m512 m0 = _mm512_loadu_ps(w.mult), m1 = tiles == 2 ? _mm512_loadu_ps(w.mult + 16) : m0;
+    /* Lanes of 16 bytes hold 8 of the one position, 8 of the other; or 4 of each of four. */
+    const __m512i order = tiles == 2 ? _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)
+                                     : _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    size_t i = w.done;
+    for (; i < end; i += many) {
+        const int32_t *sums = w.sums + i * AMX_N;
+        __m512i a = amx_sums(sums, w.odd), b = amx_sums(sums + apart, w.odd);
+        __m512i c = amx_sums(sums + 2 * apart, w.odd), d = amx_sums(sums + 3 * apart, w.odd);
+        __m512i codes = _mm512_permutexvar_epi32(order, requant_codes64(&q, kind, a, b, c, d, m0, m1, m0, m1));
+        int32_t to[4];
+        for (size_t k = 0; k < many; k++) to[k] = i + k < w.positions ? w.to[i + k] : -1;
+        if (tiles == 2 && w.channels == AMX_N) {
+            if (to[0] >= 0) _mm256_storeu_si256((__m256i *)(w.out + to[0]), _mm512_castsi512_si256(codes));
+            if (to[1] >= 0) _mm256_storeu_si256((__m256i *)(w.out + to[1]), _mm512_extracti64x4_epi64(codes, 1));
+        } else if (tiles == 2) {
+            if (to[0] >= 0) _mm256_mask_storeu_epi8(w.out + to[0], mask, _mm512_castsi512_si256(codes));
+            if (to[1] >= 0) _mm256_mask_storeu_epi8(w.out + to[1], mask, _mm512_extracti64x4_epi64(codes, 1));
+        } else {
+            if (to[0] >= 0) _mm_mask_storeu_epi8(w.out + to[0], (__mmask16)mask, _mm512_castsi512_si128(codes));
+            if (to[1] >= 0) _mm_mask_storeu_epi8(w.out + to[1], (__mmask16)mask, _mm512_extracti32x4_epi32(codes, 1));
+            if (to[2] >= 0) _mm_mask_storeu_epi8(w.out + to[2], (__mmask16)mask, _mm512_extracti32x4_epi32(codes, 2));
+            if (to[3] >= 0) _mm_mask_storeu_epi8(w.out + to[3], (__mmask16)mask, _mm512_extracti32x4_epi32(codes, 3));
+        }
     }
+    j->wait.done = i;
+}
+
+#define DRAIN(kind, KIND, tiles)                                                                   \
+    static __attribute__((noinline)) void amx_drain_##kind##tiles(amx_job *j, size_t n)            \
+    {                                                                                              \
+        amx_drain_as(j, n, REQUANT_##KIND, tiles);                                                 \
+    }
+DRAIN(bare, BARE, 1)
+DRAIN(fast, FAST, 1)
+DRAIN(sure, SURE, 1)
+DRAIN(bare, BARE, 2)
+DRAIN(fast, FAST, 2)
+DRAIN(sure, SURE, 2)
+
+static inline void amx_drain(amx_job *j, size_t n)
+{
+    static void (*const drain[REQUANT_KINDS][2])(amx_job *, size_t) = {
+        [REQUANT_BARE] = {amx_drain_bare1, amx_drain_bare2},
+        [REQUANT_FAST] = {amx_drain_fast1, amx_drain_fast2},
+        [REQUANT_SURE] = {amx_drain_sure1, amx_drain_sure2}};
+    if (j->wait.done < j->wait.positions) drain[j->kind][j->wait.tiles - 1](j, n);
 }
 
 /* One step's weights: each byte holds codes of 8 / bits vectors; a table makes them signed. */
@@ -285,41 +339,58 @@ static void amx_unpack(const amx_job *j, size_t step, size_t tiles)
     else amx_unpack_at(j, step, tiles, 1);
 }
 
+/* One step: tiles 0 and 2 are of the first 16 channels, 1 and 3 of the others, 0 and 1 of the first 16 positions.  Where there are fewer,
+ * odd steps take what would lie idle: 2 and 3 of 16 positions, 1 and 3 of 16 channels, 2 of both. */
+static inline __attribute__((always_inline)) void amx_step(amx_job *j, const uint8_t *x, const int8_t *w, bool m2, bool n2, bool odd)
+{
+    tile_file *t = &j->t;
+    (void)t;
+    TILE_LOAD(t, 4, x, j->stride);
+    TILE_LOAD(t, 6, w, TILE_BYTES);
+    if (!odd) TILE_DOT(t, 0, 4, 6);
+    else if (m2) TILE_DOT(t, 1, 4, 6);
+    else TILE_DOT(t, 2, 4, 6);
+    if (n2) {
+        TILE_LOAD(t, 7, w + AMX_TILE, TILE_BYTES);
+        if (!odd) TILE_DOT(t, 1, 4, 7);
+        else TILE_DOT(t, 3, 4, 7);
+    }
+    if (m2) {
+        TILE_LOAD(t, 5, x + 16 * j->stride, j->stride);
+        if (!odd) TILE_DOT(t, 2, 5, 6);
+        else TILE_DOT(t, 3, 5, 6);
+        if (n2) TILE_DOT(t, 3, 5, 7);
+    }
+}
+
 /* Two or one tile of positions times two or one of channels; the last block's sums become codes meanwhile. */
 static inline __attribute__((always_inline)) void amx_block(amx_job *j, const uint8_t *in, bool m2, bool n2)
 {
     tile_file *t = &j->t;
-    const size_t n = n2 ? 2 : 1, drain = (AMX_M + j->steps - 1) / j->steps;
+    const size_t n = n2 ? 2 : 1, steps = j->steps;
+    const bool odd = !(m2 && n2) && steps > 1;
     const int8_t *w = j->b;
     int32_t *sums = j->sums + (j->turn ? AMX_M * AMX_N : 0);
     (void)t;
     TILE_LOAD(t, 0, j->bias, 0);
     if (n2) TILE_LOAD(t, 1, j->bias + 16, 0);
+    else if (m2) TILE_ZERO(t, 1);
     if (m2) TILE_LOAD(t, 2, j->bias, 0);
+    else TILE_ZERO(t, 2);
     if (m2 && n2) TILE_LOAD(t, 3, j->bias + 16, 0);
-    for (size_t k = 0; j->stored && k < BL_MIN(j->steps, (size_t)AMX_AHEAD); k++) amx_unpack(j, k, n);
-    for (size_t k = 0; k < j->steps; k++, w += n * AMX_TILE) {
-        const uint8_t *x = in + j->at[k];
-        if (j->stored && k + AMX_AHEAD < j->steps) amx_unpack(j, k + AMX_AHEAD, n);
-        TILE_LOAD(t, 4, x, j->stride);
-        TILE_LOAD(t, 6, w, TILE_BYTES);
-        TILE_DOT(t, 0, 4, 6);
-        if (n2) {
-            TILE_LOAD(t, 7, w + AMX_TILE, TILE_BYTES);
-            TILE_DOT(t, 1, 4, 7);
-        }
-        if (m2) {
-            TILE_LOAD(t, 5, x + 16 * j->stride, j->stride);
-            TILE_DOT(t, 2, 5, 6);
-            if (n2) TILE_DOT(t, 3, 5, 7);
-        }
-        amx_drain(j, drain);
+    else if (m2 || n2) TILE_ZERO(t, 3);
+    for (size_t k = 0; j->stored && k < BL_MIN(steps, (size_t)AMX_AHEAD); k++) amx_unpack(j, k, n);
+    for (size_t k = 0; k < steps; k++, w += n * AMX_TILE) {
+        if (j->stored && k + AMX_AHEAD < steps) amx_unpack(j, k + AMX_AHEAD, n);
+        if (odd && k % 2) amx_step(j, in + j->at[k], w, m2, n2, true);
+        else amx_step(j, in + j->at[k], w, m2, n2, false);
+        amx_drain(j, j->drain);
     }
     amx_drain(j, AMX_M);
     TILE_STORE(t, 0, sums, AMX_N * sizeof(int32_t));
-    if (n2) TILE_STORE(t, 1, sums + 16, AMX_N * sizeof(int32_t));
-    if (m2) TILE_STORE(t, 2, sums + 16 * AMX_N, AMX_N * sizeof(int32_t));
-    if (m2 && n2) TILE_STORE(t, 3, sums + 16 * AMX_N + 16, AMX_N * sizeof(int32_t));
+    if (n2 || odd) TILE_STORE(t, 1, sums + 16, AMX_N * sizeof(int32_t));
+    if (m2 || odd) TILE_STORE(t, 2, sums + 16 * AMX_N, AMX_N * sizeof(int32_t));
+    if ((m2 && n2) || odd) TILE_STORE(t, 3, sums + 16 * AMX_N + 16, AMX_N * sizeof(int32_t));
 }
 
 static __attribute__((noinline)) void amx_block_2x2(amx_job *j, const uint8_t *in) { amx_block(j, in, true, true); }
@@ -333,17 +404,19 @@ typedef struct amx_lines {
     size_t line_bytes, lines, positions;
     const int32_t *to;          /* [line][position] */
     uint8_t *tail;
+    const uint8_t *tail_of;     /* what was copied there */
 } amx_lines;
 
 /* All positions times the channels of one block, which are set up in *next. */
-static void amx_line(amx_job *j, const amx_plan *p, const amx_lines *l, size_t line, const amx_pending *next)
+static void amx_line(amx_job *j, const amx_plan *p, amx_lines *l, size_t line, const amx_pending *next)
 {
     const uint8_t *in = l->in + line * l->line_bytes;
     for (size_t i = 0; i < l->positions; i += AMX_M) {
         size_t n = BL_MIN(l->positions - i, (size_t)AMX_M), rows = n > 16 ? 32 : 16;
         const uint8_t *x = in + i * j->stride;
         if (l->end && (size_t)(l->end - x) < (rows - 1) * j->stride + (p->c + 63) / 64 * 64) {
-            memcpy(l->tail, x, n * p->c);
+            if (l->tail_of != x) memcpy(l->tail, x, n * p->c); /* once for all blocks of channels */
+            l->tail_of = x;
             x = l->tail;
         }
         if (next->tiles == 2) (n > 16 ? amx_block_2x2 : amx_block_1x2)(j, x);
@@ -353,7 +426,19 @@ static void amx_line(amx_job *j, const amx_plan *p, const amx_lines *l, size_t l
         j->wait.sums = j->sums + (j->turn ? AMX_M * AMX_N : 0);
         j->wait.to = l->to + line * l->positions + i;
         j->wait.positions = n;
+        if (j->steps > 1 && !(next->tiles == 2 && n > 16)) j->wait.odd = n > 16 ? 16 : 16 * AMX_N;
         j->turn = !j->turn;
+    }
+}
+
+/* n pixels of c bytes that lie `step` bytes apart, side by side. */
+static void amx_gather(uint8_t *to, const uint8_t *from, size_t n, size_t c, size_t step)
+{
+    const __mmask64 last = ~0ull >> (-c & 63);
+    for (; n; n--, to += c, from += step) {
+        size_t k = 0;
+        for (; k + 64 < c; k += 64) _mm512_storeu_si512(to + k, _mm512_loadu_si512(from + k));
+        _mm512_mask_storeu_epi8(to + k, last, _mm512_maskz_loadu_epi8(last, from + k));
     }
 }
 
@@ -377,8 +462,7 @@ static void amx_slab_phased(const bl_conv_args *a, const amx_plan *p, int64_t oy
             x1 = BL_MAX(x1, x0);
             memset(to, a->zero_in, (size_t)(x0 * c));
             if (sw == 1) memcpy(to + x0 * c, row + (x0 + first_x) * c, (size_t)((x1 - x0) * c));
-            else
-                for (int64_t x = x0; x < x1; x++) memcpy(to + x * c, row + (x * sw + first_x) * c, p->c);
+            else if (x1 > x0) amx_gather(to + x0 * c, row + (x0 * sw + first_x) * c, (size_t)(x1 - x0), p->c, (size_t)(sw * c));
             memset(to + x1 * c, a->zero_in, (size_t)((columns - x1) * c));
         }
     }
@@ -417,9 +501,16 @@ static amx_lines amx_read(const bl_conv_args *a, const amx_plan *p, int64_t oy, 
     } else {
         amx_slab_by_rows(a, p, oy, rows, slab);
     }
-    for (size_t i = 0; i < l.lines * l.positions; i++) {
-        size_t columns = p->lines == 1 ? p->columns : width, y = i / columns, x = i % columns;
-        to[i] = x < width ? (int32_t)((y * width + x) * p->oc) : -1;
+    const __m512i lanes = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32((int)p->oc));
+    const size_t columns = p->lines == 1 ? p->columns : width;
+    for (size_t y = 0; y < rows; y++, to += columns) {
+        size_t n = y + 1 < rows ? columns : width;
+        for (size_t x = 0; x < n; x += 16) {
+            __mmask16 whose = (__mmask16)(width >= x + 16 ? 0xffff : width > x ? (1u << (width - x)) - 1 : 0);
+            __mmask16 all = (__mmask16)(n >= x + 16 ? 0xffff : (1u << (n - x)) - 1);
+            __m512i v = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)((y * width + x) * p->oc)));
+            _mm512_mask_storeu_epi32(to + x, all, _mm512_mask_mov_epi32(_mm512_set1_epi32(-1), whose, v));
+        }
     }
     return l;
 }
@@ -439,7 +530,8 @@ static void amx_run_plan(const bl_conv_args *a, const amx_plan *p)
     const tile_config config = tile_config_whole();
     uint8_t *work = (uint8_t *)a->work + p->mult_bytes, *packed = (uint8_t *)(uintptr_t)a->packed;
     float *mult = a->work;
-    amx_job j = {.steps = p->steps, .stride = p->stride, .bits = p->bits, .sums = (int32_t *)work, .q = requant_of(a)};
+    amx_job j = {.steps = p->steps, .stride = p->stride, .bits = p->bits, .sums = (int32_t *)work,
+                 .kind = requant_kind(a), .q = requant_of(a)};
     uint8_t *slab = work + p->sums_bytes, *tail = slab + p->slab_bytes + p->at_bytes + p->to_bytes;
     size_t *at = (size_t *)(slab + p->slab_bytes), part_end = a->part_end ? (size_t)a->part_end : p->blocks;
     int32_t *to = (int32_t *)((uint8_t *)at + p->at_bytes);
@@ -449,6 +541,8 @@ static void amx_run_plan(const bl_conv_args *a, const amx_plan *p)
         for (size_t e = 0; e < n; e++) at[k++] = first + e * AMX_STEP;
     }
     j.at = at;
+    j.drain = (AMX_M + p->steps - 1) / p->steps;
+    j.drain = (j.drain + 3) / 4 * 4;
     amx_mult(a, p, mult);
     TILES_OPEN(&j.t, &config);
     for (int64_t oy = a->row_begin; oy < a->row_end; oy += (int64_t)p->block_rows) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * AMX tiles: the six instructions that kernels use, one macro each, in own asm: gcc 12's intrinsics name
+ * AMX tiles: the seven instructions that kernels use, one macro each, in own asm: gcc 12's intrinsics name
  * no memory, so what they read is taken for dead.
  *
  * BL_TILE_EMULATED gives the same macros in plain C, tile registers an array: the very source of a kernel then runs,
- * slowly, where there is no AMX (Intel SDM volume 1, chapter 18; volume 2, TDPBUSD, TILELOADD, TILESTORED).
+ * slowly, where there is no AMX (Intel SDM volume 1, chapter 18; volume 2, TDPBUSD, TILELOADD, TILESTORED, TILEZERO).
  *
  * A kernel keeps a `tile_file` of its own, opens it with a configuration and closes it before it returns: no tile state
  * lives across calls.
@@ -47,6 +47,7 @@ typedef struct tile_file {
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #n : : "r"(from), "r"((size_t)(stride)) : "memory")
 #define TILE_STORE(t, n, to, stride)                                                               \
     __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" : : "r"(to), "r"((size_t)(stride)) : "memory")
+#define TILE_ZERO(t, n) __asm__ volatile("tilezero %%tmm" #n : :)
 /* Sums c += a (unsigned bytes) * b (signed bytes), four a dword, modulo 2^32. */
 #define TILE_DOT(t, c, a, b) __asm__ volatile("tdpbusd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : :)
 
@@ -79,6 +80,12 @@ static inline void tile_load(tile_file *t, unsigned n, const void *from, size_t 
         memcpy(t->reg[n][r], (const uint8_t *)from + r * stride, t->config.bytes[n]);
 }
 
+static inline void tile_zero(tile_file *t, unsigned n)
+{
+    tile_check(t, n);
+    memset(t->reg[n], 0, sizeof t->reg[n]);
+}
+
 static inline void tile_store(const tile_file *t, unsigned n, void *to, size_t stride)
 {
     tile_check(t, n);
@@ -106,6 +113,7 @@ static inline void tile_dot(tile_file *t, unsigned c, unsigned a, unsigned b)
 #define TILES_OPEN(t, config) tiles_open(t, config)
 #define TILES_CLOSE(t) ((t)->config.palette = 0)
 #define TILE_LOAD(t, n, from, stride) tile_load(t, n, from, stride)
+#define TILE_ZERO(t, n) tile_zero(t, n)
 #define TILE_STORE(t, n, to, stride) tile_store(t, n, to, stride)
 #define TILE_DOT(t, c, a, b) tile_dot(t, c, a, b)
 
