@@ -58,10 +58,22 @@ static bl_status one_sample(bl_cli *cli, const char *path, bl_graph **graph)
     return BL_OK;
 }
 
+/* A run's folder where a file belongs: which of its files, where a program will do. */
+static bl_status no_folder(bl_cli *cli, const char *path, bool programs)
+{
+    if (!bl_cli_is_folder(path)) return BL_OK;
+    const char *inside = bl_path_join(cli->arena, path, "model.blp"), *remedy = "give a file in it";
+    BL_ALLOC_TRY(cli->ctx, inside);
+    if (programs && bl_file_exists(inside)) remedy = bl_format(cli->arena, "give %s", inside);
+    BL_ALLOC_TRY(cli->ctx, remedy);
+    return bl_fail(cli->ctx, BL_NOINPUT, path, remedy, "is not a regular file");
+}
+
 bl_status bl_cli_model(bl_cli *cli, const char *path, bool prepared, bl_graph **graph, bl_program **program)
 {
     bool yes;
     *graph = NULL;
+    BL_TRY(no_folder(cli, path, program));
     if (program) {
         *program = NULL;
         BL_TRY(is_program(cli, path, &yes));

@@ -37,15 +37,25 @@ static bl_load_fn *const loaders[] = {
 #undef X
 };
 
+/* NAME.prefix, as the files of some loaders are called. */
+static bool ends_as(const char *spec, const char *prefix)
+{
+    size_t n = strcspn(spec, ","), m = strlen(prefix);
+    return n > m + 1 && spec[n - m - 1] == '.' && strncmp(spec + n - m, prefix, m) == 0;
+}
+
 /* Cuts "PREFIX:WORD,WORD" into s->word and *prefix, copies in the arena. */
 static bl_status spec_split(bl_source *s, const char *spec, const char **prefix)
 {
     char *text = bl_strdup(s->arena, spec);
     BL_ALLOC_TRY(s->ctx, text);
     char *colon = strchr(text, ':');
-    if (!colon)
-        return bl_fail(s->ctx, BL_USAGE, "--data", "write LOADER:WORDS, such as cifar:test.bin",
-                       "\"%.200s\" names no loader", spec);
+    if (!colon) {
+        char remedy[300] = "write LOADER:WORDS, such as cifar:test.bin";
+        for (size_t i = 0; i < bl_n_loader_rows; i++)
+            if (ends_as(spec, bl_loader_rows[i].prefix)) snprintf(remedy, sizeof remedy, "write %s:%.200s", bl_loader_rows[i].prefix, spec);
+        return bl_fail(s->ctx, BL_USAGE, "--data", remedy, "\"%.200s\" names no loader", spec);
+    }
     *colon = '\0';
     *prefix = text;
     char *word = colon + 1;

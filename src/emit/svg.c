@@ -198,6 +198,8 @@ static bool is_free(const bl_plot *p, bl_box b, bool cross)
     return true;
 }
 
+enum { BESIDE = 4 };
+
 static bool write_label(bl_plot *p, const char *class, double left, double top, const char *text,
                         bool cross)
 {
@@ -205,7 +207,7 @@ static bool write_label(bl_plot *p, const char *class, double left, double top, 
     double width = bl_text_width(text) * (strcmp(class, "strong") ? 1 : 1.1);
     bl_box b = {left, top, left + width, top + BL_LABEL_HEIGHT, false};
     if (!is_free(p, b, cross)) return false;
-    bl_plot_take(p, b);
+    bl_plot_take(p, (bl_box){b.x0 - BESIDE, b.y0, b.x1 + BESIDE, b.y1, false}); /* two on one line do not read as one */
     bl_page_put(p->page, "<text class=\"label %s\" x=\"%.1f\" y=\"%.1f\">%s</text>\n", class, b.x0,
                 b.y1 - 2.5, text);
     return true;

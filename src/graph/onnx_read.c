@@ -41,6 +41,7 @@ static bool is_foreign(bl_ctx *ctx, const char *place, const uint8_t *data, size
         {0, "\x93NUMPY", "a NumPy array"},
         {0, "\x80\x02", "a Python pickle"},
         {0, "GGUF", "a GGUF file"},
+        {0, "BITLATHE", "what bitlathe made of a network"},
         {0, "\x7F" "ELF", "a program"},
         {0, "\x89PNG", "a picture"},
     };

@@ -96,9 +96,17 @@ for verb in import eval run inspect bench; do
     ok 66 "$verb of a missing file" "$bitlathe" $verb "$t/missing.onnx" $words
     says "$verb of a missing file" 'missing.onnx: cannot be opened'
     ok 66 "$verb of a folder" "$bitlathe" $verb "$t" $words
-    says "$verb of a folder" 'is not a regular file'
+    says "$verb of a folder" 'is not a regular file; give '
     ok 65 "$verb of an empty file" "$bitlathe" $verb "$t/empty" $words
 done
+mkdir "$t/aRun"
+: >"$t/aRun/model.blp"
+ok 66 "eval of a run" "$bitlathe" eval "$t/aRun" --data $samples
+says "eval of a run" 'is not a regular file; give .*/aRun/model.blp$'
+ok 66 "prepare of a run" "$bitlathe" prepare "$t/aRun"
+says "prepare of a run" 'give a file in it$'
+ok 64 "samples without a loader" "$bitlathe" eval $resnet8 --data "$t/x.npy,$t/l.csv"
+says "samples without a loader" "names no loader; write npy:$t/x.npy,$t/l.csv$"
 ok 65 "run with a page as input" "$bitlathe" run $resnet8 --in "$t/page.onnx" --out "$t/o"
 ok 66 "export of a missing folder" "$bitlathe" export "$t/missing" -o "$t/none"
 ok 66 "report of a folder that is no run" "$bitlathe" report "$t"

@@ -100,6 +100,8 @@ ok 0 lower "$bitlathe" lower $resnet8 --plan "$run/plan.json" -o "$run/model.blp
 one_object lower
 json_has lower "$t/object.json" program weight_bytes memory_bytes
 json_is "size as predicted" "$run/plan.json" predicted.size_bytes "$(json "$t/object.json" weight_bytes).0"
+ok 65 "a program as a network" "$bitlathe" prepare "$run/model.blp"
+says "a program as a network" 'this is what bitlathe made of a network, not an ONNX file'
 ok 0 "lower again" "$bitlathe" lower $resnet8 --plan "$run/plan.json" -o "$t/again.blp"
 check "the same program twice" cmp "$run/model.blp" "$t/again.blp"
 ok 0 "inspect model.blp" "$bitlathe" inspect "$run/model.blp"
