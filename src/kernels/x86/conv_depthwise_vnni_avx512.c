@@ -118,12 +118,15 @@ static void dwv_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_i
 
 static void dwv_mult(const bl_conv_args *a, const dwv_plan *p, float *to)
 {
-    memset(to, 0, p->mult_bytes);
     if (p->slide) {
-        for (size_t c = 0; c < p->c; c += 4)
-            memcpy(to + c / 64 * 64 + dwv_place(c % 64), a->mult + c, BL_MIN(p->c - c, (size_t)4) * sizeof *to);
+        size_t c = 0;
+        for (; c + 64 <= p->c; c += 64) /* dwv_place() of four at a time */
+            for (size_t i = 0; i < 16; i++) memcpy(to + c + i % 4 * 16 + i / 4 * 4, a->mult + c + i * 4, 16);
+        if (c < p->c) memset(to + c, 0, 64 * sizeof *to);
+        for (; c < p->c; c++) to[c / 64 * 64 + dwv_place(c % 64)] = a->mult[c];
         return;
     }
+    memset(to, 0, p->mult_bytes);
     for (size_t e = 0; e < p->blocks * 64 && (p->flat || e < p->c); e++)
         to[e / 64 * 64 + (p->mixed ? dwv_place(e % 64) : e % 64)] = a->mult[e % p->c];
 }

@@ -157,20 +157,36 @@ static void vnni_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_
         }
 }
 
-/* Multipliers in the order of the vectors. */
-static void vnni_mult(const bl_conv_args *a, const vnni_plan *p, float *to)
+/* Multipliers of one block in the order of its vectors: z * 16 of them, n of which are channels'. */
+static void vnni_mult_block(const vnni_plan *p, size_t b, size_t z, size_t n, const float *from, float *to)
 {
-    memset(to, 0, p->mult_bytes);
-    for (size_t g = 0; g < p->d.groups; g++)
-        for (size_t b = 0, first; b < p->blocks; b++) {
-            size_t z = vnni_block(p, b, &first), n = BL_MIN(z * 16, p->d.ocg - first * 16);
-            float *block = to + (g * p->vectors + first) * 16;
-            const float *from = a->mult + g * p->d.ocg + first * 16;
-            size_t c = 0;
-            for (; c + 4 <= n; c += 4) memcpy(block + vnni_place(p, b, z, c), from + c, 16);
-            for (; c < n; c++) block[vnni_place(p, b, z, c)] = from[c];
-            if (vnni_is_half(p, b)) memcpy(block + 24, block + 16, 32); /* of two positions side by side */
-        }
+    if (!p->mixed || z == 1 || vnni_is_half(p, b)) {
+        memcpy(to, from, n * sizeof *to);
+        if (n < z * 16) memset(to + n, 0, (z * 16 - n) * sizeof *to);
+        if (vnni_is_half(p, b)) memcpy(to + 24, to + 16, 32); /* of two positions side by side */
+        return;
+    }
+    if (n == z * 16) { /* vnni_place() of four at a time: no division, for this is done in every run */
+        for (size_t quarter = 0; quarter < 4; quarter++)
+            for (size_t v = 0; v < z; v++, from += 4) memcpy(to + v * 16 + quarter * 4, from, 16);
+        return;
+    }
+    memset(to, 0, z * 16 * sizeof *to);
+    for (size_t c = 0; c < n; c++) to[vnni_place(p, b, z, c)] = from[c];
+}
+
+/* Multipliers of blocks begin to end - 1, each block's at its own place. */
+static void vnni_mult(const bl_conv_args *a, const vnni_plan *p, size_t begin, size_t end, float *to)
+{
+    size_t g = begin / p->blocks, b = begin % p->blocks;
+    for (size_t part = begin, first; part < end; part++) {
+        size_t z = vnni_block(p, b, &first);
+        vnni_mult_block(p, b, z, BL_MIN(z * 16, p->d.ocg - first * 16), a->mult + g * p->d.ocg + first * 16,
+                        to + (g * p->vectors + first) * 16);
+        if (++b < p->blocks) continue;
+        b = 0;
+        g++;
+    }
 }
 
 /* A tile of one to three positions reads as many weights as one of p, and waits for its own sums: n positions are split into tiles
@@ -314,7 +330,7 @@ static void vnni_run(const bl_conv_args *a)
                   .spacing = (size_t)s->stride_w * (size_t)s->in_c};
     size_t end = a->part_end ? (size_t)a->part_end : p.d.groups * p.blocks;
     direct_block d = {0};
-    vnni_mult(a, &p, mult);
+    vnni_mult(a, &p, (size_t)a->part_begin, end, mult);
     for (int64_t oy = a->row_begin; oy < a->row_end; oy += p.d.block_rows) {
         int64_t rows = BL_MIN(p.d.block_rows, a->row_end - oy);
         if (d.positions) direct_next(a, &p.d, oy, rows, work, &d);
