@@ -258,17 +258,24 @@ static double busiest(int64_t n, int64_t threads)
 
 /* Deep layers are split by output channel where the row can: each core then reads its own weights alone, which are
  * more than what goes in, and a fully connected layer has no other way to be split.  Weights that either core has room
- * for are no reason to leave one of them idle at the end. */
-static void split_conv(bl_ready *r, int64_t threads)
+ * for are no reason to leave one of them idle at the end.  A depthwise layer reads its own channels alone either way, and
+ * whole columns of them begin less often. */
+static bool splits_by_channel(const bl_ready *r, size_t parts, int64_t threads)
 {
     enum { NEAR_BYTES = 128 << 10 };
     const bl_conv_shape *s = &r->a.conv.s;
+    double by_parts = busiest((int64_t)parts, threads), by_rows = busiest(r->rows, threads);
+    if (s->groups > 1 && s->groups == s->in_c) return by_parts <= by_rows;
+    size_t weights = ((const bl_conv_row *)r->kernel->row)->packed_bytes(s);
+    return weights >= (size_t)s->in_h * (size_t)s->in_w * (size_t)s->in_c && (weights > NEAR_BYTES || by_rows >= 0.95 * by_parts);
+}
+
+static void split_conv(bl_ready *r, int64_t threads)
+{
     const bl_conv_row *row = r->kernel->row;
-    size_t parts = row->parts ? row->parts(s) : 1;
-    if (parts < 2 || row->packed_bytes(s) < (size_t)s->in_h * (size_t)s->in_w * (size_t)s->in_c) return;
-    if (row->packed_bytes(s) <= NEAR_BYTES && busiest(r->rows, threads) < 0.95 * busiest((int64_t)parts, threads)) return;
-    r->by_channel = true;
-    r->rows = (int64_t)parts;
+    size_t parts = row->parts ? row->parts(&r->a.conv.s) : 1;
+    r->by_channel = parts > 1 && splits_by_channel(r, parts, threads);
+    if (r->by_channel) r->rows = (int64_t)parts;
 }
 
 /* A helper that is awake joins within a fifth of a microsecond; to wake one takes the caller ten, so networks that may

@@ -116,14 +116,14 @@ static void dwv_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_i
     }
 }
 
-static void dwv_mult(const bl_conv_args *a, const dwv_plan *p, float *to)
+static void dwv_mult(const bl_conv_args *a, const dwv_plan *p, size_t begin, size_t end, float *to)
 {
     if (p->slide) {
-        size_t c = 0;
-        for (; c + 64 <= p->c; c += 64) /* dwv_place() of four at a time */
+        size_t c = begin * 64, channels = BL_MIN(end * 64, p->c);
+        for (; c + 64 <= channels; c += 64) /* dwv_place() of four at a time */
             for (size_t i = 0; i < 16; i++) memcpy(to + c + i % 4 * 16 + i / 4 * 4, a->mult + c + i * 4, 16);
-        if (c < p->c) memset(to + c, 0, 64 * sizeof *to);
-        for (; c < p->c; c++) to[c / 64 * 64 + dwv_place(c % 64)] = a->mult[c];
+        if (c < channels) memset(to + c, 0, 64 * sizeof *to);
+        for (; c < channels; c++) to[c / 64 * 64 + dwv_place(c % 64)] = a->mult[c];
         return;
     }
     memset(to, 0, p->mult_bytes);
@@ -260,7 +260,7 @@ static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t
 
 /* Long rows one after the other, so that they stay near while all channels pass; of short ones, all of a block of
  * channels. */
-static void dwv_slides(dwv_job *j, const bl_conv_args *a, uint8_t *zeros)
+static void dwv_slides(dwv_job *j, const bl_conv_args *a, size_t begin, size_t end, uint8_t *zeros)
 {
     int kind = requant_kind(a);
     memset(zeros, a->zero_in, DWV_ZEROS);
@@ -270,7 +270,7 @@ static void dwv_slides(dwv_job *j, const bl_conv_args *a, uint8_t *zeros)
     j->pad_left = a->s.pad_left;
     int64_t rows = a->s.out_w > DWV_LONG_ROW ? 1 : a->row_end - a->row_begin;
     for (int64_t y = a->row_begin; y < a->row_end; y += rows)
-        for (size_t b = 0; b < j->p->blocks; b++)
+        for (size_t b = begin; b < end; b++)
             for (int64_t oy = y; oy < y + rows; oy++) dwv_slide(j, a, b, oy, kind);
 }
 
@@ -285,9 +285,10 @@ static void dwv_run(const bl_conv_args *a)
     dwv_job j = {.p = &p, .packed = a->packed, .mult = mult, .row = row * (size_t)s->dilation_h,
                  .tap = tap, .plane = p.d.slab_plane, .out_bits = s->out_bits, .out = a->out,
                  .q = requant_of(a)};
-    dwv_mult(a, &p, mult);
+    size_t begin = (size_t)a->part_begin, end = a->part_end ? (size_t)a->part_end : p.blocks;
+    dwv_mult(a, &p, begin, end, mult);
     if (p.slide) {
-        dwv_slides(&j, a, (uint8_t *)tap);
+        dwv_slides(&j, a, begin, end, (uint8_t *)tap);
         return;
     }
     memset(tap, 0, p.tap_bytes);
@@ -308,8 +309,15 @@ static void dwv_run(const bl_conv_args *a)
     }
 }
 
+/* Blocks that slide over all rows of theirs can be cut between blocks. */
+static size_t dwv_parts(const bl_conv_shape *s)
+{
+    dwv_plan p = dwv_plan_of(s);
+    return p.slide && s->out_w <= DWV_LONG_ROW ? p.blocks : 1;
+}
+
 const bl_conv_row bl_k_conv_depthwise_vnni_avx512 = {
     "conv_depthwise_vnni_avx512", BL_ISA_AVX512, dwv_fits, dwv_packed_bytes, dwv_pack,
-    dwv_work_bytes, dwv_run, NULL, NULL, false,
+    dwv_work_bytes, dwv_run, dwv_parts, NULL, false,
 };
 #endif
