@@ -96,6 +96,8 @@ bl_status bl_cli_keep_run(bl_cli *cli, const char *dir, const char *model, const
 bl_status bl_cli_begin_run(bl_cli *cli, const char *dir, const char *model, const bl_graph *graph, const bl_data *data, int64_t limit);
 /* The data set of --data, else the run's own, which must be what it was; *limit: of --limit, else the run's, else 0. */
 bl_status bl_cli_run_data(bl_cli *cli, const char *dir, const bl_graph *graph, bl_data **out, int64_t *limit);
+/* The tuned weights that a plan names, given or beside it; NULL: it names none.  Others than those are refused. */
+bl_status bl_cli_plan_weights(bl_cli *cli, const bl_graph *g, const bl_plan *plan, const char *plan_path, const char *given, bl_weights **out);
 bool bl_cli_run_keeps_data(bl_cli *cli, const char *run_json);
 /* The data set of --data for whichever of the two is set. */
 bl_status bl_cli_data(bl_cli *cli, const bl_graph *graph, const bl_program *program, bl_data **out);

@@ -20,7 +20,7 @@ static const struct argp_option options[] = {
     { "scores", KEY_SCORES, "FILE", 0, "the first output as float32", 1 },
     { "metric", KEY_METRIC, "NAME", 0, "top1, mse or reconstruction-auc", 1 },
     { "plan", KEY_PLAN, "FILE", 0, "a float network quantized by this plan.json", 1 },
-    { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that go with the plan", 1 },
+    { "weights", KEY_WEIGHTS, "FILE", 0, "weights.blw that the plan names (the one beside it)", 1 },
     { "shard", KEY_SHARD, "I/N", 0, "only the I-th of N parts of the samples: counts for `bitlathe merge`", 1 },
     { "reference", KEY_REFERENCE, NULL, 0, "plain reference operators", 1 },
     { 0 }
@@ -182,7 +182,7 @@ static bl_status run(state *s)
     if (s->plan && p)
         st = bl_fail(s->cli.ctx, BL_USAGE, "--plan", "give the float network", "a program holds its plan already");
     if (st == BL_OK && s->plan) st = bl_plan_read(s->cli.ctx, g, s->plan, &plan);
-    if (st == BL_OK && plan && s->weights) st = bl_weights_read(s->cli.ctx, g, s->weights, &w);
+    if (st == BL_OK && plan) st = bl_cli_plan_weights(&s->cli, g, plan, s->plan, s->weights, &w);
     if (st == BL_OK && plan) st = bl_fake_new(s->cli.ctx, g, plan, w, &subject.fake);
     subject.graph = g;
     subject.program = p;

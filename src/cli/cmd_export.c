@@ -158,14 +158,9 @@ static bl_status export_plan(state *s, const bl_exporter *e)
     bl_data *data = NULL;
     BL_TRY(find_model(s));
     BL_TRY(bl_cli_float_model(&s->cli, s->model, true, &g));
-    bl_status st = bl_plan_read(ctx, g, s->plan ? s->plan : in_run(s, "plan.json"), &plan);
-    if (st == BL_OK && !s->weights && plan->weights.hex[0] && !s->plan) {
-        s->weights = in_run(s, "weights.blw");
-        if (!s->weights) st = bl_pending(ctx);
-    }
-    if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
-    if (st == BL_OK && w && strcmp(w->hash.hex, plan->weights.hex))
-        st = bl_fail(ctx, BL_DATA, s->weights, "give the weights that the plan names", "the weights of another plan");
+    if (!s->plan) s->plan = in_run(s, "plan.json");
+    bl_status st = s->plan ? bl_plan_read(ctx, g, s->plan, &plan) : bl_pending(ctx);
+    if (st == BL_OK) st = bl_cli_plan_weights(&s->cli, g, plan, s->plan, s->weights, &w);
     if (st == BL_OK && s->cli.has_data) st = bl_samples_open(ctx, &s->cli.data, g, NULL, &data);
     s->o.samples = data;
     s->o.n_samples = s->cli.data.limit;

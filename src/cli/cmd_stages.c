@@ -383,12 +383,7 @@ static bl_status lower(state *s)
     BL_TRY(bl_cli_float_model(&s->cli, model, true, &g));
     bl_status st = bl_plan_read(ctx, g, s->plan, &plan);
     if (st == BL_OK && plan->edited) bl_note(ctx, "%s was changed by hand since it was made", s->plan);
-    if (st == BL_OK && plan->weights.hex[0] && !s->weights) st = beside(s, s->plan, "weights.blw", &s->weights);
-    if (st == BL_OK && s->weights) st = bl_weights_read(ctx, g, s->weights, &w);
-    if (st == BL_OK && plan->weights.hex[0] && !w)
-        st = bl_fail(ctx, BL_USAGE, s->plan, "give them with --weights weights.blw", "the plan was made for tuned weights");
-    if (st == BL_OK && w && strcmp(w->hash.hex, plan->weights.hex))
-        st = bl_fail(ctx, BL_DATA, s->weights, "give the weights that the plan names", "the weights of another plan");
+    if (st == BL_OK) st = bl_cli_plan_weights(&s->cli, g, plan, s->plan, s->weights, &w);
     if (st == BL_OK) st = bl_lower(ctx, g, plan, w, &p);
     if (st == BL_OK) st = prefer(s, g, plan, p);
     if (st == BL_OK) st = bl_program_write(ctx, p, s->cli.output);

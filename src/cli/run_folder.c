@@ -175,3 +175,32 @@ bool bl_cli_run_keeps_data(bl_cli *cli, const char *run_json)
     json_decref(run);
     return keeps;
 }
+
+/* ---- weights */
+
+/* plan.json has weights.blw beside it, NAME.plan.json NAME.weights.blw; other names weights.blw. */
+static const char *weights_beside(bl_cli *cli, const char *plan)
+{
+    size_t folder = (size_t)(bl_path_base(plan) - plan), n = strlen(plan), tail = strlen("plan.json");
+    bool ours = n >= tail && !strcmp(plan + n - tail, "plan.json");
+    return bl_format(cli->arena, "%.*sweights.blw", (int)(ours && n - tail >= folder ? n - tail : folder), plan);
+}
+
+bl_status bl_cli_plan_weights(bl_cli *cli, const bl_graph *g, const bl_plan *plan, const char *plan_path, const char *given, bl_weights **out)
+{
+    bl_ctx *ctx = cli->ctx;
+    bool named = plan->weights.hex[0];
+    *out = NULL;
+    if (!given && !named) return BL_OK;
+    if (!given) {
+        given = weights_beside(cli, plan_path);
+        BL_ALLOC_TRY(ctx, given);
+        if (!bl_file_exists(given))
+            return bl_fail(ctx, BL_USAGE, plan_path, "give them with --weights weights.blw", "the plan was made for tuned weights");
+    }
+    BL_TRY(bl_weights_read(ctx, g, given, out));
+    if (!strcmp((*out)->hash.hex, plan->weights.hex)) return BL_OK;
+    bl_weights_free(*out);
+    *out = NULL;
+    return bl_fail(ctx, BL_DATA, given, "give the weights that the plan names", "the weights of another plan");
+}

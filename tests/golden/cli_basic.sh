@@ -206,6 +206,17 @@ ok 0 "eval float --threads 1" "$bitlathe" eval $resnet8 $test --scores "$t/float
 check "threads change no score" cmp "$t/float.f32" "$t/float1.f32"
 ok 0 "eval --plan" "$bitlathe" eval $resnet8 $test --plan "$run/plan.json" --scores "$t/fake.f32" --json
 one_object "eval --plan"
+ok 0 "eval --plan with the weights beside it" "$bitlathe" eval $resnet8 $test --plan "$t/whole/plan.json" --scores "$t/beside.f32"
+ok 0 "eval --plan --weights" "$bitlathe" eval $resnet8 $test --plan "$t/whole/plan.json" --weights "$t/whole/weights.blw" --scores "$t/given.f32"
+check "the same weights" cmp "$t/beside.f32" "$t/given.f32"
+checks=$((checks + 1))
+! cmp -s "$t/beside.f32" "$t/fake.f32" || fail "tuned weights" "change no score"
+ok 0 "eval of a baseline's plan" "$bitlathe" eval $resnet8 $test --plan "$t/whole/baselines/int8.plan.json" --scores "$t/int8.f32"
+ok 0 "lower it" "$bitlathe" lower $resnet8 --plan "$t/whole/baselines/int8.plan.json" -o "$t/int8.blp"
+check "the baseline's program" cmp "$t/int8.blp" "$t/whole/baselines/int8.blp"
+ok 64 "eval --plan without its weights" "$bitlathe" eval $resnet8 $test --plan "$t/tuned2/plan.json"
+says "eval --plan without its weights" 'the plan was made for tuned weights; give them with --weights'
+ok 65 "eval --plan with others" "$bitlathe" eval $resnet8 $test --plan "$run/plan.json" --weights "$t/whole/weights.blw"
 ok 0 "eval program" "$bitlathe" eval "$run/model.blp" $test --scores "$t/program.f32" --json
 one_object "eval program"
 json_is "eval program" "$t/object.json" samples 40
