@@ -515,12 +515,16 @@ static amx_lines amx_read(const bl_conv_args *a, const amx_plan *p, int64_t oy, 
     return l;
 }
 
-static void amx_mult(const bl_conv_args *a, const amx_plan *p, float *mult)
+/* Multipliers of blocks begin to end - 1 in the order of their tiles; amx_place() of four at a time, for this is done in every run. */
+static void amx_mult(const bl_conv_args *a, const amx_plan *p, size_t begin, size_t end, float *mult)
 {
-    memset(mult, 0, p->mult_bytes);
-    for (size_t o = 0; o < p->oc; o++) {
-        size_t b = o / AMX_N;
-        mult[b * AMX_N + amx_place(amx_tiles(p, b), o % AMX_N)] = a->mult[o];
+    for (size_t b = begin; b < end; b++) {
+        const float *from = a->mult + b * AMX_N;
+        float *to = mult + b * AMX_N;
+        size_t n = BL_MIN(p->oc - b * AMX_N, (size_t)AMX_N), tiles = amx_tiles(p, b), c = 0;
+        if (n < AMX_N) memset(to, 0, AMX_N * sizeof *to);
+        for (; c + 4 <= n; c += 4) memcpy(to + amx_place(tiles, c), from + c, 4 * sizeof *to);
+        for (; c < n; c++) to[amx_place(tiles, c)] = from[c];
     }
 }
 
@@ -543,7 +547,7 @@ static void amx_run_plan(const bl_conv_args *a, const amx_plan *p)
     j.at = at;
     j.drain = (AMX_M + p->steps - 1) / p->steps;
     j.drain = (j.drain + 3) / 4 * 4;
-    amx_mult(a, p, mult);
+    amx_mult(a, p, (size_t)a->part_begin, part_end, mult);
     TILES_OPEN(&j.t, &config);
     for (int64_t oy = a->row_begin; oy < a->row_end; oy += (int64_t)p->block_rows) {
         size_t rows = (size_t)BL_MIN((int64_t)p->block_rows, a->row_end - oy);
