@@ -254,6 +254,13 @@ ok 0 "equalised for least noise" quantize $mobilenet -o "$t/eqn" $data --target 
 json_is "equalised for least noise" "$t/eqn/run.json" equalise noise
 ok 0 "export of a run equalised for least noise" "$bitlathe" export "$t/eqn" --format qdq -o "$t/eqn.onnx"
 check "export of a run equalised for least noise" cmp "$t/eqn.onnx" "$t/eqn/model.qdq.onnx"
+# ---- narrow depthwise layers: which tuner to take
+ok 0 "narrow depthwise layers" quantize $mobilenet -o "$t/narrow" $data --target counted --weights-bits 4 --act-bits 8 --no-bench
+says "narrow depthwise layers" 'note: .* depthwise layers have weights below 6 bits: --tune imitate'
+ok 0 "wide depthwise layers" quantize $mobilenet -o "$t/narrow" $data --target counted --weights-bits 6 --act-bits 8 --no-bench
+checks=$((checks + 1))
+! grep -q "depthwise" "$t/err" || fail "wide depthwise layers" "were called narrow"
+
 ok 65 "its plan without --equalise" "$bitlathe" lower $mobilenet --plan "$t/eq/plan.json" -o "$t/none"
 
 # ---- channels split by range: the same network in float, another file; least squares after
