@@ -35,7 +35,7 @@ static bl_status conv_ebops(bl_ctx *ctx, const bl_program *p, const bl_step_conv
         bl_arena_free(scratch);
         return bl_pending(ctx);
     }
-    bl_unpack_codes(p->constants + v->weights, n, s->weight_bits, codes);
+    bl_conv_codes(p, v, n, codes);
     for (size_t t = 0; t < taps; t++) {
         int32_t i = (int32_t)(t / (size_t)s->kernel_w), j = (int32_t)(t % (size_t)s->kernel_w);
         double bits = 0, places = inside(s->out_h, s->in_h, s->stride_h, s->pad_top, i * s->dilation_h) *

@@ -319,4 +319,14 @@ says "above a floor" 'polish: it keeps budgets and knows no floors'
 ok 64 "points do not add up" quantize $resnet8 -o "$t/polished" $words --no-bench --set polish=30 --set reward=accuracy
 says "points do not add up" 'polish needs one that does'
 
+# ---- weights that stand for other codes: their EBOPs count those codes, as the program unpacks them
+for words in "--codebook --weights-bits 2,3,4" "--weight-group 16 --weights-bits 2,3,4"; do
+    name=${words%% *}
+    ok 0 "$name" quantize $resnet8 -o "$t/book" $data $words --target counted --act-bits 8 --budget size=0.45 --no-bench --tune none
+    holds "$name: EBOPs of codes" "$(json "$t/book/summary.json" mixed.ebops) > 0.2 * $(json "$t/book/summary.json" mixed.bops) && \
+        $(json "$t/book/summary.json" mixed.ebops) <= $(json "$t/book/summary.json" mixed.bops)"
+    ok 0 "$name: C" "$bitlathe" export "$t/book" --c -o "$t/book/net.c"
+    rm -rf "$t/book"
+done
+
 finish
