@@ -259,23 +259,31 @@ static double busiest(int64_t n, int64_t threads)
 /* Deep layers are split by output channel where the row can: each core then reads its own weights alone, which are
  * more than what goes in, and a fully connected layer has no other way to be split.  Weights that either core has room
  * for are no reason to leave one of them idle at the end.  A depthwise layer reads its own channels alone either way, and
- * whole columns of them begin less often. */
-static bool splits_by_channel(const bl_ready *r, size_t parts, int64_t threads)
+ * whole columns of them begin less often; but behind rows, or before what is no convolution, each core would read what
+ * the other wrote. */
+static bool splits_by_channel(const bl_ready *r, bool between, size_t parts, int64_t threads)
 {
     enum { NEAR_BYTES = 128 << 10 };
     const bl_conv_shape *s = &r->a.conv.s;
     double by_parts = busiest((int64_t)parts, threads), by_rows = busiest(r->rows, threads);
-    if (s->groups > 1 && s->groups == s->in_c) return by_parts <= by_rows;
+    if (s->groups > 1 && s->groups == s->in_c) return between && by_parts <= by_rows;
     size_t weights = ((const bl_conv_row *)r->kernel->row)->packed_bytes(s);
     return weights >= (size_t)s->in_h * (size_t)s->in_w * (size_t)s->in_c && (weights > NEAR_BYTES || by_rows >= 0.95 * by_parts);
 }
 
-static void split_conv(bl_ready *r, int64_t threads)
+/* between: behind a convolution split by channel, and before one. */
+static void split_conv(bl_ready *r, bool between, int64_t threads)
 {
     const bl_conv_row *row = r->kernel->row;
     size_t parts = row->parts ? row->parts(&r->a.conv.s) : 1;
-    r->by_channel = parts > 1 && splits_by_channel(r, parts, threads);
+    r->by_channel = parts > 1 && splits_by_channel(r, between, parts, threads);
     if (r->by_channel) r->rows = (int64_t)parts;
+}
+
+/* The step behind step i is a convolution of what i gives. */
+static bool feeds(const bl_program *p, uint32_t i)
+{
+    return i + 1 < p->n_steps && p->steps[i + 1].contract == BL_C_CONV && p->steps[i + 1].in[0] == p->steps[i].out;
 }
 
 /* A helper that is awake joins within a fifth of a microsecond; to wake one takes the caller ten, so networks that may
@@ -291,7 +299,7 @@ void bl_ready_parts(bl_exec *e)
     for (uint32_t i = 0; i < e->p->n_steps && e->threads > 1; i++) {
         bl_ready *r = &e->steps[i];
         if (!r->kernel || step_ns(&e->p->steps[i], r) < (all < LONG_NS ? WORTH_WAKING_NS : WORTH_NS)) continue;
-        if (r->kernel->contract == BL_C_CONV) split_conv(r, (int64_t)e->threads);
+        if (r->kernel->contract == BL_C_CONV) split_conv(r, i > 0 && e->steps[i - 1].by_channel && feeds(e->p, i - 1) && feeds(e->p, i), (int64_t)e->threads);
         r->parts = BL_MIN(r->rows, (int64_t)e->threads);
     }
 }
