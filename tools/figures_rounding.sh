@@ -33,9 +33,11 @@ mobilenet_v1_0.75_224 W4A8 10 adaround-bias --set data=both --set distil_steps=2
 mobilenet_v1_0.75_224 W4A8 4 imitate
 mobilenet_v1_0.75_224 W4A8 4 imitate --set data=both --set distil_steps=200
 mobilenet_v1_0.75_224 W4A8 4 imitate --crops 5
+mobilenet_v1_0.75_224 W4A8 4 imitate:features=50 --crops 5
 mobilenet_v1_0.25_224 W4A8 10 imitate
 mobilenet_v1_0.25_224 W4A8 10 imitate --set data=both --set distil_steps=200
 mobilenet_v1_0.25_224 W4A8 10 imitate --crops 5
+mobilenet_v1_0.25_224 W4A8 10 imitate:features=50 --crops 5
 END
     echo
 }
