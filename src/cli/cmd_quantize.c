@@ -339,13 +339,12 @@ static bl_status time_contenders(state *s)
     if (isfinite(predicted))
         bl_note(p->ctx, "latency of the plan: predicted %.3f ms, measured %.3f ms (%+.1f %%)", predicted, chosen->timing.q1_ms,
                 100 * (predicted / chosen->timing.q1_ms - 1));
-    if (!s->int8_row || chose_int8(s)) return BL_OK;
+    if (!s->int8_row || chose_int8(s) || (p->cost->model && p->cost->has_latency)) return BL_OK; /* of another chip: nothing to compare */
     double int8 = items[s->int8_row].timing.q1_ms, twin = items[n - 1].timing.q1_ms, mixed = s->row[s->chosen_row].timing.q1_ms;
     double near = fmax(tie, fabs(int8 - twin) / fmin(int8, twin));
     bool asked = false;
     for (int b = 0; b < p->n_budgets; b++) asked |= p->budgets[b].metric == BL_M_LATENCY;
     asked |= p->minimize_given && p->minimize == BL_M_LATENCY;
-    asked &= !p->cost->model; /* of another chip */
     if (mixed > int8 * (1 + near)) {
         char *text = bl_format(s->cli.arena, "measured %.3f ms against %.3f ms of uniform int8", mixed, int8);
         BL_ALLOC_TRY(p->ctx, text);

@@ -628,7 +628,7 @@ static const char *loop_tune(const bl_pipeline *p)
 {
     if (p->recipe.loop_tune) return strcmp(p->recipe.loop_tune, "none") ? p->recipe.loop_tune : NULL;
     if (!p->recipe.tune || bl_search_find(p->recipe.search)->needs_oracle) return NULL;
-    return bl_tuner_find(p->recipe.tune)->quick ? p->recipe.tune : NULL;
+    return p->recipe.rounding || bl_tuner_find(p->recipe.tune)->quick ? bl_pipeline_quick_tune(p) : NULL;
 }
 
 /* The oracle about a choice, as the recipe's loop has it (a bl_judge_fn; user: the pipeline). */

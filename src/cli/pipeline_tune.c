@@ -34,6 +34,7 @@ bl_status bl_pipeline_tune(bl_pipeline *p, bl_plan *plan, const char *path, bl_w
 const char *bl_pipeline_quick_tune(const bl_pipeline *p)
 {
     if (!p->recipe.tune || bl_tuner_find(p->recipe.tune)->quick) return p->recipe.tune;
+    if (p->recipe.rounding) return "stitched"; /* its sets are there */
     for (size_t i = 0; i < bl_n_tuners; i++)
         if (bl_tuners[i]->quick) return bl_tuners[i]->name;
     return p->recipe.tune;

@@ -35,6 +35,7 @@ typedef struct builder {
     known known[KNOWN_MAX];
     int n_known;
     bl_circuit_value *values, *next; /* by element of the layer */
+    uint64_t shown;             /* rounds of sharing that the progress line has counted */
 } builder;
 
 static bl_status block_new(builder *m, int n_in, int n_out, block *k)
@@ -75,7 +76,10 @@ static bl_status solve_best(builder *m, const block *k, known *out)
     known plain = { 0 }, other = { 0 };
     BL_TRY(solve(m, k, BL_ADDER_NONE, false, &plain));
     *out = plain;
-    for (size_t i = 0; i < 2 * BL_COUNTOF(ways) && !m->b.c->options.unshared; i++) {
+    uint64_t rounds = 2 * BL_COUNTOF(ways);
+    for (size_t i = 0; i < rounds && !m->b.c->options.unshared; i++) {
+        m->shown = BL_MAX(m->shown, (uint64_t)m->b.layer * rounds + i); /* a layer may have several blocks */
+        bl_progress(m->ctx, "sharing sums", m->shown, (uint64_t)m->b.c->n_layers * rounds);
         if (i % 2 && m->b.c->options.extra_depth < 0) continue; /* no limit: the same again */
         BL_TRY(solve(m, k, ways[i / 2], i % 2, &other));
         if (other.luts < out->luts) *out = other;
