@@ -128,9 +128,14 @@ static inline direct_block direct_offsets(const bl_conv_shape *s, const direct_p
     }
     for (int64_t y = 0; y < rows; y++) {
         size_t from = (size_t)(y * s->stride_h) * row, step = (size_t)s->stride_w * pixel;
+        if (p->planes == 1) {
+            for (size_t x = 0; x < (size_t)s->out_w; x++) at[x] = from + x * step; /* eight at a time */
+            at += s->out_w;
+            continue;
+        }
         for (int64_t x = 0; x < s->out_w; x++, from += step) {
             *at++ = from;
-            if (p->planes == 2) *at++ = from + p->slab_plane;
+            *at++ = from + p->slab_plane;
         }
     }
     b.positions = (size_t)(at - b.at);

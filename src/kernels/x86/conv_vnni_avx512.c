@@ -292,7 +292,8 @@ static void vnni_start(vnni_job *j, const vnni_plan *p, const bl_conv_args *a, c
     size_t tiles = positions / each + 1;
     j->ahead = (const char *)j->w + bytes;
     j->ahead_tile = part + 1 < end ? bytes / tiles + 1 : 0;
-    j->ahead_step = j->ahead_tile / p->steps + (j->ahead_tile > 0);
+    size_t fetching = j->evenly && p->steps > VNNI_FIRST ? p->steps - VNNI_FIRST : p->steps;
+    j->ahead_step = j->ahead_tile / fetching + (j->ahead_tile > 0);
     if (part + 1 == end) j->ahead = (const char *)j->w;
 }
 

@@ -75,7 +75,8 @@ static inline int32_t load4(const uint8_t *from)
     return four;
 }
 
-/* ---- from sums to bytes; mult in the order of the vectors */
+/* ---- from sums to bytes; m0 ... the multipliers in the order of the vectors, loaded once for all positions of a tile, as loads
+ * are what short K has too many of */
 
 #define REQUANT(kind) ((kind) == VNNI_PLUS ? REQUANT_SURE : (kind))
 
@@ -97,24 +98,20 @@ INLINE __m512i vnni_plus(const vnni_job *j, __m512i codes, __m512i other)
     return pair_bytes(t, k->lo, k->hi);
 }
 
-INLINE void vnni_put4(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i c, __m512i d, uint8_t *out)
+INLINE void vnni_put4(const vnni_job *j, int kind, __mmask64 mask, __m512 m0, __m512 m1, __m512 m2, __m512 m3, __m512i a, __m512i b,
+                      __m512i c, __m512i d, uint8_t *out)
 {
-    const float *m = j->mult;
-    __m512i codes = requant_codes64(&j->q, REQUANT(kind), a, b, c, d, _mm512_loadu_ps(m), _mm512_loadu_ps(m + 16),
-                                    _mm512_loadu_ps(m + 32), _mm512_loadu_ps(m + 48));
-    const __mmask64 mask = j->mask;
+    __m512i codes = requant_codes64(&j->q, REQUANT(kind), a, b, c, d, m0, m1, m2, m3);
     if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out)));
     _mm512_mask_storeu_epi8(out, mask, codes); /* as fast as one without a mask, and than a branch */
 }
 
 /* Two positions of three vectors; n of them are stored. */
-INLINE void vnni_put3(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m512i a2, __m512i b0, __m512i b1,
-                      __m512i b2, uint8_t *out, int n)
+INLINE void vnni_put3(const vnni_job *j, int kind, __mmask64 mask, __m512 m0, __m512 m1, __m512 m2, __m512i a0, __m512i a1,
+                      __m512i a2, __m512i b0, __m512i b1, __m512i b2, uint8_t *out, int n)
 {
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 0, 0, 0, 0);
     const __m512i second = _mm512_setr_epi32(0, 1, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 0, 0, 0, 0);
-    __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16), m2 = _mm512_loadu_ps(j->mult + 32);
-    const __mmask64 mask = j->mask;
     __m512i codes = requant_codes64(&j->q, REQUANT(kind), a0, a1, a2, b2, m0, m1, m2, m2);
     codes = _mm512_permutexvar_epi32(first, codes);
     if (kind == VNNI_PLUS) codes = vnni_plus(j, codes, _mm512_maskz_loadu_epi8(mask, vnni_other(j, out)));
@@ -126,9 +123,8 @@ INLINE void vnni_put3(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m51
     _mm512_mask_storeu_epi8(out + j->pixel, mask, codes);
 }
 
-INLINE void vnni_put_halves(const vnni_job *j, int kind, __m512i codes, uint8_t *out, int n)
+INLINE void vnni_put_halves(const vnni_job *j, int kind, __mmask32 mask, __m512i codes, uint8_t *out, int n)
 {
-    const __mmask32 mask = (__mmask32)j->mask;
     if (kind == VNNI_PLUS) {
         const uint8_t *with = vnni_other(j, out);
         __m512i other = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, with));
@@ -143,28 +139,27 @@ INLINE void vnni_put_halves(const vnni_job *j, int kind, __m512i codes, uint8_t 
     if (n > 1) _mm256_mask_storeu_epi8(out + j->pixel, mask, _mm512_extracti64x4_epi64(codes, 1));
 }
 
-INLINE void vnni_put2(const vnni_job *j, int kind, __m512i a0, __m512i a1, __m512i b0, __m512i b1, uint8_t *out, int n)
+INLINE void vnni_put2(const vnni_job *j, int kind, __mmask64 mask, __m512 m0, __m512 m1, __m512i a0, __m512i a1, __m512i b0,
+                      __m512i b1, uint8_t *out, int n)
 {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16);
     __m512i codes = requant_codes64(&j->q, REQUANT(kind), a0, a1, b0, b1, m0, m1, m0, m1);
-    vnni_put_halves(j, kind, _mm512_permutexvar_epi64(order, codes), out, n);
+    vnni_put_halves(j, kind, (__mmask32)mask, _mm512_permutexvar_epi64(order, codes), out, n);
 }
 
 /* 16 and 8 channels of two positions. */
-INLINE void vnni_puth(const vnni_job *j, int kind, __m512i a0, __m512i b0, __m512i both, uint8_t *out, int n)
+INLINE void vnni_puth(const vnni_job *j, int kind, __mmask64 mask, __m512 m0, __m512 m1, __m512i a0, __m512i b0, __m512i both,
+                      uint8_t *out, int n)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 0, 0, 1, 5, 9, 13, 10, 14, 0, 0);
-    __m512 m0 = _mm512_loadu_ps(j->mult), m1 = _mm512_loadu_ps(j->mult + 16);
     __m512i codes = requant_codes64(&j->q, REQUANT(kind), a0, b0, both, both, m0, m0, m1, m1);
-    vnni_put_halves(j, kind, _mm512_permutexvar_epi32(order, codes), out, n);
+    vnni_put_halves(j, kind, (__mmask32)mask, _mm512_permutexvar_epi32(order, codes), out, n);
 }
 
-INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i c, __m512i d, uint8_t *out, int n)
+INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m512i a, __m512i b, __m512i c, __m512i d, uint8_t *out,
+                      int n)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    __m512 m = _mm512_loadu_ps(j->mult);
-    const __mmask16 mask = (__mmask16)j->mask;
     __m512i codes = _mm512_permutexvar_epi32(order, requant_codes64(&j->q, REQUANT(kind), a, b, c, d, m, m, m, m));
     if (kind == VNNI_PLUS) {
         const uint8_t *with = vnni_other(j, out);
@@ -213,12 +208,19 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
 #define BEHIND_h(P) HALVES_##P
 
 /* S: s or t, which sums. */
-#define PUT_AS_1(S, a, b, c, d, n) vnni_put1(j, kind, S##a##0, S##b##0, S##c##0, S##d##0, out + a * j->pixel, n);
-#define PUT_AS_2(S, a, b, n) vnni_put2(j, kind, S##a##0, S##a##1, S##b##0, S##b##1, out + a * j->pixel, n);
-#define PUT_AS_h(S, a, b, n) vnni_puth(j, kind, S##a##0, S##b##0, S##a##1, out + a * j->pixel, n);
+#define MULT(z) __m512 m##z = _mm512_loadu_ps(j->mult + z * 16);
+#define MULTS_1 MULT(0)
+#define MULTS_2 MULTS_1 MULT(1)
+#define MULTS_3 MULTS_2 MULT(2)
+#define MULTS_4 MULTS_3 MULT(3)
+#define MULTS_h MULTS_2
+#define PUT_AS_1(S, a, b, c, d, n) \
+    vnni_put1(j, kind, (__mmask16)mask, m0, S##a##0, S##b##0, S##c##0, S##d##0, out + a * j->pixel, n);
+#define PUT_AS_2(S, a, b, n) vnni_put2(j, kind, mask, m0, m1, S##a##0, S##a##1, S##b##0, S##b##1, out + a * j->pixel, n);
+#define PUT_AS_h(S, a, b, n) vnni_puth(j, kind, mask, m0, m1, S##a##0, S##b##0, S##a##1, out + a * j->pixel, n);
 #define PUT_AS_3(S, a, b, n) \
-    vnni_put3(j, kind, S##a##0, S##a##1, S##a##2, S##b##0, S##b##1, S##b##2, out + a * j->pixel, n);
-#define PUT_AS_4(S, p) vnni_put4(j, kind, S##p##0, S##p##1, S##p##2, S##p##3, out + p * j->pixel);
+    vnni_put3(j, kind, mask, m0, m1, m2, S##a##0, S##a##1, S##a##2, S##b##0, S##b##1, S##b##2, out + a * j->pixel, n);
+#define PUT_AS_4(S, p) vnni_put4(j, kind, mask, m0, m1, m2, m3, S##p##0, S##p##1, S##p##2, S##p##3, out + p * j->pixel);
 #define PUT_1(a, b, c, d, n) PUT_AS_1(s, a, b, c, d, n)
 #define PUT_2(a, b, n) PUT_AS_2(s, a, b, n)
 #define PUT_h(a, b, n) PUT_AS_h(s, a, b, n)
@@ -296,10 +298,15 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __m512i a, __m512i b, __m512i
 #define WIDE_sure false
 #define WIDE_plus false
 #define WIDE_keep true
-#define END_bare(P, Z) const int kind = VNNI_BARE; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
-#define END_fast(P, Z) const int kind = VNNI_FAST; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
-#define END_sure(P, Z) const int kind = VNNI_SURE; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
-#define END_plus(P, Z) const int kind = VNNI_PLUS; uint8_t *out = (uint8_t *)j->out + to; GROUPS_##Z(P)
+#define END_AS(is_kind, P, Z)                                                                      \
+    const int kind = is_kind;                                                                      \
+    const __mmask64 mask = j->mask;                                                                \
+    uint8_t *out = (uint8_t *)j->out + to;                                                         \
+    MULTS_##Z GROUPS_##Z(P)
+#define END_bare(P, Z) END_AS(VNNI_BARE, P, Z)
+#define END_fast(P, Z) END_AS(VNNI_FAST, P, Z)
+#define END_sure(P, Z) END_AS(VNNI_SURE, P, Z)
+#define END_plus(P, Z) END_AS(VNNI_PLUS, P, Z)
 #define END_keep(P, Z) __m512i sums[P * Z]; DO_##P(KEEP_##Z) vnni_finish(j, sums, P, to);
 
 /* Positions at[0..P-1]; the first one's codes go to place `to` of the output. */
@@ -387,8 +394,13 @@ ALL(keep)
 #define DO_12(M) DO_8(M) M(8) M(9) M(10) M(11)
 #define STEP(P, Z)                                                                                 \
     {                                                                                              \
+        WEIGHTS_##Z DO_##P(MUL_##Z) BEHIND_##Z(P) NEXT_##P w += BYTES_##Z;                         \
+    }
+#define STEP_AHEAD(P, Z)                                                                           \
+    {                                                                                              \
         _mm_prefetch(ahead, _MM_HINT_T1);                                                          \
-        WEIGHTS_##Z DO_##P(MUL_##Z) BEHIND_##Z(P) NEXT_##P w += BYTES_##Z; ahead += ahead_step;                  \
+        ahead += ahead_step;                                                                       \
+        STEP(P, Z)                                                                                 \
     }
 #define OUT1_1 PUT_AS_1(t, 0, 1, 2, 3, 4)
 #define OUT2_1 PUT_AS_1(t, 4, 5, 6, 7, 4)
@@ -407,22 +419,23 @@ ALL(keep)
 #define OUT3_4 PUT_AS_4(t, 2)
 
 /* The first three steps of a tile with what is written between them; then the others.  The first run stands
- * apart, as the old sums would else live through all of them. */
+ * apart, as the old sums would else live through all of them, and fetches nothing: it has loads enough. */
+enum { VNNI_FIRST = 3 };
 #define TILE_IN_STREAM(P, Z, ONE, TWO, THREE)                                                      \
     const int8_t *w = job->w;                                                                      \
-    size_t r = job->run_begin, n = job->run_step / 4 - 3;                                          \
+    size_t r = job->run_begin, n = job->run_step / 4 - VNNI_FIRST;                                 \
     __asm__("" : "+r"(j)); /* keeps what is read once a tile out of registers */                   \
     BIAS_##Z DO_##P(NEW_##Z)                                                                       \
     {                                                                                              \
         const size_t at = job->run_at[r];                                                          \
         BASES_##P                                                                                  \
-        STEP(P, Z) ONE STEP(P, Z) TWO STEP(P, Z) THREE                                             \
-        for (; n > 0; n--) STEP(P, Z)                                                              \
+        STEP(P, Z) MULTS_##Z ONE STEP(P, Z) TWO STEP(P, Z) THREE                                   \
+        for (; n > 0; n--) STEP_AHEAD(P, Z)                                                        \
     }                                                                                              \
     while (++r < job->run_end) {                                                                   \
         const size_t at = job->run_at[r];                                                          \
         BASES_##P                                                                                  \
-        for (n = job->run_step / 4; n > 0; n--) STEP(P, Z)                                         \
+        for (n = job->run_step / 4; n > 0; n--) STEP_AHEAD(P, Z)                                   \
     }                                                                                              \
     DO_##P(MOVE_##Z)
 
@@ -433,6 +446,7 @@ ALL(keep)
         const vnni_job *j = job;                                                                   \
         const int kind = KIND_##E; const bool wide = false;                                                  \
         const __m512i zero = _mm512_setzero_si512();                                               \
+        const __mmask64 mask = j->mask;                                                            \
         const size_t s1 = j->spacing, s2 = 2 * s1;                                                 \
         const uint8_t *x = j->in + from;                                                           \
         const char *ahead = j->ahead;                                                              \
@@ -444,7 +458,7 @@ ALL(keep)
             x += P * s1;                                                                           \
             TILE_IN_STREAM(P, Z, OUT1_##Z, OUT2_##Z, OUT3_##Z)                                     \
         }                                                                                          \
-        OUT1_##Z OUT2_##Z OUT3_##Z                                                                 \
+        MULTS_##Z OUT1_##Z OUT2_##Z OUT3_##Z                                                       \
         (void)zero, (void)wide;                                                                    \
     }
 #define KIND_bare VNNI_BARE
