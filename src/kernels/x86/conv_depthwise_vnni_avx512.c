@@ -5,7 +5,7 @@
  * four weights of its channel.  The last taps meet weights of 0.
  *
  * 3x3 and 5x5 kernels group their taps by columns and slide along rows (depthwise_slide.inc), 64 channels at a
- * time, the last 32 or fewer in shorter vectors.  Other kernels, and fewer than 16 channels: with a column stride
+ * time, the last 32 or fewer for two or four rows of outputs side by side.  Other kernels, and fewer than 16 channels: with a column stride
  * of 1 the pixels of a row side by side are one long run, and a block is any 64 elements of it; the weights
  * repeat with a period of lcm(channels, 64).  Otherwise a block is 64 channels of one pixel.
  *
@@ -20,7 +20,7 @@
 #include "kernels/x86/requant_avx512.h"
 #include "kernels/x86/lanes_avx512.h"
 
-enum { DWV_TAPS_MAX = 4096, DWV_SLIDE_C = 16, DWV_LONG_ROW = 28, DWV_ZEROS = 64 };
+enum { DWV_TAPS_MAX = 4096, DWV_SLIDE_C = 16, DWV_LONG_ROW = 28, DWV_ROWS = 5 + 3 * 2 };
 
 typedef struct dwv_plan {
     direct_plan d;
@@ -77,10 +77,30 @@ static size_t dwv_packed_bytes(const bl_conv_shape *s)
     return p.blocks * p.block_bytes;
 }
 
+/* A row of zero points stands for rows outside: 64 of them for each column, all that a block reads. */
+static size_t dwv_zeros(const bl_conv_shape *s)
+{
+    return bl_round64((size_t)s->in_w * (size_t)s->in_c + 64);
+}
+
 static size_t dwv_work_bytes(const bl_conv_shape *s)
 {
     dwv_plan p = dwv_plan_of(s);
-    return p.mult_bytes + (p.slide ? DWV_ZEROS : p.tap_bytes + p.d.slab_bytes);
+    return p.mult_bytes + (p.slide ? dwv_zeros(s) : p.tap_bytes + p.d.slab_bytes);
+}
+
+/* Rows of outputs that stand side by side in the vectors of a block of n channels; its weights do as often. */
+static size_t dwv_fold(size_t n)
+{
+    return n > 32 ? 1 : n > 16 ? 2 : 4;
+}
+
+/* Channels of a sliding block stand in the first lanes of its vectors: repeats them in the others. */
+static void dwv_repeat(void *block, size_t bytes, size_t channels)
+{
+    size_t lanes = 64 / dwv_fold(channels);
+    for (size_t i = 0; i < bytes; i += 64)
+        for (size_t to = lanes; to < 64; to += lanes) memcpy((char *)block + i + to, (char *)block + i, lanes);
 }
 
 /* Where unpacking puts channel c of a block: vector, then element. */
@@ -114,6 +134,8 @@ static void dwv_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_i
         else
             ((uint32_t *)block)[place] = (uint32_t)(uint64_t)folded;
     }
+    if (p.slide && p.c % 64)
+        dwv_repeat((uint8_t *)packed + (p.blocks - 1) * p.block_bytes, p.block_bytes, p.c % 64);
 }
 
 static void dwv_mult(const bl_conv_args *a, const dwv_plan *p, size_t begin, size_t end, float *to)
@@ -122,8 +144,11 @@ static void dwv_mult(const bl_conv_args *a, const dwv_plan *p, size_t begin, siz
         size_t c = begin * 64, channels = BL_MIN(end * 64, p->c);
         for (; c + 64 <= channels; c += 64) /* dwv_place() of four at a time */
             for (size_t i = 0; i < 16; i++) memcpy(to + c + i % 4 * 16 + i / 4 * 4, a->mult + c + i * 4, 16);
-        if (c < channels) memset(to + c, 0, 64 * sizeof *to);
-        for (; c < channels; c++) to[c / 64 * 64 + dwv_place(c % 64)] = a->mult[c];
+        if (c == channels) return;
+        float *last = to + c;
+        memset(last, 0, 64 * sizeof *to);
+        for (; c < channels; c++) last[dwv_place(c % 64)] = a->mult[c];
+        dwv_repeat(last, 64 * sizeof *to, channels % 64);
         return;
     }
     memset(to, 0, p->mult_bytes);
@@ -138,17 +163,33 @@ typedef struct dwv_job {
     const float *mult;
     const size_t *tap;          /* offsets of the taps, four for a quad */
     size_t row, plane;          /* bytes from kernel row to row, plane to plane */
+    size_t out_row;             /* bytes from output row to row */
     int32_t out_bits;
     void *out;
-    const uint8_t *zeros;       /* DWV_ZEROS times the zero point */
+    const uint8_t *zeros;       /* a row of zero points */
     int64_t in_w, out_w, pad_left;
     requant q;
 } dwv_job;
 
-typedef void slide_fn(const dwv_job *j, size_t b, const uint8_t *const *row, const int64_t *step, uint8_t *out, size_t n);
-#define SLIDE_W 512
+/* Without a branch, which would be missed too often. */
+static inline const uint8_t *dwv_choose(bool inside, const uint8_t *there, const uint8_t *zeros)
+{
+    return (const uint8_t *)((uintptr_t)zeros ^ (-(uintptr_t)inside & ((uintptr_t)zeros ^ (uintptr_t)there)));
+}
+
+/* One pointer at a time: gcc would read two of them in a vector, which waits for both to be stored. */
+static inline const uint8_t *dwv_column_at(const uint8_t *row, int64_t at, size_t pixel)
+{
+    __asm__("" : "+r"(row));
+    return row + (size_t)at * pixel;
+}
+
+typedef void slide_fn(const dwv_job *j, size_t b, const uint8_t *const *row, uint8_t *out, size_t rows, size_t n);
+#define SLIDE_FOLD 1
 #include "kernels/x86/depthwise_slide.inc"
-#define SLIDE_W 256
+#define SLIDE_FOLD 2
+#include "kernels/x86/depthwise_slide.inc"
+#define SLIDE_FOLD 4
 #include "kernels/x86/depthwise_slide.inc"
 
 #define DOT(sum, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "m"(w))
@@ -240,38 +281,46 @@ static void dwv_row(const dwv_job *j, const bl_conv_shape *s, const uint8_t *in,
     }
 }
 
-/* Block b of output row oy. */
-static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t oy, int kind)
+/* Rows that block b takes at a time: side by side where they read the same rows of the input. */
+static size_t dwv_side(const dwv_plan *p, const bl_conv_shape *s, size_t b)
 {
+    return s->dilation_h == 1 && s->stride_h == s->stride_w ? dwv_fold(p->c - b * 64) : 1;
+}
+
+/* Block b of output rows oy and on, `side` at a time, `rows` of them wanted. */
+static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t oy, size_t side, size_t rows, int kind)
+{
+    slide_fn *const(*fn)[REQUANT_KINDS][4] = side == 1 ? slide_1_rows : side == 2 ? slide_2_rows : slide_4_rows;
     const bl_conv_shape *s = &a->s;
     size_t n = BL_MIN(j->p->c - b * 64, (size_t)64);
-    const uint8_t *row[5];
-    int64_t step[5];
-    for (int64_t y = 0; y < s->kernel_h; y++) {
-        int64_t iy = oy * s->stride_h - s->pad_top + y * s->dilation_h;
-        bool inside = iy >= 0 && iy < s->in_h;
-        row[y] = inside ? (const uint8_t *)a->in + (size_t)(iy * s->in_w) * j->p->c + b * 64 : j->zeros;
-        step[y] = inside ? s->in_c : 0;
-    }
-    int which = (s->kernel_h == 5) * 2 + (s->stride_w == 2);
-    slide_fn *run = n <= 32 ? slide_256_rows[n == 32][kind][which] : slide_512_rows[n == 64][kind][which];
-    run(j, b, row, step, (uint8_t *)a->out + (size_t)(oy * s->out_w) * j->p->c + b * 64, n);
+    const uint8_t *row[DWV_ROWS];
+    const uint8_t *in = (const uint8_t *)a->in + b * 64;
+    int64_t most = s->kernel_h + (int64_t)(side - 1) * s->stride_h, iy = oy * s->stride_h - s->pad_top;
+    for (int64_t y = 0; y < most; y++, iy += s->dilation_h)
+        row[y] = dwv_choose((uint64_t)iy < (uint64_t)s->in_h, in + (size_t)(iy * s->in_w) * j->p->c, j->zeros);
+    fn[n * side == 64][kind][(s->kernel_h == 5) * 2 + (s->stride_w == 2)](
+        j, b, row, (uint8_t *)a->out + (size_t)oy * j->out_row + b * 64, rows, n);
 }
 
 /* Long rows one after the other, so that they stay near while all channels pass; of short ones, all of a block of
  * channels. */
 static void dwv_slides(dwv_job *j, const bl_conv_args *a, size_t begin, size_t end, uint8_t *zeros)
 {
+    const bl_conv_shape *s = &a->s;
     int kind = requant_kind(a);
-    memset(zeros, a->zero_in, DWV_ZEROS);
+    for (int64_t x = 0; x < s->in_w; x++) memset(zeros + (size_t)x * j->p->c, a->zero_in, 64);
     j->zeros = zeros;
-    j->in_w = a->s.in_w;
-    j->out_w = a->s.out_w;
-    j->pad_left = a->s.pad_left;
-    int64_t rows = a->s.out_w > DWV_LONG_ROW ? 1 : a->row_end - a->row_begin;
+    j->in_w = s->in_w;
+    j->out_w = s->out_w;
+    j->out_row = (size_t)s->out_w * j->p->c;
+    j->pad_left = s->pad_left;
+    int64_t rows = s->out_w > DWV_LONG_ROW ? (int64_t)dwv_side(j->p, s, end - 1) : a->row_end - a->row_begin;
     for (int64_t y = a->row_begin; y < a->row_end; y += rows)
-        for (size_t b = begin; b < end; b++)
-            for (int64_t oy = y; oy < y + rows; oy++) dwv_slide(j, a, b, oy, kind);
+        for (size_t b = begin; b < end; b++) {
+            int64_t side = (int64_t)dwv_side(j->p, s, b), last = BL_MIN(y + rows, a->row_end);
+            for (int64_t oy = y; oy < last; oy += side)
+                dwv_slide(j, a, b, oy, (size_t)side, (size_t)BL_MIN(side, last - oy), kind);
+        }
 }
 
 static void dwv_run(const bl_conv_args *a)
