@@ -221,7 +221,7 @@ static void vnni_positions(vnni_job *j, const size_t *at, size_t positions, size
     for (size_t i = 0, n; i < positions && stream; i += n) {
         n = BL_MIN(j->evenly, positions - i);
         size_t p = vnni_stream_positions[z], tiles = n / p, left = n - tiles * p;
-        if (tiles) vnni_streams[j->kind][z](j, at[i], tiles, to + i * j->pixel);
+        if (tiles) vnni_streams[j->run_step == 4 * VNNI_FIRST][j->kind][z](j, at[i], tiles, to + i * j->pixel);
         j->ahead += tiles * j->ahead_tile;
         vnni_some(j, at + i + n - left, left, to + (i + n - left) * j->pixel);
     }

@@ -419,32 +419,38 @@ ALL(keep)
 #define OUT3_4 PUT_AS_4(t, 2)
 
 /* The first three steps of a tile with what is written between them; then the others.  The first run stands
- * apart, as the old sums would else live through all of them, and fetches nothing: it has loads enough. */
+ * apart, as the old sums would else live through all of them, and fetches nothing: it has loads enough.  three: runs
+ * that have no more steps, as those of 3x3 over three channels, are no loops. */
 enum { VNNI_FIRST = 3 };
-#define TILE_IN_STREAM(P, Z, ONE, TWO, THREE)                                                      \
+#define TILE_IN_STREAM(STEPS, P, Z, ONE, TWO, THREE)                                               \
     const int8_t *w = job->w;                                                                      \
-    size_t r = job->run_begin, n = job->run_step / 4 - VNNI_FIRST;                                 \
+    size_t r = job->run_begin;                                                                     \
     __asm__("" : "+r"(j)); /* keeps what is read once a tile out of registers */                   \
     BIAS_##Z DO_##P(NEW_##Z)                                                                       \
     {                                                                                              \
         const size_t at = job->run_at[r];                                                          \
         BASES_##P                                                                                  \
-        STEP(P, Z) MULTS_##Z ONE STEP(P, Z) TWO STEP(P, Z) THREE                                   \
-        for (; n > 0; n--) STEP_AHEAD(P, Z)                                                        \
+        STEP(P, Z) ONE STEP(P, Z) TWO STEP(P, Z) THREE                                             \
+        MORE_##STEPS(P, Z)                                                                         \
     }                                                                                              \
     while (++r < job->run_end) {                                                                   \
         const size_t at = job->run_at[r];                                                          \
         BASES_##P                                                                                  \
-        for (n = job->run_step / 4; n > 0; n--) STEP_AHEAD(P, Z)                                   \
+        RUN_##STEPS(P, Z)                                                                          \
     }                                                                                              \
     DO_##P(MOVE_##Z)
+#define STEPS_FROM(begin, P, Z) for (size_t n = job->run_step / 4 - (begin); n > 0; n--) STEP_AHEAD(P, Z)
+#define MORE_any(P, Z) STEPS_FROM(VNNI_FIRST, P, Z)
+#define RUN_any(P, Z) STEPS_FROM(0, P, Z)
+#define MORE_three(P, Z)
+#define RUN_three(P, Z) STEP(P, Z) STEP(P, Z) STEP(P, Z)
 
-#define STREAM(E, P, Z)                                                                            \
-    static __attribute__((noinline)) void stream_##E##_##Z(const vnni_job *job, size_t from,       \
-                                                           size_t tiles, size_t to)                \
+#define STREAM(STEPS, E, P, Z)                                                                     \
+    static __attribute__((noinline)) void stream_##STEPS##_##E##_##Z(const vnni_job *job, size_t from, size_t tiles, size_t to) \
     {                                                                                              \
         const vnni_job *j = job;                                                                   \
-        const int kind = KIND_##E; const bool wide = false;                                                  \
+        const int kind = KIND_##E;                                                                 \
+        const bool wide = false;                                                                   \
         const __m512i zero = _mm512_setzero_si512();                                               \
         const __mmask64 mask = j->mask;                                                            \
         const size_t s1 = j->spacing, s2 = 2 * s1;                                                 \
@@ -453,19 +459,21 @@ enum { VNNI_FIRST = 3 };
         const size_t ahead_step = j->ahead_step;                                                   \
         uint8_t *out = (uint8_t *)j->out + to;                                                     \
         DO_##P(OLD_##Z)                                                                            \
-        { TILE_IN_STREAM(P, Z, , , ) }                                                             \
+        { TILE_IN_STREAM(STEPS, P, Z, , , ) }                                                      \
         for (size_t i = 1; i < tiles; i++, out += P * j->pixel) {                                  \
             x += P * s1;                                                                           \
-            TILE_IN_STREAM(P, Z, OUT1_##Z, OUT2_##Z, OUT3_##Z)                                     \
+            TILE_IN_STREAM(STEPS, P, Z, MULTS_##Z OUT1_##Z, OUT2_##Z, OUT3_##Z)                    \
         }                                                                                          \
         MULTS_##Z OUT1_##Z OUT2_##Z OUT3_##Z                                                       \
-        (void)zero, (void)wide;                                                                    \
+        (void)zero, (void)wide, (void)ahead, (void)ahead_step;                                     \
     }
 #define KIND_bare VNNI_BARE
 #define KIND_fast VNNI_FAST
 #define KIND_sure VNNI_SURE
 #define KIND_plus VNNI_PLUS
-#define STREAMS(E) STREAM(E, 12, 1) STREAM(E, 6, 2) STREAM(E, 8, h) STREAM(E, 4, 3) STREAM(E, 3, 4)
+#define STREAMS_OF(STEPS, E) \
+    STREAM(STEPS, E, 12, 1) STREAM(STEPS, E, 6, 2) STREAM(STEPS, E, 8, h) STREAM(STEPS, E, 4, 3) STREAM(STEPS, E, 3, 4)
+#define STREAMS(E) STREAMS_OF(any, E) STREAMS_OF(three, E)
 /* clang-format off */
 STREAMS(bare) STREAMS(fast) STREAMS(sure) STREAMS(plus)
 /* clang-format on */
@@ -473,8 +481,10 @@ STREAMS(bare) STREAMS(fast) STREAMS(sure) STREAMS(plus)
 typedef void stream_fn(const vnni_job *j, size_t from, size_t tiles, size_t to);
 /* By vectors (0: one and a half). */
 static const size_t vnni_stream_positions[] = {8, 12, 6, 4, 3};
-#define STREAM_ROW(E) {stream_##E##_h, stream_##E##_1, stream_##E##_2, stream_##E##_3, stream_##E##_4}
-static stream_fn *const vnni_streams[][5] = {STREAM_ROW(bare), STREAM_ROW(fast), STREAM_ROW(sure), STREAM_ROW(plus)};
+#define STREAM_ROW(STEPS, E) \
+    {stream_##STEPS##_##E##_h, stream_##STEPS##_##E##_1, stream_##STEPS##_##E##_2, stream_##STEPS##_##E##_3, stream_##STEPS##_##E##_4}
+#define STREAM_ROWS(STEPS) {STREAM_ROW(STEPS, bare), STREAM_ROW(STEPS, fast), STREAM_ROW(STEPS, sure), STREAM_ROW(STEPS, plus)}
+static stream_fn *const vnni_streams[2][4][5] = {STREAM_ROWS(any), STREAM_ROWS(three)};
 
 typedef void tile_fn(const vnni_job *j, const size_t *at, size_t to);
 enum { VNNI_Z = 4, VNNI_P = 8 };
