@@ -218,10 +218,12 @@ static void vnni_positions(vnni_job *j, const size_t *at, size_t positions, size
 {
     size_t z = j->half ? 0 : j->z;
     bool stream = j->evenly && j->run_begin < j->run_end;
+    int which = j->run_step == 4 * VNNI_FIRST ? STEPS_THREE
+              : j->run_end - j->run_begin == 1 && j->run_step <= 4 * VNNI_FEW ? STEPS_FEW : STEPS_ANY;
     for (size_t i = 0, n; i < positions && stream; i += n) {
         n = BL_MIN(j->evenly, positions - i);
         size_t p = vnni_stream_positions[z], tiles = n / p, left = n - tiles * p;
-        if (tiles) vnni_streams[j->run_step == 4 * VNNI_FIRST][j->kind][z](j, at[i], tiles, to + i * j->pixel);
+        if (tiles) vnni_streams[which][j->kind][z](j, at[i], tiles, to + i * j->pixel);
         j->ahead += tiles * j->ahead_tile;
         vnni_some(j, at + i + n - left, left, to + (i + n - left) * j->pixel);
     }

@@ -420,12 +420,13 @@ ALL(keep)
 
 /* The first three steps of a tile with what is written between them; then the others.  The first run stands
  * apart, as the old sums would else live through all of them, and fetches nothing: it has loads enough.  three: runs
- * that have no more steps, as those of 3x3 over three channels, are no loops. */
-enum { VNNI_FIRST = 3 };
+ * that have no more steps, as those of 3x3 over three channels, are no loops.  few: one run of few steps leaves registers
+ * for what a tile reads of the job. */
+enum { VNNI_FIRST = 3, VNNI_FEW = 8 };
 #define TILE_IN_STREAM(STEPS, P, Z, ONE, TWO, THREE)                                               \
     const int8_t *w = job->w;                                                                      \
     size_t r = job->run_begin;                                                                     \
-    __asm__("" : "+r"(j)); /* keeps what is read once a tile out of registers */                   \
+    AGAIN_##STEPS                                                                                  \
     BIAS_##Z DO_##P(NEW_##Z)                                                                       \
     {                                                                                              \
         const size_t at = job->run_at[r];                                                          \
@@ -433,17 +434,24 @@ enum { VNNI_FIRST = 3 };
         STEP(P, Z) ONE STEP(P, Z) TWO STEP(P, Z) THREE                                             \
         MORE_##STEPS(P, Z)                                                                         \
     }                                                                                              \
+    RUNS_##STEPS(P, Z)                                                                             \
+    DO_##P(MOVE_##Z)
+#define STEPS_FROM(begin, P, Z) for (size_t n = job->run_step / 4 - (begin); n > 0; n--) STEP_AHEAD(P, Z)
+#define RUNS(P, Z, OF_RUN)                                                                         \
     while (++r < job->run_end) {                                                                   \
         const size_t at = job->run_at[r];                                                          \
         BASES_##P                                                                                  \
-        RUN_##STEPS(P, Z)                                                                          \
-    }                                                                                              \
-    DO_##P(MOVE_##Z)
-#define STEPS_FROM(begin, P, Z) for (size_t n = job->run_step / 4 - (begin); n > 0; n--) STEP_AHEAD(P, Z)
+        OF_RUN                                                                                     \
+    }
+#define AGAIN_any __asm__("" : "+r"(j)); /* keeps what is read once a tile out of registers */
 #define MORE_any(P, Z) STEPS_FROM(VNNI_FIRST, P, Z)
-#define RUN_any(P, Z) STEPS_FROM(0, P, Z)
+#define RUNS_any(P, Z) RUNS(P, Z, STEPS_FROM(0, P, Z))
+#define AGAIN_three AGAIN_any
 #define MORE_three(P, Z)
-#define RUN_three(P, Z) STEP(P, Z) STEP(P, Z) STEP(P, Z)
+#define RUNS_three(P, Z) RUNS(P, Z, STEP(P, Z) STEP(P, Z) STEP(P, Z))
+#define AGAIN_few
+#define MORE_few(P, Z) STEPS_FROM(VNNI_FIRST, P, Z)
+#define RUNS_few(P, Z)
 
 #define STREAM(STEPS, E, P, Z)                                                                     \
     static __attribute__((noinline)) void stream_##STEPS##_##E##_##Z(const vnni_job *job, size_t from, size_t tiles, size_t to) \
@@ -473,7 +481,7 @@ enum { VNNI_FIRST = 3 };
 #define KIND_plus VNNI_PLUS
 #define STREAMS_OF(STEPS, E) \
     STREAM(STEPS, E, 12, 1) STREAM(STEPS, E, 6, 2) STREAM(STEPS, E, 8, h) STREAM(STEPS, E, 4, 3) STREAM(STEPS, E, 3, 4)
-#define STREAMS(E) STREAMS_OF(any, E) STREAMS_OF(three, E)
+#define STREAMS(E) STREAMS_OF(any, E) STREAMS_OF(three, E) STREAMS_OF(few, E)
 /* clang-format off */
 STREAMS(bare) STREAMS(fast) STREAMS(sure) STREAMS(plus)
 /* clang-format on */
@@ -484,7 +492,8 @@ static const size_t vnni_stream_positions[] = {8, 12, 6, 4, 3};
 #define STREAM_ROW(STEPS, E) \
     {stream_##STEPS##_##E##_h, stream_##STEPS##_##E##_1, stream_##STEPS##_##E##_2, stream_##STEPS##_##E##_3, stream_##STEPS##_##E##_4}
 #define STREAM_ROWS(STEPS) {STREAM_ROW(STEPS, bare), STREAM_ROW(STEPS, fast), STREAM_ROW(STEPS, sure), STREAM_ROW(STEPS, plus)}
-static stream_fn *const vnni_streams[2][4][5] = {STREAM_ROWS(any), STREAM_ROWS(three)};
+enum { STEPS_ANY, STEPS_THREE, STEPS_FEW };
+static stream_fn *const vnni_streams[][4][5] = {STREAM_ROWS(any), STREAM_ROWS(three), STREAM_ROWS(few)};
 
 typedef void tile_fn(const vnni_job *j, const size_t *at, size_t to);
 enum { VNNI_Z = 4, VNNI_P = 8 };
