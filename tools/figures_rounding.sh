@@ -34,10 +34,12 @@ mobilenet_v1_0.75_224 W4A8 4 imitate
 mobilenet_v1_0.75_224 W4A8 4 imitate --set data=both --set distil_steps=200
 mobilenet_v1_0.75_224 W4A8 4 imitate --crops 5
 mobilenet_v1_0.75_224 W4A8 4 imitate:features=50 --crops 5
+mobilenet_v1_0.75_224 W4A8 4 imitate:features=50,start=refit --crops 5
 mobilenet_v1_0.25_224 W4A8 10 imitate
 mobilenet_v1_0.25_224 W4A8 10 imitate --set data=both --set distil_steps=200
 mobilenet_v1_0.25_224 W4A8 10 imitate --crops 5
 mobilenet_v1_0.25_224 W4A8 10 imitate:features=50 --crops 5
+mobilenet_v1_0.25_224 W4A8 10 imitate:features=50,start=refit --crops 5
 END
     echo
 }
