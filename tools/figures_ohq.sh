@@ -92,7 +92,7 @@ figures_datafree() {
         name=$(basename "$file" .onnx)
         case $name in resnet20_cifar10 | resnet56_cifar10 | mobilenetv3s_cifar10 | mobilenet_v1_* | mlperf_tiny_kws | mlperf_tiny_vww) ;; *) continue ;; esac
         files_here "$words $calibration" || { echo "skipped: $name: data are not here"; continue; }
-        run "$bitlathe" quantize "$file" $uniform $calibration -o "$t/w8" && datafree_row "$name" given "$file" "$words"
+        run "$bitlathe" quantize "$file" $uniform --act-range mse-ends $calibration -o "$t/w8" && datafree_row "$name" given "$file" "$words"
         rm -rf "$t/w8"
         run "$bitlathe" quantize "$file" $uniform --recipe ohq -o "$t/w8" && datafree_row "$name" made "$file" "$words"
         rm -rf "$t/w8"
@@ -104,7 +104,7 @@ figures_datafree() {
 figures_pertensor() {
     echo "W8A8 with one scale a weight, 64 calibration pictures; points of top-1 lost on 500 (bar 1.5 for the last row of each network)"
     printf '%-30s %-28s %6s %6s %6s %7s  %s\n' network form drop error flips "SQNR dB" command
-    local file words calibration value name label form uniform="--target counted --weights-bits 8 --act-bits 8 --per-tensor --no-bench"
+    local file words calibration value name label form uniform="--target counted --weights-bits 8 --act-bits 8 --per-tensor --act-range mse-ends --no-bench"
     while IFS='|' read -r file words calibration value <&3; do
         name=$(basename "$file" .onnx)
         case $name in mobilenet_v1_* | mobilenet_v2_*) ;; *) continue ;; esac
@@ -223,7 +223,7 @@ table_times() { # LABEL...
 # row; empty the folder to take them anew.
 figures_table() {
     local file words calibration value name keep=${FIGURES_KEEP:-${bitlathe%/bitlathe}/figures}/table range label ms ratio top lost flips kib took peak command
-    local ways="W8A8 W4A8 W4A8-best OHQ PMP" counted="--target counted --no-bench"
+    local ways="W8A8 W4A8 W4A8-best OHQ PMP" counted="--target counted --no-bench" ends="--act-range mse-ends"
     mkdir -p "$keep" || return
     echo "Networks by ways to quantize them: top-1 or AUC and points lost, changed answers, KiB of the program, lower quartile of its latency (one thread)"
     echo "and its ratio to W8A8 (all in one interleaved run), seconds (+: of the attempt that ended it) and peak memory (MiB) of the preparation"
@@ -233,9 +233,9 @@ figures_table() {
         case $name in *_fmnist_op17 | *_cifar10_op17) continue ;; esac
         files_here "$words $calibration" || { echo "skipped: $name: data are not here"; continue; }
         case $words in *reconstruction-auc*) range="--act-range minmax" ;; *) range="" ;; esac
-        table_row W8A8 $calibration $counted --weights-bits 8 --act-bits 8 $range
-        table_row W4A8 $calibration $counted --weights-bits 4 --act-bits 8 --tune none $range
-        table_row W4A8-best $calibration $counted --weights-bits 4 --act-bits 8 --equalise --tune adaround $range
+        table_row W8A8 $calibration $counted --weights-bits 8 --act-bits 8 ${range:-$ends}
+        table_row W4A8 $calibration $counted --weights-bits 4 --act-bits 8 --tune none ${range:-$ends}
+        table_row W4A8-best $calibration $counted --weights-bits 4 --act-bits 8 --equalise --tune adaround ${range:-$ends}
         table_row OHQ --recipe ohq --force $counted --weights-bits 3,4,5,6,8 --act-bits 8 --budget size=0.5 --tune adaround-bias $range
         table_row PMP $calibration --recipe pmp --force $counted --budget size=0.5 $range
         table_times $ways

@@ -13,7 +13,7 @@ speed_row() { # ISA RATIOS MENU...
     folder=$t/speed-$name # what does not depend on the budget is there for the next row
     run ${BENCH_PREFIX:-} "$bitlathe" measure "$net" --isa $isa "$@" --no-cache --threads 1 -o "$folder" || return
     for ratio in $ratios; do
-        run "$bitlathe" quantize "$net" $calibration --isa $isa --target here "$@" --budget latency=$ratio --no-bench -o "$folder" > "$t/why" && met=1 && break
+        run "$bitlathe" quantize "$net" $calibration --act-range mse-ends --isa $isa --target here "$@" --budget latency=$ratio --no-bench -o "$folder" > "$t/why" && met=1 && break
         [ $code -eq 1 ] || { cat "$t/why"; return; }
         echo "not met: $name: latency=$ratio"
     done
@@ -26,7 +26,7 @@ speed_row() { # ISA RATIOS MENU...
     run ${BENCH_PREFIX:-} "$bitlathe" bench "$folder/model.blp" "$folder/baselines/int8.blp" --isa $isa --threads 1 --seconds 3 --json || return
     bench=$(for i in 0 1; do json "$t/out" items.$i.latency_ms.q1; done | awk '{ ms[NR] = $1 } END { printf "%9.3f %9.3f %7.2f", ms[2], ms[1], ms[2] / ms[1] }')
     printf '%-26s %-11s %6s %8s %6s %s %5.1f  %s\n' "$name" $isa "$ratio" "$drop" "$error" "$bench" \
-        "$(figure aa_spread %.1f 100)" "$(shown "$bitlathe" quantize "$net" $calibration --isa $isa --target here "$@" --budget latency=$ratio -o T/run)"
+        "$(figure aa_spread %.1f 100)" "$(shown "$bitlathe" quantize "$net" $calibration --act-range mse-ends --isa $isa --target here "$@" --budget latency=$ratio -o T/run)"
 }
 
 # What a chip says that offers nothing: the layers that gain, and what binds the others.

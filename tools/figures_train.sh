@@ -9,11 +9,11 @@ figures_finetune() {
     printf '%-8s %-14s %8s %8s  %s\n' plan tuned top-1 seconds command
     while read -r w a; do
         for tune in none $tuned; do
-            run "$bitlathe" quantize "$net" $calibration --target counted --no-bench --weights-bits $w --act-bits $a --tune $tune -o "$t/run" || continue
+            run "$bitlathe" quantize "$net" $calibration --target counted --no-bench --act-range mse-ends --weights-bits $w --act-bits $a --tune $tune -o "$t/run" || continue
             top1=$seconds
             run "$bitlathe" eval "$t/run/model.blp" $words --json || continue
             printf '%-8s %-14s %8.2f %8s  %s\n' W${w}A$a "${tune%%:*}" "$(awk "BEGIN { print 100 * $(json "$t/out" top1) }")" "$top1" \
-                "$(shown "$bitlathe" quantize "$net" $calibration --target counted --no-bench --weights-bits $w --act-bits $a --tune $tune -o T/run)"
+                "$(shown "$bitlathe" quantize "$net" $calibration --target counted --no-bench --act-range mse-ends --weights-bits $w --act-bits $a --tune $tune -o T/run)"
             rm -rf "$t/run"
         done
     done <<<"4 4

@@ -108,6 +108,15 @@ static bool layer_units(const bl_pipeline *p, int i, int *weights, int *in, int 
     return *in >= 0;
 }
 
+/* How the range of what a layer reads was found, and why so where that was measured. */
+static void add_range(const bl_pipeline *p, int in, int a_bits, json_t *o)
+{
+    const bl_unit *u = &p->menu->units[in];
+    const char *range = u->range[a_bits] ? u->range[a_bits] : p->recipe.grids.act_range;
+    if (range) json_object_set_new(o, "range", json_string(range));
+    if (u->why[a_bits]) json_object_set_new(o, "range_why", json_string(u->why[a_bits]));
+}
+
 json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c)
 {
     const bl_graph *g = p->graph;
@@ -128,6 +137,7 @@ json_t *bl_layers_json(bl_pipeline *p, const bl_contender *c)
             c->plan->choice[in].a_bits, "a_out_bits", v >= 0 ? c->plan->choice[v].a_bits : 0, "size_bytes",
             (json_int_t)(w ? bl_layer_weight_bytes(g, p->menu, i, w_bits) : 0));
         const char *kind = bl_layer_kind(p->ctx, g, i), *side = bl_layer_side(p->ctx, g, p->menu, p->cost, i, c->plan->choice, state);
+        add_range(p, in, c->plan->choice[in].a_bits, o);
         if (kind) json_object_set_new(o, "kind", json_string(kind));
         if (kind && side) json_object_set_new(o, "side", json_string(side));
         figure(o, "predicted_us", bl_price_node(p->ctx, g, p->menu, p->cost, i, c->plan->choice, state) * 1e-3);

@@ -108,6 +108,8 @@ static bl_layer layer_read(const json_t *o)
                       .shape = text_or_empty(o, "shape"),
                       .kind = text_or_empty(o, "kind"),
                       .side = text_or_empty(o, "side"),
+                      .range = text_or_empty(o, "range"),
+                      .range_why = text_or_empty(o, "range_why"),
                       .macs = amount(o, "macs"),
                       .weights = amount(o, "weights"),
                       .size_bytes = amount(o, "size_bytes"),

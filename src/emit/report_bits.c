@@ -71,6 +71,7 @@ static void tip(bl_page *o, const bl_layer *l, size_t number)
     if (*l->op || *l->shape) bl_page_put(o, "\n%s %s", l->op, l->shape);
     if (l->w_bits) bl_page_put(o, "\nweights %d bits", l->w_bits);
     if (l->a_in_bits) bl_page_put(o, "\ninput %d bits", l->a_in_bits);
+    if (*l->range_why) bl_page_put(o, "\nrange of the input by %s: %s", l->range, l->range_why);
     if (l->a_out_bits) bl_page_put(o, "\noutput %d bits", l->a_out_bits);
     if (isfinite(l->size_bytes)) bl_page_put(o, "\n%s", bl_show_bytes(l->size_bytes, text));
     if (*l->side) bl_page_put(o, "\nbound by %s", !strcmp(l->side, "moving") ? "moving data" : l->side);
@@ -170,7 +171,7 @@ static void caption(bl_report *r)
 /* ------------------------------------------------------------------ the table */
 
 typedef struct has {
-    bool op, kind, side, shape, macs, weights, size, predicted, measured, out;
+    bool op, kind, side, range, range_why, shape, macs, weights, size, predicted, measured, out;
 } has;
 
 static has what_there_is(const bl_report *r)
@@ -182,6 +183,8 @@ static has what_there_is(const bl_report *r)
         h.shape |= *l->shape != '\0';
         h.kind |= *l->kind != '\0';
         h.side |= *l->side != '\0';
+        h.range |= *l->range != '\0';
+        h.range_why |= *l->range_why != '\0';
         h.macs |= isfinite(l->macs);
         h.weights |= isfinite(l->weights);
         h.size |= isfinite(l->size_bytes);
@@ -224,6 +227,8 @@ static void layer_row(bl_report *r, size_t i, has h)
     if (h.predicted) bl_part_cell(r, l->predicted_us, bl_show_ms(l->predicted_us / 1000, text), "");
     if (h.side) text_cell(r, !strcmp(l->side, "moving") ? "moving data" : l->side);
     if (h.measured) bl_part_cell(r, l->measured_us, bl_show_ms(l->measured_us / 1000, text), "");
+    if (h.range) text_cell(r, l->range);
+    if (h.range_why) text_cell(r, l->range_why);
     bl_page_raw(&r->page, "</tr>\n");
 }
 
@@ -246,7 +251,9 @@ static void table(bl_report *r)
                    {"size", h.size, false},
                    {"predicted", h.predicted, false},
                    {"bound by", h.side, true},
-                   {"measured", h.measured, false}};
+                   {"measured", h.measured, false},
+                   {"range of the input", h.range, true},
+                   {"why so", h.range_why, true}};
     bl_page_put(&r->page, "<details><summary>All layers as a table (%zu)</summary>\n", r->n_layers);
     bl_page_raw(&r->page, "<div class=\"scroll tall\"><table class=\"sort\">\n<thead><tr>");
     for (size_t c = 0; c < BL_COUNTOF(columns); c++)

@@ -58,7 +58,7 @@ typedef struct bl_row {
 } bl_row;
 
 typedef struct bl_layer {
-    const char *name, *op, *shape, *kind, *side; /* "" where missing */
+    const char *name, *op, *shape, *kind, *side, *range, *range_why; /* "" where missing */
     double macs, weights, size_bytes, predicted_us, measured_us;
     int w_bits, a_in_bits, a_out_bits; /* 0: none or not known */
 } bl_layer;
