@@ -177,6 +177,7 @@ figures_memory() {
 mixed|resnet20_cifar10 mobilenetv3s_cifar10 mlperf_tiny_kws vit_tiny_fmnist|--budget size=0.6 --target counted --no-bench
 adaround|mlperf_tiny_kws mobilenet_v1_0.75_224|--weights-bits 4 --act-bits 8 --tune adaround --target counted --no-bench
 imitate, 2 threads|mobilenet_v1_0.25_224 mobilenet_v1_0.75_224|--weights-bits 4 --act-bits 8 --tune imitate:steps=40 --target counted --no-bench --threads 2
+refit, imitate|mobilenet_v1_0.25_224 mobilenet_v1_0.75_224|--weights-bits 4 --act-bits 8 --tune imitate:features=50,start=refit,steps=40 --crops 5 --target counted --no-bench --threads 2
 ohq|mlperf_tiny_kws mobilenet_v1_0.75_224|--recipe ohq --set distil_steps=20 --target counted --no-bench
 ohq, 2 threads|mobilenetv3s_cifar10 mobilenet_v1_0.75_224|--recipe ohq --set distil_steps=20 --target counted --no-bench --threads 2
 ohq, timed|mobilenet_v1_0.75_224|--recipe ohq --set distil_steps=20 --isa avx2 --no-cache

@@ -18,7 +18,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { PARTS = 4, BLOCK = 128, ROWS_MOST = 16384, ROWS_PER_TAP = 20, TAPS_MOST = 768 };
+enum { PARTS = 4, BLOCK = 128, ROWS_MOST = 16384, ROWS_PER_TAP = 20, TAPS_MOST = 768, WORKERS_MOST = 256 };
 #define LAMBDA 3e-2
 
 typedef struct refit {
@@ -26,6 +26,7 @@ typedef struct refit {
     const bl_layer *l;
     const bl_quantizer *q;
     const float *x[2];          /* inputs of all samples: float, quantized */
+    float *rows[2];             /* instead of them, where that is less: [n_rows][width] as gathered; NULL: x */
     int64_t n_rows, n_positions; /* rows: positions that are looked at; of all samples together */
     int64_t width;              /* groups * k: numbers of one row */
     double *mean[2];            /* [width] */
@@ -49,15 +50,77 @@ static int64_t row_position(const refit *r, int64_t row)
     return lo + (int64_t)bl_rng_below(&rng, (uint64_t)(hi - lo));
 }
 
-/* Group by group, also where the layer is depthwise. */
+/* One position of one sample x, group by group, also where the layer is depthwise; room: [width], of depthwise layers. */
+static void gather_from(const bl_layer *l, const float *x, int64_t position, float *room, float *to, int64_t stride)
+{
+    bl_layer_gather(l, x, position, l->depthwise ? room : to, stride);
+    for (int64_t g = 0; l->depthwise && g < l->groups; g++)
+        for (int64_t j = 0; j < l->k; j++) to[g * stride + j] = room[j * l->groups + g];
+}
+
 static void gather(const refit *r, size_t part, int which, int64_t row, float *to, int64_t stride)
 {
     const bl_layer *l = r->l;
+    if (r->rows[which]) {
+        const float *from = r->rows[which] + row * r->width;
+        for (int64_t g = 0; g < l->groups; g++) memcpy(to + g * stride, from + g * l->k, (size_t)l->k * sizeof *to);
+        return;
+    }
     int64_t at = row_position(r, row);
-    float *raw = l->depthwise ? r->row[part] : to;
-    bl_layer_gather(l, r->x[which] + at / l->positions * l->in_size, at % l->positions, raw, stride);
-    for (int64_t g = 0; l->depthwise && g < l->groups; g++)
-        for (int64_t j = 0; j < l->k; j++) to[g * stride + j] = raw[j * l->groups + g];
+    gather_from(l, r->x[which] + at / l->positions * l->in_size, at % l->positions, r->row[part], to, stride);
+}
+
+/* ------------------------------------------------------------------ inputs */
+
+typedef struct keeping {
+    const refit *r;
+    int which;
+    float *input[WORKERS_MOST], *room[WORKERS_MOST]; /* a sample turned, a row */
+} keeping;
+
+static bl_status keep_rows(void *user, const bl_look *at, int value, const bl_tensor *t)
+{
+    const keeping *k = user;
+    const refit *r = k->r;
+    const bl_layer *l = r->l;
+    float *x = k->input[at->worker];
+    if (value != l->input) return BL_OK;
+    for (int64_t s = 0; s < at->count; s++) {
+        int64_t first = (at->first + s) * l->positions, row = first * r->n_rows / r->n_positions, position;
+        bl_layer_turn_input(l, (const float *)t->data + s * l->in_size, x);
+        for (; row < r->n_rows && (position = row_position(r, row)) < first + l->positions; row++)
+            if (position >= first)
+                gather_from(l, x, position - first, k->room[at->worker], r->rows[k->which] + row * r->width, l->k);
+    }
+    return BL_OK;
+}
+
+/* What is looked at of a layer's inputs, or all of them where that is less.  fake: as quantized. */
+static bl_status capture(refit *r, int which, const bl_tune_input *in, const int64_t *index, int64_t n, bl_fake *fake, bl_arena *a)
+{
+    const bl_layer *l = r->l;
+    if (r->n_rows * r->width >= n * l->in_size) {
+        bl_layer_samples x = { .n = n, .x = bl_alloc(a, (size_t)n, (size_t)l->in_size * sizeof(float)) };
+        BL_ALLOC_TRY(r->ctx, x.x);
+        r->x[which] = x.x;
+        return bl_layers_capture(r->ctx, in->graph, l, &x, 1, in->data, index, fake, true, false);
+    }
+    r->rows[which] = bl_alloc(a, (size_t)r->n_rows, (size_t)r->width * sizeof(float));
+    BL_ALLOC_TRY(r->ctx, r->rows[which]);
+    keeping k = { .r = r, .which = which };
+    bl_mark mark = bl_arena_mark(a);
+    for (unsigned w = 0; w < bl_threads(r->ctx); w++) {
+        k.input[w] = bl_alloc(a, (size_t)l->in_size, sizeof(float));
+        k.room[w] = bl_alloc(a, (size_t)r->width, sizeof(float));
+        if (!k.input[w] || !k.room[w]) return bl_pending(r->ctx);
+    }
+    uint8_t *looks = BL_NEW(a, uint8_t, (size_t)in->graph->n_values);
+    BL_ALLOC_TRY(r->ctx, looks);
+    looks[l->input] = 1;
+    bl_shards s = { .graph = in->graph, .data = in->data, .index = index, .n = n, .looks = looks, .look = keep_rows, .fake = fake };
+    bl_status status = bl_shards_run(r->ctx, &s, NULL, &k);
+    bl_arena_reset(a, mark);
+    return status;
 }
 
 static void part_rows(const refit *r, size_t part, int64_t *first, int64_t *last)
@@ -291,22 +354,16 @@ static bl_status fit_layer(refit *r, const bl_graph *g, bl_arena *a, bl_weights 
 
 static bl_status tune_layer(refit *r, const bl_tune_input *in, const int64_t *index, int64_t n, bl_arena *a, bl_weights *out)
 {
-    bl_layer_samples x[2];
     bl_fake *fake = NULL;
-    for (int which = 0; which < 2; which++) {
-        x[which] = (bl_layer_samples){ .n = n, .x = bl_alloc(a, (size_t)n, (size_t)r->l->in_size * sizeof(float)) };
-        BL_ALLOC_TRY(r->ctx, x[which].x);
-        r->x[which] = x[which].x;
-    }
-    BL_TRY(bl_layers_capture(r->ctx, in->graph, r->l, &x[0], 1, in->data, index, NULL, true, false));
-    BL_TRY(bl_fake_new(r->ctx, in->graph, in->plan, out, &fake));
-    bl_status s = bl_layers_capture(r->ctx, in->graph, r->l, &x[1], 1, in->data, index, fake, true, false);
-    bl_fake_free(fake);
-    BL_TRY(s);
     r->n_positions = n * r->l->positions;
     r->n_rows = BL_MIN(r->n_positions, (int64_t)ROWS_MOST);
     r->width = r->l->groups * r->l->k;
     r->centred = r->l->bias >= 0;
+    BL_TRY(capture(r, 0, in, index, n, NULL, a));
+    BL_TRY(bl_fake_new(r->ctx, in->graph, in->plan, out, &fake));
+    bl_status s = capture(r, 1, in, index, n, fake, a);
+    bl_fake_free(fake);
+    BL_TRY(s);
     return fit_layer(r, in->graph, a, out);
 }
 
