@@ -21,6 +21,7 @@ if grep -q 'built without it' "$t/err"; then
     exit
 fi
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 # modules that Open MPI has unloaded by then
 
 ranks() { # CODE NAME N COMMAND...: mpirun's own words are passed over
     local want=$1 name=$2 n=$3 code
