@@ -584,8 +584,11 @@ static bl_status note_samples(state *s)
     if (layers)
         return note(s, bl_format(s->cli.arena, "%s --data: %lld samples distilled from the statistics of %lld BatchNormalizations in %lld steps",
                                  s->cli.has_data ? "beside" : "no", n, layers, (long long)json_integer_value(json_object_get(r, "steps"))));
+    if (json_object_get(r, "reach"))
+        return note(s, bl_format(s->cli.arena, "%s --data, and the model keeps no BatchNormalization: %lld samples of Gaussian numbers within what "
+                          "--mean and --std make of pixels", s->cli.has_data ? "beside" : "no", n));
     return note(s, bl_format(s->cli.arena, "%s --data, and the model keeps no BatchNormalization: %lld samples of Gaussian numbers, "
-                      "their ranges may be far from real ones", s->cli.has_data ? "beside" : "no", n));
+                      "their ranges may be far from real ones (--mean and --std of its pictures would say what its inputs reach)", s->cli.has_data ? "beside" : "no", n));
 }
 
 /* What a command that says nothing means: without samples OHQ's way, which makes its own, and NET.run for NET.onnx. */

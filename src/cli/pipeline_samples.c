@@ -4,6 +4,7 @@
 
 #include "train/train.h"
 
+#include <math.h>
 #include <string.h>
 
 bool bl_pipeline_distils(const bl_pipeline *p)
@@ -23,12 +24,31 @@ static bl_status distil(bl_pipeline *p, const bl_distil_options *o, const char *
     return s;
 }
 
+/* What --mean and --std make of pixels, stored as 0 to 255, or to 1 where none of their numbers is above 2: nothing else
+ * says what a network without BatchNormalization reads. */
+static void find_reach(const bl_data_options *data, bl_distil_options *o)
+{
+    double top = 1;
+    int n = BL_MAX(data->n_mean, data->n_std);
+    if (n > (int)BL_COUNTOF(o->reach)) return;
+    for (int c = 0; c < n; c++)
+        if ((c < data->n_mean && data->mean[c] > 2) || (c < data->n_std && data->std[c] > 2)) top = 255;
+    for (int c = 0; c < n; c++) {
+        double mean = data->n_mean ? data->mean[data->n_mean > 1 ? c : 0] : 0, std = data->n_std ? data->std[data->n_std > 1 ? c : 0] : 1;
+        if (!(std > 0) || !isfinite(mean) || !isfinite(std)) return;
+        o->reach[c][0] = -mean / std;
+        o->reach[c][1] = (top - mean) / std;
+    }
+    o->n_reach = n;
+}
+
 static bl_status find_samples(bl_pipeline *p, const char *npy, const char *record)
 {
     bl_distil_options o = bl_distil_options_default();
     bool there = false;
     o.samples = p->recipe.distil_samples;
     o.steps = p->recipe.distil_steps;
+    find_reach(&p->cli->data, &o);
     if (bl_file_exists(record) && bl_file_exists(npy)) {
         bl_status s = bl_distilled_fits(p->ctx, p->graph, &o, npy, record, &there);
         if (s != BL_OK && p->cli->verbose) bl_note(p->ctx, "distilled.json is made again: %s", bl_last_error(p->ctx).what);

@@ -45,6 +45,24 @@ static const char *method_of(const bl_distil_options *o, int layers)
     return o->per_sample ? "batch-norm, sample by sample" : "batch-norm, all samples together";
 }
 
+static json_t *reach_json(const bl_distil_options *o)
+{
+    json_t *a = json_array();
+    for (int c = 0; c < o->n_reach; c++) json_array_append_new(a, json_pack("[f, f]", o->reach[c][0], o->reach[c][1]));
+    return a;
+}
+
+/* Gaussian numbers hang on what their channels reach; others do not. */
+static bool same_reach(const json_t *r, const bl_distil_options *o)
+{
+    const json_t *was = json_object_get(r, "reach");
+    if (json_integer_value(json_object_get(r, "layers")) > 0) return true;
+    json_t *now = reach_json(o);
+    bool same = o->n_reach ? was && json_equal(was, now) : !was;
+    json_decref(now);
+    return same;
+}
+
 static bl_status hash_file(bl_ctx *ctx, const char *path, bl_hash *out)
 {
     bl_map map;
@@ -73,6 +91,7 @@ bl_status bl_distilled_write(bl_ctx *ctx, const bl_graph *graph, const bl_distil
     json_object_set_new(r, "class_weight", bl_json_real(o.class_weight));
     json_object_set_new(r, "per_sample", json_boolean(o.per_sample));
     json_object_set_new(r, "layers", json_integer(d->n_layers));
+    if (!d->n_layers && o.n_reach) json_object_set_new(r, "reach", reach_json(&o));
     json_object_set_new(r, "loss_first", bl_json_real(d->loss_first));
     json_object_set_new(r, "loss_last", bl_json_real(d->loss_last));
     json_object_set_new(r, "input_mean", bl_json_real(d->offset));
@@ -103,7 +122,7 @@ static bl_status fits(bl_ctx *ctx, const bl_graph *graph, const bl_distil_option
     BL_TRY(bl_json_f64(ctx, r, "class_weight", place, &class_weight));
     BL_TRY(bl_json_bool(ctx, r, "per_sample", place, &per_sample));
     *yes = !strcmp(hash, graph->hash.hex) && seed == (int64_t)ctx->options.seed && samples == o->samples &&
-           steps == o->steps && class_weight == o->class_weight && per_sample == o->per_sample;
+           steps == o->steps && class_weight == o->class_weight && per_sample == o->per_sample && same_reach(r, o);
     if (!*yes) return BL_OK;
     BL_TRY(hash_file(ctx, npy, &bytes));
     *yes = !strcmp(bytes.hex, array);

@@ -16,6 +16,8 @@ typedef struct bl_distil_options {
     int64_t steps;              /* 0: 500, or 200 there */
     double class_weight;        /* of a cross-entropy with a random class for each sample; 0: none */
     bool per_sample;            /* statistics of each sample by itself, as ZeroQ; else of all together */
+    int n_reach;                /* channels of the input whose least and greatest numbers are known; 1: of all; 0: none */
+    double reach[16][2];        /* where no BatchNormalization tells: Gaussian numbers two deviations of which reach there */
 } bl_distil_options;
 bl_distil_options bl_distil_options_default(void); /* class_weight 1, statistics of all together */
 /* What 0 stands for, by the size of a sample.  options NULL: the default. */
@@ -29,12 +31,12 @@ typedef struct bl_distilled {
     int n_layers;               /* BatchNormalizations that were matched; 0: Gaussian numbers, no steps */
     int64_t steps;
     double loss_first, loss_last;
-    double offset, scale;       /* of the input, recovered from the first layer; 0 and 1 where not */
+    double offset, scale;       /* of the input, recovered from the first layer or by `reach`; 0 and 1 where not */
 } bl_distilled;
 
 /* Samples on which a network's layers have the means and deviations that its BatchNormalizations
  * remember (ZeroQ, arXiv 2001.00281).  graph: as imported, with one float32 input.  Same seed, same
- * bytes, for any number of threads.  Without BatchNormalization: N(0, 1).  options NULL: the default. */
+ * bytes, for any number of threads.  Without BatchNormalization: N(0, 1), or within `reach`.  options NULL: the default. */
 bl_status bl_distil(bl_ctx *ctx, const bl_graph *graph, const bl_distil_options *options,
                     bl_distilled **out);
 void bl_distilled_free(bl_distilled *distilled);

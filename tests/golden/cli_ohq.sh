@@ -114,6 +114,15 @@ squeezenet=$shared/models/squeezenet1_1.onnx
 if [ -r "$squeezenet" ]; then
     ok 0 "no BatchNormalization" "$bitlathe" distil "$squeezenet" --samples 1 -o "$t/noise.npy"
     prints "says so" 'samples of Gaussian numbers'
+    quick="--recipe ohq --set distil_samples=4 --target counted --weights-bits 8 --act-bits 8 --no-bench -o $t/reach"
+    ok 0 "inputs of another scale" "$bitlathe" quantize "$squeezenet" $quick --mean 104,117,123
+    says "inputs of another scale" 'Gaussian numbers within what --mean and --std make of pixels'
+    holds "their reach" "$(json "$t/reach/distilled.json" reach.2.1) == 132 && $(json "$t/reach/distilled.json" reach.0.0) == -104"
+    ok 0 "another reach" "$bitlathe" quantize "$squeezenet" $quick --mean 0 --std 255
+    holds "another reach" "$(json "$t/reach/distilled.json" reach.0.1) == 1"
+    ok 0 "no reach" "$bitlathe" quantize "$squeezenet" $quick
+    says "no reach" 'may be far from real ones'
+    json_lacks "no reach" "$t/reach/distilled.json" reach
 else
     skip cli_ohq_gaussian "$squeezenet is not here"
 fi

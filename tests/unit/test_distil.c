@@ -198,12 +198,45 @@ static void test_files_and_their_picture(void **state)
     test_ctx_free(ctx);
 }
 
+/* Numbers of a known reach stay within it, and fill it. */
+static void test_reach(void **state)
+{
+    bl_ctx *ctx = test_ctx(2, 0);
+    bl_graph *g = network(ctx, false);
+    bl_distil_options o = bl_distil_options_default();
+    bl_distilled *d;
+    double sum = 0, least = INFINITY, most = -INFINITY;
+    (void)state;
+    o.n_reach = 1;
+    o.reach[0][0] = -100;
+    o.reach[0][1] = 156;
+    assert_ok(ctx, bl_distil(ctx, g, &o, &d));
+    int64_t n = bl_tensor_count(&d->x);
+    for (int64_t i = 0; i < n; i++) {
+        double x = ((float *)d->x.data)[i];
+        sum += x;
+        least = fmin(least, x);
+        most = fmax(most, x);
+    }
+    assert_true(fabs(sum / (double)n - 28) < 8);
+    assert_true(least >= -100 && least < -80);
+    assert_true(most <= 156 && most > 136);
+    bl_distilled_free(d);
+    o.n_reach = 7; /* no axis has so many */
+    assert_ok(ctx, bl_distil(ctx, g, &o, &d));
+    assert_true(d->offset == 0 && d->scale == 1);
+    bl_distilled_free(d);
+    bl_graph_free(g);
+    test_ctx_free(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_statistics_are_reached),
         cmocka_unit_test(test_bytes_hang_on_the_seed),
         cmocka_unit_test(test_without_norms_gaussian),
+        cmocka_unit_test(test_reach),
         cmocka_unit_test(test_input_is_recovered),
         cmocka_unit_test(test_files_and_their_picture),
     };
