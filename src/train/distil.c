@@ -22,6 +22,8 @@
 enum { POSITIONS_A_CHUNK = 96 * 96 };
 #define RATE 0.5
 #define VARIANCE_FLOOR 1e-6
+#define ALONG 0.93          /* how far neighbours in photographs agree */
+#define ACROSS 0.9          /* and channels */
 #define REACH 2.0f          /* deviations that numbers of a known reach stay within */
 #define BOUND 3.0           /* deviations that pixels stay within: they have ends, which Adam does not know */
 enum { PICTURE_SIDE = 16 }; /* what is smaller may be a table of features without ends */
@@ -357,7 +359,7 @@ static void recover_input(distil *d)
             for (int64_t q = 0; q < n * taps; q++) {
                 int64_t tp = p % taps, tq = q % taps;
                 double dy = (double)(tp / w->dim[3] - tq / w->dim[3]), dx = (double)(tp % w->dim[3] - tq % w->dim[3]);
-                variance += (double)wf[p] * wf[q] * pow(0.93, sqrt(dx * dx + dy * dy)) * (p / taps == q / taps ? 1 : 0.9);
+                variance += (double)wf[p] * wf[q] * pow(ALONG, sqrt(dx * dx + dy * dy)) * (p / taps == q / taps ? 1 : ACROSS);
             }
         double gamma = l->bn->gamma[f], sigma = l->bn->sigma[f];
         if (fabs(gamma) < 1e-6 * sigma) continue;
@@ -406,7 +408,7 @@ static bl_status find_layers(distil *d)
 static void agree(const distil *d, float *z)
 {
     const bl_tensor *x = &d->g->values[d->input].t;
-    const float along = 0.93f, fresh = sqrtf(1 - along * along), shared = sqrtf(0.9f), own = sqrtf(0.1f);
+    const float along = (float)ALONG, fresh = sqrtf(1 - along * along), shared = sqrtf((float)ACROSS), own = sqrtf(1 - (float)ACROSS);
     int64_t h = x->dim[2], w = x->dim[3];
     for (int64_t i = h * w; i < d->per; i++) z[i] = shared * z[i % (h * w)] + own * z[i];
     for (int64_t row = 0; row < d->per / w; row++)
@@ -455,7 +457,7 @@ static bl_status make_buffers(distil *d, bl_distilled *out)
     memset(d->v, 0, n * sizeof *d->v);
     recover_input(d);
     d->bound = x.rank == 4 && x.dim[1] <= 4 && x.dim[2] >= PICTURE_SIDE && x.dim[3] >= PICTURE_SIDE ? (float)BOUND : INFINITY;
-    const bool reach = !d->n_layers && take_reach(d);
+    const bool reach = out->reach = !d->n_layers && take_reach(d);
     for (size_t s = 0; s < samples; s++) {
         bl_rng r = bl_rng_make(d->ctx->options.seed, "distil", s);
         for (int64_t i = 0; i < d->per; i++) {

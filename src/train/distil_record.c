@@ -91,7 +91,7 @@ bl_status bl_distilled_write(bl_ctx *ctx, const bl_graph *graph, const bl_distil
     json_object_set_new(r, "class_weight", bl_json_real(o.class_weight));
     json_object_set_new(r, "per_sample", json_boolean(o.per_sample));
     json_object_set_new(r, "layers", json_integer(d->n_layers));
-    if (!d->n_layers && o.n_reach) json_object_set_new(r, "reach", reach_json(&o));
+    if (d->reach) json_object_set_new(r, "reach", reach_json(&o));
     json_object_set_new(r, "loss_first", bl_json_real(d->loss_first));
     json_object_set_new(r, "loss_last", bl_json_real(d->loss_last));
     json_object_set_new(r, "input_mean", bl_json_real(d->offset));

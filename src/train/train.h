@@ -29,6 +29,7 @@ typedef struct bl_distilled {
     bl_arena *arena;
     bl_tensor x;                /* float32 [samples, ...]: as the network takes them */
     int n_layers;               /* BatchNormalizations that were matched; 0: Gaussian numbers, no steps */
+    bool reach;                 /* Gaussian numbers that keep within the options' reach */
     int64_t steps;
     double loss_first, loss_last;
     double offset, scale;       /* of the input, recovered from the first layer or by `reach`; 0 and 1 where not */
