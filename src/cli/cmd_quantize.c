@@ -612,23 +612,25 @@ static bl_status hold_folder(state *s)
     return bl_fail(s->p.ctx, BL_CANTCREATE, s->p.dir, "wait for it, or give another -o", "another bitlathe quantize works in this folder");
 }
 
-/* Learned layer by layer, narrow depthwise layers leave errors that only the whole network takes back: docs/rounding.md, where 6 bits
- * wanted no teaching. */
+/* Narrow depthwise layers lose most of what a network knows, by nearest rounding and by rounding that few samples taught: docs/rounding.md,
+ * where 6 bits wanted no help. */
 static bl_status advise_tuner(state *s)
 {
     enum { NARROW = 6 };
     bl_pipeline *p = &s->p;
+    static const char *const helps[] = { "refit", "imitate", "finetune" };
     const char *tuner = p->recipe.tune;
     const bl_candidate *choice = used_contender(s)->plan->choice;
     int narrow = 0;
-    if (tuner && (bl_tuner_find(tuner) == bl_tuner_find("imitate") || bl_tuner_find(tuner) == bl_tuner_find("finetune"))) return BL_OK;
+    for (size_t i = 0; tuner && i < BL_COUNTOF(helps); i++)
+        if (bl_tuner_find(tuner) == bl_tuner_find(helps[i])) return BL_OK;
     for (int i = 0; i < p->graph->n_nodes; i++) {
         const char *kind = bl_layer_kind(p->ctx, p->graph, i);
         int unit = kind && !strcmp(kind, "depthwise") ? p->menu->unit_of_layer[i] : -1;
         narrow += unit >= 0 && choice[unit].w_bits < NARROW;
     }
     if (!narrow) return BL_OK;
-    return note(s, bl_format(s->cli.arena, "%d depthwise layer%s below %d bits: --tune imitate, which teaches the whole network, takes minutes and may lose less",
+    return note(s, bl_format(s->cli.arena, "%d depthwise layer%s below %d bits: --tune refit, which fits weights and their rounding to the samples, takes a minute and may lose less",
                              narrow, narrow > 1 ? "s have weights" : " has weights", NARROW));
 }
 

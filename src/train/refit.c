@@ -6,9 +6,16 @@
  *
  * x: the layer's input in float, x^: as quantized, both about their means (the bias takes the means), d: mean of the
  * diagonal of E[x^ x^T].  An input that is mostly rounding error is listened to less, its neighbours more: the linear
- * errors-in-variables correction, which nearest rounding and a corrected bias cannot do.  W' is then rounded on the
- * plan's grid, output by output only where that leaves a smaller error than W rounded; at last
+ * errors-in-variables correction, which nearest rounding and a corrected bias cannot do.
+ *
+ * W' is then rounded on the plan's grid one input after the other, the largest first, and what a rounding leaves is taken back by the
+ * inputs that are not rounded yet, as far as they vary with it (GPTQ, arXiv 2210.17323, section 3, without its inverse: with
+ * E[x^ x^T] + lambda d I = L L^T the error is |L^T (q - W')|^2, which is rounded from its last row on).  Then single weights move as
+ * long as that makes it smaller.  An output takes it only where it leaves a smaller error than W rounded; at last
  * b' = b + E[W x] - E[W' x^] (DFQ, arXiv 1906.04721, section 4.2, against the float network).
+ *
+ * lambda decides how far the samples are believed: of RIDGES the one whose rounded weights, found from three quarters of the positions,
+ * leave the smallest error on the last quarter, which are other samples.
  *
  * A layer with fewer than ROWS_PER_TAP positions for each of its k products keeps its weights: it would learn the
  * samples.  A fixed number of parts shares the sums and they are added in order: the bits do not depend on threads.
@@ -18,8 +25,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { PARTS = 4, BLOCK = 128, ROWS_MOST = 16384, ROWS_PER_TAP = 20, TAPS_MOST = 768, WORKERS_MOST = 256 };
-#define LAMBDA 3e-2
+enum { PARTS = 4, BLOCK = 128, ROWS_MOST = 16384, ROWS_PER_TAP = 20, TAPS_MOST = 768, WORKERS_MOST = 256, OUTPUTS_ASKED = 64, PASSES = 20 };
+static const double RIDGES[] = { 0.01, 0.03, 0.1, 0.3, 1 };
 
 typedef struct refit {
     bl_ctx *ctx;
@@ -37,8 +44,12 @@ typedef struct refit {
     float *product[PARTS];      /* k x k */
     float *was, *fitted;        /* canonical weights */
     const float *plain;         /* W rounded */
-    double *factor;             /* [groups][k][k]: Cholesky */
+    double ridge;               /* lambda */
+    double *factor;             /* [groups][k][k]: Cholesky, of inputs in the order below */
+    int32_t *order;             /* [groups][k]: inputs, those that vary most last */
     uint8_t *solved;            /* by group */
+    int64_t step;               /* every so many outputs are asked about a ridge */
+    double *error;              /* [outputs]: on the last part, of those that were asked */
 } refit;
 
 /* Position of a row: evenly spread with a random offset, so that no stride of the picture repeats in it. */
@@ -178,9 +189,9 @@ static bl_status gram_piece(void *arg, size_t part, unsigned worker)
     return BL_OK;
 }
 
-static void add_parts(refit *r, int64_t n)
+static void add_parts(refit *r, int first, int last, int64_t n)
 {
-    for (int part = 1; part < PARTS; part++)
+    for (int part = first; part <= last; part++)
         for (int64_t i = 0; i < n; i++) r->sums[0][i] += r->sums[part][i];
 }
 
@@ -213,11 +224,12 @@ static void solve(const double *factor, int64_t k, double *b)
     }
 }
 
-static double ridge_of(const double *gram, int64_t k)
+/* lambda d */
+static double ridge_of(const refit *r, const double *gram)
 {
     double sum = 0;
-    for (int64_t i = 0; i < k; i++) sum += gram[i * k + i];
-    return LAMBDA * sum / (double)k;
+    for (int64_t i = 0; i < r->l->k; i++) sum += gram[i * r->l->k + i];
+    return r->ridge * sum / (double)r->l->k;
 }
 
 static bl_status factor_piece(void *arg, size_t g, unsigned worker)
@@ -225,61 +237,164 @@ static bl_status factor_piece(void *arg, size_t g, unsigned worker)
     refit *r = arg;
     int64_t k = r->l->k, squares = r->l->groups * k * k;
     const double *gram = r->sums[0] + squares + (int64_t)g * k * k;
-    double *to = r->factor + (int64_t)g * k * k, ridge = ridge_of(gram, k);
+    double *to = r->factor + (int64_t)g * k * k, ridge = ridge_of(r, gram);
+    int32_t *at = r->order + (int64_t)g * k;
     (void)worker;
-    memcpy(to, gram, (size_t)(k * k) * sizeof *to);
-    for (int64_t i = 0; i < k; i++) to[i * k + i] += ridge;
+    for (int64_t i = 0; i < k; i++) {
+        int64_t j = i;
+        for (; j > 0 && gram[at[j - 1] * k + at[j - 1]] > gram[i * k + i]; j--) at[j] = at[j - 1];
+        at[j] = (int32_t)i;
+    }
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < k; j++) to[i * k + j] = gram[at[i] * k + at[j]] + (i == j ? ridge : 0);
     r->solved[g] = ridge > 0 && cholesky(to, k);
     return BL_OK;
 }
 
-/* What weights v leave of E |w x - v x^|^2, but for E |w x|^2. */
+/* An output's matrices: sums of x x^T and x^ x^T of its group. */
+typedef struct squares { const double *cross, *gram; } squares;
+
+static squares squares_of(const refit *r, int part, int64_t o)
+{
+    int64_t k = r->l->k, g = o / (r->l->outputs / r->l->groups);
+    const double *cross = r->sums[part] + g * k * k;
+    return (squares){ cross, cross + r->l->groups * k * k };
+}
+
+/* to = row v of k numbers times a k x k matrix. */
+static void times(const float *v, const double *matrix, int64_t k, double *restrict to)
+{
+    for (int64_t j = 0; j < k; j++) to[j] = 0;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < k; j++) to[j] += v[i] * matrix[i * k + j];
+}
+
+/* What weights v leave of E |w x - v x^|^2, but for E |w x|^2; wanted: w E[x x^T]. */
 static double error_of(const double *gram, const double *wanted, const float *v, int64_t k)
 {
-    double error = 0;
-    for (int64_t i = 0; i < k; i++) {
-        double dot = 0;
-        for (int64_t j = 0; j < k; j++) dot += gram[i * k + j] * v[j];
-        error += v[i] * (dot - 2 * wanted[i]);
-    }
+    double error = 0, product[TAPS_MOST];
+    times(v, gram, k, product);
+    for (int64_t i = 0; i < k; i++) error += v[i] * (product[i] - 2 * wanted[i]);
     return error;
 }
 
+/* An output's weights on their way to the grid. */
+typedef struct rounding {
+    double b[TAPS_MOST];        /* as fitted */
+    float v[TAPS_MOST], scale;  /* on the grid */
+    int32_t lo, hi;
+} rounding;
+
+static double nearest(const rounding *p, double x)
+{
+    return p->scale * fmin(fmax(rint(x / p->scale), p->lo), p->hi);
+}
+
+static void round_in_order(const double *factor, const int32_t *order, int64_t k, rounding *p)
+{
+    double left[TAPS_MOST]; /* what later rows leave for each */
+    for (int64_t i = 0; i < k; i++) left[i] = 0;
+    for (int64_t i = k - 1; i >= 0; i--) {
+        const double *row = factor + i * k;
+        double q = nearest(p, p->b[order[i]] - left[i] / row[i]), off = q - p->b[order[i]];
+        p->v[order[i]] = (float)q;
+        for (int64_t m = 0; m < i; m++) left[m] += row[m] * off;
+    }
+}
+
+static void move_single(const double *gram, double ridge, int64_t k, rounding *p)
+{
+    float off[TAPS_MOST];
+    double slope[TAPS_MOST];
+    for (int64_t i = 0; i < k; i++) off[i] = (float)(p->v[i] - p->b[i]);
+    times(off, gram, k, slope);
+    for (int64_t i = 0; i < k; i++) slope[i] += ridge * off[i];
+    for (int pass = 0, moved = 1; moved && pass < PASSES; pass++) {
+        moved = 0;
+        for (int64_t i = 0; i < k; i++) {
+            double bend = gram[i * k + i] + ridge, by = nearest(p, p->v[i] - slope[i] / bend) - p->v[i];
+            if (fabs(by) < 0.5 * (double)p->scale || by * (2 * slope[i] + by * bend) >= 0) continue;
+            for (int64_t j = 0; j < k; j++) slope[j] += gram[i * k + j] * by;
+            slope[i] += ridge * by;
+            p->v[i] = (float)(p->v[i] + by);
+            moved = 1;
+        }
+    }
+}
+
 /* One output: its new weights on the grid, or the old ones rounded. */
+static void fit_output(const refit *r, int64_t o)
+{
+    const bl_layer *l = r->l;
+    int64_t k = l->k, g = o / (l->outputs / l->groups);
+    squares s = squares_of(r, 0, o);
+    const float *w = r->was + o * k;
+    const int32_t *order = r->order + g * k;
+    float *to = r->fitted + o * k;
+    double wanted[TAPS_MOST], sorted[TAPS_MOST], ridge = ridge_of(r, s.gram);
+    rounding p = { .scale = r->q->scale[r->q->n_scale > 1 ? o : 0] };
+    memcpy(to, r->plain + o * k, (size_t)k * sizeof *to);
+    if (!r->solved[g]) return;
+    times(w, s.cross, k, wanted);
+    for (int64_t j = 0; j < k; j++) sorted[j] = wanted[order[j]] + ridge * w[order[j]];
+    solve(r->factor + g * k * k, k, sorted);
+    for (int64_t j = 0; j < k; j++) p.b[order[j]] = sorted[j];
+    bl_weight_code_range(r->q->bits, r->q->narrow, &p.lo, &p.hi);
+    round_in_order(r->factor + g * k * k, order, k, &p);
+    move_single(s.gram, ridge, k, &p);
+    if (error_of(s.gram, wanted, p.v, k) < error_of(s.gram, wanted, to, k)) memcpy(to, p.v, (size_t)k * sizeof *to);
+}
+
 static bl_status output_piece(void *arg, size_t o, unsigned worker)
 {
-    refit *r = arg;
-    const bl_layer *l = r->l;
-    int64_t k = l->k, g = (int64_t)o / (l->outputs / l->groups), squares = l->groups * k * k;
-    const double *cross = r->sums[0] + g * k * k, *gram = cross + squares;
-    const float *w = r->was + (int64_t)o * k;
-    float *to = r->fitted + (int64_t)o * k, scale = r->q->scale[r->q->n_scale > 1 ? o : 0];
-    double wanted[TAPS_MOST], b[TAPS_MOST], ridge = ridge_of(gram, k);
-    int32_t lo, hi;
     (void)worker;
-    memcpy(to, r->plain + (int64_t)o * k, (size_t)k * sizeof *to);
-    if (!r->solved[g]) return BL_OK;
-    for (int64_t j = 0; j < k; j++) wanted[j] = 0;
-    for (int64_t i = 0; i < k; i++)
-        for (int64_t j = 0; j < k; j++) wanted[j] += w[i] * cross[i * k + j];
-    for (int64_t j = 0; j < k; j++) b[j] = wanted[j] + ridge * w[j];
-    solve(r->factor + g * k * k, k, b);
-    bl_weight_code_range(r->q->bits, r->q->narrow, &lo, &hi);
-    float v[TAPS_MOST];
-    for (int64_t j = 0; j < k; j++) v[j] = scale * (float)fmin(fmax(rint(b[j] / scale), lo), hi);
-    if (error_of(gram, wanted, v, k) < error_of(gram, wanted, to, k)) memcpy(to, v, (size_t)k * sizeof *to);
+    fit_output(arg, (int64_t)o);
+    return BL_OK;
+}
+
+static bl_status ask_piece(void *arg, size_t piece, unsigned worker)
+{
+    refit *r = arg;
+    int64_t o = (int64_t)piece * r->step, k = r->l->k;
+    squares s = squares_of(r, PARTS - 1, o);
+    double wanted[TAPS_MOST];
+    (void)worker;
+    fit_output(r, o);
+    times(r->was + o * k, s.cross, k, wanted);
+    r->error[piece] = error_of(s.gram, wanted, r->fitted + o * k, k);
+    return BL_OK;
+}
+
+/* With the sums of all parts but the last; of a few outputs. */
+static bl_status choose_ridge(refit *r)
+{
+    int64_t asked = (r->l->outputs + r->step - 1) / r->step;
+    double least = INFINITY, best = RIDGES[0];
+    for (size_t i = 0; i < BL_COUNTOF(RIDGES); i++) {
+        double sum = 0;
+        r->ridge = RIDGES[i];
+        BL_TRY(bl_parallel_for(r->ctx, (size_t)r->l->groups, factor_piece, r));
+        BL_TRY(bl_parallel_for(r->ctx, (size_t)asked, ask_piece, r));
+        for (int64_t k = 0; k < asked; k++) sum += r->error[k];
+        if (sum < least) least = sum, best = RIDGES[i];
+        BL_TRY(bl_check_interrupt(r->ctx));
+    }
+    r->ridge = best;
     return BL_OK;
 }
 
 static bl_status fit_weights(refit *r, bl_arena *a)
 {
     const bl_layer *l = r->l;
-    size_t squares = (size_t)(l->groups * l->k * l->k);
-    r->factor = bl_alloc(a, squares, sizeof(double));
+    size_t all = (size_t)(l->groups * l->k * l->k);
+    r->step = (l->outputs + OUTPUTS_ASKED - 1) / OUTPUTS_ASKED;
+    r->factor = bl_alloc(a, all, sizeof(double));
+    r->order = bl_alloc(a, (size_t)(l->groups * l->k), sizeof(int32_t));
     r->solved = bl_alloc(a, (size_t)l->groups, 1);
-    if (!r->factor || !r->solved) return bl_pending(r->ctx);
+    r->error = bl_alloc(a, OUTPUTS_ASKED, sizeof(double));
+    if (!r->factor || !r->order || !r->solved || !r->error) return bl_pending(r->ctx);
     for (int part = 0; part < PARTS; part++) {
-        r->sums[part] = bl_alloc(a, 2 * squares, sizeof(double));
+        r->sums[part] = bl_alloc(a, 2 * all, sizeof(double));
         r->product[part] = bl_alloc(a, (size_t)(l->k * l->k), sizeof(float));
         for (int which = 0; which < 2; which++) {
             r->block[part][which] = bl_alloc(a, (size_t)(BLOCK * r->width), sizeof(float));
@@ -288,7 +403,9 @@ static bl_status fit_weights(refit *r, bl_arena *a)
         if (!r->sums[part] || !r->product[part]) return bl_pending(r->ctx);
     }
     BL_TRY(bl_parallel_for(r->ctx, PARTS, gram_piece, r));
-    add_parts(r, 2 * (int64_t)squares);
+    add_parts(r, 1, PARTS - 2, 2 * (int64_t)all);
+    BL_TRY(choose_ridge(r));
+    add_parts(r, PARTS - 1, PARTS - 1, 2 * (int64_t)all);
     BL_TRY(bl_parallel_for(r->ctx, (size_t)l->groups, factor_piece, r));
     return bl_parallel_for(r->ctx, (size_t)l->outputs, output_piece, r);
 }
@@ -304,7 +421,7 @@ static bl_status find_means(refit *r, bl_arena *a)
         if (!r->sums[part] || !r->block[part][0] || !r->row[part]) return bl_pending(r->ctx);
     }
     BL_TRY(bl_parallel_for(r->ctx, PARTS, mean_piece, r));
-    add_parts(r, 2 * r->width);
+    add_parts(r, 1, PARTS - 1, 2 * r->width);
     for (int which = 0; which < 2; which++)
         for (int64_t i = 0; i < r->width; i++) r->mean[which][i] = r->sums[0][which * r->width + i] / (double)r->n_rows;
     return BL_OK;
