@@ -261,7 +261,7 @@ ok 0 "export of a run equalised for least noise" "$bitlathe" export "$t/eqn" --f
 check "export of a run equalised for least noise" cmp "$t/eqn.onnx" "$t/eqn/model.qdq.onnx"
 # ---- narrow depthwise layers: which tuner to take
 ok 0 "narrow depthwise layers" quantize $mobilenet -o "$t/narrow" $data --target counted --weights-bits 4 --act-bits 8 --no-bench
-says "narrow depthwise layers" 'note: .* depthwise layers have weights below 6 bits: --tune imitate'
+says "narrow depthwise layers" 'note: .* depthwise layers have weights below 6 bits: --tune refit'
 ok 0 "wide depthwise layers" quantize $mobilenet -o "$t/narrow" $data --target counted --weights-bits 6 --act-bits 8 --no-bench
 checks=$((checks + 1))
 ! grep -q "depthwise" "$t/err" || fail "wide depthwise layers" "were called narrow"
