@@ -47,15 +47,14 @@ mobilenetv3s_cifar10 W4A8 0.4 refit
 resnet56_cifar10 W4A8 0.4 refit
 mobilenet_v1_0.75_224 W4A8 4 refit --crops 5
 mobilenet_v1_0.25_224 W4A8 10 refit --crops 5
+mobilenet_v2_1.0_224_dequant W4A8 10 refit --crops 5
 END
     # Mixed widths in no more bytes than W4A8.
     for name in "0.75 0.64" "0.25 0.77"; do
         network mobilenet_v1_${name% *}_224 || continue
-        for tune in imitate:features=50,start=refit refit; do
-            [[ "mobilenet_v1_${name% *}_224 mixed, $tune" =~ ${ROUNDING_ROWS:-.} ]] &&
-                pmp_row "mobilenet_v1_${name% *}_224 mixed, $tune" --budget size=${name#* } --weights-bits 3,4,5,6,8 --act-bits 8 --act-range mse \
-                    --tune $tune --crops 5
-        done
+        [[ "mobilenet_v1_${name% *}_224 mixed" =~ ${ROUNDING_ROWS:-.} ]] &&
+            pmp_row "mobilenet_v1_${name% *}_224 mixed, imitate" --budget size=${name#* } --weights-bits 3,4,5,6,8 --act-bits 8 --act-range mse \
+                --tune imitate:features=50,start=refit --crops 5
     done
     echo
 }

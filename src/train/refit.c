@@ -25,7 +25,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { PARTS = 4, BLOCK = 128, ROWS_MOST = 16384, ROWS_PER_TAP = 20, TAPS_MOST = 768, WORKERS_MOST = 256, OUTPUTS_ASKED = 64, PASSES = 20 };
+enum { PARTS = 4, BLOCK = 128, ROWS_MOST = 16384, ROWS_PER_TAP = 3, TAPS_MOST = 1024, WORKERS_MOST = 256, OUTPUTS_ASKED = 64, PASSES = 20 };
 static const double RIDGES[] = { 0.01, 0.03, 0.1, 0.3, 1 };
 
 typedef struct refit {

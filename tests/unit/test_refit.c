@@ -93,7 +93,7 @@ static void few_positions_keep_weights(void **state)
     tiny *t = tiny_new_net(1, smooth, 48);
     (void)state;
     tiny_plan_widths(t, 8, 8);
-    bl_weights *w = tiny_tune(t, "refit", 48);
+    bl_weights *w = tiny_tune(t, "refit", 14);
     int last = tiny_node_of(t->g, "y");
     assert_null(bl_weights_find(w, bl_layer_weight(t->g, last)));
     assert_non_null(bl_weights_find(w, bl_layer_bias(t->g, last)));
