@@ -4,8 +4,8 @@
  * read of 64 channels is interleaved bytewise (8 unpacks), and each group of four bytes meets the
  * four weights of its channel.  The last taps meet weights of 0.
  *
- * 3x3 and 5x5 kernels group their taps by columns and slide along rows (depthwise_slide.inc), 64 channels at a
- * time, the last 32 or fewer for two or four rows of outputs side by side.  Other kernels, and fewer than 16 channels: with a column stride
+ * 3x3 and 5x5 kernels group their taps by columns and slide along rows (depthwise_slide.inc, depthwise_halves_avx512.h), 64
+ * channels at a time, the last 32 or fewer for two or four rows of outputs side by side.  Other kernels, and fewer than 16 channels: with a column stride
  * of 1 the pixels of a row side by side are one long run, and a block is any 64 elements of it; the weights
  * repeat with a period of lcm(channels, 64).  Otherwise a block is 64 channels of one pixel.
  *
@@ -20,7 +20,8 @@
 #include "kernels/x86/requant_avx512.h"
 #include "kernels/x86/lanes_avx512.h"
 
-enum { DWV_TAPS_MAX = 4096, DWV_SLIDE_C = 16, DWV_LONG_ROW = 28, DWV_ROWS = 5 + 3 * 2 };
+enum { DWV_TAPS_MAX = 4096, DWV_SLIDE_C = 16, DWV_SHORTEST = 6, DWV_SHORT_ROW = 14, DWV_LONG_ROW = 28,
+       DWV_ROWS = 5 + 3 * 2, DWV_NEAR = 20 << 10 };
 
 typedef struct dwv_plan {
     direct_plan d;
@@ -167,7 +168,8 @@ typedef struct dwv_job {
     int32_t out_bits;
     void *out;
     const uint8_t *zeros;       /* a row of zero points */
-    int64_t in_w, out_w, pad_left;
+    int64_t in_h, in_w, out_w, pad_top, pad_left;
+    size_t in_row;
     requant q;
 } dwv_job;
 
@@ -183,6 +185,16 @@ static inline const uint8_t *dwv_column_at(const uint8_t *row, int64_t at, size_
     __asm__("" : "+r"(row));
     return row + (size_t)at * pixel;
 }
+
+/* Input row iy, of which `in` is row 0. */
+static inline const uint8_t *dwv_row_at(const dwv_job *j, const uint8_t *in, int64_t iy)
+{
+    const uint8_t *row = dwv_choose((uint64_t)iy < (uint64_t)j->in_h, in + iy * (int64_t)j->in_row, j->zeros);
+    __asm__("" : "+r"(row)); /* or gcc computes several in a vector */
+    return row;
+}
+
+#include "kernels/x86/depthwise_halves_avx512.h"
 
 typedef void slide_fn(const dwv_job *j, size_t b, const uint8_t *const *row, uint8_t *out, size_t rows, size_t n);
 #define SLIDE_FOLD 1
@@ -302,22 +314,47 @@ static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t
         j, b, row, (uint8_t *)a->out + (size_t)oy * j->out_row + b * 64, rows, n);
 }
 
-/* Long rows one after the other, so that they stay near while all channels pass; of short ones, all of a block of
- * channels. */
+/* How the lanes of a block of n channels are laid out for depthwise_halves_avx512.h; HALVES_LAYOUTS: it is not for it.  It reads
+ * everything twice, which does not pay in long rows, nor in rows of medium length if reads cross lines of the cache. */
+static int dwv_halves(const dwv_plan *p, const bl_conv_shape *s, size_t n)
+{
+    if (s->kernel_h != 3 || s->stride_h != 1 || s->stride_w != 1 || s->dilation_h != 1 || s->pad_left != 1 || s->out_w != s->in_w ||
+        s->out_w < DWV_SHORTEST)
+        return HALVES_LAYOUTS;
+    if (p->c == 32 && s->out_w % 2 == 0) return HALVES_NEXT;
+    if (n <= 32 || s->out_w > (p->c % 64 ? DWV_SHORT_ROW : DWV_LONG_ROW)) return HALVES_LAYOUTS;
+    return n == 64 ? HALVES_WHOLE : HALVES_PART;
+}
+
+/* Long rows one after the other, so that they stay near while all channels pass; of short ones, as many of a block of
+ * channels as stay near. */
 static void dwv_slides(dwv_job *j, const bl_conv_args *a, size_t begin, size_t end, uint8_t *zeros)
 {
     const bl_conv_shape *s = &a->s;
     int kind = requant_kind(a);
     for (int64_t x = 0; x < s->in_w; x++) memset(zeros + (size_t)x * j->p->c, a->zero_in, 64);
     j->zeros = zeros;
+    j->in_h = s->in_h;
     j->in_w = s->in_w;
     j->out_w = s->out_w;
+    j->in_row = (size_t)s->in_w * j->p->c;
     j->out_row = (size_t)s->out_w * j->p->c;
+    j->pad_top = s->pad_top;
     j->pad_left = s->pad_left;
     int64_t rows = s->out_w > DWV_LONG_ROW ? (int64_t)dwv_side(j->p, s, end - 1) : a->row_end - a->row_begin;
+    if (dwv_halves(j->p, s, BL_MIN(j->p->c, (size_t)64)) != HALVES_LAYOUTS) {
+        int64_t near = DWV_NEAR / (s->in_w * BL_MIN(s->in_c, 64)) - (s->kernel_h - 1); /* both walks find them there */
+        rows = BL_MAX(near, (int64_t)dwv_side(j->p, s, end - 1));
+    }
     for (int64_t y = a->row_begin; y < a->row_end; y += rows)
         for (size_t b = begin; b < end; b++) {
             int64_t side = (int64_t)dwv_side(j->p, s, b), last = BL_MIN(y + rows, a->row_end);
+            int layout = dwv_halves(j->p, s, BL_MIN(j->p->c - b * 64, (size_t)64));
+            if (layout != HALVES_LAYOUTS) {
+                halves_rows[kind][layout](j, b, (const uint8_t *)a->in + b * 64, y, last,
+                                          (uint8_t *)a->out + (size_t)y * j->out_row + b * 64);
+                continue;
+            }
             for (int64_t oy = y; oy < last; oy += side)
                 dwv_slide(j, a, b, oy, (size_t)side, (size_t)BL_MIN(side, last - oy), kind);
         }
