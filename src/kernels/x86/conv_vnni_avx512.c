@@ -15,9 +15,9 @@
 
 #if defined(__x86_64__)
 #include "kernels/plain/direct.h"
-#include "kernels/x86/conv_vnni_tiles.h"
+#include "kernels/x86/conv_vnni_resident.h"
 
-enum { VNNI_K_MAX = 65793, VNNI_EDGE_W = 32, VNNI_NEAR = 24 << 10, VNNI_STREAM_STEPS = 64 };
+enum { VNNI_K_MAX = 65793, VNNI_EDGE_W = 32, VNNI_NEAR = 192 << 10, VNNI_NEAR_WEIGHTS = 12 << 10, VNNI_STREAM_STEPS = 64 };
 
 typedef struct vnni_plan {
     direct_plan d;
@@ -216,14 +216,12 @@ static void vnni_some(vnni_job *j, const size_t *at, size_t positions, size_t to
 
 static void vnni_positions(vnni_job *j, const size_t *at, size_t positions, size_t to)
 {
-    size_t z = j->half ? 0 : j->z;
-    bool stream = j->evenly && j->run_begin < j->run_end;
-    int which = j->run_step == 4 * VNNI_FIRST ? STEPS_THREE
-              : j->run_end - j->run_begin == 1 && j->run_step <= 4 * VNNI_FEW ? STEPS_FEW : STEPS_ANY;
+    size_t p = 0;
+    stream_fn *stream = j->evenly && j->run_begin < j->run_end ? vnni_stream(j, &p) : NULL;
     for (size_t i = 0, n; i < positions && stream; i += n) {
         n = BL_MIN(j->evenly, positions - i);
-        size_t p = vnni_stream_positions[z], tiles = n / p, left = n - tiles * p;
-        if (tiles) vnni_streams[which][j->kind][z](j, at[i], tiles, to + i * j->pixel);
+        size_t tiles = n / p, left = n - tiles * p;
+        if (tiles) stream(j, at[i], tiles, to + i * j->pixel);
         j->ahead += tiles * j->ahead_tile;
         vnni_some(j, at + i + n - left, left, to + (i + n - left) * j->pixel);
     }
@@ -308,12 +306,13 @@ static size_t vnni_evenly(const vnni_plan *p, const bl_conv_shape *s)
     return all ? SIZE_MAX : (size_t)s->out_w;
 }
 
-/* Positions that pass through all blocks of channels at a time: all of them, or as many as stay in the first cache
- * level where the weights do; whole rows where streams end with them. */
+/* Positions that pass through all blocks of channels at a time: all of them, or where the weights stay in the first cache level
+ * as many as stay in the second one with a share of it to spare (fewer would start streams more often); whole rows where
+ * streams end with them. */
 static size_t vnni_chunk(const vnni_plan *p, const bl_conv_shape *s, size_t evenly, size_t positions)
 {
     enum { ROUND = 24 };
-    if (p->d.groups > 1 || p->blocks < 2 || p->weight_bytes > VNNI_NEAR / 2) return positions;
+    if (p->d.groups > 1 || p->blocks < 2 || p->weight_bytes > VNNI_NEAR_WEIGHTS) return positions;
     size_t near = VNNI_NEAR / (p->d.run + (size_t)s->out_c), unit = evenly > 0 && evenly < positions ? evenly : ROUND;
     return BL_MAX(near / unit, 1) * unit * p->d.planes;
 }
