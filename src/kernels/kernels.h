@@ -224,7 +224,11 @@ typedef struct bl_edge_args {
     int rank;
     int64_t size[8], in_stride[8], out_stride[8];
     bl_grid g;
+    float inverse, rest;        /* bl_edge_inverse(); 0: divide */
 } bl_edge_args;
+/* 1 / scale in two parts: fma(x, inverse, x rest) instead of x / scale [Q1] gives the same code for every x.  0 where it does not, or
+ * where g has more than 8 bits or a scale near the ends of binary32. */
+void bl_edge_inverse(bl_grid g, float *inverse, float *rest);
 typedef struct bl_edge_row {
     const char *name;
     bl_isa isa;

@@ -173,6 +173,7 @@ static bl_status ready_edge(bl_exec *e, uint32_t i)
     memcpy(a->size, v->size, sizeof a->size);
     memcpy(a->in_stride, v->in_stride, sizeof a->in_stride);
     memcpy(a->out_stride, v->out_stride, sizeof a->out_stride);
+    if (in) bl_edge_inverse(a->g, &a->inverse, &a->rest);
     e->steps[i].rows = split_dim(a->rank, a->size, a->out_stride, &e->steps[i].dim);
     return choose(e, i, a);
 }

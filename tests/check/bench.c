@@ -341,6 +341,7 @@ static void bench_others(const char *only, double seconds)
                        .in_stride = {H * W, W, 1},
                        .out_stride = {1, W * C, C},
                        .g = grid_a};
+    bl_edge_inverse(in.g, &in.inverse, &in.rest);
     bl_edge_args dense = in, back = in;
     memcpy(dense.out_stride, dense.in_stride, sizeof dense.out_stride);
     back.in = a;

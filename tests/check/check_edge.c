@@ -36,6 +36,7 @@ static edge_case random_edge(bl_rng *r, uint64_t number, bool quantize)
     a->g = random_grid(r, a->bits);
     a->g.lo = 0; /* no fused activation at the edges */
     a->g.hi = (1 << a->bits) - 1;
+    if (random_chance(r, 0.7)) bl_edge_inverse(a->g, &a->inverse, &a->rest);
     int64_t real[8], codes[8];
     if (random_chance(r, 0.5)) {
         int64_t h = random_between(r, 1, 30), w = random_between(r, 1, 40),
