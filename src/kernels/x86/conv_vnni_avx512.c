@@ -9,13 +9,15 @@
  * TILE_K_MAX products of a byte fit int32.  All other sums are taken modulo 2^32 [Q4].
  *
  * Packed: folded biases (int32 or int64) of whole vectors, then weights as [group][channel block]
- * [run][4 activations][vector][16 channels][4].
+ * [run][4 activations][vector][16 channels][4].  First layers, whose runs leave one activation over, have those of all
+ * runs behind the runs, four at a time (conv_vnni_side.h).
  */
 #include "kernels/rows.h"
 
 #if defined(__x86_64__)
 #include "kernels/plain/direct.h"
 #include "kernels/x86/conv_vnni_resident.h"
+#include "kernels/x86/conv_vnni_side.h"
 
 enum { VNNI_K_MAX = 65793, VNNI_EDGE_W = 32, VNNI_NEAR = 192 << 10, VNNI_NEAR_WEIGHTS = 12 << 10, VNNI_STREAM_STEPS = 64 };
 
@@ -26,6 +28,9 @@ typedef struct vnni_plan {
     size_t even, evens;         /* vectors and blocks but for a half one; sizes differ by one, evenly spread */
     bool full_first;            /* instead: blocks of VNNI_Z, what is left in the last one */
     bool half;                  /* the last block has one vector and half of one */
+    size_t side;                /* side planes for the last bytes of the runs (conv_vnni_side.h), or 0 */
+    size_t side_plane;          /* bytes of one */
+    size_t side_lead;           /* bytes before the slab */
     size_t steps;               /* of 4 activations, in all runs */
     bool wide;                  /* sums joined in int64 */
     bool mixed;                 /* channels in the order of requant_store64 and 32 */
@@ -54,6 +59,26 @@ static bool vnni_streams_pay(const vnni_plan *p)
     return p->mixed && p->d.run_step >= 12 && p->steps <= VNNI_STREAM_STEPS;
 }
 
+/* Side planes: a fourth of the runs.  Their streams end with the rows of outputs, where a tile does some positions again,
+ * and have no end that adds. */
+static void vnni_sides(const bl_conv_shape *s, vnni_plan *p)
+{
+    bool two = p->d.runs == 3 && p->d.run / 4 == 2, any = p->d.run / 4 >= VNNI_FIRST;
+    size_t spacing = (size_t)s->stride_w * (size_t)s->in_c, width = (size_t)s->out_w;
+    size_t sides = (p->d.runs + 3) / 4, steps = p->d.runs * (p->d.run / 4) + sides;
+    size_t done = (width + SIDE_WIDEST - 1) / SIDE_WIDEST * SIDE_WIDEST;
+    if (s->groups > 1 || p->d.run % 4 != 1 || !(two || any) || width < SIDE_WIDEST || done * steps >= width * p->steps ||
+        (spacing != SIDE_ODD && spacing != SIDE_EVEN) || !vnni_streams_pay(p))
+        return;
+    p->side = sides;
+    p->steps = steps;
+    p->side_lead = (4 - (p->d.run - 1)) % 64; /* side_put() */
+    p->side_plane = bl_round64((size_t)p->d.block_rows * width * 4 + 64);
+    p->d.slab_row = bl_round64(p->d.slab_row);
+    p->d.slab_plane = (size_t)((p->d.block_rows - 1) * s->stride_h + p->d.reach_h) * p->d.slab_row;
+    p->d.slab_bytes = bl_round64(p->side_lead + p->d.slab_plane + SIDE_SLACK);
+}
+
 static vnni_plan vnni_plan_of(const bl_conv_shape *s)
 {
     vnni_plan p = {.d = direct_plan_of(s, 4)};
@@ -67,6 +92,7 @@ static vnni_plan vnni_plan_of(const bl_conv_shape *s)
     p.even = p.vectors - (p.half ? 2 : 0);
     p.evens = (p.even + most - 1) / most;
     p.steps = p.d.runs * p.d.run_step / 4;
+    vnni_sides(s, &p);
     p.full_first = vnni_streams_pay(&p) && !p.edge;
     if (p.evens > 1 && !p.full_first) p.evens += p.evens % 2; /* two threads find halves */
     p.blocks = p.evens + p.half;
@@ -92,7 +118,7 @@ static size_t vnni_packed_bytes(const bl_conv_shape *s)
 static size_t vnni_work_bytes(const bl_conv_shape *s)
 {
     vnni_plan p = vnni_plan_of(s);
-    return p.mult_bytes + direct_work_bytes(&p.d);
+    return p.mult_bytes + (p.side ? p.d.slab_bytes + p.side * p.side_plane : direct_work_bytes(&p.d));
 }
 
 /* Vectors of block b, and its first one. */
@@ -122,6 +148,14 @@ static size_t vnni_place(const vnni_plan *p, size_t b, size_t z, size_t c)
     return c / 4 % z * 16 + c / (4 * z) * 4 + c % 4;
 }
 
+/* Step of activation i of run r, and its place among the step's four. */
+static size_t vnni_step(const vnni_plan *p, size_t r, size_t i, size_t *place)
+{
+    bool aside = p->side && i + 1 == p->d.run;
+    *place = aside ? r % 4 : i % 4;
+    return aside ? p->d.runs * (p->d.run / 4) + r / 4 : r * ((p->side ? p->d.run : p->d.run_step) / 4) + i / 4;
+}
+
 static void vnni_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_in,
                       const int32_t *bias, void *packed)
 {
@@ -142,9 +176,9 @@ static void vnni_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_
                 int64_t sum = 0;
                 for (size_t r = 0; r < p.d.runs; r++)
                     for (size_t i = 0; i < p.d.run; i++) {
-                        size_t step = r * (p.d.run_step / 4) + i / 4;
-                        w[step * z * 64 + place * 4 + i % 4] = from[r * p.d.run + i];
-                        if (twice) w[step * z * 64 + (place + 8) * 4 + i % 4] = from[r * p.d.run + i];
+                        size_t four, step = vnni_step(&p, r, i, &four);
+                        w[step * z * 64 + place * 4 + four] = from[r * p.d.run + i];
+                        if (twice) w[step * z * 64 + (place + 8) * 4 + four] = from[r * p.d.run + i];
                         sum += from[r * p.d.run + i];
                     }
                 int64_t folded = bias[channel] - zero_in * sum;
@@ -317,6 +351,36 @@ static size_t vnni_chunk(const vnni_plan *p, const bl_conv_shape *s, size_t even
     return BL_MAX(near / unit, 1) * unit * p->d.planes;
 }
 
+/* Rows of outputs by streams with side planes. */
+static void vnni_run_side(const bl_conv_args *a, const vnni_plan *p, vnni_job *j, const float *mult, size_t end, uint8_t *work)
+{
+    const bl_conv_shape *s = &a->s;
+    uint8_t *slab = work + p->side_lead, *planes = work + p->d.slab_bytes;
+    size_t width = (size_t)s->out_w, run_at[VNNI_STREAM_STEPS];
+    side_rows of = {.down = (size_t)s->stride_h * p->d.slab_row, .plane = p->side_plane, .width = width};
+    for (size_t r = 0; r < p->d.runs; r++) run_at[r] = r * (size_t)s->dilation_h * p->d.slab_row;
+    j->run_at = run_at;
+    for (int64_t oy = a->row_begin, rows; oy < a->row_end; oy += rows) {
+        rows = BL_MIN(p->d.block_rows, a->row_end - oy);
+        side_slab(a, &p->d, oy, rows, slab);
+        for (size_t y = 0; y < (size_t)rows; y++)
+            for (size_t k = 0; k < p->side; k++)
+                side_put(slab + y * of.down + p->d.run - 1, run_at + 4 * k, p->d.runs - 4 * k, j->spacing, width,
+                         planes + k * p->side_plane + y * width * 4);
+        size_t chunk = vnni_chunk(p, s, width, (size_t)rows * width) / width;
+        for (size_t y = 0; y < (size_t)rows; y += chunk)
+            for (size_t part = (size_t)a->part_begin, first; part < end; part++) {
+                vnni_block(p, part, &first);
+                vnni_start(j, p, a, mult, part, end, width);
+                of.in = slab + y * of.down;
+                of.side = planes + y * width * 4;
+                of.rows = BL_MIN(chunk, (size_t)rows - y);
+                side_fn *stream = side_stream_of(p->d.run, j->spacing, j->kind, j->half ? 0 : j->z);
+                stream(j, &of, ((size_t)oy + y) * width * j->pixel + first * 16);
+            }
+    }
+}
+
 static void vnni_run(const bl_conv_args *a)
 {
     const bl_conv_shape *s = &a->s;
@@ -324,7 +388,7 @@ static void vnni_run(const bl_conv_args *a)
     float *mult = a->work;
     uint8_t *work = (uint8_t *)a->work + p.mult_bytes;
     bool inside = p.d.in_place || p.d.planes == 2 || a->zero_in != 0; /* every window is read whole */
-    vnni_job j = {.run_end = p.d.runs, .run_step = p.d.run_step, .wide = p.wide,
+    vnni_job j = {.run_end = p.d.runs, .run_step = p.side ? p.d.run - 1 : p.d.run_step, .wide = p.wide,
                   .kind = !p.mixed ? VNNI_KEEP : a->add ? VNNI_PLUS : requant_kind(a),
                   .add = a->add,
                   .planes = (int32_t)p.d.planes, .out_bits = s->out_bits, .out = a->out,
@@ -333,6 +397,10 @@ static void vnni_run(const bl_conv_args *a)
     size_t end = a->part_end ? (size_t)a->part_end : p.d.groups * p.blocks;
     direct_block d = {0};
     vnni_mult(a, &p, (size_t)a->part_begin, end, mult);
+    if (p.side) {
+        vnni_run_side(a, &p, &j, mult, end, work);
+        return;
+    }
     for (int64_t oy = a->row_begin; oy < a->row_end; oy += p.d.block_rows) {
         int64_t rows = BL_MIN(p.d.block_rows, a->row_end - oy);
         if (d.positions) direct_next(a, &p.d, oy, rows, work, &d);
@@ -364,7 +432,7 @@ static size_t vnni_parts(const bl_conv_shape *s)
 static bool vnni_adds(const bl_conv_shape *s)
 {
     vnni_plan p = vnni_plan_of(s);
-    return p.mixed && !p.half && (p.full_first || p.even != 3 * p.evens);
+    return p.mixed && !p.side && !p.half && (p.full_first || p.even != 3 * p.evens);
 }
 
 const bl_conv_row bl_k_conv_vnni_avx512 = {
