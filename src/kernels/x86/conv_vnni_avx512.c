@@ -9,8 +9,9 @@
  * TILE_K_MAX products of a byte fit int32.  All other sums are taken modulo 2^32 [Q4].
  *
  * Packed: folded biases (int32 or int64) of whole vectors, then weights as [group][channel block]
- * [run][4 activations][vector][16 channels][4].  First layers, whose runs leave one activation over, have those of all
- * runs behind the runs, four at a time (conv_vnni_side.h).
+ * [run][4 activations][vector][16 channels][4]; of a single vector where it pays
+ * [run][8 activations][even, odd channels][8 channels][8].  First layers, whose runs leave one activation over, have
+ * those of all runs behind the runs, four at a time (conv_vnni_side.h).
  */
 #include "kernels/rows.h"
 
@@ -31,6 +32,7 @@ typedef struct vnni_plan {
     size_t side;                /* side planes for the last bytes of the runs (conv_vnni_side.h), or 0 */
     size_t side_plane;          /* bytes of one */
     size_t side_lead;           /* bytes before the slab */
+    bool paired;                /* blocks of one vector have products of eight activations */
     size_t steps;               /* of 4 activations, in all runs */
     bool wide;                  /* sums joined in int64 */
     bool mixed;                 /* channels in the order of requant_store64 and 32 */
@@ -93,6 +95,7 @@ static vnni_plan vnni_plan_of(const bl_conv_shape *s)
     p.evens = (p.even + most - 1) / most;
     p.steps = p.d.runs * p.d.run_step / 4;
     vnni_sides(s, &p);
+    p.paired = p.mixed && p.d.icg % 8 == 0 && p.d.run_step >= 8 * VNNI_FIRST && p.steps > VNNI_FEW;
     p.full_first = vnni_streams_pay(&p) && !p.edge;
     if (p.evens > 1 && !p.full_first) p.evens += p.evens % 2; /* two threads find halves */
     p.blocks = p.evens + p.half;
@@ -141,6 +144,11 @@ static bool vnni_is_half(const vnni_plan *p, size_t b)
     return p->half && b + 1 == p->blocks;
 }
 
+static size_t vnni_form(const vnni_plan *p, size_t b, size_t z)
+{
+    return vnni_is_half(p, b) ? VNNI_HALF : z == 1 && p->paired ? VNNI_PAIRED : z;
+}
+
 /* Place of channel c of block b, of z vectors, among its z * 16 elements: as the ends of tiles want them. */
 static size_t vnni_place(const vnni_plan *p, size_t b, size_t z, size_t c)
 {
@@ -168,6 +176,7 @@ static void vnni_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_
             int8_t *w = (int8_t *)packed + bl_round64(p.bias_bytes) + g * p.group_bytes +
                         first * p.steps * 64;
             size_t n = BL_MIN(z * 16, p.d.ocg - first * 16);
+            bool paired = vnni_form(&p, b, z) == VNNI_PAIRED;
             for (size_t c = 0; c < n; c++) {
                 size_t place = vnni_place(&p, b, z, c), at = (g * p.vectors + first) * 16 + place;
                 size_t channel = g * p.d.ocg + first * 16 + c;
@@ -177,7 +186,9 @@ static void vnni_pack(const bl_conv_shape *s, const int8_t *codes, int32_t zero_
                 for (size_t r = 0; r < p.d.runs; r++)
                     for (size_t i = 0; i < p.d.run; i++) {
                         size_t four, step = vnni_step(&p, r, i, &four);
-                        w[step * z * 64 + place * 4 + four] = from[r * p.d.run + i];
+                        int8_t *to = paired ? w + step / 2 * 128 + c % 2 * 64 + c / 2 * 8 + step % 2 * 4
+                                            : w + step * z * 64 + place * 4;
+                        to[four] = from[r * p.d.run + i];
                         if (twice) w[step * z * 64 + (place + 8) * 4 + four] = from[r * p.d.run + i];
                         sum += from[r * p.d.run + i];
                     }
@@ -233,10 +244,10 @@ static size_t vnni_lesser(size_t n, size_t p)
 
 static void vnni_some(vnni_job *j, const size_t *at, size_t positions, size_t to)
 {
-    tile_fn *const *row = vnni_tiles[j->kind][j->half ? 0 : j->z];
-    size_t p = !j->half && j->z == 4 ? 6 : 8, i = 0;
-    if (!j->half && j->planes == 1) {
-        tile_fn *less = j->z == 4 ? row[p - 1] : vnni_edge_tiles[j->kind][j->z - 1][0];
+    tile_fn *const *row = vnni_tiles[j->kind][j->form];
+    size_t p = j->form == 4 ? 6 : 8, i = 0;
+    if (j->form != VNNI_HALF && j->planes == 1) {
+        tile_fn *less = j->form == 4 ? row[p - 1] : vnni_edge_tiles[j->kind][j->form][0];
         j->left = j->right = 0; /* no position of that tile lies outside */
         for (size_t n = vnni_lesser(positions, p); n > 0; n--, i += p - 1, j->ahead += j->ahead_tile)
             less(j, at + i, to + i * j->pixel);
@@ -266,7 +277,7 @@ static void vnni_positions(vnni_job *j, const size_t *at, size_t positions, size
 static void vnni_edge_row(vnni_job *j, const vnni_plan *p, const size_t *at, size_t to)
 {
     size_t width = (size_t)p->out_w;
-    tile_fn *tile = vnni_edge_tiles[j->kind][j->z - 1][p->edge - 7];
+    tile_fn *tile = vnni_edge_tiles[j->kind][j->form][p->edge - 7];
     for (size_t i = 0; i < width; i += p->edge, j->ahead += j->ahead_tile) {
         j->left = i == 0 ? p->left : 0;
         j->right = i + p->edge == width ? p->right : 0;
@@ -314,7 +325,7 @@ static void vnni_start(vnni_job *j, const vnni_plan *p, const bl_conv_args *a, c
     const int8_t *weights = (const int8_t *)a->packed + bl_round64(p->bias_bytes);
     size_t g = part / p->blocks, first;
     j->z = vnni_block(p, part % p->blocks, &first);
-    j->half = vnni_is_half(p, part % p->blocks);
+    j->form = vnni_form(p, part % p->blocks, j->z);
     size_t vector = g * p->vectors + first, bytes = j->z * p->steps * 64;
     j->w = weights + vector * p->steps * 64;
     j->bias = (const int32_t *)a->packed + vector * 16 * (p->wide ? 2 : 1);
@@ -322,11 +333,12 @@ static void vnni_start(vnni_job *j, const vnni_plan *p, const bl_conv_args *a, c
     j->channels = BL_MIN(j->z * 16, p->d.ocg - first * 16);
     j->mask = j->channels >= 64 ? ~0ull : (1ull << j->channels) - 1;
     /* The next block is as large as this one, nearly. */
-    size_t each = p->edge ? p->edge : j->evenly ? vnni_stream_positions[j->half ? 0 : j->z] : j->z == 4 ? 6 : 8;
+    size_t each = p->edge ? p->edge : j->evenly ? vnni_stream_positions[j->form] : j->form == 4 ? 6 : 8;
     size_t tiles = positions / each + 1;
     j->ahead = (const char *)j->w + bytes;
     j->ahead_tile = part + 1 < end ? bytes / tiles + 1 : 0;
-    size_t fetching = j->evenly && p->steps > VNNI_FIRST ? p->steps - VNNI_FIRST : p->steps;
+    size_t steps = j->form == VNNI_PAIRED ? p->steps / 2 : p->steps;
+    size_t fetching = j->evenly && steps > VNNI_FIRST ? steps - VNNI_FIRST : steps;
     j->ahead_step = j->ahead_tile / fetching + (j->ahead_tile > 0);
     if (part + 1 == end) j->ahead = (const char *)j->w;
 }
@@ -375,7 +387,7 @@ static void vnni_run_side(const bl_conv_args *a, const vnni_plan *p, vnni_job *j
                 of.in = slab + y * of.down;
                 of.side = planes + y * width * 4;
                 of.rows = BL_MIN(chunk, (size_t)rows - y);
-                side_fn *stream = side_stream_of(p->d.run, j->spacing, j->kind, j->half ? 0 : j->z);
+                side_fn *stream = side_stream_of(p->d.run, j->spacing, j->kind, j->form);
                 stream(j, &of, ((size_t)oy + y) * width * j->pixel + first * 16);
             }
     }

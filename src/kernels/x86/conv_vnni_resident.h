@@ -110,7 +110,7 @@ static stream_fn *const vnni_residents[][5] = {RESIDENT_ROW(bare), RESIDENT_ROW(
 /* The stream for what j reads, and how many positions a tile of it has. */
 static stream_fn *vnni_stream(const vnni_job *j, size_t *positions)
 {
-    size_t z = j->half ? 0 : j->z, steps = j->run_step / 4;
+    size_t z = j->form, steps = j->run_step / (z == VNNI_PAIRED ? 8 : 4);
     bool one = j->run_end - j->run_begin == 1;
     if (one && steps == 4 && (z == 4 || z == 2)) {
         *positions = 4 / z;

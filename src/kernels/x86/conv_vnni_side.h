@@ -134,7 +134,7 @@ static void side_put(const uint8_t *from, const size_t *run_at, size_t runs, siz
 #define SIDE_LOAD_3
 #define SIDE_LOAD_4
 #define SIDE_LOAD_h
-#define SIDE_STEP_1(P, n) { const __m512i w0 = k##n; DO_##P(MUL_1) NEXT_##P }
+#define SIDE_STEP_1(P, n) { const __m512i w0 = k##n; DO_##P(MUL_1) NEXT_##P(4) }
 #define SIDE_STEP_2(P, n) STEP(P, 2)
 #define SIDE_STEP_3(P, n) STEP(P, 3)
 #define SIDE_STEP_4(P, n) STEP(P, 4)

@@ -2,6 +2,9 @@
 /*
  * Tiles of conv_vnni_avx512.c: P positions x Z vectors of 16 channels, four activations broadcast to all
  * channels of a vector.  Every tile is a function with named accumulators, as gcc 12 spills arrays of them.
+ * Z = p is one vector whose products take eight activations: lanes of even number hold the first four's, the others the
+ * second four's; one vector has the sums of channels of even number, one those of the others, and both are joined at the
+ * end.  So a load serves two products, where one for each is more than the processor loads.
  * Z = h is one vector and half of one: the halves of two positions share a vector, so that 24 channels take three
  * quarters of two vectors' time.
  *
@@ -29,7 +32,7 @@ typedef struct vnni_job {
     const float *mult;
     size_t z, channels;         /* vectors; codes to store at a position */
     uint64_t mask;              /* a bit for each of them, of 64 at most */
-    bool half;                  /* the second of two vectors has 8 channels */
+    size_t form;                /* Z of the tiles: the vectors, VNNI_HALF, VNNI_PAIRED */
     int kind;                   /* of ends: VNNI_FAST ... */
     bool wide;
     int32_t planes, out_bits;
@@ -42,6 +45,7 @@ typedef struct vnni_job {
     requant q;
 } vnni_job;
 
+enum { VNNI_HALF = 0, VNNI_PAIRED = 5, VNNI_FORMS };
 enum { VNNI_BARE = REQUANT_BARE, VNNI_FAST = REQUANT_FAST, VNNI_SURE = REQUANT_SURE, VNNI_PLUS, VNNI_KEEP, VNNI_KINDS };
 
 /* Sums of n tile rows to codes, where they do not go straight from registers to bytes. */
@@ -73,6 +77,13 @@ static inline int32_t load4(const uint8_t *from)
     int32_t four;
     memcpy(&four, from, sizeof four);
     return four;
+}
+
+static inline int64_t load8(const uint8_t *from)
+{
+    int64_t eight;
+    memcpy(&eight, from, sizeof eight);
+    return eight;
 }
 
 /* ---- from sums to bytes; m0 ... the multipliers in the order of the vectors, loaded once for all positions of a tile, as loads
@@ -195,6 +206,12 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
 #define DOT_3(p) DOT_2(p) DOT(s##p##2, v##p, w2);
 #define DOT_4(p) DOT_3(p) DOT(s##p##3, v##p, w3);
 #define DOT_h(p) DOT_1(p)
+#define DOT_p(p) __m512i v##p = _mm512_set1_epi64(load8(x##p + k)); DOT(s##p##0, v##p, w0); DOT(s##p##1, v##p, w1);
+#define START_p(p) START_2(p)
+#define JOIN(even, odd)                                                                            \
+    _mm512_add_epi32(_mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_SHUFFLE(2, 2, 0, 0)),        \
+                     _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_SHUFFLE(3, 3, 1, 1)))
+#define JOIN_p(p) s##p##0 = JOIN(s##p##0, s##p##1);
 /* What a step does behind its positions: two of them meet the half vector, which is there twice, together. */
 #define HALVE(a, b) __m512i u##a = _mm512_mask_blend_epi32(0xff00, v##a, v##b); DOT(s##a##1, u##a, w1);
 #define HALVES_1 DOT(s01, v0, w1);
@@ -206,6 +223,7 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
 #define BEHIND_3(P)
 #define BEHIND_4(P)
 #define BEHIND_h(P) HALVES_##P
+#define BEHIND_p(P)
 
 /* S: s or t, which sums. */
 #define MULT(z) __m512 m##z = _mm512_loadu_ps(j->mult + z * 16);
@@ -214,6 +232,7 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
 #define MULTS_3 MULTS_2 MULT(2)
 #define MULTS_4 MULTS_3 MULT(3)
 #define MULTS_h MULTS_2
+#define MULTS_p MULTS_1
 #define PUT_AS_1(S, a, b, c, d, n) \
     vnni_put1(j, kind, (__mmask16)mask, m0, S##a##0, S##b##0, S##c##0, S##d##0, out + a * j->pixel, n);
 #define PUT_AS_2(S, a, b, n) vnni_put2(j, kind, mask, m0, m1, S##a##0, S##a##1, S##b##0, S##b##1, out + a * j->pixel, n);
@@ -241,6 +260,7 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
 #define GROUPS_1(P) FOURS_##P(PUT_1)
 #define GROUPS_2(P) PAIRS_##P(PUT_2)
 #define GROUPS_h(P) PAIRS_##P(PUT_h)
+#define GROUPS_p(P) DO_##P(JOIN_p) FOURS_##P(PUT_1)
 #define GROUPS_3(P) PAIRS_##P(PUT_3)
 #define GROUPS_4(P) DO_##P(PUT_4)
 
@@ -257,6 +277,9 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
 #define BIAS_3 BIAS_2 __m512i b2 = wide ? zero : _mm512_loadu_si512(j->bias + 32);
 #define BIAS_4 BIAS_3 __m512i b3 = wide ? zero : _mm512_loadu_si512(j->bias + 48);
 #define BIAS_h BIAS_2
+#define BIAS_p                                                                                     \
+    __m512i b1 = _mm512_loadu_si512(j->bias), b0 = _mm512_maskz_mov_epi32(0x5555, b1);             \
+    b1 = _mm512_maskz_shuffle_epi32(0x5555, b1, _MM_SHUFFLE(3, 3, 1, 1));
 /* gcc would load them again and again, as that costs it no register. */
 #define LOAD_ONCE(to, from) __asm__("vmovdqu64 %1, %0" : "=v"(to) : "m"(*(from)))
 #define WEIGHTS_1 __m512i w0; LOAD_ONCE(w0, (const __m512i_u *)w);
@@ -264,11 +287,20 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
 #define WEIGHTS_3 WEIGHTS_2 __m512i w2; LOAD_ONCE(w2, (const __m512i_u *)(w + 128));
 #define WEIGHTS_4 WEIGHTS_3 __m512i w3; LOAD_ONCE(w3, (const __m512i_u *)(w + 192));
 #define WEIGHTS_h WEIGHTS_2
+#define WEIGHTS_p WEIGHTS_2
 #define BYTES_1 64
 #define BYTES_2 128
 #define BYTES_3 192
 #define BYTES_4 256
 #define BYTES_h 128
+#define BYTES_p 128
+/* Activations of a step. */
+#define TAKES_1 4
+#define TAKES_2 4
+#define TAKES_3 4
+#define TAKES_4 4
+#define TAKES_h 4
+#define TAKES_p 8
 
 #define DO_1(M) M(0)
 #define DO_2(M) DO_1(M) M(1)
@@ -283,7 +315,7 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
 #define DO_HEAD_8(M) DO_7(M)
 
 #define STEPS(until, Z, DO, behind)                                                                \
-    for (; k < until; k += 4, w += BYTES_##Z, ahead += ahead_step) {                               \
+    for (; k < until; k += TAKES_##Z, w += BYTES_##Z, ahead += ahead_step) {                       \
         _mm_prefetch(ahead, _MM_HINT_T1);                                                          \
         WEIGHTS_##Z DO(DOT_##Z) behind                                                             \
     }
@@ -335,10 +367,10 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
     TILES(E, 1) TILES(E, 2) TILES(E, 3) EDGES(E, 1) EDGES(E, 2) EDGES(E, 3)                        \
     TILE(E, 6, 4) TILE(E, 5, 4) TILE(E, 4, 4) TILE(E, 2, 4) TILE(E, 1, 4)
 /* clang-format off */
-ALL(bare) TILES(bare, h)
-ALL(fast) TILES(fast, h)
-ALL(sure) TILES(sure, h)
-ALL(plus) TILES(plus, h)
+ALL(bare) TILES(bare, h) TILES(bare, p) EDGES(bare, p)
+ALL(fast) TILES(fast, h) TILES(fast, p) EDGES(fast, p)
+ALL(sure) TILES(sure, h) TILES(sure, p) EDGES(sure, p)
+ALL(plus) TILES(plus, h) TILES(plus, p) EDGES(plus, p)
 ALL(keep)
 /* clang-format on */
 
@@ -365,36 +397,40 @@ ALL(keep)
 #define BASES_6 BASES_4
 #define BASES_8 BASES_4 const uint8_t *x6 = x3 + s2 + s1;
 #define BASES_12 BASES_8 const uint8_t *x9 = x6 + s2 + s1;
-#define NEXT_3 x0 += 4;
-#define NEXT_4 x0 += 4; x3 += 4;
-#define NEXT_6 NEXT_4
-#define NEXT_8 NEXT_4 x6 += 4;
-#define NEXT_12 NEXT_8 x9 += 4;
+#define NEXT_3(n) x0 += n;
+#define NEXT_4(n) x0 += n; x3 += n;
+#define NEXT_6(n) NEXT_4(n)
+#define NEXT_8(n) NEXT_4(n) x6 += n;
+#define NEXT_12(n) NEXT_8(n) x9 += n;
 #define NEW_1(p) __m512i s##p##0 = b0;
 #define NEW_2(p) NEW_1(p) __m512i s##p##1 = b1;
 #define NEW_3(p) NEW_2(p) __m512i s##p##2 = b2;
 #define NEW_4(p) NEW_3(p) __m512i s##p##3 = b3;
+#define NEW_p(p) NEW_2(p)
 #define NEW_h(p) NEW_1(p) __m512i s##p##1 __attribute__((unused)) = b1;
 #define OLD_1(p) __m512i t##p##0;
 #define OLD_2(p) OLD_1(p) __m512i t##p##1;
 #define OLD_3(p) OLD_2(p) __m512i t##p##2;
 #define OLD_4(p) OLD_3(p) __m512i t##p##3;
+#define OLD_p(p) OLD_1(p)
 #define OLD_h(p) OLD_1(p) __m512i t##p##1 __attribute__((unused));
 #define MOVE_1(p) t##p##0 = s##p##0;
 #define MOVE_2(p) MOVE_1(p) t##p##1 = s##p##1;
 #define MOVE_3(p) MOVE_2(p) t##p##2 = s##p##2;
 #define MOVE_4(p) MOVE_3(p) t##p##3 = s##p##3;
 #define MOVE_h(p) MOVE_2(p)
+#define MOVE_p(p) t##p##0 = JOIN(s##p##0, s##p##1);
 #define MUL_1(p) __m512i v##p = _mm512_set1_epi32(load4(A_##p)); DOT(s##p##0, v##p, w0);
 #define MUL_2(p) MUL_1(p) DOT(s##p##1, v##p, w1);
 #define MUL_3(p) MUL_2(p) DOT(s##p##2, v##p, w2);
 #define MUL_4(p) MUL_3(p) DOT(s##p##3, v##p, w3);
 #define MUL_h(p) MUL_1(p)
+#define MUL_p(p) __m512i v##p = _mm512_set1_epi64(load8(A_##p)); DOT(s##p##0, v##p, w0); DOT(s##p##1, v##p, w1);
 #define DO_3(M) DO_2(M) M(2)
 #define DO_12(M) DO_8(M) M(8) M(9) M(10) M(11)
 #define STEP(P, Z)                                                                                 \
     {                                                                                              \
-        WEIGHTS_##Z DO_##P(MUL_##Z) BEHIND_##Z(P) NEXT_##P w += BYTES_##Z;                         \
+        WEIGHTS_##Z DO_##P(MUL_##Z) BEHIND_##Z(P) NEXT_##P(TAKES_##Z) w += BYTES_##Z;                         \
     }
 #define STEP_AHEAD(P, Z)                                                                           \
     {                                                                                              \
@@ -405,6 +441,9 @@ ALL(keep)
 #define OUT1_1 PUT_AS_1(t, 0, 1, 2, 3, 4)
 #define OUT2_1 PUT_AS_1(t, 4, 5, 6, 7, 4)
 #define OUT3_1 PUT_AS_1(t, 8, 9, 10, 11, 4)
+#define OUT1_p PUT_AS_1(t, 0, 1, 2, 3, 4)
+#define OUT2_p PUT_AS_1(t, 4, 5, 6, 7, 4)
+#define OUT3_p
 #define OUT1_2 PUT_AS_2(t, 0, 1, 2)
 #define OUT2_2 PUT_AS_2(t, 2, 3, 2)
 #define OUT3_2 PUT_AS_2(t, 4, 5, 2)
@@ -436,7 +475,7 @@ enum { VNNI_FIRST = 3, VNNI_FEW = 8 };
     }                                                                                              \
     RUNS_##STEPS(P, Z)                                                                             \
     DO_##P(MOVE_##Z)
-#define STEPS_FROM(begin, P, Z) for (size_t n = job->run_step / 4 - (begin); n > 0; n--) STEP_AHEAD(P, Z)
+#define STEPS_FROM(begin, P, Z) for (size_t n = job->run_step / TAKES_##Z - (begin); n > 0; n--) STEP_AHEAD(P, Z)
 #define RUNS(P, Z, OF_RUN)                                                                         \
     while (++r < job->run_end) {                                                                   \
         const size_t at = job->run_at[r];                                                          \
@@ -480,42 +519,43 @@ enum { VNNI_FIRST = 3, VNNI_FEW = 8 };
 #define KIND_sure VNNI_SURE
 #define KIND_plus VNNI_PLUS
 #define STREAMS_OF(STEPS, E) \
-    STREAM(STEPS, E, 12, 1) STREAM(STEPS, E, 6, 2) STREAM(STEPS, E, 8, h) STREAM(STEPS, E, 4, 3) STREAM(STEPS, E, 3, 4)
+    STREAM(STEPS, E, 12, 1) STREAM(STEPS, E, 6, 2) STREAM(STEPS, E, 8, h) STREAM(STEPS, E, 4, 3) STREAM(STEPS, E, 3, 4) STREAM(STEPS, E, 8, p)
 #define STREAMS(E) STREAMS_OF(any, E) STREAMS_OF(three, E) STREAMS_OF(few, E)
 /* clang-format off */
 STREAMS(bare) STREAMS(fast) STREAMS(sure) STREAMS(plus)
 /* clang-format on */
 
 typedef void stream_fn(const vnni_job *j, size_t from, size_t tiles, size_t to);
-/* By vectors (0: one and a half). */
-static const size_t vnni_stream_positions[] = {8, 12, 6, 4, 3};
+/* By form. */
+static const size_t vnni_stream_positions[VNNI_FORMS] = {8, 12, 6, 4, 3, 8};
 #define STREAM_ROW(STEPS, E) \
-    {stream_##STEPS##_##E##_h, stream_##STEPS##_##E##_1, stream_##STEPS##_##E##_2, stream_##STEPS##_##E##_3, stream_##STEPS##_##E##_4}
+    {stream_##STEPS##_##E##_h, stream_##STEPS##_##E##_1, stream_##STEPS##_##E##_2, stream_##STEPS##_##E##_3, stream_##STEPS##_##E##_4, \
+     stream_##STEPS##_##E##_p}
 #define STREAM_ROWS(STEPS) {STREAM_ROW(STEPS, bare), STREAM_ROW(STEPS, fast), STREAM_ROW(STEPS, sure), STREAM_ROW(STEPS, plus)}
 enum { STEPS_ANY, STEPS_THREE, STEPS_FEW };
-static stream_fn *const vnni_streams[][4][5] = {STREAM_ROWS(any), STREAM_ROWS(three), STREAM_ROWS(few)};
+static stream_fn *const vnni_streams[][4][VNNI_FORMS] = {STREAM_ROWS(any), STREAM_ROWS(three), STREAM_ROWS(few)};
 
 typedef void tile_fn(const vnni_job *j, const size_t *at, size_t to);
 enum { VNNI_Z = 4, VNNI_P = 8 };
 
-/* By kind; vectors (0: one and a half); positions. */
+/* By kind; form; positions. */
 #define ROW(E, Z) {NULL, tile_##E##_1x##Z, tile_##E##_2x##Z, NULL, tile_##E##_4x##Z, NULL, NULL, NULL, tile_##E##_8x##Z}
 #define ROW_4(E) {NULL, tile_##E##_1x4, tile_##E##_2x4, NULL, tile_##E##_4x4, tile_##E##_5x4, tile_##E##_6x4}
-static tile_fn *const vnni_tiles[VNNI_KINDS][VNNI_Z + 1][VNNI_P + 1] = {
-    {ROW(bare, h), ROW(bare, 1), ROW(bare, 2), ROW(bare, 3), ROW_4(bare)},
-    {ROW(fast, h), ROW(fast, 1), ROW(fast, 2), ROW(fast, 3), ROW_4(fast)},
-    {ROW(sure, h), ROW(sure, 1), ROW(sure, 2), ROW(sure, 3), ROW_4(sure)},
-    {ROW(plus, h), ROW(plus, 1), ROW(plus, 2), ROW(plus, 3), ROW_4(plus)},
+static tile_fn *const vnni_tiles[VNNI_KINDS][VNNI_FORMS][VNNI_P + 1] = {
+    {ROW(bare, h), ROW(bare, 1), ROW(bare, 2), ROW(bare, 3), ROW_4(bare), ROW(bare, p)},
+    {ROW(fast, h), ROW(fast, 1), ROW(fast, 2), ROW(fast, 3), ROW_4(fast), ROW(fast, p)},
+    {ROW(sure, h), ROW(sure, 1), ROW(sure, 2), ROW(sure, 3), ROW_4(sure), ROW(sure, p)},
+    {ROW(plus, h), ROW(plus, 1), ROW(plus, 2), ROW(plus, 3), ROW_4(plus), ROW(plus, p)},
     {{NULL}, ROW(keep, 1), ROW(keep, 2), ROW(keep, 3), ROW_4(keep)},
 };
 
 #define EDGE_ROW(E, Z) {edge_##E##_7x##Z, edge_##E##_8x##Z}
-static tile_fn *const vnni_edge_tiles[VNNI_KINDS][VNNI_Z - 1][2] = {
-    {EDGE_ROW(bare, 1), EDGE_ROW(bare, 2), EDGE_ROW(bare, 3)},
-    {EDGE_ROW(fast, 1), EDGE_ROW(fast, 2), EDGE_ROW(fast, 3)},
-    {EDGE_ROW(sure, 1), EDGE_ROW(sure, 2), EDGE_ROW(sure, 3)},
-    {EDGE_ROW(plus, 1), EDGE_ROW(plus, 2), EDGE_ROW(plus, 3)},
-    {EDGE_ROW(keep, 1), EDGE_ROW(keep, 2), EDGE_ROW(keep, 3)},
+static tile_fn *const vnni_edge_tiles[VNNI_KINDS][VNNI_FORMS][2] = {
+    {{NULL}, EDGE_ROW(bare, 1), EDGE_ROW(bare, 2), EDGE_ROW(bare, 3), {NULL}, EDGE_ROW(bare, p)},
+    {{NULL}, EDGE_ROW(fast, 1), EDGE_ROW(fast, 2), EDGE_ROW(fast, 3), {NULL}, EDGE_ROW(fast, p)},
+    {{NULL}, EDGE_ROW(sure, 1), EDGE_ROW(sure, 2), EDGE_ROW(sure, 3), {NULL}, EDGE_ROW(sure, p)},
+    {{NULL}, EDGE_ROW(plus, 1), EDGE_ROW(plus, 2), EDGE_ROW(plus, 3), {NULL}, EDGE_ROW(plus, p)},
+    {{NULL}, EDGE_ROW(keep, 1), EDGE_ROW(keep, 2), EDGE_ROW(keep, 3)},
 };
 
 #endif
