@@ -96,5 +96,5 @@ bl_conv_add bl_conv_add_of(const bl_pair_args *a, bool conv_first)
 {
     bl_add_consts c = bl_add_consts_of(a);
     return (bl_conv_add){.with = conv_first ? a->b : a->a, .r_first = c.ra, .r_second = c.rb, .f = c.f,
-                         .conv_first = conv_first, .lo = a->gy.lo, .hi = a->gy.hi};
+                         .conv_first = conv_first, .bounded = bl_add_bounded(c), .lo = a->gy.lo, .hi = a->gy.hi};
 }

@@ -51,11 +51,12 @@ typedef struct bl_conv_shape {
 } bl_conv_shape;
 
 /* [Q5] at the end of a convolution: its codes are added to others that lie as its output does, and the sum is
- * what is stored.  t = fma(first, r_first, fma(second, r_second, f)). */
+ * what is stored.  t = fma(first, r_first, fma(second, r_second, f)), which must be `bounded`: below 2^31 for all codes. */
 typedef struct bl_conv_add {
     const void *with;
     float r_first, r_second, f;
     bool conv_first;            /* the convolution is the first operand */
+    bool bounded;
     int32_t lo, hi;
 } bl_conv_add;
 

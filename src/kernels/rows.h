@@ -83,6 +83,12 @@ static inline bl_add_consts bl_add_consts_of(const bl_pair_args *a)
     return c;
 }
 
+/* Two codes of 8 bits: t of [Q5] stays far below 2^31. */
+static inline bool bl_add_bounded(bl_add_consts c)
+{
+    return 255 * (fabsf(c.ra) + fabsf(c.rb)) + fabsf(c.f) < 0x1p30f;
+}
+
 static inline float bl_mul_ratio(const bl_pair_args *a)
 {
     return (a->ga.scale * a->gb.scale) / a->gy.scale;

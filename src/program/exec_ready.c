@@ -331,6 +331,8 @@ void bl_ready_sum(bl_exec *e, uint32_t i)
         const bl_step *later = &e->p->steps[k];
         if (later->contract == BL_STEP_ISLAND || later->in[0] == conv->out || later->in[1] == conv->out) return;
     }
-    e->steps[i - 1].sum = bl_conv_add_of(a, first);
+    bl_conv_add sum = bl_conv_add_of(a, first);
+    if (!sum.bounded) return;
+    e->steps[i - 1].sum = sum;
     e->steps[i - 1].sums = e->steps[i].summed = true;
 }
