@@ -127,7 +127,8 @@ static void side_put(const uint8_t *from, const size_t *run_at, size_t runs, siz
     else side_put_as(from, run_at, runs, false, spacing, n, to);
 }
 
-/* 3x3: three runs of two steps, at either spacing; no loops.  Weights of one vector are few enough to stay in registers. */
+/* 3x3: three runs of two steps, at either spacing; no loops.  Weights of one vector are few enough to stay in registers.  The old
+ * tile becomes bytes behind the fourth step and those after it, when its last products have long ended. */
 #define SIDE_LOAD(n) __m512i k##n; LOAD_ONCE(k##n, (const __m512i_u *)(job->w + 64 * n));
 #define SIDE_LOAD_1 SIDE_LOAD(0) SIDE_LOAD(1) SIDE_LOAD(2) SIDE_LOAD(3) SIDE_LOAD(4) SIDE_LOAD(5) SIDE_LOAD(6)
 #define SIDE_LOAD_2
@@ -148,9 +149,9 @@ static void side_put(const uint8_t *from, const size_t *run_at, size_t runs, siz
         (void)s2;                                                                                  \
     }
 #define SIDE_TWO(P, Z)                                                                             \
-    SIDE_RUN(P, window, spacing, SIDE_STEP_##Z(P, 0) SIDE_STEP_##Z(P, 1) OUT1_##Z)                 \
-    SIDE_RUN(P, window + second, spacing, SIDE_STEP_##Z(P, 2) SIDE_STEP_##Z(P, 3) OUT2_##Z)        \
-    SIDE_RUN(P, window + third, spacing, SIDE_STEP_##Z(P, 4) SIDE_STEP_##Z(P, 5) SIDE_OUT3_##Z)    \
+    SIDE_RUN(P, window, spacing, SIDE_STEP_##Z(P, 0) SIDE_STEP_##Z(P, 1))                          \
+    SIDE_RUN(P, window + second, spacing, SIDE_STEP_##Z(P, 2) SIDE_STEP_##Z(P, 3) OUT1_##Z)        \
+    SIDE_RUN(P, window + third, spacing, SIDE_STEP_##Z(P, 4) OUT2_##Z SIDE_STEP_##Z(P, 5) SIDE_OUT3_##Z) \
     SIDE_RUN(P, last, 4, SIDE_STEP_##Z(P, 6))
 #define SIDE_KEEP_odd(Z) SIDE_LOAD_##Z const size_t second = job->run_at[1], third = job->run_at[2];
 #define SIDE_TILE_odd(P, Z) SIDE_TWO(P, Z)
