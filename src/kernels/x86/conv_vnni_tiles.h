@@ -138,8 +138,13 @@ INLINE void vnni_put_halves(const vnni_job *j, int kind, __mmask32 mask, __m512i
 {
     if (kind == VNNI_PLUS) {
         const uint8_t *with = vnni_other(j, out);
-        __m512i other = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, with));
-        if (n > 1) other = _mm512_inserti64x4(other, _mm256_maskz_loadu_epi8(mask, with + j->pixel), 1);
+        __m512i other;
+        if (n > 1 && j->pixel == 32 && j->channels >= 32) { /* as below */
+            other = _mm512_loadu_si512(with);
+        } else {
+            other = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, with));
+            if (n > 1) other = _mm512_inserti64x4(other, _mm256_maskz_loadu_epi8(mask, with + j->pixel), 1);
+        }
         codes = vnni_plus(j, codes, other);
     }
     if (n > 1 && j->pixel == 32 && j->channels >= 32) { /* the positions lie side by side */
@@ -174,10 +179,15 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
     __m512i codes = _mm512_permutexvar_epi32(order, requant_codes64(&j->q, REQUANT(kind), a, b, c, d, m, m, m, m));
     if (kind == VNNI_PLUS) {
         const uint8_t *with = vnni_other(j, out);
-        __m512i other = _mm512_castsi128_si512(_mm_maskz_loadu_epi8(mask, with));
-        if (n > 1) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + j->pixel), 1);
-        if (n > 2) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + 2 * j->pixel), 2);
-        if (n > 3) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + 3 * j->pixel), 3);
+        __m512i other;
+        if (n > 3 && j->pixel == 16 && j->channels >= 16) { /* as below */
+            other = _mm512_loadu_si512(with);
+        } else {
+            other = _mm512_castsi128_si512(_mm_maskz_loadu_epi8(mask, with));
+            if (n > 1) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + j->pixel), 1);
+            if (n > 2) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + 2 * j->pixel), 2);
+            if (n > 3) other = _mm512_inserti32x4(other, _mm_maskz_loadu_epi8(mask, with + 3 * j->pixel), 3);
+        }
         codes = vnni_plus(j, codes, other);
     }
     if (n > 3 && j->pixel == 16 && j->channels >= 16) {
