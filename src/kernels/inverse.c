@@ -2,7 +2,7 @@
 /*
  * Quantizing without division.  A reciprocal in two parts leaves x / s wrong by 2^-23 of its last place before it is rounded.  The
  * rounded quotient can then only be another where the true one lies that near to the middle of two numbers, and the code only where
- * these are half an integer and its neighbour: what lies there is tried, which is one scale in thousands that falls back to dividing.
+ * these are half an integer and its neighbour: what lies there is tried, and a scale that fails divides.
  */
 #include "kernels/kernels.h"
 

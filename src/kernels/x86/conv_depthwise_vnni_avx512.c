@@ -194,6 +194,28 @@ static inline const uint8_t *dwv_row_at(const dwv_job *j, const uint8_t *in, int
     return row;
 }
 
+#define DOT_REG(sum, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w))
+
+/* [Q3] of two vectors, as 16-bit integers; see requant_codes64. */
+static inline __attribute__((always_inline)) __m512i dwv_round(const requant *q, int kind, __m512i a, __m512i b, __m512 ma, __m512 mb)
+{
+    __m512 ta = _mm512_mul_ps(_mm512_cvtepi32_ps(a), ma), tb = _mm512_mul_ps(_mm512_cvtepi32_ps(b), mb);
+    if (kind == REQUANT_SURE) {
+        ta = _mm512_min_ps(q->most, ta);
+        tb = _mm512_min_ps(q->most, tb);
+    }
+    __m512i t = _mm512_packs_epi32(_mm512_cvtps_epi32(ta), _mm512_cvtps_epi32(tb));
+    return kind == REQUANT_BARE ? t : _mm512_add_epi16(t, q->zero16);
+}
+
+/* The bytes of four. */
+static inline __attribute__((always_inline)) __m512i dwv_codes(const requant *q, int kind, __m512i low, __m512i high)
+{
+    __m512i codes = _mm512_packus_epi16(low, high);
+    if (kind != REQUANT_BARE) codes = _mm512_max_epu8(codes, q->lo8);
+    return kind == REQUANT_FAST ? _mm512_min_epu8(codes, q->hi8) : codes;
+}
+
 #include "kernels/x86/depthwise_halves_avx512.h"
 
 typedef void slide_fn(const dwv_job *j, size_t b, const uint8_t *const *row, uint8_t *out, size_t rows, size_t n);
@@ -293,10 +315,16 @@ static void dwv_row(const dwv_job *j, const bl_conv_shape *s, const uint8_t *in,
     }
 }
 
+/* Channels of block b of a layer that slides. */
+static size_t dwv_channels(const dwv_plan *p, size_t b)
+{
+    return BL_MIN(p->c - b * 64, (size_t)64);
+}
+
 /* Rows that block b takes at a time: side by side where they read the same rows of the input. */
 static size_t dwv_side(const dwv_plan *p, const bl_conv_shape *s, size_t b)
 {
-    return s->dilation_h == 1 && s->stride_h == s->stride_w ? dwv_fold(p->c - b * 64) : 1;
+    return s->dilation_h == 1 && s->stride_h == s->stride_w ? dwv_fold(dwv_channels(p, b)) : 1;
 }
 
 /* Block b of output rows oy and on, `side` at a time, `rows` of them wanted. */
@@ -304,12 +332,11 @@ static void dwv_slide(const dwv_job *j, const bl_conv_args *a, size_t b, int64_t
 {
     slide_fn *const(*fn)[REQUANT_KINDS][4] = side == 1 ? slide_1_rows : side == 2 ? slide_2_rows : slide_4_rows;
     const bl_conv_shape *s = &a->s;
-    size_t n = BL_MIN(j->p->c - b * 64, (size_t)64);
+    size_t n = dwv_channels(j->p, b);
     const uint8_t *row[DWV_ROWS];
     const uint8_t *in = (const uint8_t *)a->in + b * 64;
     int64_t most = s->kernel_h + (int64_t)(side - 1) * s->stride_h, iy = oy * s->stride_h - s->pad_top;
-    for (int64_t y = 0; y < most; y++, iy += s->dilation_h)
-        row[y] = dwv_choose((uint64_t)iy < (uint64_t)s->in_h, in + (size_t)(iy * s->in_w) * j->p->c, j->zeros);
+    for (int64_t y = 0; y < most; y++, iy += s->dilation_h) row[y] = dwv_row_at(j, in, iy);
     fn[n * side == 64][kind][(s->kernel_h == 5) * 2 + (s->stride_w == 2)](
         j, b, row, (uint8_t *)a->out + (size_t)oy * j->out_row + b * 64, rows, n);
 }
@@ -342,14 +369,14 @@ static void dwv_slides(dwv_job *j, const bl_conv_args *a, size_t begin, size_t e
     j->pad_top = s->pad_top;
     j->pad_left = s->pad_left;
     int64_t rows = s->out_w > DWV_LONG_ROW ? (int64_t)dwv_side(j->p, s, end - 1) : a->row_end - a->row_begin;
-    if (dwv_halves(j->p, s, BL_MIN(j->p->c, (size_t)64)) != HALVES_LAYOUTS) {
+    if (dwv_halves(j->p, s, dwv_channels(j->p, 0)) != HALVES_LAYOUTS) {
         int64_t near = DWV_NEAR / (s->in_w * BL_MIN(s->in_c, 64)) - (s->kernel_h - 1); /* both walks find them there */
         rows = BL_MAX(near, (int64_t)dwv_side(j->p, s, end - 1));
     }
     for (int64_t y = a->row_begin; y < a->row_end; y += rows)
         for (size_t b = begin; b < end; b++) {
             int64_t side = (int64_t)dwv_side(j->p, s, b), last = BL_MIN(y + rows, a->row_end);
-            int layout = dwv_halves(j->p, s, BL_MIN(j->p->c - b * 64, (size_t)64));
+            int layout = dwv_halves(j->p, s, dwv_channels(j->p, b));
             if (layout != HALVES_LAYOUTS) {
                 halves_rows[kind][layout](j, b, (const uint8_t *)a->in + b * 64, y, last,
                                           (uint8_t *)a->out + (size_t)y * j->out_row + b * 64);

@@ -136,10 +136,11 @@ INLINE void vnni_put3(const vnni_job *j, int kind, __mmask64 mask, __m512 m0, __
 
 INLINE void vnni_put_halves(const vnni_job *j, int kind, __mmask32 mask, __m512i codes, uint8_t *out, int n)
 {
+    const bool joined = n > 1 && j->pixel == 32 && j->channels >= 32; /* the positions lie side by side */
     if (kind == VNNI_PLUS) {
         const uint8_t *with = vnni_other(j, out);
         __m512i other;
-        if (n > 1 && j->pixel == 32 && j->channels >= 32) { /* as below */
+        if (joined) {
             other = _mm512_loadu_si512(with);
         } else {
             other = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, with));
@@ -147,7 +148,7 @@ INLINE void vnni_put_halves(const vnni_job *j, int kind, __mmask32 mask, __m512i
         }
         codes = vnni_plus(j, codes, other);
     }
-    if (n > 1 && j->pixel == 32 && j->channels >= 32) { /* the positions lie side by side */
+    if (joined) {
         _mm512_storeu_si512(out, codes);
         return;
     }
@@ -177,10 +178,11 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512i codes = _mm512_permutexvar_epi32(order, requant_codes64(&j->q, REQUANT(kind), a, b, c, d, m, m, m, m));
+    const bool joined = n > 3 && j->pixel == 16 && j->channels >= 16;
     if (kind == VNNI_PLUS) {
         const uint8_t *with = vnni_other(j, out);
         __m512i other;
-        if (n > 3 && j->pixel == 16 && j->channels >= 16) { /* as below */
+        if (joined) {
             other = _mm512_loadu_si512(with);
         } else {
             other = _mm512_castsi128_si512(_mm_maskz_loadu_epi8(mask, with));
@@ -190,7 +192,7 @@ INLINE void vnni_put1(const vnni_job *j, int kind, __mmask16 mask, __m512 m, __m
         }
         codes = vnni_plus(j, codes, other);
     }
-    if (n > 3 && j->pixel == 16 && j->channels >= 16) {
+    if (joined) {
         _mm512_storeu_si512(out, codes);
         return;
     }

@@ -12,11 +12,10 @@
 /* What the lanes are: 64 channels; fewer of them; all 32 channels of two pixels side by side. */
 enum { HALVES_WHOLE, HALVES_PART, HALVES_NEXT, HALVES_LAYOUTS };
 
-#define H_DOT(sum, x, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w))
 #define H_KEEP(to, from) __asm__("vmovdqu64 %1, %0" : "=v"(to) : "m"(*(from))) /* gcc would load it again and again */
 #define H_USE(a, x, k)                                                                             \
-    H_DOT(a##0, x##0, w##k##0);                                                                    \
-    H_DOT(a##1, x##1, w##k##1);
+    DOT_REG(a##0, x##0, w##k##0);                                                                    \
+    DOT_REG(a##1, x##1, w##k##1);
 #define H_SUM(a) __m512i a##0, a##1;
 #define H_SET(a, b) a##0 = b##0, a##1 = b##1;
 
@@ -56,25 +55,11 @@ static inline __attribute__((always_inline)) __m512i halves_load(const uint8_t *
     if (layout == HALVES_NEXT) { H_BETWEEN(e, o, z) H_USE(a, e, 2) }                               \
     else a##0 = _mm512_add_epi32(a##0, right0), a##1 = _mm512_add_epi32(a##1, right1);
 
-/* [Q3] of eight channels a lane, as 16-bit integers. */
-static inline __attribute__((always_inline)) __m512i halves_round(const requant *q, int kind, __m512i a, __m512i b, __m512 ma, __m512 mb)
-{
-    __m512 ta = _mm512_mul_ps(_mm512_cvtepi32_ps(a), ma), tb = _mm512_mul_ps(_mm512_cvtepi32_ps(b), mb);
-    if (kind == REQUANT_SURE) {
-        ta = _mm512_min_ps(q->most, ta);
-        tb = _mm512_min_ps(q->most, tb);
-    }
-    __m512i t = _mm512_packs_epi32(_mm512_cvtps_epi32(ta), _mm512_cvtps_epi32(tb));
-    return kind == REQUANT_BARE ? t : _mm512_add_epi16(t, q->zero16);
-}
-
 /* Two outputs that follow each other, or only the first. */
 static inline __attribute__((always_inline)) void halves_put(const requant *q, int kind, __m512i first, __m512i second, uint8_t *to,
                                                              size_t pixel, bool both, bool high, int layout, __mmask64 mask)
 {
-    __m512i codes = high ? _mm512_packus_epi16(second, first) : _mm512_packus_epi16(first, second);
-    if (kind != REQUANT_BARE) codes = _mm512_max_epu8(codes, q->lo8);
-    if (kind == REQUANT_FAST) codes = _mm512_min_epu8(codes, q->hi8);
+    __m512i codes = dwv_codes(q, kind, high ? second : first, high ? first : second);
     const __mmask64 low = 0x00ff00ff00ff00ff, top = ~low;
     __mmask64 at = high ? top : low, then = high ? low : top;
     uint8_t *next = high ? to + pixel + 8 : to + pixel - 8; /* the second lies in the other eight bytes of each lane */
@@ -83,7 +68,7 @@ static inline __attribute__((always_inline)) void halves_put(const requant *q, i
     if (both) _mm512_mask_storeu_epi8(next, then, codes);
 }
 
-#define H_ROUND(x, a) const __m512i x = halves_round(q, kind, a##0, a##1, m0, m1);
+#define H_ROUND(x, a) const __m512i x = dwv_round(q, kind, a##0, a##1, m0, m1);
 /* They go to `late`; what is complete now, to `to` the next time. */
 #define H_PUT(both)                                                                                \
     halves_put(q, kind, first, second, late, pixel, both, high, layout, mask);                     \
